@@ -1,0 +1,74 @@
+//! Machines: what the operator wishes of them, and what they say of themselves.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::labels::Labels;
+use super::pod::{ResourceList, Taint};
+use super::time::Wall;
+
+/// The label with a node's name, set by every kubelet.
+pub const LABEL_HOSTNAME: &str = "kubernetes.io/hostname";
+/// The label with a node's operating system.
+pub const LABEL_OS: &str = "kubernetes.io/os";
+/// The label with a node's architecture, in Go's words (`amd64`, `arm64`).
+pub const LABEL_ARCH: &str = "kubernetes.io/arch";
+/// The label with a node's zone.
+pub const LABEL_ZONE: &str = "topology.kubernetes.io/zone";
+
+/// `kind: Node` in the desired repository: labels, taints and cordon, by the operator.
+#[derive(Clone, Debug, Default)]
+pub struct NodeWish {
+    /// Labels laid over the node's own.
+    pub labels: Labels,
+    /// Annotations.
+    pub annotations: Labels,
+    /// Taints.
+    pub taints: Vec<Taint>,
+    /// Whether new pods are kept away.
+    pub unschedulable: bool,
+}
+
+/// What a node says of itself; the content of `node.json` in its ref.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeFacts {
+    /// Addresses of the node, the one other nodes use first.
+    pub addresses: Vec<std::net::IpAddr>,
+    /// The kernel's host name.
+    pub hostname: String,
+    /// What there is.
+    pub capacity: ResourceList,
+    /// What pods may use of it.
+    pub allocatable: ResourceList,
+    /// Labels the agent gives: host name, operating system, architecture, those of `agent.yaml`.
+    pub labels: Labels,
+    /// `nodeInfo`, by Kubernetes' field names.
+    pub info: BTreeMap<String, String>,
+    /// Images on the node, as (name, bytes), the largest first; bounded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<(String, u64)>,
+    /// What is wrong, by condition type (`MemoryPressure`, `DiskPressure`, `Ready`): (status, reason,
+    /// message, since).
+    #[serde(default)]
+    pub conditions: BTreeMap<String, NodeCondition>,
+    /// When the agent began.
+    pub started: Wall,
+    /// Fields of a later version, kept.
+    #[serde(flatten)]
+    pub unknown: BTreeMap<String, serde_json::Value>,
+}
+
+/// One of a node's conditions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeCondition {
+    /// Whether it holds.
+    pub status: bool,
+    /// One word.
+    pub reason: String,
+    /// One sentence.
+    pub message: String,
+    /// Since when.
+    pub since: Wall,
+}

@@ -1,0 +1,121 @@
+//! One accepted object of the desired repository: its identity, where it was written, its JSON as
+//! the API shows it, and what it means to us.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::config::{ConfigMap, Secret};
+use super::digest::Digest;
+use super::finding::Place;
+use super::labels::Labels;
+use super::name::Name;
+use super::node::NodeWish;
+use super::pod::PodTemplate;
+use super::registry::Kind;
+use super::service::Service;
+use super::workload::{Deployment, PriorityClass, ReplicaSet};
+
+/// What an object is called: kind, namespace, name. Ordered by kind first, in the order in which
+/// kinds are listed.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Key {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its namespace; absent for kinds that live outside namespaces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<Name>,
+    /// Its name.
+    pub name: Name,
+}
+
+impl Key {
+    /// The key of an object in a namespace.
+    pub fn namespaced(kind: Kind, namespace: &Name, name: &Name) -> Self {
+        Self {
+            kind,
+            namespace: Some(namespace.clone()),
+            name: name.clone(),
+        }
+    }
+
+    /// The key of an object outside namespaces.
+    pub fn cluster(kind: Kind, name: &Name) -> Self {
+        Self {
+            kind,
+            namespace: None,
+            name: name.clone(),
+        }
+    }
+
+    /// The namespace, or the empty text.
+    pub fn namespace_str(&self) -> &str {
+        self.namespace.as_ref().map_or("", Name::as_str)
+    }
+}
+
+/// `Deployment shop/web`, `Namespace shop`.
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.namespace {
+            Some(namespace) => write!(f, "{} {namespace}/{}", self.kind, self.name),
+            None => write!(f, "{} {}", self.kind, self.name),
+        }
+    }
+}
+
+/// An object that passed the door.
+#[derive(Clone, Debug)]
+pub struct Object {
+    /// What it is called.
+    pub key: Key,
+    /// Its labels.
+    pub labels: Labels,
+    /// Its annotations.
+    pub annotations: Labels,
+    /// Where it was written.
+    pub place: Place,
+    /// Its JSON with Kubernetes' defaults filled in, as the API shows it. For a Secret this holds
+    /// the values: whoever shows it decides whether they may be seen.
+    pub json: Arc<str>,
+    /// The digest of `json`'s meaning: two manifests that differ only in notation have the same.
+    pub meaning: Digest,
+    /// What it means.
+    pub body: Body,
+}
+
+/// What an object means, by kind.
+#[derive(Clone, Debug)]
+pub enum Body {
+    /// Also every accepted kind on which nothing acts yet.
+    Plain,
+    /// See [`ConfigMap`].
+    ConfigMap(Arc<ConfigMap>),
+    /// See [`Secret`].
+    Secret(Arc<Secret>),
+    /// See [`Service`].
+    Service(Arc<Service>),
+    /// A pod written by hand.
+    Pod(Arc<PodTemplate>),
+    /// A ReplicaSet, or a ReplicationController.
+    ReplicaSet(Arc<ReplicaSet>),
+    /// See [`Deployment`].
+    Deployment(Arc<Deployment>),
+    /// What the operator wishes of a machine.
+    Node(Arc<NodeWish>),
+    /// See [`PriorityClass`].
+    PriorityClass(PriorityClass),
+}
+
+impl Body {
+    /// The pod template of a workload, or of a Pod.
+    pub fn template(&self) -> Option<&Arc<PodTemplate>> {
+        match self {
+            Self::Pod(template) => Some(template),
+            Self::ReplicaSet(set) => Some(&set.template),
+            Self::Deployment(deployment) => Some(&deployment.template),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! The objects that ask for pods.
+
+use std::sync::Arc;
+
+use super::labels::Selector;
+use super::pod::PodTemplate;
+
+/// A number of pods of one template; also a ReplicationController.
+#[derive(Clone, Debug)]
+pub struct ReplicaSet {
+    /// How many.
+    pub replicas: u32,
+    /// Which pods count as its own.
+    pub selector: Selector,
+    /// What new ones are made from.
+    pub template: Arc<PodTemplate>,
+    /// How long a pod must be ready to count as available, in seconds.
+    pub min_ready_s: u32,
+}
+
+/// A number of pods, rolled from one template to the next.
+#[derive(Clone, Debug)]
+pub struct Deployment {
+    /// How many.
+    pub replicas: u32,
+    /// Which pods count as its own.
+    pub selector: Selector,
+    /// What new ones are made from.
+    pub template: Arc<PodTemplate>,
+    /// How the next template takes over.
+    pub strategy: Strategy,
+    /// How long a pod must be ready to count as available, in seconds.
+    pub min_ready_s: u32,
+    /// How long a roll-out may stand still before it is called failed, in seconds; absent is never.
+    pub progress_deadline_s: Option<u32>,
+    /// How many old ReplicaSets are kept to return to.
+    pub revision_history_limit: u32,
+    /// Whether a new template waits.
+    pub paused: bool,
+}
+
+/// How the next template takes over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Strategy {
+    /// All old pods end before the first new one starts.
+    Recreate,
+    /// Step by step.
+    RollingUpdate {
+        /// How many pods there may be above `replicas`; rounds up.
+        max_surge: Share,
+        /// How many pods may be missing; rounds down.
+        max_unavailable: Share,
+    },
+}
+
+/// A number, or a percentage of some whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Share {
+    /// That many.
+    Count(u32),
+    /// That many in a hundred.
+    Percent(u32),
+}
+
+impl Share {
+    /// Of `whole`, rounded up.
+    pub fn rounded_up(self, whole: u32) -> u32 {
+        match self {
+            Self::Count(count) => count,
+            Self::Percent(percent) => clamp((u64::from(percent) * u64::from(whole)).div_ceil(100)),
+        }
+    }
+
+    /// Of `whole`, rounded down.
+    pub fn rounded_down(self, whole: u32) -> u32 {
+        match self {
+            Self::Count(count) => count,
+            Self::Percent(percent) => clamp(u64::from(percent) * u64::from(whole) / 100),
+        }
+    }
+}
+
+fn clamp(value: u64) -> u32 {
+    u32::try_from(value).unwrap_or(u32::MAX)
+}
+
+impl Strategy {
+    /// `(max_surge, max_unavailable)` as counts for `replicas`; where both come to nothing, one pod
+    /// may be missing, or the roll-out could never move (`deploymentutil.ResolveFenceposts`).
+    pub fn bounds(&self, replicas: u32) -> (u32, u32) {
+        match self {
+            Self::Recreate => (0, replicas),
+            Self::RollingUpdate {
+                max_surge,
+                max_unavailable,
+            } => {
+                let surge = max_surge.rounded_up(replicas);
+                let unavailable = max_unavailable.rounded_down(replicas);
+                if surge == 0 && unavailable == 0 {
+                    (0, 1)
+                } else {
+                    (surge, unavailable)
+                }
+            }
+        }
+    }
+}
+
+/// How important pods are to each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PriorityClass {
+    /// The higher goes first.
+    pub value: i32,
+    /// Whether pods that name no class have this one.
+    pub is_default: bool,
+    /// Whether its pods may push lesser ones off a node.
+    pub preempts: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn surge_rounds_up_and_unavailable_rounds_down() {
+        let rolling = |surge, unavailable| Strategy::RollingUpdate {
+            max_surge: surge,
+            max_unavailable: unavailable,
+        };
+        let quarter = Share::Percent(25);
+        let table = [
+            (rolling(quarter, quarter), 10, (3, 2)),
+            (rolling(quarter, quarter), 1, (1, 0)),
+            (rolling(Share::Count(0), quarter), 3, (0, 1)),
+            (rolling(Share::Count(0), Share::Percent(50)), 3, (0, 1)),
+            (rolling(Share::Count(0), Share::Percent(10)), 3, (0, 1)),
+            (rolling(Share::Percent(0), Share::Count(0)), 3, (0, 1)),
+            (Strategy::Recreate, 3, (0, 3)),
+        ];
+        for (strategy, replicas, bounds) in table {
+            assert_eq!(
+                strategy.bounds(replicas),
+                bounds,
+                "{strategy:?} of {replicas}"
+            );
+        }
+    }
+}

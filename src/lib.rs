@@ -1,0 +1,3 @@
+//! Windlass: ordinary Kubernetes manifests on plain Docker hosts, straight from Git.
+pub mod kinds;
+pub mod ports;

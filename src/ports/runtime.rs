@@ -1,0 +1,369 @@
+//! The container runtime: Docker, or the simulation's.
+//!
+//! Everything needed to take a container over again is in its labels, because a restarted agent has
+//! nothing else to go by (docs/DESIGN.md §5).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::kinds::name::{Name, PodKey, Uid};
+use crate::kinds::time::Wall;
+
+/// Docker's id of a container.
+pub type ContainerId = std::sync::Arc<str>;
+
+/// What may be asked of the runtime.
+#[derive(Clone, Debug)]
+pub enum Call {
+    /// All containers that carry our mark.
+    List,
+    /// One container.
+    Inspect(ContainerId),
+    /// Have an image on this node.
+    EnsureImage(ImageWish),
+    /// Make a container and start it.
+    Start(Box<ContainerSpec>),
+    /// Send a signal to a container's first process.
+    Signal {
+        /// Which.
+        id: ContainerId,
+        /// `TERM`, `KILL` …; the image's own stop signal where empty.
+        signal: String,
+    },
+    /// Remove containers, running or not.
+    Remove {
+        /// Which.
+        ids: Vec<ContainerId>,
+    },
+    /// Run a program in a container and wait for its end.
+    Exec {
+        /// Where.
+        id: ContainerId,
+        /// What.
+        command: Vec<String>,
+        /// How long it may take; it is killed after that.
+        timeout: Duration,
+    },
+    /// What the runtime says of itself and its host, and which images it has.
+    Survey,
+}
+
+/// What comes back.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// To [`Call::List`].
+    Containers(Vec<ContainerSeen>),
+    /// To [`Call::Inspect`]; none if it is gone.
+    Container(Option<Box<ContainerSeen>>),
+    /// To [`Call::EnsureImage`].
+    Image(Box<ImageSeen>),
+    /// To [`Call::Start`].
+    Started(Box<ContainerSeen>),
+    /// To [`Call::Signal`] and [`Call::Remove`].
+    Done,
+    /// To [`Call::Exec`].
+    Exec(ExecResult),
+    /// To [`Call::Survey`].
+    Survey(Box<RuntimeSeen>),
+}
+
+/// An image wanted on this node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageWish {
+    /// As written in the manifest.
+    pub image: String,
+    /// Whether the registry is asked.
+    pub pull: Pull,
+    /// Registry credentials to try, in order: contents of `.dockerconfigjson`.
+    pub credentials: Vec<Credentials>,
+}
+
+/// Whether the registry is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pull {
+    /// Always.
+    Always,
+    /// If the image is missing.
+    Missing,
+    /// Never.
+    Never,
+}
+
+/// Credentials of a registry. Never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// The registry they are for, as written: a host, a host with a path, a URL.
+    pub registry: String,
+    /// User name.
+    pub username: String,
+    /// Password or token.
+    pub password: String,
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Credentials for {}", self.registry)
+    }
+}
+
+/// An image on this node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ImageSeen {
+    /// Its id, `sha256:…`.
+    pub id: String,
+    /// Where it came from, by digest: `repo@sha256:…`; empty for images made or loaded here.
+    pub digest: String,
+    /// The user its processes run as: a name or a number, with an optional group; empty is root.
+    pub user: String,
+    /// Whether it has an entry point or a command.
+    pub has_command: bool,
+    /// How long the pull took; none if it was here already.
+    pub pulled: Option<Duration>,
+    /// Its size in bytes.
+    pub bytes: u64,
+}
+
+/// A container to be made.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ContainerSpec {
+    /// Its name in Docker.
+    pub name: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// The image, by id or name; empty for the pause image.
+    pub image: String,
+    /// Replaces the image's entry point if given.
+    pub entrypoint: Option<Vec<String>>,
+    /// Replaces the image's arguments if given.
+    pub command: Option<Vec<String>>,
+    /// `NAME=value`.
+    pub env: Vec<String>,
+    /// Replaces the image's working directory if given.
+    pub working_dir: Option<String>,
+    /// `uid`, `uid:gid`; the image's where absent.
+    pub user: Option<String>,
+    /// Further groups.
+    pub groups: Vec<String>,
+    /// Host name, where the network is its own.
+    pub hostname: Option<String>,
+    /// Its network.
+    pub network: NetworkMode,
+    /// Its IPC and process ids: see [`Share`].
+    pub ipc: Share,
+    /// Process ids.
+    pub pid: Share,
+    /// What is mounted.
+    pub mounts: Vec<MountSpec>,
+    /// Memory limit in bytes.
+    pub memory_bytes: Option<i64>,
+    /// Relative weight.
+    pub cpu_shares: Option<i64>,
+    /// CPU limit in microseconds per 100 ms.
+    pub cpu_quota_us: Option<i64>,
+    /// How readily the kernel kills it.
+    pub oom_score_adj: i64,
+    /// All rights of the node.
+    pub privileged: bool,
+    /// Capabilities added.
+    pub cap_add: Vec<String>,
+    /// Capabilities dropped.
+    pub cap_drop: Vec<String>,
+    /// Docker's `--security-opt`.
+    pub security_opts: Vec<String>,
+    /// The root file system can't be written.
+    pub read_only_root: bool,
+    /// `/proc` is not masked.
+    pub unmasked_proc: bool,
+    /// Kernel parameters of its own namespaces; only where the network is its own.
+    pub sysctls: BTreeMap<String, String>,
+    /// Keep standard input open.
+    pub stdin: bool,
+    /// Close it after the first attach.
+    pub stdin_once: bool,
+    /// Give it a terminal.
+    pub tty: bool,
+    /// The signal that asks it to stop; the image's where absent.
+    pub stop_signal: Option<String>,
+}
+
+/// A container's network.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum NetworkMode {
+    /// A new one, that nothing but we will connect: the pause container's.
+    #[default]
+    New,
+    /// Another container's.
+    Of(ContainerId),
+    /// The node's.
+    Host,
+}
+
+/// What a container shares of IPC or process ids.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Share {
+    /// Its own.
+    #[default]
+    Own,
+    /// Its own, open to others.
+    Open,
+    /// Another container's.
+    Of(ContainerId),
+    /// The node's.
+    Host,
+}
+
+/// Something mounted into a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MountSpec {
+    /// What is mounted.
+    pub source: MountSource,
+    /// Where.
+    pub target: String,
+    /// Whether writing is refused.
+    pub read_only: bool,
+    /// `rprivate`, `rslave`, `rshared`.
+    pub propagation: &'static str,
+}
+
+/// What is mounted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MountSource {
+    /// A path of the node.
+    Path(String),
+    /// A Docker volume.
+    Volume(String),
+}
+
+/// A container as the runtime sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContainerSeen {
+    /// Its id.
+    pub id: ContainerId,
+    /// What our labels on it say.
+    pub marks: Marks,
+    /// What it does.
+    pub state: RunState,
+    /// The id of its image.
+    pub image_id: String,
+}
+
+/// What a container does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RunState {
+    /// Made, never started.
+    Created,
+    /// Running.
+    Running {
+        /// Since when.
+        started: Wall,
+        /// Its first process.
+        pid: u32,
+    },
+    /// Ended.
+    Ended {
+        /// When it began; none if it could not be started.
+        started: Option<Wall>,
+        /// When it ended.
+        finished: Wall,
+        /// The exit code, 128 + n after signal n.
+        exit_code: i64,
+        /// The kernel killed it for its memory.
+        oom_killed: bool,
+        /// Why it could not be started.
+        error: Option<String>,
+    },
+}
+
+impl ContainerSeen {
+    /// Whether it runs now.
+    pub fn is_running(&self) -> bool {
+        matches!(self.state, RunState::Running { .. })
+    }
+
+    /// Its first process, while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        match self.state {
+            RunState::Running { pid, .. } => Some(pid),
+            RunState::Created | RunState::Ended { .. } => None,
+        }
+    }
+}
+
+/// What our labels on a container say: enough to take it over again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Marks {
+    /// The node that made it: two agents may share a machine in a lab.
+    pub node: Name,
+    /// The pod.
+    pub pod: PodKey,
+    /// Which life of the pod.
+    pub uid: Uid,
+    /// What it is.
+    pub role: Role,
+    /// How often it was started again before this one.
+    pub attempt: u32,
+    /// The back-off that stood before this one was started.
+    pub backoff: Duration,
+    /// How long its pod may take to stop.
+    pub grace_s: u32,
+    /// The pod's address; on the pause container.
+    pub ip: Option<std::net::Ipv4Addr>,
+    /// Which making of the pod's sandbox it belongs to: containers of an older one are leftovers.
+    pub sandbox: u32,
+}
+
+/// What a container is to its pod.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// Holds the network.
+    Pause,
+    /// Runs before the others; sidecars too.
+    Init(Name),
+    /// One of the pod's containers.
+    App(Name),
+}
+
+impl Role {
+    /// The container's name, none for pause.
+    pub fn container(&self) -> Option<&Name> {
+        match self {
+            Self::Pause => None,
+            Self::Init(name) | Self::App(name) => Some(name),
+        }
+    }
+}
+
+/// How a program run in a container ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExecResult {
+    /// Its exit code.
+    pub exit_code: i64,
+    /// What it printed; bounded.
+    pub output: String,
+}
+
+/// What the runtime says of itself and its host.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RuntimeSeen {
+    /// `20.10.24`.
+    pub version: String,
+    /// `6.1.0-18-amd64`.
+    pub kernel: String,
+    /// `Debian GNU/Linux 12 (bookworm)`.
+    pub os: String,
+    /// `amd64`.
+    pub arch: String,
+    /// How many CPUs.
+    pub cpus: u32,
+    /// How much memory.
+    pub memory_bytes: u64,
+    /// Images: (names, size in bytes, id).
+    pub images: Vec<(Vec<String>, u64, String)>,
+}
+
+/// A container's change of state, heard from the runtime. A hint: the agent looks for itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuntimeHint {
+    /// Which container.
+    pub id: ContainerId,
+}

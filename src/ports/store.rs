@@ -1,0 +1,155 @@
+//! The state store: compare-and-swap registers, each a tree of small files.
+//!
+//! Every write names the revision it was based on and is refused if the register has moved, so a
+//! writer that has lost its place can't do harm. Source: docs/DESIGN.md §4.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::kinds::binding::{Generation, Oid};
+use crate::kinds::name::NodeName;
+use crate::kinds::time::Wall;
+
+/// A register of the store.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Register {
+    /// `refs/windlass/coordinator`: the lease and every decision.
+    Coordinator,
+    /// `refs/windlass/nodes/<name>`: what a node says of itself.
+    Node(NodeName),
+}
+
+impl fmt::Display for Register {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Coordinator => f.write_str("refs/windlass/coordinator"),
+            Self::Node(name) => write!(f, "refs/windlass/nodes/{name}"),
+        }
+    }
+}
+
+/// A state of a register; absent registers have none.
+pub type Rev = Oid;
+
+/// What may be asked of the store.
+#[derive(Clone, Debug)]
+pub enum Call {
+    /// Which state each register is in.
+    Look,
+    /// Read a state of a register.
+    Read {
+        /// The register.
+        register: Register,
+        /// The state.
+        rev: Rev,
+    },
+    /// Change a register that is still in state `base`.
+    Commit {
+        /// The register.
+        register: Register,
+        /// The state the change was made from; none if the register was absent.
+        base: Option<Rev>,
+        /// The changes.
+        edits: Vec<Edit>,
+        /// What was decided and why: the commit's message.
+        why: String,
+    },
+    /// Remember, so that a power cut can't make us forget it, that decisions up to this one may
+    /// have been acted on.
+    Fence(Generation),
+    /// The last decisions, newest first.
+    History {
+        /// How many.
+        limit: usize,
+    },
+    /// Make the store small again.
+    Compact,
+}
+
+/// What comes back.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// To [`Call::Look`].
+    Seen(Glance),
+    /// To [`Call::Read`].
+    Tree(Tree),
+    /// To [`Call::Commit`].
+    Landing(Landing),
+    /// To [`Call::Fence`].
+    Fenced,
+    /// To [`Call::History`].
+    History(Vec<Decision>),
+    /// To [`Call::Compact`].
+    Compacted,
+}
+
+/// Which state each register is in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Glance {
+    /// The coordinator's.
+    pub coordinator: Option<Rev>,
+    /// The nodes'.
+    pub nodes: BTreeMap<NodeName, Rev>,
+    /// Whether this process may lead without waiting: the store is on this machine and the
+    /// coordinator's lock is ours.
+    pub holds_lock: bool,
+    /// The highest generation this node has ever acted on.
+    pub fence: Generation,
+}
+
+/// A state of a register: paths and their contents. Cheap to clone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tree {
+    /// Content by path.
+    pub files: BTreeMap<String, Arc<[u8]>>,
+}
+
+/// A change of one path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Edit {
+    /// The path.
+    pub path: String,
+    /// The new content; none removes it.
+    pub content: Option<Arc<[u8]>>,
+}
+
+/// How a write ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Landing {
+    /// It took effect; the register is in this state.
+    Landed(Rev),
+    /// Somebody else was first; nothing was written.
+    Raced {
+        /// The state the register is in.
+        theirs: Option<Rev>,
+    },
+}
+
+/// A past decision, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// The state it led to.
+    pub rev: Rev,
+    /// Who took it.
+    pub by: String,
+    /// When, by that machine's clock.
+    pub time: Wall,
+    /// What and why.
+    pub why: String,
+}
+
+impl Tree {
+    /// The tree after `edits`.
+    #[must_use]
+    pub fn with(&self, edits: &[Edit]) -> Self {
+        let mut files = self.files.clone();
+        for edit in edits {
+            match &edit.content {
+                Some(content) => files.insert(edit.path.clone(), content.clone()),
+                None => files.remove(&edit.path),
+            };
+        }
+        Self { files }
+    }
+}
