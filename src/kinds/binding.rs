@@ -126,6 +126,9 @@ pub struct Binding {
     /// When it is to end; absent while it is wanted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion: Option<Deletion>,
+    /// Why it has no node, while it has none: what the scheduler says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
     /// Fields of a later version, kept.
     #[serde(flatten)]
     pub unknown: BTreeMap<String, serde_json::Value>,
@@ -186,6 +189,7 @@ mod tests {
             sequence: 3,
             created: Wall::from_seconds(0),
             deletion: None,
+            message: None,
             unknown: BTreeMap::new(),
         };
         let mut json = serde_json::to_value(&binding).expect("serializes");

@@ -1,0 +1,226 @@
+//! The records of the coordinator's register. Every one keeps the fields it does not know, so that
+//! an agent of this version does not undo the work of one of the next.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use ipnetwork::Ipv4Network;
+use serde::{Deserialize, Serialize};
+
+use crate::kinds::binding::{Oid, TemplateRef};
+use crate::kinds::finding::Finding;
+use crate::kinds::name::{Name, Uid};
+use crate::kinds::time::Wall;
+
+/// Fields of a later version, kept.
+pub type Unknown = BTreeMap<String, serde_json::Value>;
+
+/// Which revision of an app is in force, and what became of later ones.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AppHead {
+    /// The revision in force; none before the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub applied: Option<Applied>,
+    /// A later revision that is not in force, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<WaitingRevision>,
+    /// Trees that were in force before, the newest last, bounded by [`TREES_MAX`]: going back to
+    /// one of them is a revert, which no guard holds up.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trees: Vec<Oid>,
+    /// Fields of a later version, kept.
+    #[serde(flatten)]
+    pub unknown: Unknown,
+}
+
+/// How many earlier trees are remembered.
+pub const TREES_MAX: usize = 200;
+
+/// A revision in force.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Applied {
+    /// The commit.
+    pub revision: Oid,
+    /// Its tree below the sub-directory.
+    pub tree: Oid,
+    /// The commit's first line.
+    pub subject: String,
+    /// The commit's author.
+    pub author: String,
+    /// When it came into force, by the coordinator's clock.
+    pub since: Wall,
+    /// Which branch and sub-directory it came from; another one is looked at twice.
+    pub origin: String,
+    /// How many objects it has.
+    pub objects: u32,
+    /// Warnings found in it; bounded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Finding>,
+    /// Fields of a later version, kept.
+    #[serde(flatten)]
+    pub unknown: Unknown,
+}
+
+/// A revision that is not in force.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WaitingRevision {
+    /// The commit.
+    pub revision: Oid,
+    /// The commit's first line.
+    pub subject: String,
+    /// The commit's author.
+    pub author: String,
+    /// Since when, by the coordinator's clock.
+    pub since: Wall,
+    /// Why.
+    pub verdict: Verdict,
+    /// What is wrong with it, errors first; bounded by [`FINDINGS_MAX`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<Finding>,
+    /// How many findings there are in all.
+    #[serde(default)]
+    pub finding_count: u32,
+    /// Fields of a later version, kept.
+    #[serde(flatten)]
+    pub unknown: Unknown,
+}
+
+/// How many findings of a refused revision the state keeps: `windlass validate` prints the rest.
+pub const FINDINGS_MAX: usize = 50;
+
+/// Why a revision is not in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "kind", content = "why")]
+pub enum Verdict {
+    /// Something in it is wrong.
+    Refused(String),
+    /// It would delete too much and waits for a commit with the prune trailer.
+    Held(String),
+}
+
+impl Verdict {
+    /// The sentence for people.
+    pub fn why(&self) -> &str {
+        match self {
+            Self::Refused(why) | Self::Held(why) => why,
+        }
+    }
+}
+
+/// What an object of the desired repository was given when it first came into force.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LedgerEntry {
+    /// This life of it.
+    pub uid: Uid,
+    /// When it came into force.
+    pub created: Wall,
+    /// Fields of a later version, kept.
+    #[serde(flatten)]
+    pub unknown: Unknown,
+}
+
+/// What the coordinator remembers of a Deployment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeploymentRecord {
+    /// How many times a new template's name met another template's.
+    #[serde(default)]
+    pub collisions: u32,
+    /// The number of the newest ReplicaSet.
+    pub revision: u64,
+    /// `Available`.
+    pub available: ConditionRecord,
+    /// `Progressing`.
+    pub progressing: ConditionRecord,
+    /// Fields of a later version, kept.
+    #[serde(flatten)]
+    pub unknown: Unknown,
+}
+
+/// A condition of a workload.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ConditionRecord {
+    /// Whether it holds.
+    pub status: bool,
+    /// One word.
+    pub reason: String,
+    /// One sentence.
+    pub message: String,
+    /// Since when it holds or does not.
+    pub since: Wall,
+    /// When it was last found to.
+    pub updated: Wall,
+}
+
+/// A ReplicaSet made by a Deployment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SetRecord {
+    /// This life of it.
+    pub uid: Uid,
+    /// The Deployment, in the same namespace.
+    pub deployment: Name,
+    /// What its pods run.
+    pub template: TemplateRef,
+    /// The value of `pod-template-hash`.
+    pub hash: String,
+    /// How many pods it is to have.
+    pub replicas: u32,
+    /// `deployment.kubernetes.io/revision`.
+    pub revision: u64,
+    /// Earlier revision numbers of it, as `deployment.kubernetes.io/revision-history` has them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier_revisions: Vec<u64>,
+    /// The Deployment's replicas when this was last scaled: by it a scaling is told from a
+    /// roll-out (`deployment.kubernetes.io/desired-replicas`).
+    pub desired: u32,
+    /// The Deployment's replicas and surge when this was last scaled
+    /// (`deployment.kubernetes.io/max-replicas`).
+    pub max: u32,
+    /// When it was made.
+    pub created: Wall,
+    /// The order in which sets were made.
+    pub sequence: u64,
+    /// Fields of a later version, kept.
+    #[serde(flatten)]
+    pub unknown: Unknown,
+}
+
+/// What was given to a Service.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceAllocation {
+    /// Its address; none for headless and external ones.
+    #[serde(default, rename = "clusterIP", skip_serializing_if = "Option::is_none")]
+    pub cluster_ip: Option<Ipv4Addr>,
+    /// Its ports on the nodes, by [`crate::kinds::service::ServicePort::allocation_key`].
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub node_ports: BTreeMap<String, u16>,
+    /// The port on which a load balancer asks for local endpoints.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health_check_port: Option<u16>,
+    /// Fields of a later version, kept.
+    #[serde(flatten)]
+    pub unknown: Unknown,
+}
+
+/// What was given to a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeAllocation {
+    /// The addresses of its pods.
+    #[serde(rename = "podCIDR")]
+    pub pod_cidr: Ipv4Network,
+    /// When the node was first seen.
+    pub created: Wall,
+    /// This life of it.
+    pub uid: Uid,
+    /// Fields of a later version, kept.
+    #[serde(flatten)]
+    pub unknown: Unknown,
+}
