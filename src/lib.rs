@@ -1,4 +1,6 @@
 //! Windlass: ordinary Kubernetes manifests on plain Docker hosts, straight from Git.
+pub mod desired;
 pub mod kinds;
+pub mod plan;
 pub mod ports;
 pub mod state;

@@ -99,6 +99,10 @@ pub struct TemplateRef {
     pub owner: Key,
     /// The digest of the template's meaning, as the coordinator saw it.
     pub meaning: Digest,
+    /// Which version of our reading gave that digest: digests of two versions can't be compared,
+    /// the templates themselves must be.
+    #[serde(default)]
+    pub meaning_version: u32,
 }
 
 /// A pod with a name, and with a node once it is placed.
@@ -179,6 +183,7 @@ mod tests {
                 path: "web.yaml".into(),
                 owner: owner.clone(),
                 meaning: Digest::of(b"x"),
+                meaning_version: 1,
             },
             owner,
             labels: Labels::new(),

@@ -10,6 +10,37 @@ use std::sync::Arc;
 
 use crate::kinds::name::Uid;
 
+/// Where the files stand. Pure, so that the node room can name what it mounts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// In memory: gone after a reboot.
+    pub run_dir: String,
+    /// On disk.
+    pub data_dir: String,
+}
+
+impl Layout {
+    /// A [`FileWish::File`].
+    pub fn file(&self, pod: &Uid, name: &str) -> String {
+        format!("{}/pods/{pod}/files/{name}", self.run_dir)
+    }
+
+    /// A [`FileWish::Set`].
+    pub fn set(&self, pod: &Uid, volume: &str) -> String {
+        format!("{}/pods/{pod}/sets/{volume}", self.run_dir)
+    }
+
+    /// A [`FileWish::Directory`].
+    pub fn directory(&self, pod: &Uid, volume: &str, memory: bool) -> String {
+        let root = if memory {
+            &self.run_dir
+        } else {
+            &self.data_dir
+        };
+        format!("{root}/pods/{pod}/empty/{volume}")
+    }
+}
+
 /// What may be asked of the files.
 #[derive(Clone, Debug)]
 pub enum Call {

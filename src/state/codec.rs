@@ -16,6 +16,7 @@ use crate::ports::store::{Edit, Tree};
 const TURN: &str = "turn.json";
 const LEASE: &str = "lease.json";
 const EVENTS: &str = "events.json";
+const ANSWERED: &str = "answered.json";
 const NODES: &str = "alloc/nodes.json";
 const UNPLACED: &str = "_unplaced";
 const CLUSTER: &str = "_cluster";
@@ -130,6 +131,7 @@ impl State {
             }
             [LEASE] => self.lease = Some(read(path, bytes)?),
             [EVENTS] => self.events = Arc::new(read(path, bytes)?),
+            [ANSWERED] => self.answered = Arc::new(read(path, bytes)?),
             ["alloc", "nodes.json"] => self.nodes = Arc::new(read_named(path, bytes)?),
             ["alloc", "services", file] => {
                 self.services
@@ -174,6 +176,9 @@ impl State {
         }
         if !same(&self.events, &next.events) {
             edits.put(EVENTS, lines(next.events.iter()));
+        }
+        if !same(&self.answered, &next.answered) {
+            edits.put(ANSWERED, record(&*next.answered));
         }
         if !same(&self.nodes, &next.nodes) {
             edits.put(NODES, named_lines(&next.nodes));
@@ -340,6 +345,7 @@ mod tests {
             path: "shop/web.yaml".into(),
             owner: Key::namespaced(Kind::Deployment, &name("shop"), &name("web")),
             meaning: Digest::of(b"template"),
+            meaning_version: 1,
         }
     }
 

@@ -5,6 +5,7 @@
 //!   turn.json            generation, sequence          node.json      what the node says of itself
 //!   lease.json           who coordinates               pods.json      how its pods are, a line each
 //!   events.json          what the coordinator did      events.json    what happened on it
+//!   answered.json        people's requests, done
 //!   apps/<app>/head.json          revision in force     requests.json  what people asked of it
 //!   apps/<app>/ledger/<kind>/<namespace>.json           objects and their ids, a line each
 //!   apps/<app>/deployments/<namespace>/<name>.json
@@ -24,12 +25,12 @@ mod codec;
 mod node_report;
 pub mod records;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::kinds::binding::{AppName, Binding, Generation, Placement};
 use crate::kinds::lease::Lease;
-use crate::kinds::name::{Name, NodeName, PodKey};
+use crate::kinds::name::{Name, NodeName, PodKey, Uid};
 use crate::kinds::object::Key;
 use crate::kinds::status::EventRecord;
 
@@ -59,6 +60,9 @@ pub struct State {
     pub lease: Option<Lease>,
     /// What the coordinator did lately, the newest last; bounded by [`EVENTS_MAX`].
     pub events: Arc<Vec<EventRecord>>,
+    /// The ids of people's requests that were carried out, by the node whose register still holds
+    /// them.
+    pub answered: Arc<BTreeMap<NodeName, BTreeSet<Uid>>>,
     /// By app.
     pub apps: BTreeMap<AppName, AppState>,
     /// Bindings by node; those under `None` have no node yet.

@@ -1,0 +1,75 @@
+//! Which objects are new, and which are gone: each object of the desired repository is given an id
+//! when it first comes into force, and loses it when it goes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::kinds::binding::AppName;
+use crate::kinds::object::Key;
+use crate::state::LedgerShard;
+use crate::state::records::LedgerEntry;
+
+use super::work::Work;
+
+pub(super) fn keep_ledger(work: &mut Work) {
+    let apps: Vec<AppName> = work.revisions.keys().cloned().collect();
+    for app in apps {
+        keep_app(work, &app);
+    }
+}
+
+fn keep_app(work: &mut Work, app: &AppName) {
+    let Some(desired) = work.desired(app) else {
+        return;
+    };
+    let state = work.next.apps.entry(app.clone()).or_default();
+    let new: Vec<Key> = desired
+        .objects
+        .keys()
+        .filter(|key| state.entry(key).is_none())
+        .cloned()
+        .collect();
+    let gone: Vec<Key> = state
+        .objects()
+        .map(|(key, _)| key)
+        .filter(|key| !desired.objects.contains_key(key))
+        .collect();
+    for key in &new {
+        enter(work, app, key);
+    }
+    for key in &gone {
+        strike(work, app, key);
+    }
+    note(work, &new, &gone);
+}
+
+fn enter(work: &mut Work, app: &AppName, key: &Key) {
+    let entry = LedgerEntry {
+        uid: work.new_uid("object", &key.to_string()),
+        created: work.now.wall,
+        unknown: BTreeMap::new(),
+    };
+    let state = work.next.apps.entry(app.clone()).or_default();
+    let shard = state.ledger.entry(LedgerShard::of(key)).or_default();
+    Arc::make_mut(shard).insert(key.name.clone(), entry);
+}
+
+fn strike(work: &mut Work, app: &AppName, key: &Key) {
+    let state = work.next.apps.entry(app.clone()).or_default();
+    let shard = LedgerShard::of(key);
+    if let Some(entries) = state.ledger.get_mut(&shard) {
+        Arc::make_mut(entries).remove(&key.name);
+        if entries.is_empty() {
+            state.ledger.remove(&shard);
+        }
+    }
+}
+
+fn note(work: &mut Work, new: &[Key], gone: &[Key]) {
+    for key in new {
+        work.note(format!("{key} is new"));
+    }
+    for key in gone {
+        work.note(format!("{key} is gone from Git"));
+    }
+}

@@ -1,0 +1,126 @@
+//! Templates of revisions that are no longer in force, which pods still run or return to.
+//!
+//! The agent fetches them from Git before it plans: [`missing_templates`] says which.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::desired::MEANING_VERSION;
+use crate::kinds::binding::{AppName, Oid, TemplateRef};
+use crate::kinds::object::Key;
+use crate::kinds::pod::PodTemplate;
+use crate::state::State;
+
+use super::AppInput;
+
+/// Where a template is written.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Shelf {
+    /// The commit.
+    pub revision: Oid,
+    /// The file.
+    pub path: String,
+    /// The object in it.
+    pub owner: Key,
+}
+
+impl Shelf {
+    /// Where `reference` points.
+    pub fn of(reference: &TemplateRef) -> Self {
+        Self {
+            revision: reference.revision.clone(),
+            path: reference.path.clone(),
+            owner: reference.owner.clone(),
+        }
+    }
+}
+
+/// Templates by where they are written; `None` where nothing of that name was found there.
+#[derive(Clone, Debug, Default)]
+pub struct Library {
+    books: Arc<BTreeMap<Shelf, Option<Arc<PodTemplate>>>>,
+}
+
+impl Library {
+    /// What stands there: not looked yet, nothing, or a template.
+    pub fn get(&self, shelf: &Shelf) -> Option<&Option<Arc<PodTemplate>>> {
+        self.books.get(shelf)
+    }
+
+    /// Adds what was found, or that nothing was.
+    pub fn put(&mut self, shelf: Shelf, template: Option<Arc<PodTemplate>>) {
+        Arc::make_mut(&mut self.books).insert(shelf, template);
+    }
+
+    /// Forgets what nobody refers to.
+    pub fn keep_only(&mut self, used: &BTreeSet<Shelf>) {
+        if self.books.keys().any(|shelf| !used.contains(shelf)) {
+            Arc::make_mut(&mut self.books).retain(|shelf, _| used.contains(shelf));
+        }
+    }
+}
+
+/// The template a reference means: as it stands in the revision in force if that says the same,
+/// else as it stood in its own revision.
+pub(super) fn template_of(
+    reference: &TemplateRef,
+    apps: &BTreeMap<AppName, AppInput>,
+    library: &Library,
+) -> Option<Arc<PodTemplate>> {
+    if let Some(template) = in_force(reference, apps) {
+        return Some(template);
+    }
+    library.get(&Shelf::of(reference)).cloned().flatten()
+}
+
+fn in_force(
+    reference: &TemplateRef,
+    apps: &BTreeMap<AppName, AppInput>,
+) -> Option<Arc<PodTemplate>> {
+    let app = apps.get(&reference.app)?;
+    [&app.applied, &app.candidate]
+        .into_iter()
+        .flatten()
+        .find_map(|revision| {
+            let template = revision
+                .desired
+                .objects
+                .get(&reference.owner)?
+                .body
+                .template()?;
+            let says_the_same = reference.meaning_version == MEANING_VERSION
+                && template.meaning == reference.meaning;
+            let is_the_same = revision.commit.id == reference.revision;
+            (says_the_same || is_the_same).then(|| template.clone())
+        })
+}
+
+/// The templates that pods and ReplicaSets refer to and that neither the revision in force nor the
+/// library has: the agent looks for them in Git before it plans. `used` collects every reference,
+/// so that the library can be weeded.
+pub fn missing_templates(
+    state: &State,
+    apps: &BTreeMap<AppName, AppInput>,
+    library: &Library,
+    used: &mut BTreeSet<Shelf>,
+) -> BTreeSet<Shelf> {
+    let mut missing = BTreeSet::new();
+    let pods = state.all_pods().map(|(_, pod)| &pod.template);
+    let sets = state
+        .apps
+        .values()
+        .flat_map(|app| app.sets.values())
+        .filter(|set| set.replicas > 0 || set.template.meaning_version != MEANING_VERSION)
+        .map(|set| &set.template);
+    for reference in pods.chain(sets) {
+        if in_force(reference, apps).is_some() {
+            continue;
+        }
+        let shelf = Shelf::of(reference);
+        if library.get(&shelf).is_none() {
+            missing.insert(shelf.clone());
+        }
+        used.insert(shelf);
+    }
+    missing
+}

@@ -1,0 +1,72 @@
+//! What the coordinator remembers between turns and may forget at any time: since when things have
+//! been as they are, on its own clock. A new coordinator begins afresh, which only makes it wait
+//! longer (docs/DESIGN.md, Hard cases 3).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::kinds::name::Uid;
+use crate::kinds::object::Key;
+use crate::kinds::time::Elapsed;
+
+/// Timers by what they are about.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// Since when each pod has been seen ready.
+    pub ready_since: BTreeMap<Uid, Elapsed>,
+    /// Each Deployment's last progress.
+    pub progress: BTreeMap<Key, Progress>,
+}
+
+/// A roll-out's last progress.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// What was counted then: any change of it is progress.
+    pub mark: Vec<u32>,
+    /// When.
+    pub at: Elapsed,
+}
+
+/// Whether a roll-out moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// Nobody was watching.
+    Unknown,
+    /// Something changed since the last look.
+    Moves,
+    /// Nothing has changed for so long.
+    Stands(Duration),
+}
+
+impl Memory {
+    /// Notes whether a pod is ready, and returns for how long it has been.
+    pub(crate) fn ready_for(&mut self, uid: &Uid, ready: bool, now: Elapsed) -> Option<Duration> {
+        if !ready {
+            self.ready_since.remove(uid);
+            return None;
+        }
+        let since = *self.ready_since.entry(uid.clone()).or_insert(now);
+        Some(now.since(since))
+    }
+
+    /// Notes what a roll-out has come to, and tells whether that is news.
+    pub(crate) fn progress(&mut self, key: &Key, mark: Vec<u32>, now: Elapsed) -> Pace {
+        match self.progress.get_mut(key) {
+            Some(progress) if progress.mark == mark => Pace::Stands(now.since(progress.at)),
+            Some(progress) => {
+                *progress = Progress { mark, at: now };
+                Pace::Moves
+            }
+            None => {
+                self.progress
+                    .insert(key.clone(), Progress { mark, at: now });
+                Pace::Unknown
+            }
+        }
+    }
+
+    /// Forgets pods that are no more.
+    pub(crate) fn keep_only(&mut self, lives: impl Fn(&Uid) -> bool) {
+        self.ready_since.retain(|uid, _| lives(uid));
+    }
+}

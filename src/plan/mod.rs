@@ -1,0 +1,159 @@
+//! What should run where.
+//!
+//! A helmsman who is handed the chart, the log and the time, and answers with the next entry of the
+//! log: [`plan`] takes everything known and gives the next state of the coordinator's register. It
+//! never fails; what it can't do it reports. The same input gives the same bytes.
+//!
+//! One turn goes all the way from a commit to placed pods, in this order:
+//!
+//! ```text
+//! accept   is the newest commit taken, refused or held?
+//! ledger   which objects are new, which are gone?
+//! pods     what do the nodes say of each pod; which have ended, which were asked away?
+//! claim    which ReplicaSet owns which pod?
+//! deploy   Deployments: ReplicaSets up and down, step by step
+//! sets     ReplicaSets, ReplicationControllers: pods made and ended
+//! single   Pods written by hand
+//! allocate addresses for nodes and Services
+//! schedule pods without a node get one
+//! ```
+//!
+//! Floor 2: imports `kinds`, `ports`, `desired`, `state`; knows no clock, disk, network or task.
+
+mod accept;
+mod allocate;
+mod claim;
+mod deployment;
+mod ledger;
+mod library;
+mod memory;
+mod pods;
+mod replicaset;
+mod rollout;
+pub mod schedule;
+mod single;
+mod work;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ipnetwork::Ipv4Network;
+
+use crate::desired::Desired;
+use crate::kinds::binding::{AppName, Oid};
+use crate::kinds::finding::Finding;
+use crate::kinds::name::{NodeName, Uid};
+use crate::kinds::node::NodeFacts;
+use crate::kinds::status::PodReport;
+use crate::kinds::time::{Elapsed, Now};
+use crate::ports::source::{CommitInfo, Relation};
+use crate::state::{PersonRequest, State};
+
+pub use library::{Library, missing_templates};
+pub use memory::Memory;
+pub use pods::Pod;
+use work::Work;
+
+/// Everything a turn looks at.
+#[derive(Clone, Debug)]
+pub struct Input {
+    /// The agent that plans.
+    pub me: NodeName,
+    /// What the operator has set.
+    pub settings: Arc<Settings>,
+    /// The coordinator's register as it is.
+    pub state: State,
+    /// The desired repository, by app.
+    pub apps: BTreeMap<AppName, AppInput>,
+    /// What each node says.
+    pub nodes: BTreeMap<NodeName, NodeInput>,
+    /// Templates of revisions that are no longer in force.
+    pub library: Library,
+}
+
+/// What the operator has set, the same on every node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Where pods' addresses come from.
+    pub pod_network: Ipv4Network,
+    /// The prefix length of one node's share of it.
+    pub node_prefix: u8,
+    /// Where Services' addresses come from.
+    pub service_network: Ipv4Network,
+    /// The address at which DNS answers; out of `service_network`.
+    pub dns_ip: std::net::Ipv4Addr,
+    /// Ports given to Services on the nodes: first and last.
+    pub node_ports: (u16, u16),
+    /// Whether a branch that was set back or rewritten is followed.
+    pub follows_rewrites: bool,
+}
+
+/// One app of the desired repository.
+#[derive(Clone, Debug, Default)]
+pub struct AppInput {
+    /// The revision in force, if it has been read.
+    pub applied: Option<Arc<Revision>>,
+    /// The newest revision, read; absent if it is the one in force.
+    pub candidate: Option<Arc<Revision>>,
+}
+
+/// A commit, read whole.
+#[derive(Clone, Debug)]
+pub struct Revision {
+    /// The commit.
+    pub commit: CommitInfo,
+    /// Its tree below the sub-directory; none if that is missing.
+    pub tree: Option<Oid>,
+    /// Which branch and sub-directory it came from.
+    pub origin: String,
+    /// The commit in force when it was looked at.
+    pub since: Option<Oid>,
+    /// How it follows from that one.
+    pub relation: Relation,
+    /// The commits between, newest first, itself among them.
+    pub commits: Arc<[CommitInfo]>,
+    /// What it asks for.
+    pub desired: Arc<Desired>,
+    /// What is wrong with it.
+    pub findings: Arc<[Finding]>,
+}
+
+/// What a node says, and what we think of it.
+#[derive(Clone, Debug, Default)]
+pub struct NodeInput {
+    /// What it says of itself.
+    pub facts: Arc<NodeFacts>,
+    /// What it says of its pods.
+    pub pods: Arc<BTreeMap<Uid, Arc<PodReport>>>,
+    /// What people asked of it.
+    pub requests: Arc<Vec<PersonRequest>>,
+    /// Whether pods may be placed on it.
+    pub is_ready: bool,
+}
+
+/// What a turn decided.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The next state of the register; equal to the input's if nothing is to be done.
+    pub next: State,
+    /// What was decided and why, for the commit's message.
+    pub why: String,
+    /// When to plan again though nothing has happened.
+    pub wake: Option<Elapsed>,
+}
+
+/// Decides the next state of the register. Takes time, never asks for it.
+pub fn plan(input: &Input, memory: &mut Memory, now: Now) -> Plan {
+    let mut work = Work::new(input, memory, now);
+    accept::accept_revisions(&mut work);
+    ledger::keep_ledger(&mut work);
+    pods::take_reports(&mut work);
+    pods::answer_requests(&mut work);
+    claim::settle_ownership(&mut work);
+    deployment::roll_deployments(&mut work);
+    replicaset::fill_sets(&mut work);
+    single::keep_pods(&mut work);
+    allocate::give_addresses(&mut work);
+    schedule::place_pods(&mut work);
+    work.finish()
+}

@@ -1,0 +1,141 @@
+//! Pods in the planner's hands: the binding, what its node says of it, what it runs.
+
+use std::sync::Arc;
+
+use crate::kinds::binding::{Binding, Deletion, Placement};
+use crate::kinds::labels::Labels;
+use crate::kinds::name::PodKey;
+use crate::kinds::pod::PodTemplate;
+use crate::kinds::status::{Phase, PodReport};
+use crate::state::RequestKind;
+
+use super::work::Work;
+
+/// A pod as the planner sees it.
+#[derive(Clone, Debug)]
+pub struct Pod {
+    /// Its binding.
+    pub binding: Arc<Binding>,
+    /// Its node.
+    pub node: Placement,
+    /// What its node says of it.
+    pub report: Option<Arc<PodReport>>,
+    /// What it runs; absent while its revision can't be read.
+    pub template: Option<Arc<PodTemplate>>,
+    /// Whether it has been ready long enough, by its owner's `minReadySeconds`; told by
+    /// [`Work::is_available`].
+    pub ready_for: Option<std::time::Duration>,
+}
+
+impl Pod {
+    /// Its labels: its template's, and its own.
+    pub fn labels(&self) -> Labels {
+        let mut labels = self
+            .template
+            .as_ref()
+            .map(|t| t.labels.clone())
+            .unwrap_or_default();
+        labels.extend(self.binding.labels.clone());
+        labels
+    }
+
+    /// Where it is in its life.
+    pub fn phase(&self) -> Phase {
+        self.report
+            .as_ref()
+            .map(|report| report.status.phase)
+            .unwrap_or_default()
+    }
+
+    /// Whether it is being ended.
+    pub fn is_leaving(&self) -> bool {
+        self.binding.deletion.is_some()
+    }
+
+    /// Whether it counts for its owner: neither finished nor being ended.
+    pub fn is_active(&self) -> bool {
+        !self.is_leaving() && !self.phase().is_over()
+    }
+
+    /// Whether it is ready.
+    pub fn is_ready(&self) -> bool {
+        !self.is_leaving()
+            && self
+                .report
+                .as_ref()
+                .is_some_and(|report| report.status.is_ready())
+    }
+
+    /// How long it may take to stop.
+    pub fn grace_s(&self) -> u32 {
+        self.template.as_ref().map_or(DEFAULT_GRACE_S, |template| {
+            template.spec.termination_grace_s
+        })
+    }
+}
+
+/// `v1.DefaultTerminationGracePeriodSeconds`, for pods whose template can't be read.
+const DEFAULT_GRACE_S: u32 = 30;
+
+/// Takes the nodes' word: pods that are gone are forgotten.
+pub(super) fn take_reports(work: &mut Work) {
+    let gone: Vec<PodKey> = work
+        .pods
+        .values()
+        .filter(|pod| pod.is_leaving())
+        .filter(|pod| {
+            let nothing_began = pod.node.is_none();
+            nothing_began || pod.report.as_ref().is_some_and(|report| report.gone)
+        })
+        .map(|pod| pod.binding.key.clone())
+        .collect();
+    for key in gone {
+        work.forget(&key);
+    }
+}
+
+/// Carries out what people asked for, and remembers that it did until the node has read so.
+pub(super) fn answer_requests(work: &mut Work) {
+    let mut answered = std::collections::BTreeMap::new();
+    let nodes = work.input.nodes.iter();
+    let asked: Vec<_> = nodes
+        .flat_map(|(node, input)| input.requests.iter().map(move |request| (node, request)))
+        .collect();
+    for (node, request) in asked {
+        let already = work
+            .input
+            .state
+            .answered
+            .get(node)
+            .is_some_and(|ids| ids.contains(&request.id));
+        if !already {
+            match &request.what {
+                RequestKind::DeletePod { pod, uid, grace_s } => {
+                    let found = work
+                        .pods
+                        .get(pod)
+                        .filter(|found| uid.as_ref().is_none_or(|uid| *uid == found.binding.uid));
+                    if found.is_some() {
+                        work.note(format!("{} asked for the end of pod {pod}", request.by));
+                        work.end_pod(pod, *grace_s, "Deleted");
+                    }
+                }
+            }
+        }
+        answered
+            .entry(node.clone())
+            .or_insert_with(std::collections::BTreeSet::new)
+            .insert(request.id.clone());
+    }
+    if *work.next.answered != answered {
+        work.next.answered = Arc::new(answered);
+    }
+}
+
+/// Marks a pod for its end.
+pub(super) fn ended(binding: &Binding, deletion: Deletion) -> Arc<Binding> {
+    Arc::new(Binding {
+        deletion: Some(deletion),
+        ..binding.clone()
+    })
+}

@@ -1,0 +1,45 @@
+//! Taints and tolerations, and the cordon, which Kubernetes treats as a taint
+//! (`node.kubernetes.io/unschedulable:NoSchedule`).
+
+use crate::kinds::pod::{PodSpec, Taint, TaintEffect};
+
+use super::{Machine, Why};
+
+/// The taint of a cordoned node.
+pub(super) const TAINT_UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
+
+pub(super) fn refuses(spec: &PodSpec, machine: &Machine) -> Option<Why> {
+    if machine.is_cordoned && !tolerates(spec, &cordon()) {
+        return Some(Why::Unschedulable);
+    }
+    machine
+        .taints
+        .iter()
+        .filter(|taint| taint.effect != TaintEffect::PreferNoSchedule)
+        .find(|taint| !tolerates(spec, taint))
+        .map(|taint| Why::Taint(format!("{}: {}", taint.key, taint.value)))
+}
+
+/// How many taints of the liked-least kind the pod does not put up with.
+pub(super) fn disliked(spec: &PodSpec, machine: &Machine) -> usize {
+    machine
+        .taints
+        .iter()
+        .filter(|taint| taint.effect == TaintEffect::PreferNoSchedule && !tolerates(spec, taint))
+        .count()
+}
+
+fn cordon() -> Taint {
+    let key = TAINT_UNSCHEDULABLE.to_owned();
+    Taint {
+        key,
+        value: String::new(),
+        effect: TaintEffect::NoSchedule,
+    }
+}
+
+fn tolerates(spec: &PodSpec, taint: &Taint) -> bool {
+    spec.tolerations
+        .iter()
+        .any(|toleration| toleration.tolerates(taint))
+}

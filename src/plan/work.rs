@@ -1,0 +1,443 @@
+//! The planner's bench: the next state while it is being made, and the pods taken apart.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::desired::{Desired, MEANING_VERSION};
+use crate::kinds::binding::{AppName, Binding, Deletion, Generation, Placement, TemplateRef};
+use crate::kinds::digest::Digest;
+use crate::kinds::labels::Labels;
+use crate::kinds::name::{Name, PodKey, Uid};
+use crate::kinds::object::{Key, Object};
+use crate::kinds::pod::PodTemplate;
+use crate::kinds::registry::Kind;
+use crate::kinds::status::EventRecord;
+use crate::kinds::time::{Elapsed, Now};
+use crate::state::{EVENTS_MAX, PodList, State};
+
+use super::pods::{self, Pod};
+use super::{Input, Memory, Plan, Revision, library};
+
+/// A commit message lists at most this many decisions; the rest are counted.
+const NOTES_MAX: usize = 100;
+
+/// The most pods made in one turn, as the burst of Kubernetes' ReplicaSet controller
+/// (`BurstReplicas`): a mistyped replica count is noticed before it has made a million pods.
+pub(super) const PODS_MADE_MAX: usize = 500;
+
+/// The next state while it is being made.
+pub(super) struct Work<'a> {
+    pub(super) input: &'a Input,
+    pub(super) memory: &'a mut Memory,
+    pub(super) now: Now,
+    /// The next state. Pods stand in `pods` until [`Work::finish`].
+    pub(super) next: State,
+    /// Every pod.
+    pub(super) pods: BTreeMap<PodKey, Pod>,
+    /// Pods by owner.
+    pub(super) owned: BTreeMap<Key, BTreeSet<PodKey>>,
+    /// The revision in force of each app after [`super::accept`]; an app whose revision has not been
+    /// read is absent, and nothing of it is touched.
+    pub(super) revisions: BTreeMap<AppName, Arc<Revision>>,
+    /// How many pods this turn has made.
+    pub(super) made: usize,
+    generation: Generation,
+    notes: Vec<String>,
+    events: Vec<EventRecord>,
+    wake: Option<Elapsed>,
+}
+
+impl<'a> Work<'a> {
+    pub(super) fn new(input: &'a Input, memory: &'a mut Memory, now: Now) -> Self {
+        let mut work = Self {
+            input,
+            memory,
+            now,
+            next: State {
+                pods: BTreeMap::new(),
+                ..input.state.clone()
+            },
+            pods: BTreeMap::new(),
+            owned: BTreeMap::new(),
+            revisions: BTreeMap::new(),
+            made: 0,
+            generation: input.state.generation.next(),
+            notes: Vec::new(),
+            events: Vec::new(),
+            wake: None,
+        };
+        for (node, binding) in input.state.all_pods() {
+            work.take_in(node.clone(), binding.clone());
+        }
+        work
+    }
+
+    fn take_in(&mut self, node: Placement, binding: Arc<Binding>) {
+        let report = node
+            .as_ref()
+            .and_then(|node| self.input.nodes.get(node))
+            .and_then(|node| node.pods.get(&binding.uid))
+            .cloned();
+        let template =
+            library::template_of(&binding.template, &self.input.apps, &self.input.library);
+        let ready = binding.deletion.is_none()
+            && report
+                .as_ref()
+                .is_some_and(|report| report.status.is_ready());
+        let ready_for = self.memory.ready_for(&binding.uid, ready, self.now.elapsed);
+        self.owned
+            .entry(binding.owner.clone())
+            .or_default()
+            .insert(binding.key.clone());
+        let pod = Pod {
+            binding,
+            node,
+            report,
+            template,
+            ready_for,
+        };
+        self.pods.insert(pod.binding.key.clone(), pod);
+    }
+
+    /// What the revision in force of an app asks for.
+    pub(super) fn desired(&self, app: &AppName) -> Option<Arc<Desired>> {
+        self.revisions
+            .get(app)
+            .map(|revision| revision.desired.clone())
+    }
+
+    /// Whether the app's revision in force is known, so that its pods may be touched.
+    pub(super) fn is_known(&self, app: &AppName) -> bool {
+        self.revisions.contains_key(app)
+    }
+
+    /// A reference to the template of `object` in the revision in force.
+    pub(super) fn reference(
+        &self,
+        app: &AppName,
+        object: &Object,
+        template: &PodTemplate,
+    ) -> Option<TemplateRef> {
+        let revision = self.revisions.get(app)?;
+        Some(TemplateRef {
+            app: app.clone(),
+            revision: revision.commit.id.clone(),
+            path: object.place.path.to_string(),
+            owner: object.key.clone(),
+            meaning: template.meaning,
+            meaning_version: MEANING_VERSION,
+        })
+    }
+
+    /// The pods an owner has, newest last.
+    pub(super) fn pods_of(&self, owner: &Key) -> Vec<&Pod> {
+        let keys = self.owned.get(owner).into_iter().flatten();
+        let mut pods: Vec<&Pod> = keys.filter_map(|key| self.pods.get(key)).collect();
+        pods.sort_by_key(|pod| pod.binding.sequence);
+        pods
+    }
+
+    /// Whether a pod has been ready for `min_ready_s`; if it will be, asks to be woken then.
+    pub(super) fn is_available(&mut self, key: &PodKey, min_ready_s: u32) -> bool {
+        let Some(ready_for) = self.pods.get(key).and_then(|pod| pod.ready_for) else {
+            return false;
+        };
+        let needed = Duration::from_secs(min_ready_s.into());
+        if ready_for < needed {
+            self.wake_in(needed - ready_for);
+        }
+        ready_for >= needed
+    }
+
+    /// Gives the next number: whatever is made now is newer than whatever was made before.
+    pub(super) fn next_sequence(&mut self) -> u64 {
+        self.next.sequence += 1;
+        self.next.sequence
+    }
+
+    /// An id for something made now. It depends on nothing but what was decided, so two runs agree,
+    /// and on the generation, so two lives of one name differ.
+    pub(super) fn new_uid(&self, what: &str, about: &str) -> Uid {
+        let generation = self.generation.to_string();
+        let parts = [what.as_bytes(), generation.as_bytes(), about.as_bytes()];
+        Uid::from_bytes(Digest::of_parts(parts).first_16())
+    }
+
+    /// Makes a pod without a node, under `name` or under a new name that begins with `base`.
+    pub(super) fn make_pod(&mut self, new: NewPod<'_>) -> PodKey {
+        let sequence = self.next_sequence();
+        let name = match new.name {
+            NewName::Exact(name) => name.clone(),
+            NewName::After(base) => self.free_name(new.namespace, base, sequence),
+        };
+        let key = PodKey::new(new.namespace, &name);
+        let binding = Binding {
+            key: key.clone(),
+            uid: self.new_uid("pod", &format!("{key} {sequence}")),
+            template: new.template,
+            owner: new.owner,
+            labels: new.labels,
+            generation: self.generation,
+            sequence,
+            created: self.now.wall,
+            deletion: None,
+            message: None,
+            unknown: BTreeMap::new(),
+        };
+        self.made += 1;
+        self.take_in(None, Arc::new(binding));
+        key
+    }
+
+    /// `base-xxxxx`, unused in the namespace. The random part of Kubernetes' names is here a digest
+    /// of the pod's number.
+    fn free_name(&self, namespace: &Name, base: &str, sequence: u64) -> Name {
+        /// Room for `-xxxxx` in a DNS label, as Kubernetes' name generator keeps
+        /// (`maxGeneratedNameLength`).
+        const BASE_LEN_MAX: usize = 57;
+        let base = &base[..base.len().min(BASE_LEN_MAX)];
+        let mut salt = 0_u32;
+        loop {
+            let text = format!(
+                "{namespace}/{base} {} {sequence} {salt}",
+                self.generation.epoch
+            );
+            let name = Name::trusted(&format!(
+                "{base}-{}",
+                Digest::of(text.as_bytes()).safe_text(5)
+            ));
+            if !self.pods.contains_key(&PodKey::new(namespace, &name)) {
+                return name;
+            }
+            salt += 1;
+        }
+    }
+
+    /// Decides that a pod ends. Says nothing and does nothing if that was decided before, except
+    /// that a shorter grace wins.
+    pub(super) fn end_pod(&mut self, key: &PodKey, grace_s: Option<u32>, reason: &str) {
+        let generation = self.generation;
+        let since = self.now.wall;
+        let Some(pod) = self.pods.get_mut(key) else {
+            return;
+        };
+        let grace_s = grace_s.unwrap_or_else(|| pod.grace_s());
+        match &pod.binding.deletion {
+            Some(deletion) if deletion.grace_s <= grace_s => return,
+            Some(deletion) => {
+                let deletion = Deletion {
+                    grace_s,
+                    ..deletion.clone()
+                };
+                pod.binding = pods::ended(&pod.binding, deletion);
+            }
+            None => {
+                let deletion = Deletion {
+                    grace_s,
+                    since,
+                    reason: reason.to_owned(),
+                };
+                pod.binding = pods::ended(&pod.binding, deletion);
+            }
+        }
+        Arc::make_mut(&mut pod.binding).generation = generation;
+        pod.ready_for = None;
+        if pod.node.is_none() {
+            let key = key.clone();
+            self.forget(&key);
+        }
+    }
+
+    /// Forgets a pod of which nothing is left.
+    pub(super) fn forget(&mut self, key: &PodKey) {
+        let Some(pod) = self.pods.remove(key) else {
+            return;
+        };
+        if let Some(owned) = self.owned.get_mut(&pod.binding.owner) {
+            owned.remove(key);
+        }
+    }
+
+    /// Gives a pod to another owner.
+    pub(super) fn hand_over(&mut self, key: &PodKey, owner: &Key) {
+        let Some(pod) = self.pods.get_mut(key) else {
+            return;
+        };
+        if let Some(owned) = self.owned.get_mut(&pod.binding.owner) {
+            owned.remove(key);
+        }
+        Arc::make_mut(&mut pod.binding).owner = owner.clone();
+        self.owned
+            .entry(owner.clone())
+            .or_default()
+            .insert(key.clone());
+    }
+
+    /// Changes a pod's binding.
+    pub(super) fn edit(&mut self, key: &PodKey, change: impl FnOnce(&mut Binding)) {
+        let generation = self.generation;
+        if let Some(pod) = self.pods.get_mut(key) {
+            let binding = Arc::make_mut(&mut pod.binding);
+            change(binding);
+            binding.generation = generation;
+        }
+    }
+
+    /// Places a pod on a node.
+    pub(super) fn place(&mut self, key: &PodKey, node: &Name) {
+        self.edit(key, |binding| binding.message = None);
+        if let Some(pod) = self.pods.get_mut(key) {
+            pod.node = Some(node.clone());
+        }
+    }
+
+    /// A line for the commit's message.
+    pub(super) fn note(&mut self, text: impl Into<String>) {
+        self.notes.push(text.into());
+    }
+
+    /// An event for people.
+    pub(super) fn event(&mut self, about: &Key, source: &str, reason: &str, message: String) {
+        self.push_event(about, source, reason, message, false);
+    }
+
+    /// An event for people, that something is the matter.
+    pub(super) fn warn(&mut self, about: &Key, source: &str, reason: &str, message: String) {
+        self.push_event(about, source, reason, message, true);
+    }
+
+    fn push_event(
+        &mut self,
+        about: &Key,
+        source: &str,
+        reason: &str,
+        message: String,
+        warning: bool,
+    ) {
+        let uid = match about.kind {
+            Kind::Pod => {
+                let namespace = about.namespace.clone().unwrap_or_else(|| Name::trusted(""));
+                let key = PodKey {
+                    namespace,
+                    name: about.name.clone(),
+                };
+                self.pods.get(&key).map(|pod| pod.binding.uid.clone())
+            }
+            _ => self
+                .next
+                .apps
+                .values()
+                .find_map(|app| app.entry(about))
+                .map(|e| e.uid.clone()),
+        };
+        self.events.push(EventRecord {
+            about: about.clone(),
+            uid,
+            warning,
+            reason: reason.to_owned(),
+            message,
+            count: 1,
+            first: self.now.wall,
+            last: self.now.wall,
+            source: source.to_owned(),
+            unknown: BTreeMap::new(),
+        });
+    }
+
+    /// Asks to plan again after this long.
+    pub(super) fn wake_in(&mut self, duration: Duration) {
+        let at = self.now.elapsed + duration;
+        self.wake = Some(self.wake.map_or(at, |wake| wake.min(at)));
+    }
+
+    /// Puts the pods back and gives the next state.
+    pub(super) fn finish(mut self) -> Plan {
+        let mut lists: BTreeMap<Placement, PodList> = BTreeMap::new();
+        for (key, pod) in std::mem::take(&mut self.pods) {
+            lists.entry(pod.node).or_default().insert(key, pod.binding);
+        }
+        let lives: BTreeSet<&Uid> = lists
+            .values()
+            .flat_map(|list| list.values().map(|pod| &pod.uid))
+            .collect();
+        self.memory.keep_only(|uid| lives.contains(uid));
+        for (place, list) in lists {
+            let shared = match self.input.state.pods.get(&place) {
+                Some(before) if **before == list => before.clone(),
+                _ => Arc::new(list),
+            };
+            self.next.pods.insert(place, shared);
+        }
+        // Events alone are no reason to write: they go out with the next decision, which is what
+        // they are about anyway.
+        if self.next != self.input.state {
+            self.next.generation = self.generation;
+            self.next.events = Arc::new(append_events(&self.next.events, self.events));
+        }
+        Plan {
+            why: message(&self.notes),
+            wake: self.wake,
+            next: self.next,
+        }
+    }
+}
+
+/// Adds events to a register's list; one that says what another said before raises its count.
+pub(crate) fn append_events(before: &[EventRecord], new: Vec<EventRecord>) -> Vec<EventRecord> {
+    let mut events = before.to_vec();
+    for event in new {
+        let again = events.iter().position(|old| {
+            old.about == event.about
+                && old.uid == event.uid
+                && old.reason == event.reason
+                && old.message == event.message
+        });
+        match again {
+            Some(at) => {
+                let old = events.remove(at);
+                let count = old.count.saturating_add(event.count);
+                events.push(EventRecord {
+                    count,
+                    first: old.first,
+                    ..event
+                });
+            }
+            None => events.push(event),
+        }
+    }
+    let surplus = events.len().saturating_sub(EVENTS_MAX);
+    events.drain(..surplus);
+    events
+}
+
+/// The commit's message: the first decision as its subject, all of them below.
+fn message(notes: &[String]) -> String {
+    let subject = match notes {
+        [] => "keep records".to_owned(),
+        [only] => return only.clone(),
+        [first, rest @ ..] => format!("{first} (and {} more)", rest.len()),
+    };
+    let mut body: Vec<String> = notes.iter().take(NOTES_MAX).cloned().collect();
+    if notes.len() > NOTES_MAX {
+        body.push(format!("… and {} more", notes.len() - NOTES_MAX));
+    }
+    format!("{subject}\n\n{}", body.join("\n"))
+}
+
+/// A pod to be made.
+pub(super) struct NewPod<'n> {
+    pub(super) namespace: &'n Name,
+    pub(super) name: NewName<'n>,
+    pub(super) template: TemplateRef,
+    pub(super) owner: Key,
+    pub(super) labels: Labels,
+}
+
+/// How a new pod is called.
+pub(super) enum NewName<'n> {
+    /// Just so.
+    Exact(&'n Name),
+    /// This, a dash, and five characters.
+    After(&'n str),
+}
