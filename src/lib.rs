@@ -1,6 +1,7 @@
 //! Windlass: ordinary Kubernetes manifests on plain Docker hosts, straight from Git.
 pub mod desired;
 pub mod kinds;
+pub mod net;
 pub mod node;
 pub mod plan;
 pub mod ports;
