@@ -24,8 +24,8 @@ pub struct PodTemplate {
     pub labels: Labels,
     /// Annotations of the pods made from it.
     pub annotations: Labels,
-    /// What the pods run.
-    pub spec: PodSpec,
+    /// What the pods run. Shared: the network keeps it too.
+    pub spec: std::sync::Arc<PodSpec>,
     /// The template's JSON with defaults, as the API shows it (`metadata` and `spec`).
     pub json: std::sync::Arc<str>,
     /// The digest of its meaning: equal for `1000m` and `1`, and for a default written out or not.

@@ -196,6 +196,11 @@ impl Memory {
         std::mem::take(&mut self.events)
     }
 
+    /// The pods something is kept of.
+    pub fn known_pods(&self) -> impl Iterator<Item = &Uid> {
+        self.pods.keys()
+    }
+
     /// Whether anything is under way.
     pub fn is_idle(&self) -> bool {
         self.pods.values().all(|pod| pod.in_flight.is_empty())
@@ -290,7 +295,11 @@ impl Memory {
             memory.in_flight.remove(&step);
         }
         match step {
-            Step::Files(digest) => self.files_written(&uid, digest, result, now),
+            Step::Files(digest) => {
+                // Also after a failure: some of them may be there.
+                seen.files.insert(uid.clone());
+                self.files_written(&uid, digest, result, now);
+            }
             Step::Pause => self.pause_started(&uid, result, seen, now),
             Step::Attach(pause) => self.attached(&uid, pause, result, seen, now),
             Step::Image(name) => self.image_ready(&uid, &name, result, now),

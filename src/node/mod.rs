@@ -50,6 +50,7 @@ use crate::ports::runtime::{ContainerId, ContainerSeen};
 
 pub use ip::IpPool;
 pub use memory::{Memory, Step, Ticket};
+pub use sandbox::link_name;
 pub use status::reports;
 
 /// Who should be here.

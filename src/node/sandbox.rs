@@ -33,7 +33,7 @@ pub(super) struct Ready {
 }
 
 /// The node's end of a pod's link: the mark and eleven digits, as long as a link's name may be.
-pub(crate) fn link_name(uid: &Uid) -> String {
+pub fn link_name(uid: &Uid) -> String {
     format!(
         "{LINK_PREFIX}{}",
         &Digest::of(uid.as_str().as_bytes()).hex()[..11]

@@ -62,7 +62,7 @@ impl Library {
 
 /// The template a reference means: as it stands in the revision in force if that says the same,
 /// else as it stood in its own revision.
-pub(super) fn template_of(
+pub fn template_of(
     reference: &TemplateRef,
     apps: &BTreeMap<AppName, AppInput>,
     library: &Library,

@@ -7,6 +7,7 @@
 //! One turn goes all the way from a commit to placed pods, in this order:
 //!
 //! ```text
+//! lease    this agent says that it coordinates
 //! accept   is the newest commit taken, refused or held?
 //! ledger   which objects are new, which are gone?
 //! pods     what do the nodes say of each pod; which have ended, which were asked away?
@@ -24,6 +25,7 @@ mod accept;
 mod allocate;
 mod claim;
 mod deployment;
+mod lease;
 mod ledger;
 mod library;
 mod memory;
@@ -49,16 +51,21 @@ use crate::kinds::time::{Elapsed, Now};
 use crate::ports::source::{CommitInfo, Relation};
 use crate::state::{PersonRequest, State};
 
-pub use library::{Library, missing_templates};
+pub use library::{Library, Shelf, missing_templates, template_of};
 pub use memory::Memory;
 pub use pods::Pod;
 use work::Work;
+pub(crate) use work::append_events;
 
 /// Everything a turn looks at.
 #[derive(Clone, Debug)]
 pub struct Input {
     /// The agent that plans.
     pub me: NodeName,
+    /// Which life of that agent.
+    pub incarnation: String,
+    /// How long others wait for a silent coordinator, in seconds.
+    pub lease_s: u32,
     /// What the operator has set.
     pub settings: Arc<Settings>,
     /// The coordinator's register as it is.
@@ -140,11 +147,14 @@ pub struct Plan {
     pub why: String,
     /// When to plan again though nothing has happened.
     pub wake: Option<Elapsed>,
+    /// There was more to do than one turn may: plan again at once.
+    pub is_unfinished: bool,
 }
 
 /// Decides the next state of the register. Takes time, never asks for it.
 pub fn plan(input: &Input, memory: &mut Memory, now: Now) -> Plan {
     let mut work = Work::new(input, memory, now);
+    lease::take_lease(&mut work);
     accept::accept_revisions(&mut work);
     ledger::keep_ledger(&mut work);
     pods::take_reports(&mut work);

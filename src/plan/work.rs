@@ -378,6 +378,7 @@ impl<'a> Work<'a> {
         Plan {
             why: message(&self.notes),
             wake: self.wake,
+            is_unfinished: self.made >= PODS_MADE_MAX,
             next: self.next,
         }
     }

@@ -1,0 +1,63 @@
+//! What the operator has set, checked and complete. Read from `agent.yaml` by [`crate::cli`].
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::kinds::labels::Labels;
+use crate::kinds::name::NodeName;
+use crate::kinds::pod::ResourceList;
+use crate::plan::Settings;
+use crate::ports::files::Layout;
+
+/// An agent's configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// This node.
+    pub node: NodeName,
+    /// This life of the agent, unlike any other.
+    pub incarnation: String,
+    /// Labels the operator gives this node.
+    pub labels: Labels,
+    /// This node's address, where it is not the one of the default route.
+    pub address: Option<Ipv4Addr>,
+    /// What is the same on every node.
+    pub settings: Arc<Settings>,
+    /// Where pods' files stand.
+    pub layout: Layout,
+    /// The cluster's domain.
+    pub domain: String,
+    /// Which branch and sub-directory are read, for the record.
+    pub origin: String,
+    /// How often the desired repository is asked though nobody said that it moved.
+    pub poll: Duration,
+    /// Whether somebody says when it moves; then it is asked less often.
+    pub source_is_watched: bool,
+    /// How often the state store is asked though nobody said that it moved.
+    pub store_poll: Duration,
+    /// How long others wait for a silent coordinator.
+    pub lease: Duration,
+    /// The least time between two writes of the node's own register.
+    pub report_interval: Duration,
+    /// Kept for the machine itself, out of what pods may use.
+    pub reserved: ResourceList,
+    /// How many pods this node takes.
+    pub pods_max: u32,
+    /// The version of this program.
+    pub version: String,
+    /// A number by which nodes' polls are spread.
+    pub jitter: u64,
+}
+
+impl Config {
+    /// `interval`, spread by up to a tenth either way, differently on every node and every time.
+    pub fn jittered(&self, interval: Duration, count: u64) -> Duration {
+        let digest = crate::kinds::digest::Digest::of_parts([
+            self.node.as_str().as_bytes(),
+            &self.jitter.to_be_bytes(),
+            &count.to_be_bytes(),
+        ]);
+        let permille = u32::try_from(digest.first_u64() % 200).unwrap_or(100);
+        interval * (900 + permille) / 1000
+    }
+}

@@ -1,0 +1,842 @@
+//! This machine: the pods bound here, what the runtime says of them, and what is reported.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::kinds::labels::Labels;
+use crate::kinds::name::Uid;
+use crate::kinds::node::{LABEL_ARCH, LABEL_HOSTNAME, LABEL_OS, NodeCondition, NodeFacts};
+use crate::kinds::object::Body;
+use crate::kinds::pod::ResourceList;
+use crate::kinds::quantity::Quantity;
+use crate::kinds::time::{Elapsed, Now};
+use crate::node::{self, Around, Assignment, Mine, Seen, ServiceEnv, Ticket};
+use crate::plan;
+use crate::ports::files::{Answer as FilesAnswer, Call as FilesCall};
+use crate::ports::links::{Answer as LinksAnswer, Call as LinksCall, NetworkSeen};
+use crate::ports::runtime::{
+    Answer as RuntimeAnswer, Call as RuntimeCall, ContainerId, ContainerSeen, RunState,
+    RuntimeHint, RuntimeSeen,
+};
+use crate::ports::store::{Answer as StoreAnswer, Call as StoreCall, Landing, Register, Tree};
+use crate::ports::{Answer, Call, Fault};
+use crate::state::NodeReport;
+
+use super::config::Config;
+use super::store::STORE_TIMEOUT;
+use super::{Agent, Purpose};
+
+/// How often everything is listed anew, though events tell of every change: they can be lost.
+const RESYNC: Duration = Duration::from_secs(60);
+/// How often the machine and its images are looked at.
+const SURVEY: Duration = Duration::from_secs(300);
+/// The wait after a listing or a survey that failed.
+const RETRY: Duration = Duration::from_secs(1);
+/// How long a listing may take; a runtime under load is slow, not dead.
+const LIST_TIMEOUT: Duration = Duration::from_secs(30);
+/// A node names at most this many images, the largest first, as kubelet
+/// (`nodeStatusMaxImages`).
+const IMAGES_MAX: usize = 50;
+
+/// What is known of this machine.
+#[derive(Debug)]
+pub(super) struct Host {
+    memory: node::Memory,
+    seen: Seen,
+    mine: Mine,
+    around: Option<Arc<Around>>,
+    runtime: Option<RuntimeSeen>,
+    network: Option<NetworkSeen>,
+    report: Option<NodeReport>,
+    has_succeeded: bool,
+    needs_look: bool,
+    needs_around: bool,
+    /// What was known when the listing under way was asked for.
+    listing: Option<BTreeMap<ContainerId, ContainerSeen>>,
+    list_at: Option<Elapsed>,
+    survey_at: Option<Elapsed>,
+    is_surveying: bool,
+    inspecting: BTreeSet<ContainerId>,
+    inspect_again: BTreeSet<ContainerId>,
+    has_listed_files: bool,
+    has_listed_links: bool,
+    is_reporting: bool,
+    report_at: Option<Elapsed>,
+    started: Option<crate::kinds::time::Wall>,
+    /// The runtime's last fault, if it failed.
+    pub(super) fault: Option<Fault>,
+    /// How many times the node's register was written.
+    pub(super) report_writes: u64,
+}
+
+impl Host {
+    pub(super) fn new(_config: &Config) -> Self {
+        Self {
+            memory: node::Memory::default(),
+            seen: Seen::default(),
+            mine: Mine::default(),
+            around: None,
+            runtime: None,
+            network: None,
+            report: None,
+            has_succeeded: false,
+            needs_look: true,
+            needs_around: true,
+            listing: None,
+            list_at: None,
+            survey_at: None,
+            is_surveying: false,
+            inspecting: BTreeSet::new(),
+            inspect_again: BTreeSet::new(),
+            has_listed_files: false,
+            has_listed_links: false,
+            is_reporting: false,
+            report_at: None,
+            started: None,
+            fault: None,
+            report_writes: 0,
+        }
+    }
+
+    /// Takes over from the agent that wrote this report, once.
+    pub(super) fn succeed(&mut self, report: &NodeReport) {
+        if !self.has_succeeded {
+            self.has_succeeded = true;
+            self.memory.succeed(report.pods.values().map(|pod| &**pod));
+            let mut own = report.clone();
+            own.pods = Arc::default();
+            self.report.get_or_insert(own);
+        }
+    }
+
+    /// What this node says now.
+    pub(super) fn report(&self) -> Option<&NodeReport> {
+        self.report
+            .as_ref()
+            .filter(|report| report.facts.started.millis() > 0)
+    }
+
+    /// Whether pods may be placed here.
+    pub(super) fn is_able(&self) -> bool {
+        self.runtime.is_some() && self.network.is_some() && self.fault.is_none()
+    }
+
+    pub(super) fn is_reporting(&self) -> bool {
+        self.is_reporting
+    }
+
+    pub(super) fn pods(&self) -> &BTreeMap<Uid, Assignment> {
+        &self.mine.pods
+    }
+
+    pub(super) fn around(&self) -> Option<&Arc<Around>> {
+        self.around.as_ref()
+    }
+
+    pub(super) fn network(&self) -> Option<&NetworkSeen> {
+        self.network.as_ref()
+    }
+
+    pub(super) fn containers(&self) -> Option<&BTreeMap<ContainerId, ContainerSeen>> {
+        self.seen.containers.as_ref()
+    }
+
+    pub(super) fn next_wake(&self) -> Option<Elapsed> {
+        let list = self.list_at.filter(|_| self.listing.is_none());
+        let survey = self.survey_at.filter(|_| !self.is_surveying);
+        let report = self.report_at.filter(|_| !self.is_reporting);
+        let look = self.memory.next_wake();
+        [list, survey, report, look].into_iter().flatten().min()
+    }
+}
+
+impl Agent {
+    /// Something that the pods here depend on may have changed.
+    pub(super) fn host_needs_look(&mut self) {
+        self.host.needs_look = true;
+        self.host.needs_around = true;
+        self.is_stirred = true;
+    }
+
+    pub(super) fn survey_host(&mut self, now: Now) {
+        self.host.started.get_or_insert(now.wall);
+        self.host.survey_at = None;
+        self.host.is_surveying = true;
+        self.call(
+            Purpose::SurveyRuntime,
+            Call::Runtime(RuntimeCall::Survey),
+            LIST_TIMEOUT,
+        );
+        self.call(
+            Purpose::SurveyLinks,
+            Call::Links(LinksCall::Survey),
+            LIST_TIMEOUT,
+        );
+    }
+
+    pub(super) fn list_host(&mut self, now: Now) {
+        self.list_containers(now);
+        self.call(
+            Purpose::ListFiles,
+            Call::Files(FilesCall::List),
+            LIST_TIMEOUT,
+        );
+        self.call(
+            Purpose::ListLinks,
+            Call::Links(LinksCall::List),
+            LIST_TIMEOUT,
+        );
+    }
+
+    fn list_containers(&mut self, _now: Now) {
+        if self.host.listing.is_none() {
+            self.host.listing = Some(self.host.seen.containers.clone().unwrap_or_default());
+            self.host.list_at = None;
+            self.call(
+                Purpose::ListContainers,
+                Call::Runtime(RuntimeCall::List),
+                LIST_TIMEOUT,
+            );
+        }
+    }
+
+    pub(super) fn tend_host(&mut self, now: Now) {
+        if self.host.list_at.is_some_and(|at| at <= now.elapsed) {
+            self.list_host(now);
+        }
+        if self.host.survey_at.is_some_and(|at| at <= now.elapsed) && !self.host.is_surveying {
+            self.survey_host(now);
+        }
+        if self
+            .host
+            .memory
+            .next_wake()
+            .is_some_and(|at| at <= now.elapsed)
+        {
+            self.host.needs_look = true;
+        }
+        if !self.host.needs_look {
+            return;
+        }
+        self.assign();
+        self.look_around();
+        let Some(around) = self.host.around.clone() else {
+            return;
+        };
+        self.host.needs_look = false;
+        let Host {
+            mine, seen, memory, ..
+        } = &mut self.host;
+        let actions = node::decide(mine, seen, &around, memory, now);
+        for action in actions {
+            let purpose = Purpose::Pod(Box::new(action.ticket));
+            self.call(purpose, action.call, action.timeout);
+        }
+        self.sweep_links();
+        self.refresh_report(&around, now);
+    }
+
+    /// Takes the pods bound here from the coordinator's register.
+    fn assign(&mut self) {
+        let Some(state) = self.store.state() else {
+            return;
+        };
+        let apps = self.wish.inputs();
+        // Files and links are swept by the same list, so it is known only once they are too.
+        self.host.mine.is_known =
+            self.store.is_read() && self.host.has_listed_files && self.host.has_listed_links;
+        let pods = state.pods_of(&self.config.node);
+        self.host.mine.pods = pods
+            .into_iter()
+            .flat_map(|pods| pods.values())
+            .map(|binding| {
+                let template = plan::template_of(&binding.template, &apps, &self.library);
+                let assignment = Assignment {
+                    binding: binding.clone(),
+                    template,
+                };
+                (binding.uid.clone(), assignment)
+            })
+            .collect();
+    }
+
+    fn look_around(&mut self) {
+        if self.host.around.is_some() && !self.host.needs_around {
+            return;
+        }
+        let (Some(network), Some(state)) = (&self.host.network, self.store.state()) else {
+            return;
+        };
+        let facts = self.host.report.as_ref().map(|report| report.facts.clone());
+        let desired = self.wish.applied.iter().map(|revision| {
+            let app = crate::kinds::name::Name::trusted(crate::kinds::binding::DEFAULT_APP);
+            (app, revision.desired.clone())
+        });
+        let around = Around {
+            node: self.config.node.clone(),
+            node_ip: self.node_ip(),
+            layout: self.config.layout.clone(),
+            pod_network: state.nodes.get(&self.config.node).map(|node| node.pod_cidr),
+            dns: self.config.settings.dns_ip,
+            domain: self.config.domain.clone(),
+            resolvers: network.resolvers.clone(),
+            searches: network.searches.clone(),
+            mtu: network.mtu,
+            allocatable: facts
+                .map(|facts| facts.allocatable.clone())
+                .unwrap_or_default(),
+            desired: desired.collect(),
+            services: Arc::new(self.service_variables()),
+            released: self.network.released().clone(),
+        };
+        self.host.around = Some(Arc::new(around));
+        self.host.needs_around = false;
+    }
+
+    /// This node's address: the operator's choice, the default route's source, or the first.
+    pub(super) fn node_ip(&self) -> Option<Ipv4Addr> {
+        let network = self.host.network.as_ref()?;
+        self.config
+            .address
+            .or(network.default_source)
+            .or_else(|| network.addresses.first().copied())
+    }
+
+    fn service_variables(&self) -> Vec<ServiceEnv> {
+        let Some(state) = self.store.state() else {
+            return Vec::new();
+        };
+        let objects = self
+            .wish
+            .applied
+            .iter()
+            .flat_map(|r| r.desired.objects.values());
+        objects
+            .filter_map(|object| {
+                let Body::Service(service) = &object.body else {
+                    return None;
+                };
+                let namespace = object.key.namespace.as_ref()?;
+                let ip = state.service(namespace, &object.key.name)?.cluster_ip?;
+                let ports = service.ports.iter();
+                Some(ServiceEnv {
+                    namespace: namespace.clone(),
+                    name: object.key.name.clone(),
+                    ip,
+                    ports: ports
+                        .map(|port| (port.name.clone(), port.port, port.protocol.lower()))
+                        .collect(),
+                })
+            })
+            .collect()
+    }
+
+    pub(super) fn pod_answered(&mut self, ticket: Ticket, result: Result<Answer, Fault>, now: Now) {
+        if let Err(fault) = &result {
+            tracing::debug!(pod = %ticket.pod, step = ?ticket.step, %fault, "a step failed");
+        }
+        let Host { memory, seen, .. } = &mut self.host;
+        memory.finished(ticket, result, seen, now);
+        self.host.needs_look = true;
+    }
+
+    pub(super) fn runtime_hinted(&mut self, hint: RuntimeHint, now: Now) {
+        match hint {
+            RuntimeHint::Resync => {
+                self.host.listing = None;
+                self.list_host(now);
+            }
+            RuntimeHint::Changed(id) => self.inspect(id),
+        }
+    }
+
+    fn inspect(&mut self, id: ContainerId) {
+        if self.host.inspecting.insert(id.clone()) {
+            let call = Call::Runtime(RuntimeCall::Inspect(id.clone()));
+            self.call(Purpose::InspectContainer(id), call, LIST_TIMEOUT);
+        } else {
+            self.host.inspect_again.insert(id);
+        }
+    }
+
+    pub(super) fn container_inspected(
+        &mut self,
+        id: &ContainerId,
+        result: Result<Answer, Fault>,
+        now: Now,
+    ) {
+        self.host.inspecting.remove(id);
+        if self.host.inspect_again.remove(id) {
+            self.inspect(id.clone());
+        }
+        let Some(known) = &mut self.host.seen.containers else {
+            return;
+        };
+        match result {
+            Ok(Answer::Runtime(RuntimeAnswer::Container(Some(container)))) => {
+                take_newer(known, *container);
+            }
+            Ok(_) => {
+                known.remove(id);
+            }
+            Err(_) => self.host.list_at = Some(now.elapsed + RETRY),
+        }
+        self.host.needs_look = true;
+    }
+
+    pub(super) fn containers_listed(&mut self, result: Result<Answer, Fault>, now: Now) {
+        let Some(before) = self.host.listing.take() else {
+            return;
+        };
+        match result {
+            Ok(Answer::Runtime(RuntimeAnswer::Containers(list))) => {
+                self.host.fault = None;
+                self.host.list_at = Some(now.elapsed + RESYNC);
+                let known = self.host.seen.containers.get_or_insert_default();
+                merge_listing(known, &before, list);
+                self.host.needs_look = true;
+            }
+            Ok(_) => {}
+            Err(fault) => self.runtime_failed(fault, now),
+        }
+    }
+
+    fn runtime_failed(&mut self, fault: Fault, now: Now) {
+        if self.host.fault.as_ref() != Some(&fault) {
+            tracing::warn!(%fault, "the container runtime does not answer");
+        }
+        self.host.fault = Some(fault);
+        self.host.list_at = Some(now.elapsed + RETRY);
+    }
+
+    pub(super) fn runtime_surveyed(&mut self, result: Result<Answer, Fault>, now: Now) {
+        self.host.is_surveying = false;
+        match result {
+            Ok(Answer::Runtime(RuntimeAnswer::Survey(survey))) => {
+                self.host.runtime = Some(*survey);
+                self.host.survey_at = Some(now.elapsed + SURVEY);
+                self.refresh_facts();
+            }
+            Ok(_) => {}
+            Err(fault) => {
+                self.host.survey_at = Some(now.elapsed + RETRY);
+                self.runtime_failed(fault, now);
+            }
+        }
+    }
+
+    pub(super) fn links_surveyed(&mut self, result: Result<Answer, Fault>, now: Now) {
+        match result {
+            Ok(Answer::Links(LinksAnswer::Survey(survey))) => {
+                if self.host.network.as_ref() != Some(&*survey) {
+                    self.host.network = Some(*survey);
+                    self.host_needs_look();
+                    self.network_needs_look();
+                    self.refresh_facts();
+                }
+            }
+            Ok(_) => {}
+            Err(fault) => {
+                tracing::warn!(%fault, "the machine's addresses can't be read");
+                self.host.survey_at = Some(now.elapsed + RETRY);
+            }
+        }
+    }
+
+    pub(super) fn files_listed(&mut self, result: Result<Answer, Fault>, now: Now) {
+        match result {
+            Ok(Answer::Files(FilesAnswer::Pods(pods))) => {
+                self.host.has_listed_files = true;
+                self.host.seen.files.extend(pods);
+                self.host.needs_look = true;
+            }
+            Ok(_) => {}
+            Err(fault) => {
+                tracing::warn!(%fault, "the pods' files can't be listed");
+                self.host.list_at = Some(now.elapsed + RETRY);
+            }
+        }
+    }
+
+    pub(super) fn links_listed(&mut self, result: Result<Answer, Fault>, now: Now) {
+        match result {
+            Ok(Answer::Links(LinksAnswer::Links(links))) => {
+                self.host.has_listed_links = true;
+                self.host.seen.links = links.into_iter().collect();
+                self.host.needs_look = true;
+            }
+            Ok(_) => {}
+            Err(fault) => {
+                tracing::warn!(%fault, "links can't be listed");
+                self.host.list_at = Some(now.elapsed + RETRY);
+            }
+        }
+    }
+
+    /// Takes away links that belong to no pod that is or was here.
+    fn sweep_links(&mut self) {
+        if !self.host.mine.is_known {
+            return;
+        }
+        let owned: BTreeSet<String> = self
+            .host
+            .mine
+            .pods
+            .keys()
+            .chain(self.host.memory.known_pods())
+            .map(node::link_name)
+            .collect();
+        let strays: Vec<String> = self
+            .host
+            .seen
+            .links
+            .iter()
+            .filter(|link| !owned.contains(*link))
+            .cloned()
+            .collect();
+        for link in strays {
+            self.host.seen.links.remove(&link);
+            self.call(
+                Purpose::Sweep,
+                Call::Links(LinksCall::Detach { link }),
+                LIST_TIMEOUT,
+            );
+        }
+    }
+
+    /// What this node says of itself.
+    fn refresh_facts(&mut self) {
+        let (Some(runtime), Some(_)) = (&self.host.runtime, &self.host.network) else {
+            return;
+        };
+        let before = self.host.report.as_ref().map(|report| report.facts.clone());
+        let facts = self.facts(runtime, before.as_deref());
+        if before.as_deref() != Some(&facts) {
+            self.host.report.get_or_insert_default().facts = Arc::new(facts);
+            self.host_needs_look();
+            self.lead.needs_turn();
+        }
+    }
+
+    fn facts(&self, runtime: &RuntimeSeen, before: Option<&NodeFacts>) -> NodeFacts {
+        let hostname = self.config.node.to_string();
+        let mut labels = Labels::from([
+            (LABEL_HOSTNAME.to_owned(), hostname.clone()),
+            (LABEL_OS.to_owned(), "linux".to_owned()),
+            (LABEL_ARCH.to_owned(), runtime.arch.clone()),
+        ]);
+        labels.extend(self.config.labels.clone());
+        let capacity = self.capacity(runtime);
+        let allocatable = capacity
+            .iter()
+            .map(|(name, has)| {
+                let kept = self.config.reserved.get(name).copied().unwrap_or_default();
+                (name.clone(), (*has - kept).max(Quantity::ZERO))
+            })
+            .collect();
+        let info = [
+            ("architecture", runtime.arch.clone()),
+            (
+                "containerRuntimeVersion",
+                format!("docker://{}", runtime.version),
+            ),
+            ("kernelVersion", runtime.kernel.clone()),
+            (
+                "kubeletVersion",
+                format!("v{}-windlass", self.config.version),
+            ),
+            ("operatingSystem", "linux".to_owned()),
+            ("osImage", runtime.os.clone()),
+        ];
+        NodeFacts {
+            addresses: self.node_ip().map(Into::into).into_iter().collect(),
+            hostname,
+            capacity,
+            allocatable,
+            labels,
+            info: info.map(|(key, value)| (key.to_owned(), value)).into(),
+            images: largest_images(runtime),
+            conditions: self.conditions(before),
+            started: self.host.started.unwrap_or_default(),
+            unknown: BTreeMap::new(),
+        }
+    }
+
+    fn capacity(&self, runtime: &RuntimeSeen) -> ResourceList {
+        let memory = i64::try_from(runtime.memory_bytes).unwrap_or(i64::MAX);
+        ResourceList::from([
+            ("cpu".to_owned(), Quantity::units(runtime.cpus.into())),
+            ("memory".to_owned(), Quantity::bytes(memory)),
+            (
+                "pods".to_owned(),
+                Quantity::units(self.config.pods_max.into()),
+            ),
+        ])
+    }
+
+    fn conditions(&self, before: Option<&NodeFacts>) -> BTreeMap<String, NodeCondition> {
+        let ready = NodeCondition {
+            status: true,
+            reason: "AgentReady".to_owned(),
+            message: "windlass is posting ready status".to_owned(),
+            since: self.host.started.unwrap_or_default(),
+        };
+        let known = before.and_then(|facts| facts.conditions.get("Ready"));
+        let ready = match known {
+            Some(known) if known.status == ready.status => NodeCondition {
+                since: known.since,
+                ..ready
+            },
+            _ => ready,
+        };
+        BTreeMap::from([("Ready".to_owned(), ready)])
+    }
+
+    /// Says how the pods here are, if that has changed.
+    fn refresh_report(&mut self, around: &Around, now: Now) {
+        let Host {
+            mine,
+            seen,
+            memory,
+            report,
+            ..
+        } = &mut self.host;
+        let pods = node::reports(mine, seen, around, memory, now);
+        let events = memory.take_events();
+        let report = report.get_or_insert_default();
+        if !events.is_empty() {
+            report.events = Arc::new(plan::append_events(&report.events, events));
+        }
+        if *report.pods != pods {
+            report.pods = Arc::new(pods);
+            self.lead.needs_turn();
+            self.network_needs_look();
+        }
+    }
+
+    /// Writes the node's register when it differs from what is there, not too often.
+    pub(super) fn tend_report(&mut self, now: Now) {
+        if self.host.is_reporting || !self.store.is_read() || self.lead.is_writing() {
+            return;
+        }
+        self.forget_answered_requests();
+        let Some(report) = self.host.report().cloned() else {
+            return;
+        };
+        let me = &self.config.node;
+        let known = self.store.node(me);
+        let empty = NodeReport::default();
+        let edits = known.map_or(&empty, |known| &known.value).edits_to(&report);
+        if edits.is_empty() {
+            self.host.report_at = None;
+            return;
+        }
+        // Requests don't wait, and neither does the first word of a node.
+        let is_urgent =
+            known.is_none() || known.is_some_and(|known| known.value.requests != report.requests);
+        let at = *self
+            .host
+            .report_at
+            .get_or_insert(now.elapsed + self.config.report_interval);
+        if at > now.elapsed && !is_urgent {
+            return;
+        }
+        let call = StoreCall::Commit {
+            register: Register::Node(me.clone()),
+            base: known.and_then(|known| known.rev.clone()),
+            edits,
+            why: "report".to_owned(),
+        };
+        self.host.report_at = None;
+        self.host.is_reporting = true;
+        self.call(
+            Purpose::Report(Box::new(report)),
+            Call::Store(call),
+            STORE_TIMEOUT,
+        );
+    }
+
+    pub(super) fn reported(&mut self, report: NodeReport, result: Result<Answer, Fault>, now: Now) {
+        self.host.is_reporting = false;
+        match result {
+            Ok(Answer::Store(StoreAnswer::Landing(Landing::Landed(rev)))) => {
+                let me = self.config.node.clone();
+                let known = self.store.node(&me);
+                let tree = known.map_or_else(Tree::default, |known| known.tree.clone());
+                let before = known.map(|known| known.value.clone()).unwrap_or_default();
+                let tree = tree.with(&before.edits_to(&report));
+                self.store.wrote_report(&me, rev, tree, report);
+                self.host.report_writes += 1;
+                self.store.fault = None;
+            }
+            Ok(_) => {
+                tracing::error!(
+                    node = %self.config.node,
+                    "somebody else writes this node's register: is another agent running under its name?"
+                );
+                self.look_at_store(now);
+            }
+            Err(fault) => self.store_failed(fault, now),
+        }
+    }
+
+    /// Requests that the coordinator has carried out are done with.
+    fn forget_answered_requests(&mut self) {
+        let Some(state) = self.store.state() else {
+            return;
+        };
+        let Some(answered) = state.answered.get(&self.config.node) else {
+            return;
+        };
+        let Some(report) = &mut self.host.report else {
+            return;
+        };
+        if report
+            .requests
+            .iter()
+            .any(|request| answered.contains(&request.id))
+        {
+            let left = report
+                .requests
+                .iter()
+                .filter(|r| !answered.contains(&r.id))
+                .cloned();
+            report.requests = Arc::new(left.collect());
+            self.lead.needs_turn();
+        }
+    }
+
+    pub(super) fn add_request(&mut self, request: crate::state::PersonRequest) {
+        let report = self.host.report.get_or_insert_default();
+        Arc::make_mut(&mut report.requests).push(request);
+        self.lead.needs_turn();
+    }
+}
+
+/// The newest images, by size.
+fn largest_images(runtime: &RuntimeSeen) -> Vec<(String, u64)> {
+    let mut images: Vec<(String, u64)> = runtime
+        .images
+        .iter()
+        .flat_map(|(names, bytes, _)| names.iter().map(move |name| (name.clone(), *bytes)))
+        .collect();
+    images.sort_by(|one, other| (other.1, &one.0).cmp(&(one.1, &other.0)));
+    images.truncate(IMAGES_MAX);
+    images
+}
+
+/// How far a container's life has come: it never goes back, so an answer that says less than what
+/// is known was asked for earlier.
+fn progress(container: &ContainerSeen) -> u8 {
+    match container.state {
+        RunState::Created => 0,
+        RunState::Running { .. } => 1,
+        RunState::Ended { .. } => 2,
+    }
+}
+
+fn take_newer(known: &mut BTreeMap<ContainerId, ContainerSeen>, container: ContainerSeen) {
+    let is_older = known
+        .get(&container.id)
+        .is_some_and(|old| progress(old) > progress(&container));
+    if !is_older {
+        known.insert(container.id.clone(), container);
+    }
+}
+
+/// Takes a listing that was asked for when `before` was known: what came or went since then is
+/// newer than the listing.
+fn merge_listing(
+    known: &mut BTreeMap<ContainerId, ContainerSeen>,
+    before: &BTreeMap<ContainerId, ContainerSeen>,
+    list: Vec<ContainerSeen>,
+) {
+    let listed: BTreeSet<ContainerId> = list.iter().map(|container| container.id.clone()).collect();
+    known.retain(|id, _| listed.contains(id) || !before.contains_key(id));
+    for container in list {
+        let went_since = before.contains_key(&container.id) && !known.contains_key(&container.id);
+        if !went_since {
+            take_newer(known, container);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kinds::name::{Name, PodKey};
+    use crate::kinds::time::Wall;
+    use crate::ports::runtime::{Marks, Role};
+
+    fn container(id: &str, state: RunState) -> ContainerSeen {
+        ContainerSeen {
+            id: id.into(),
+            marks: Marks {
+                node: Name::trusted("a"),
+                pod: PodKey::new(&Name::trusted("shop"), &Name::trusted("web")),
+                uid: Uid::trusted("u"),
+                role: Role::Pause,
+                attempt: 0,
+                backoff: Duration::ZERO,
+                grace_s: 30,
+                ip: None,
+                sandbox: 1,
+            },
+            state,
+            image_id: String::new(),
+        }
+    }
+
+    fn running() -> RunState {
+        RunState::Running {
+            started: Wall::default(),
+            pid: 1,
+        }
+    }
+
+    fn map(all: &[ContainerSeen]) -> BTreeMap<ContainerId, ContainerSeen> {
+        all.iter().map(|c| (c.id.clone(), c.clone())).collect()
+    }
+
+    #[test]
+    fn a_late_listing_does_not_undo_what_came_after_it() {
+        let before = map(&[
+            container("stays", running()),
+            container("removed", running()),
+        ]);
+        let mut known = map(&[
+            container("stays", running()),
+            container("started", running()),
+        ]);
+        let list = vec![
+            container("stays", running()),
+            container("removed", running()),
+            container("started", RunState::Created),
+        ];
+        merge_listing(&mut known, &before, list);
+        let ids: Vec<&str> = known.keys().map(|id| &**id).collect();
+        assert_eq!(ids, ["started", "stays"]);
+        assert!(
+            known["started"].is_running(),
+            "the listing saw it before it ran"
+        );
+    }
+
+    #[test]
+    fn a_listing_finds_what_events_missed() {
+        let before = map(&[container("died", running()), container("gone", running())]);
+        let mut known = before.clone();
+        let ended = RunState::Ended {
+            started: None,
+            finished: Wall::default(),
+            exit_code: 1,
+            oom_killed: false,
+            error: None,
+        };
+        merge_listing(&mut known, &before, vec![container("died", ended.clone())]);
+        assert_eq!(known.len(), 1);
+        assert_eq!(known["died"].state, ended);
+    }
+}

@@ -1,0 +1,242 @@
+//! Turns: while this agent coordinates, it plans and writes what it decided.
+//!
+//! One turn at a time, from what is known now to a write that says what it was based on. A write
+//! that comes too late for what it was based on is refused by the store, and the turn is taken
+//! again.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::kinds::name::NodeName;
+use crate::kinds::time::{Elapsed, Now};
+use crate::plan::{self, NodeInput, Plan};
+use crate::ports::store::{Answer as StoreAnswer, Call as StoreCall, Landing, Register};
+use crate::ports::{Answer, Call, Fault};
+
+use super::event::Work;
+use super::store::STORE_TIMEOUT;
+use super::{Agent, Purpose};
+
+/// How long planning may take; a fleet of thousands needs seconds.
+const PLAN_TIMEOUT: Duration = Duration::from_secs(120);
+/// The wait after a turn that failed.
+const RETRY: Duration = Duration::from_millis(500);
+/// Small stores are made small again every so many decisions.
+const COMPACT_EVERY: u64 = 500;
+
+/// Where the turns stand.
+#[derive(Debug, Default)]
+pub(super) struct Lead {
+    memory: plan::Memory,
+    is_dirty: bool,
+    stage: Stage,
+    wake: Option<Elapsed>,
+    retry_at: Option<Elapsed>,
+    turns: u64,
+    decisions: u64,
+    /// What the last turns cost, for metrics.
+    pub(super) writes: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Stage {
+    #[default]
+    Idle,
+    Planning,
+    Writing,
+}
+
+impl Lead {
+    /// Something changed that a turn may answer.
+    pub(super) fn needs_turn(&mut self) {
+        self.is_dirty = true;
+    }
+
+    /// Whether a turn is under way or due.
+    pub(super) fn is_busy(&self) -> bool {
+        self.stage != Stage::Idle || self.is_dirty
+    }
+
+    pub(super) fn is_writing(&self) -> bool {
+        self.stage == Stage::Writing
+    }
+
+    pub(super) fn turns(&self) -> u64 {
+        self.turns
+    }
+
+    pub(super) fn next_wake(&self) -> Option<Elapsed> {
+        match self.stage {
+            Stage::Idle => [self.wake, self.retry_at].into_iter().flatten().min(),
+            Stage::Planning | Stage::Writing => None,
+        }
+    }
+}
+
+impl Agent {
+    /// Whether this agent coordinates.
+    pub(super) fn is_leading(&self) -> bool {
+        self.store.holds_lock() && self.store.is_read()
+    }
+
+    pub(super) fn tend_lead(&mut self, now: Now) {
+        if self.lead.wake.is_some_and(|at| at <= now.elapsed) {
+            self.lead.wake = None;
+            self.lead.is_dirty = true;
+        }
+        if !self.is_leading() || !self.lead.is_dirty || self.lead.stage != Stage::Idle {
+            return;
+        }
+        if self.lead.retry_at.is_some_and(|at| at > now.elapsed) {
+            return;
+        }
+        // A turn waits for the revision in force, and for the templates pods still run: without
+        // them it would see less than there is.
+        let is_read = self.wish.applied.is_some() || !self.has_revision_in_force();
+        if !is_read || !self.fetch_books(now) {
+            return;
+        }
+        let Some(input) = self.turn_input() else {
+            return;
+        };
+        self.lead.is_dirty = false;
+        self.lead.retry_at = None;
+        self.lead.wake = None;
+        self.lead.stage = Stage::Planning;
+        self.lead.turns += 1;
+        let memory = std::mem::take(&mut self.lead.memory);
+        self.ask(
+            Purpose::Turn,
+            Work::Plan(Box::new((input, memory))),
+            PLAN_TIMEOUT,
+        );
+    }
+
+    fn has_revision_in_force(&self) -> bool {
+        self.store
+            .state()
+            .is_some_and(|state| state.apps.values().any(|app| app.head.applied.is_some()))
+    }
+
+    fn turn_input(&self) -> Option<plan::Input> {
+        Some(plan::Input {
+            me: self.config.node.clone(),
+            incarnation: self.config.incarnation.clone(),
+            lease_s: u32::try_from(self.config.lease.as_secs()).unwrap_or(u32::MAX),
+            settings: self.config.settings.clone(),
+            state: self.store.state()?.clone(),
+            apps: self.wish.inputs(),
+            nodes: self.node_inputs(),
+            library: self.library.clone(),
+        })
+    }
+
+    /// What each node says; this one's own word is taken fresh.
+    pub(super) fn node_inputs(&self) -> BTreeMap<NodeName, NodeInput> {
+        let mut inputs: BTreeMap<NodeName, NodeInput> = self
+            .store
+            .nodes()
+            .map(|(name, report)| (name.clone(), node_input(report, false)))
+            .collect();
+        let me = self.config.node.clone();
+        if let Some(report) = self.host.report() {
+            inputs.insert(me, node_input(report, self.host.is_able()));
+        }
+        inputs
+    }
+
+    pub(super) fn planned(&mut self, planned: (Plan, plan::Memory), now: Now) {
+        let (plan, memory) = planned;
+        self.lead.memory = memory;
+        self.lead.wake = plan.wake;
+        self.lead.stage = Stage::Idle;
+        let Some(known) = self.store.coordinator() else {
+            return;
+        };
+        if !self.store.holds_lock() {
+            return;
+        }
+        let edits = known.value.edits_to(&plan.next);
+        if edits.is_empty() {
+            return;
+        }
+        let call = StoreCall::Commit {
+            register: Register::Coordinator,
+            base: known.rev.clone(),
+            edits,
+            why: plan.why.clone(),
+        };
+        self.lead.stage = Stage::Writing;
+        let _ = now;
+        self.call(
+            Purpose::Decide(Box::new(plan)),
+            Call::Store(call),
+            STORE_TIMEOUT,
+        );
+    }
+
+    pub(super) fn turn_failed(&mut self, now: Now) {
+        // The memory went with it: its timers begin afresh.
+        self.lead.stage = Stage::Idle;
+        self.lead.is_dirty = true;
+        self.lead.retry_at = Some(now.elapsed + RETRY);
+    }
+
+    /// The decision was written, or not.
+    pub(super) fn decided(&mut self, plan: Plan, result: Result<Answer, Fault>, now: Now) {
+        self.lead.stage = Stage::Idle;
+        match result {
+            Ok(Answer::Store(StoreAnswer::Landing(Landing::Landed(rev)))) => {
+                self.store.fault = None;
+                self.landed(rev, plan);
+            }
+            Ok(_) => {
+                tracing::info!("somebody else decided first; reading what");
+                self.lead.is_dirty = true;
+                self.look_at_store(now);
+            }
+            Err(fault) => {
+                // It may have landed all the same: look before deciding again.
+                self.lead.is_dirty = true;
+                self.lead.retry_at = Some(now.elapsed + RETRY);
+                self.store_failed(fault, now);
+            }
+        }
+    }
+
+    fn landed(&mut self, rev: crate::ports::store::Rev, plan: Plan) {
+        let Some(known) = self.store.coordinator() else {
+            return;
+        };
+        let edits = known.value.edits_to(&plan.next);
+        let tree = known.tree.with(&edits);
+        let generation = plan.next.generation;
+        for line in plan.why.lines().filter(|line| !line.is_empty()).take(20) {
+            tracing::info!(%generation, "{line}");
+        }
+        self.lead.is_dirty |= plan.is_unfinished;
+        self.store.wrote_state(rev, tree, plan.next);
+        self.lead.decisions += 1;
+        self.lead.writes += 1;
+        let fence = StoreCall::Fence(generation);
+        self.call(Purpose::Fence, Call::Store(fence), STORE_TIMEOUT);
+        if self.lead.decisions.is_multiple_of(COMPACT_EVERY) {
+            self.call(
+                Purpose::Compact,
+                Call::Store(StoreCall::Compact),
+                STORE_TIMEOUT * 10,
+            );
+        }
+        self.host_needs_look();
+        self.network_needs_look();
+    }
+}
+
+fn node_input(report: &crate::state::NodeReport, is_ready: bool) -> NodeInput {
+    NodeInput {
+        facts: report.facts.clone(),
+        pods: report.pods.clone(),
+        requests: report.requests.clone(),
+        is_ready,
+    }
+}

@@ -1,0 +1,255 @@
+//! The loop: observe, decide, act, report. Short and boring on purpose.
+//!
+//! A signal box: bells ring (events), the signalman pulls levers (effects), and never walks down to
+//! the points himself. [`Agent::on`] takes one event and the time and gives the effects that follow;
+//! whoever hosts the agent carries them out and brings their results back as events. Nothing here
+//! waits, so a container is restarted while a fetch hangs; and because nothing here touches the
+//! world, the simulation runs this very code (docs/DESIGN.md, Hard cases 4).
+//!
+//! ```text
+//!   wish    the desired repository: fetch, survey, read, parse
+//!   store   the state store: look, read, write
+//!   lead    turns, while this agent coordinates
+//!   host    the pods bound here
+//!   network rules, routes, names
+//!   people  what somebody asked on the socket
+//! ```
+//!
+//! Floor 3: imports everything below; knows no clock, disk, network or task.
+
+pub mod config;
+pub mod event;
+mod host;
+mod lead;
+mod network;
+mod people;
+pub mod picture;
+mod store;
+mod wish;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::kinds::time::{Elapsed, Now};
+use crate::node::Ticket;
+use crate::plan::Library;
+use crate::ports::{Answer, Call, Fault};
+
+use config::Config;
+use event::{AskId, Done, Effect, EffectId, Event, Hint, Reply, Work};
+
+/// One part's work may be what another waits for; more rounds than parts would mean that they chase
+/// each other.
+const ROUNDS_MAX: u32 = 10;
+
+/// Whom the result of an effect is for.
+#[derive(Clone, Debug)]
+enum Purpose {
+    Fetch,
+    Survey,
+    Read,
+    Parse,
+    Resolve(AskId),
+    Book(Box<crate::plan::Shelf>),
+    Keep,
+    Look,
+    ReadRegister(crate::ports::store::Register, crate::ports::store::Rev),
+    Turn,
+    Decide(Box<crate::plan::Plan>),
+    Report(Box<crate::state::NodeReport>),
+    Fence,
+    Compact,
+    ListContainers,
+    InspectContainer(crate::ports::runtime::ContainerId),
+    SurveyRuntime,
+    ListFiles,
+    ListLinks,
+    SurveyLinks,
+    EnsureNetwork(Box<crate::ports::links::NodeNetwork>),
+    Sweep,
+    Pod(Box<Ticket>),
+    Rules(u64),
+    CheckRules,
+    Names(Arc<crate::kinds::zone::Zone>),
+}
+
+/// The agent: everything it knows, and nothing of how it comes to know it.
+#[derive(Debug)]
+pub struct Agent {
+    config: Arc<Config>,
+    next_id: u64,
+    flights: BTreeMap<EffectId, Purpose>,
+    out: Vec<Effect>,
+    wish: wish::Wish,
+    library: Library,
+    store: store::Store,
+    lead: lead::Lead,
+    host: host::Host,
+    network: network::Network,
+    is_stopping: bool,
+    /// A part has given another something to do.
+    is_stirred: bool,
+}
+
+impl Agent {
+    /// An agent that knows nothing yet; its first event is [`Event::Began`].
+    pub fn new(config: Config) -> Self {
+        let config = Arc::new(config);
+        Self {
+            wish: wish::Wish::new(&config),
+            store: store::Store::default(),
+            lead: lead::Lead::default(),
+            host: host::Host::new(&config),
+            network: network::Network::default(),
+            library: Library::default(),
+            next_id: 0,
+            flights: BTreeMap::new(),
+            out: Vec::new(),
+            is_stopping: false,
+            is_stirred: false,
+            config,
+        }
+    }
+
+    /// Takes one event and gives the effects that follow from it.
+    pub fn on(&mut self, event: Event, now: Now) -> Vec<Effect> {
+        match event {
+            Event::Began => self.begin(now),
+            Event::Woke => {}
+            Event::Done(id, result) => self.done(id, result, now),
+            Event::Hint(hint) => self.hinted(hint, now),
+            Event::Asked(id, ask) => self.asked(id, ask, now),
+            Event::Stop => self.is_stopping = true,
+        }
+        self.proceed(now);
+        std::mem::take(&mut self.out)
+    }
+
+    /// When to send [`Event::Woke`] though nothing else has happened.
+    pub fn next_wake(&self) -> Option<Elapsed> {
+        let wakes = [
+            self.wish.next_wake(),
+            self.store.next_wake(),
+            self.lead.next_wake(),
+            self.host.next_wake(),
+            self.network.next_wake(),
+        ];
+        wakes.into_iter().flatten().min()
+    }
+
+    fn begin(&mut self, now: Now) {
+        self.look_at_store(now);
+        self.survey_host(now);
+        self.list_host(now);
+        self.wish.fetch_soon(now);
+    }
+
+    /// Does whatever may be done now; safe to call at any time.
+    fn proceed(&mut self, now: Now) {
+        if self.is_stopping {
+            return;
+        }
+        for _ in 0..ROUNDS_MAX {
+            self.is_stirred = false;
+            self.tend_wish(now);
+            self.tend_store(now);
+            self.tend_host(now);
+            self.tend_network(now);
+            self.tend_lead(now);
+            self.tend_report(now);
+            if !self.is_stirred {
+                return;
+            }
+        }
+        tracing::error!("the agent's parts keep waking each other; going on at the next event");
+    }
+
+    fn hinted(&mut self, hint: Hint, now: Now) {
+        match hint {
+            Hint::SourceMoved => self.wish.fetch_soon(now),
+            Hint::StoreMoved => self.store.look_soon(now),
+            Hint::Runtime(hint) => self.runtime_hinted(hint, now),
+        }
+    }
+
+    fn done(&mut self, id: EffectId, result: Result<Done, Fault>, now: Now) {
+        // An id that is not known was answered before, or belongs to an earlier life: both are
+        // answers to nothing.
+        let Some(purpose) = self.flights.remove(&id) else {
+            return;
+        };
+        match (purpose, result) {
+            (Purpose::Turn, Ok(Done::Planned(planned))) => self.planned(*planned, now),
+            (Purpose::Turn, _) => self.turn_failed(now),
+            (Purpose::Parse, Ok(Done::Parsed(files))) => self.parsed(files, now),
+            (Purpose::Parse, _) => self.load_failed(&Fault::transient("parsing failed"), now),
+            (purpose, Ok(Done::Answer(answer))) => self.answered(purpose, Ok(answer), now),
+            (purpose, Err(fault)) => self.answered(purpose, Err(fault), now),
+            (_, Ok(Done::Planned(_) | Done::Parsed(_))) => {}
+        }
+    }
+
+    fn answered(&mut self, purpose: Purpose, result: Result<Answer, Fault>, now: Now) {
+        match purpose {
+            Purpose::Fetch => self.fetched(result, now),
+            Purpose::Survey => self.surveyed(result, now),
+            Purpose::Read => self.contents_read(result, now),
+            Purpose::Resolve(ask) => self.resolved(ask, result, now),
+            Purpose::Book(shelf) => self.book_read(*shelf, result, now),
+            Purpose::Look => self.looked(result, now),
+            Purpose::ReadRegister(register, rev) => {
+                self.register_read(register, rev, result, now);
+            }
+            Purpose::Decide(plan) => self.decided(*plan, result, now),
+            Purpose::Report(report) => self.reported(*report, result, now),
+            Purpose::ListContainers => self.containers_listed(result, now),
+            Purpose::InspectContainer(id) => self.container_inspected(&id, result, now),
+            Purpose::SurveyRuntime => self.runtime_surveyed(result, now),
+            Purpose::ListFiles => self.files_listed(result, now),
+            Purpose::ListLinks => self.links_listed(result, now),
+            Purpose::SurveyLinks => self.links_surveyed(result, now),
+            Purpose::EnsureNetwork(wanted) => self.network_ensured(*wanted, result, now),
+            Purpose::Pod(ticket) => self.pod_answered(*ticket, result, now),
+            Purpose::Rules(version) => self.rules_applied(version, result, now),
+            Purpose::CheckRules => self.rules_checked(result, now),
+            Purpose::Names(zone) => self.names_served(zone, result, now),
+            Purpose::Keep
+            | Purpose::Fence
+            | Purpose::Compact
+            | Purpose::Sweep => {
+                self.note_fault(&purpose, result.err());
+            }
+            Purpose::Turn | Purpose::Parse => {}
+        }
+    }
+
+    /// Asks for something to be done.
+    fn ask(&mut self, purpose: Purpose, work: Work, deadline: Duration) {
+        let id = EffectId(self.next_id);
+        self.next_id += 1;
+        self.flights.insert(id, purpose);
+        self.out.push(Effect { id, work, deadline });
+    }
+
+    fn call(&mut self, purpose: Purpose, call: Call, deadline: Duration) {
+        self.ask(purpose, Work::Call(call), deadline);
+    }
+
+    fn reply(&mut self, ask: AskId, reply: Reply) {
+        let id = EffectId(self.next_id);
+        self.next_id += 1;
+        let deadline = Duration::from_secs(10);
+        self.out.push(Effect {
+            id,
+            work: Work::Reply(ask, Box::new(reply)),
+            deadline,
+        });
+    }
+
+    fn note_fault(&mut self, purpose: &Purpose, fault: Option<Fault>) {
+        if let Some(fault) = fault {
+            tracing::warn!(?purpose, %fault, "side work failed; it is tried again when next due");
+        }
+    }
+}

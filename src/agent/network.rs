@@ -1,0 +1,445 @@
+//! Where packets and names go on this node: rendered whole whenever something they follow from has
+//! changed, and applied if the result differs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::kinds::name::{Name, NodeName, Uid};
+use crate::kinds::object::Body;
+use crate::kinds::rules::RuleSet;
+use crate::kinds::status::PodStatus;
+use crate::kinds::time::{Elapsed, Now};
+use crate::kinds::zone::Zone;
+use crate::net::{self, DnsListener, HostPort, PodView, ServiceView};
+use crate::plan;
+use crate::ports::filter::{Answer as FilterAnswer, Call as FilterCall};
+use crate::ports::links::{Call as LinksCall, NodeNetwork, PeerRoute};
+use crate::ports::{Answer, Call, Fault};
+
+use super::{Agent, Purpose};
+
+/// How long a change of rules may take; tens of thousands of rules need seconds.
+const RULES_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often the rules are looked at: somebody may have flushed them.
+const CHECK: Duration = Duration::from_secs(10);
+/// The wait after a change that failed.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Where rules and names stand.
+#[derive(Debug, Default)]
+pub(super) struct Network {
+    needs_look: bool,
+    wanted: Option<Arc<RuleSet>>,
+    /// What is in force; none if it is not known.
+    applied: Option<Arc<RuleSet>>,
+    version: u64,
+    in_flight: Option<(u64, Arc<RuleSet>, BTreeSet<Uid>)>,
+    /// Pods that were leaving when the wanted rules were rendered.
+    leaving: BTreeSet<Uid>,
+    released: BTreeSet<Uid>,
+    check_at: Option<Elapsed>,
+    is_checking: bool,
+    retry_at: Option<Elapsed>,
+    zone: Option<Arc<Zone>>,
+    zone_served: Option<Arc<Zone>>,
+    is_serving: bool,
+    node_network: Option<NodeNetwork>,
+    node_network_ensured: Option<NodeNetwork>,
+    is_ensuring: bool,
+    pub(super) services: Arc<Vec<ServiceView>>,
+    pub(super) fault: Option<Fault>,
+}
+
+impl Network {
+    /// Pods that are being ended and to which no packet is led any more.
+    pub(super) fn released(&self) -> &BTreeSet<Uid> {
+        &self.released
+    }
+
+    pub(super) fn next_wake(&self) -> Option<Elapsed> {
+        let check = self
+            .check_at
+            .filter(|_| !self.is_checking && self.in_flight.is_none());
+        [check, self.retry_at].into_iter().flatten().min()
+    }
+}
+
+impl Agent {
+    /// Something that rules or names follow from may have changed.
+    pub(super) fn network_needs_look(&mut self) {
+        self.network.needs_look = true;
+        self.is_stirred = true;
+    }
+
+    pub(super) fn tend_network(&mut self, now: Now) {
+        if self.network.needs_look {
+            self.network.needs_look = false;
+            self.render();
+        }
+        if self.network.retry_at.is_some_and(|at| at > now.elapsed) {
+            return;
+        }
+        self.network.retry_at = None;
+        self.ensure_node_network();
+        self.apply_rules();
+        self.serve_names();
+        self.check_rules(now);
+    }
+
+    fn render(&mut self) {
+        let (Some(around), Some(state)) = (self.host.around().cloned(), self.store.state()) else {
+            return;
+        };
+        let pods = self.pod_views();
+        let services = self.service_views(&pods);
+        let settings = &self.config.settings;
+        let me = &self.config.node;
+        let local = |pod: &&PodView| pod.node.as_ref() == Some(me) && !pod.spec.host_network;
+        let input = net::Input {
+            node: me.clone(),
+            node_ips: self.node_ips(),
+            pod_cidr: around.pod_network,
+            cluster_cidrs: vec![settings.pod_network],
+            service_cidr: settings.service_network,
+            services: services.clone(),
+            local_pods: pods.iter().filter(local).filter_map(|pod| pod.ip).collect(),
+            host_ports: pods.iter().filter(local).flat_map(host_ports).collect(),
+            dns: Some(DnsListener {
+                address: settings.dns_ip,
+                port: 53,
+            }),
+            zones: self.zones(),
+            masquerade_egress: true,
+            localhost_node_ports: false,
+        };
+        let peers = state
+            .nodes
+            .iter()
+            .filter(|(node, _)| *node != me)
+            .filter_map(|(node, allocation)| {
+                let facts = &self.store.node(node)?.value.facts;
+                let via = facts.addresses.iter().find_map(|ip| match ip {
+                    std::net::IpAddr::V4(ip) => Some(*ip),
+                    std::net::IpAddr::V6(_) => None,
+                })?;
+                Some(PeerRoute {
+                    pods: allocation.pod_cidr,
+                    via,
+                })
+            })
+            .collect();
+        let node_network = NodeNetwork {
+            dns: Some(settings.dns_ip),
+            services: settings.service_network,
+            node_ip: around.node_ip,
+            peers,
+        };
+        let zone = Zone::default(); // ZONE
+        let rules = net::rules(&input);
+        let network = &mut self.network;
+        network.leaving = self
+            .host
+            .pods()
+            .iter()
+            .filter(|(_, pod)| pod.binding.deletion.is_some())
+            .map(|(uid, _)| uid.clone())
+            .collect();
+        network.services = Arc::new(services);
+        network.node_network = Some(node_network);
+        if network.wanted.as_deref() != Some(&rules) {
+            network.wanted = Some(Arc::new(rules));
+        }
+        if network.zone.as_deref() != Some(&zone) {
+            network.zone = Some(Arc::new(zone));
+        }
+    }
+
+    fn node_ips(&self) -> Vec<Ipv4Addr> {
+        let mut ips: Vec<Ipv4Addr> = self.node_ip().into_iter().collect();
+        let others = self
+            .host
+            .network()
+            .into_iter()
+            .flat_map(|network| &network.addresses);
+        for ip in others {
+            if !ips.contains(ip) {
+                ips.push(*ip);
+            }
+        }
+        ips
+    }
+
+    fn zones(&self) -> BTreeMap<NodeName, String> {
+        self.node_inputs()
+            .into_iter()
+            .filter_map(|(node, input)| {
+                let zone = input
+                    .facts
+                    .labels
+                    .get(crate::kinds::node::LABEL_ZONE)?
+                    .clone();
+                Some((node, zone))
+            })
+            .collect()
+    }
+
+    /// Every placed pod as the network sees it: this node's from its own eyes, others' from their
+    /// reports.
+    fn pod_views(&self) -> Vec<PodView> {
+        let Some(state) = self.store.state() else {
+            return Vec::new();
+        };
+        let apps = self.wish.inputs();
+        let nodes = self.node_inputs();
+        state
+            .all_pods()
+            .filter_map(|(node, binding)| {
+                let name = node.as_ref()?;
+                let template = plan::template_of(&binding.template, &apps, &self.library)?;
+                let report = nodes
+                    .get(name)
+                    .and_then(|input| input.pods.get(&binding.uid));
+                let nothing = PodStatus::default();
+                let status = report.map_or(&nothing, |report| &report.status);
+                let mut labels = template.labels.clone();
+                labels.extend(binding.labels.clone());
+                let own_ip = if template.spec.host_network {
+                    status.host_ip.and_then(|ip| match ip {
+                        std::net::IpAddr::V4(ip) => Some(ip),
+                        std::net::IpAddr::V6(_) => None,
+                    })
+                } else {
+                    status.pod_ip
+                };
+                Some(PodView {
+                    key: binding.key.clone(),
+                    labels,
+                    node: node.clone(),
+                    ip: own_ip,
+                    ready: status.is_ready(),
+                    terminating: binding.deletion.is_some(),
+                    finished: status.phase.is_over() || report.is_some_and(|report| report.gone),
+                    spec: template.spec.clone(),
+                })
+            })
+            .collect()
+    }
+
+    fn service_views(&self, pods: &[PodView]) -> Vec<ServiceView> {
+        let Some(state) = self.store.state() else {
+            return Vec::new();
+        };
+        let objects = self
+            .wish
+            .applied
+            .iter()
+            .flat_map(|r| r.desired.objects.values());
+        objects
+            .filter_map(|object| {
+                let Body::Service(spec) = &object.body else {
+                    return None;
+                };
+                let namespace: &Name = object.key.namespace.as_ref()?;
+                let given = state.service(namespace, &object.key.name);
+                let node_port = |port: &crate::kinds::service::ServicePort| {
+                    given.and_then(|g| g.node_ports.get(&port.allocation_key()).copied())
+                };
+                Some(ServiceView {
+                    namespace: namespace.clone(),
+                    name: object.key.name.clone(),
+                    spec: spec.clone(),
+                    ip: given.and_then(|given| given.cluster_ip),
+                    node_ports: spec.ports.iter().map(node_port).collect(),
+                    load_balancer_ips: Vec::new(),
+                    endpoints: net::endpoints(namespace, &object.key.name, spec, pods),
+                })
+            })
+            .collect()
+    }
+
+    fn ensure_node_network(&mut self) {
+        let network = &mut self.network;
+        if network.is_ensuring || network.node_network == network.node_network_ensured {
+            return;
+        }
+        let Some(wanted) = network.node_network.clone() else {
+            return;
+        };
+        network.is_ensuring = true;
+        let purpose = Purpose::EnsureNetwork(Box::new(wanted.clone()));
+        self.call(
+            purpose,
+            Call::Links(LinksCall::Ensure(wanted)),
+            RULES_TIMEOUT,
+        );
+    }
+
+    pub(super) fn network_ensured(
+        &mut self,
+        wanted: NodeNetwork,
+        result: Result<Answer, Fault>,
+        now: Now,
+    ) {
+        self.network.is_ensuring = false;
+        match result {
+            Ok(_) => {
+                self.network.node_network_ensured = Some(wanted);
+                // The DNS address may only now be there to answer at.
+                self.network.zone_served = None;
+            }
+            Err(fault) => self.network_failed(fault, now),
+        }
+    }
+
+    fn apply_rules(&mut self) {
+        let network = &mut self.network;
+        let Some(wanted) = network.wanted.clone() else {
+            return;
+        };
+        if network.in_flight.is_some() {
+            return;
+        }
+        if network.applied.as_ref() == Some(&wanted) {
+            self.release();
+            return;
+        }
+        network.version += 1;
+        network.in_flight = Some((network.version, wanted.clone(), network.leaving.clone()));
+        let known = network.applied.clone();
+        let purpose = Purpose::Rules(network.version);
+        self.call(
+            purpose,
+            Call::Filter(FilterCall::Apply { wanted, known }),
+            RULES_TIMEOUT,
+        );
+    }
+
+    /// The rules in force are the wanted ones: whoever was leaving when they were rendered gets no
+    /// packet any more.
+    fn release(&mut self) {
+        if self.network.released != self.network.leaving {
+            self.network.released = self.network.leaving.clone();
+            self.host_needs_look();
+        }
+    }
+
+    pub(super) fn rules_applied(&mut self, version: u64, result: Result<Answer, Fault>, now: Now) {
+        let Some((asked, rules, leaving)) = self.network.in_flight.take() else {
+            return;
+        };
+        if asked != version {
+            return;
+        }
+        match result {
+            Ok(_) => {
+                self.network.applied = Some(rules);
+                self.network.fault = None;
+                self.network.check_at.get_or_insert(now.elapsed + CHECK);
+                let released: BTreeSet<Uid> =
+                    self.network.released.union(&leaving).cloned().collect();
+                if released != self.network.released {
+                    self.network.released = released;
+                    self.host_needs_look();
+                }
+            }
+            Err(fault) => {
+                // What is in force is not known now.
+                self.network.applied = None;
+                self.network_failed(fault, now);
+            }
+        }
+    }
+
+    fn network_failed(&mut self, fault: Fault, now: Now) {
+        if self.network.fault.as_ref() != Some(&fault) {
+            tracing::warn!(%fault, "rules, routes or names could not be changed");
+        }
+        self.network.fault = Some(fault);
+        self.network.retry_at = Some(now.elapsed + RETRY);
+    }
+
+    fn serve_names(&mut self) {
+        let network = &mut self.network;
+        let Some(zone) = network.zone.clone() else {
+            return;
+        };
+        let is_ready = network.node_network_ensured.is_some() && !network.is_serving;
+        if is_ready && network.zone_served.as_ref() != Some(&zone) {
+            network.is_serving = true;
+            self.call(
+                Purpose::Names(zone.clone()),
+                Call::Names(zone),
+                RULES_TIMEOUT,
+            );
+        }
+    }
+
+    pub(super) fn names_served(
+        &mut self,
+        zone: Arc<Zone>,
+        result: Result<Answer, Fault>,
+        now: Now,
+    ) {
+        self.network.is_serving = false;
+        match result {
+            Ok(_) => self.network.zone_served = Some(zone),
+            Err(fault) => self.network_failed(fault, now),
+        }
+    }
+
+    fn check_rules(&mut self, now: Now) {
+        let network = &mut self.network;
+        let is_due = network.check_at.is_some_and(|at| at <= now.elapsed);
+        let Some(wanted) = network.applied.clone() else {
+            return;
+        };
+        if is_due && !network.is_checking && network.in_flight.is_none() {
+            network.is_checking = true;
+            network.check_at = None;
+            self.call(
+                Purpose::CheckRules,
+                Call::Filter(FilterCall::Check { wanted }),
+                RULES_TIMEOUT,
+            );
+        }
+    }
+
+    pub(super) fn rules_checked(&mut self, result: Result<Answer, Fault>, now: Now) {
+        self.network.is_checking = false;
+        self.network.check_at = Some(now.elapsed + CHECK);
+        match result {
+            Ok(Answer::Filter(FilterAnswer::Intact(true))) => {}
+            Ok(_) => {
+                tracing::warn!("somebody removed rules of ours; putting them back");
+                self.network.applied = None;
+                self.network.node_network_ensured = None;
+            }
+            Err(fault) => self.network_failed(fault, now),
+        }
+    }
+}
+
+/// The ports of the node that lead to a pod.
+fn host_ports(pod: &PodView) -> Vec<HostPort> {
+    let Some(pod_ip) = pod.ip else {
+        return Vec::new();
+    };
+    pod.spec
+        .host_ports()
+        .filter_map(|port| {
+            let host_ip = match port.host_ip {
+                Some(std::net::IpAddr::V4(ip)) if !ip.is_unspecified() => Some(ip),
+                _ => None,
+            };
+            Some(HostPort {
+                protocol: port.protocol,
+                host_ip,
+                port: port.host_port?,
+                pod_ip,
+                pod_port: port.port,
+            })
+        })
+        .collect()
+}
