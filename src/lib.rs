@@ -6,4 +6,5 @@ pub mod net;
 pub mod node;
 pub mod plan;
 pub mod ports;
+pub mod sim;
 pub mod state;

@@ -214,10 +214,7 @@ impl Agent {
             Purpose::Rules(version) => self.rules_applied(version, result, now),
             Purpose::CheckRules => self.rules_checked(result, now),
             Purpose::Names(zone) => self.names_served(zone, result, now),
-            Purpose::Keep
-            | Purpose::Fence
-            | Purpose::Compact
-            | Purpose::Sweep => {
+            Purpose::Keep | Purpose::Fence | Purpose::Compact | Purpose::Sweep => {
                 self.note_fault(&purpose, result.err());
             }
             Purpose::Turn | Purpose::Parse => {}

@@ -21,6 +21,7 @@ use crate::ports::source::{FileContent, FileEntry};
 pub struct ParsedFile {
     pub path: Arc<str>,
     pub blob: Oid,
+    pub objects: Vec<Arc<Object>>,
 }
 #[derive(Clone, Debug)]
 pub struct Change;
@@ -31,6 +32,7 @@ pub fn parse(_f: &FileContent) -> ParsedFile {
     ParsedFile {
         path: "".into(),
         blob: Oid::new(""),
+        objects: vec![],
     }
 }
 pub fn template(_p: &ParsedFile, _o: &Key) -> Option<Arc<PodTemplate>> {

@@ -1,0 +1,271 @@
+//! What must hold at every step, and what must hold in the end.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::kinds::binding::DEFAULT_APP;
+use crate::kinds::name::Uid;
+use crate::kinds::object::Body;
+use crate::kinds::workload::Strategy;
+use crate::ports::runtime::{ContainerSeen, Role};
+use crate::ports::store::Register;
+use crate::state::State;
+
+use super::World;
+
+/// Something that must never be.
+pub type Violation = String;
+
+/// Remembers what was seen before, for what may only grow.
+#[derive(Debug, Default)]
+pub struct Safety {
+    generation: crate::kinds::binding::Generation,
+    last_write: usize,
+}
+
+impl Safety {
+    /// Checks what must hold at every step.
+    pub fn check(&mut self, world: &World) -> Result<(), Violation> {
+        no_container_twice(world)?;
+        one_address_one_pod(world)?;
+        self.decisions_only_grow(world)
+    }
+
+    /// An older generation changes nothing: the register's number only rises, by one with each write.
+    fn decisions_only_grow(&mut self, world: &World) -> Result<(), Violation> {
+        let count = world
+            .store
+            .log()
+            .filter(|(r, _)| **r == Register::Coordinator)
+            .count();
+        if count == self.last_write {
+            return Ok(());
+        }
+        self.last_write = count;
+        let state = decoded(world)?;
+        if state.generation <= self.generation {
+            return Err(format!(
+                "{} was written after {}",
+                state.generation, self.generation
+            ));
+        }
+        self.generation = state.generation;
+        no_name_twice(&state)?;
+        budgets_hold(&state)
+    }
+}
+
+/// The coordinator's register.
+pub fn decoded(world: &World) -> Result<State, Violation> {
+    match world.store.tree(&Register::Coordinator) {
+        None => Ok(State::default()),
+        Some(tree) => State::decode(tree).map_err(|fault| fault.to_string()),
+    }
+}
+
+/// No container of a pod runs twice.
+fn no_container_twice(world: &World) -> Result<(), Violation> {
+    for (node, machine) in &world.machines {
+        let mut running: BTreeSet<(&Uid, &Role)> = BTreeSet::new();
+        for container in machine.runtime.containers().filter(|c| c.is_running()) {
+            let marks = &container.marks;
+            if !running.insert((&marks.uid, &marks.role)) {
+                return Err(format!(
+                    "{node}: {:?} of pod {} runs twice",
+                    marks.role, marks.pod
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// No two sandboxes have one address.
+fn one_address_one_pod(world: &World) -> Result<(), Violation> {
+    for (node, machine) in &world.machines {
+        let mut owners: BTreeMap<std::net::Ipv4Addr, &ContainerSeen> = BTreeMap::new();
+        for pause in machine.runtime.containers().filter(|c| c.is_running()) {
+            let Some(ip) = pause.marks.ip else { continue };
+            if let Some(other) = owners.insert(ip, pause) {
+                let (one, two) = (&other.marks.pod, &pause.marks.pod);
+                return Err(format!("{node}: {one} and {two} both have {ip}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// No pod's name, and no uid, stands in two places.
+fn no_name_twice(state: &State) -> Result<(), Violation> {
+    let (mut names, mut uids) = (BTreeSet::new(), BTreeSet::new());
+    for (_, pod) in state.all_pods() {
+        if !names.insert(&pod.key) || !uids.insert(&pod.uid) {
+            return Err(format!("pod {} is bound twice", pod.key));
+        }
+    }
+    Ok(())
+}
+
+/// No Deployment asks for more pods than its surge allows.
+fn budgets_hold(state: &State) -> Result<(), Violation> {
+    for app in state.apps.values() {
+        let mut totals: BTreeMap<String, (u32, u32)> = BTreeMap::new();
+        for (key, set) in &app.sets {
+            let name = format!("{}/{}", key.namespace, set.deployment);
+            let entry = totals.entry(name).or_default();
+            entry.0 += set.replicas;
+            entry.1 = entry.1.max(set.max);
+        }
+        for (name, (total, max)) in totals {
+            if total > max {
+                return Err(format!(
+                    "Deployment {name} asks for {total} pods and may have {max}"
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether what runs is what the newest good commit says; otherwise what is missing.
+pub fn settled(world: &World) -> Result<(), String> {
+    let state = decoded(world)?;
+    let app = state.apps.get(DEFAULT_APP).ok_or("nothing is in force")?;
+    let applied = app.head.applied.as_ref().ok_or("nothing is in force")?;
+    let newest = newest_good(world);
+    if newest.as_ref() != Some(&applied.revision) {
+        return Err(format!(
+            "{:?} is in force, {newest:?} should be",
+            applied.revision
+        ));
+    }
+    if let Some((_, pod)) = state.all_pods().find(|(_, pod)| pod.deletion.is_some()) {
+        return Err(format!("pod {} is still ending", pod.key));
+    }
+    let wanted = wanted_pods(world, &applied.revision);
+    for (owner, (count, image)) in &wanted {
+        let bound = state
+            .all_pods()
+            .filter(|(_, p)| p.template.owner.to_string() == *owner);
+        let bound: Vec<_> = bound.collect();
+        if bound.len() != *count {
+            return Err(format!(
+                "{owner} has {} pods, {count} are wanted",
+                bound.len()
+            ));
+        }
+        for (node, pod) in bound {
+            let Some(node) = node else {
+                return Err(format!("pod {} has no node", pod.key));
+            };
+            if runs_well(image) && !is_running(world, node, &pod.uid, image) {
+                return Err(format!("pod {} does not run {image}", pod.key));
+            }
+        }
+    }
+    nothing_else(world, &state, &wanted)
+}
+
+fn runs_well(image: &str) -> bool {
+    ["run", "slow", "deaf"]
+        .iter()
+        .any(|word| image.contains(word))
+}
+
+fn is_running(world: &World, node: &crate::kinds::name::NodeName, uid: &Uid, image: &str) -> bool {
+    world.machines.get(node).is_some_and(|machine| {
+        machine.runtime.containers().any(|container| {
+            container.marks.uid == *uid
+                && container.is_running()
+                && matches!(container.marks.role, Role::App(_))
+                && container.image_id.contains(image)
+        })
+    })
+}
+
+/// Nothing is left that nobody asked for: no stray container, link or file.
+fn nothing_else(
+    world: &World,
+    state: &State,
+    wanted: &BTreeMap<String, (usize, String)>,
+) -> Result<(), String> {
+    let total: usize = wanted.values().map(|(count, _)| count).sum();
+    if state.all_pods().count() != total {
+        return Err(format!(
+            "{} pods are bound, {total} wanted",
+            state.all_pods().count()
+        ));
+    }
+    let uids: BTreeSet<&Uid> = state.all_pods().map(|(_, pod)| &pod.uid).collect();
+    for (node, machine) in &world.machines {
+        if let Some(stray) = machine
+            .runtime
+            .containers()
+            .find(|c| !uids.contains(&c.marks.uid))
+        {
+            return Err(format!(
+                "{node}: a container of {} is left",
+                stray.marks.pod
+            ));
+        }
+        if let Some(stray) = machine.files.iter().find(|uid| !uids.contains(uid)) {
+            return Err(format!("{node}: files of {stray} are left"));
+        }
+        let links: BTreeSet<String> = uids.iter().map(|uid| crate::node::link_name(uid)).collect();
+        if let Some(stray) = machine.links.iter().find(|link| !links.contains(*link)) {
+            return Err(format!("{node}: link {stray} is left"));
+        }
+        if machine.rules.is_none() {
+            return Err(format!("{node}: no rules are in force"));
+        }
+    }
+    Ok(())
+}
+
+/// The newest commit on the branch's line that may come into force: without errors.
+fn newest_good(world: &World) -> Option<crate::kinds::binding::Oid> {
+    let mut at = world.remote.tip().cloned();
+    while let Some(commit) = at {
+        let files = world.remote.files(&commit)?;
+        if !files.values().any(|text| text.contains("# bad")) {
+            return Some(commit);
+        }
+        at = world.remote.parent(&commit);
+    }
+    None
+}
+
+/// How many pods each workload of a commit asks for, and which image they run.
+fn wanted_pods(
+    world: &World,
+    commit: &crate::kinds::binding::Oid,
+) -> BTreeMap<String, (usize, String)> {
+    let mut wanted = BTreeMap::new();
+    for (path, text) in world.remote.files(commit).into_iter().flatten() {
+        let content = crate::ports::source::FileContent {
+            path: path.as_str().into(),
+            blob: crate::kinds::binding::Oid::new(""),
+            bytes: text.as_bytes().into(),
+        };
+        for object in &crate::desired::parse(&content).objects {
+            let count = match &object.body {
+                Body::Deployment(deployment) => deployment.replicas,
+                Body::ReplicaSet(set) => set.replicas,
+                Body::Pod(_) => 1,
+                _ => continue,
+            };
+            let template = object.body.template();
+            let image = template.and_then(|template| template.spec.containers.first());
+            let image = image
+                .map(|container| container.image.clone())
+                .unwrap_or_default();
+            let count = usize::try_from(count).unwrap_or(usize::MAX);
+            wanted.insert(object.key.to_string(), (count, image));
+        }
+    }
+    wanted
+}
+
+/// Whether a strategy lets pods of two templates run side by side.
+pub fn overlaps(strategy: &Strategy) -> bool {
+    matches!(strategy, Strategy::RollingUpdate { .. })
+}

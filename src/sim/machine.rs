@@ -1,0 +1,279 @@
+//! One simulated machine: its clocks, its containers, its files and links, and its agent.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::agent::Agent;
+use crate::agent::config::Config;
+use crate::agent::event::{Effect, Event};
+use crate::kinds::binding::Generation;
+use crate::kinds::labels::Labels;
+use crate::kinds::name::{NodeName, Uid};
+use crate::kinds::pod::ResourceList;
+use crate::kinds::rules::RuleSet;
+use crate::kinds::time::{Elapsed, Now, Wall};
+use crate::kinds::zone::Zone;
+use crate::plan::Settings;
+use crate::ports::files::Layout;
+use crate::ports::{Answer, Call, Fault, files, filter, links, probe};
+
+use super::runtime::Runtime;
+use super::source::Copy;
+
+/// When the world begins, by a right clock: 2026-01-01.
+const BEGINNING_S: i64 = 1_767_225_600;
+
+/// A machine.
+pub struct Machine {
+    node: NodeName,
+    agent: Option<Agent>,
+    process: u64,
+    /// Its containers.
+    pub runtime: Runtime,
+    /// Whether the runtime answers.
+    pub runtime_is_up: bool,
+    /// Its copy of the desired repository.
+    pub copy: Copy,
+    /// The highest generation it has acted on.
+    pub fence: Generation,
+    /// Pods that have files.
+    pub files: BTreeSet<Uid>,
+    /// Links of pods.
+    pub links: BTreeSet<String>,
+    /// The packet filter; absent when somebody has flushed it.
+    pub rules: Option<Arc<RuleSet>>,
+    /// What DNS answers.
+    pub zone: Option<Arc<Zone>>,
+    /// By how much its clock is wrong.
+    pub clock_skew_s: i64,
+    booted: Duration,
+    pub(super) wake_is_set: Option<Elapsed>,
+}
+
+impl Machine {
+    pub(super) fn new(node: &NodeName, time: Duration) -> Self {
+        Self {
+            node: node.clone(),
+            agent: None,
+            process: 0,
+            runtime: Runtime::default(),
+            runtime_is_up: true,
+            copy: Copy::default(),
+            fence: Generation::default(),
+            files: BTreeSet::new(),
+            links: BTreeSet::new(),
+            rules: None,
+            zone: None,
+            clock_skew_s: 0,
+            booted: time,
+            wake_is_set: None,
+        }
+    }
+
+    /// The machine's clocks at a time of the world.
+    pub fn now(&self, time: Duration) -> Now {
+        let seconds = BEGINNING_S + self.clock_skew_s;
+        Now {
+            elapsed: Elapsed::new(time.saturating_sub(self.booted) + Duration::from_secs(60)),
+            wall: Wall::from_seconds(seconds) + time,
+        }
+    }
+
+    /// The time of the world at a reading of the boot clock.
+    fn time_of(&self, elapsed: Elapsed) -> Duration {
+        self.booted + elapsed.since_boot().saturating_sub(Duration::from_secs(60))
+    }
+
+    /// Which life of its agent this is.
+    pub fn process(&self) -> u64 {
+        self.process
+    }
+
+    /// The agent, while it runs.
+    pub fn agent(&self) -> Option<&Agent> {
+        self.agent.as_ref()
+    }
+
+    /// Starts an agent if none runs, and says which life it is.
+    pub(super) fn start_agent(&mut self, _time: Duration) -> Option<u64> {
+        if self.agent.is_some() {
+            return None;
+        }
+        self.process += 1;
+        self.wake_is_set = None;
+        self.agent = Some(Agent::new(config(&self.node, self.process)));
+        Some(self.process)
+    }
+
+    pub(super) fn kill_agent(&mut self) {
+        self.agent = None;
+        self.wake_is_set = None;
+    }
+
+    pub(super) fn power_cut(&mut self, time: Duration) {
+        self.kill_agent();
+        let now = self.now(time).wall;
+        self.runtime.end_all(now);
+        self.links.clear();
+        self.files.clear();
+        self.rules = None;
+        self.zone = None;
+        self.booted = time;
+    }
+
+    /// Gives an event to the agent; its effects, and when to wake it.
+    pub(super) fn on(
+        &mut self,
+        process: u64,
+        event: Event,
+        time: Duration,
+    ) -> Option<(Vec<Effect>, Option<Duration>)> {
+        if process != self.process {
+            return None;
+        }
+        let now = self.now(time);
+        let agent = self.agent.as_mut()?;
+        let effects = agent.on(event, now);
+        let wake = agent.next_wake();
+        let is_news = wake.is_some_and(|at| self.wake_is_set.is_none_or(|set| at < set));
+        if !is_news {
+            return Some((effects, None));
+        }
+        self.wake_is_set = wake;
+        // A timer never fires before its time, and never in no time at all.
+        let at = wake.map(|at| self.time_of(at).max(time) + Duration::from_micros(50));
+        Some((effects, at))
+    }
+
+    /// Carries out what needs neither the runtime, nor Git, nor the store.
+    pub(super) fn perform(&mut self, call: &Call) -> Result<Answer, Fault> {
+        match call {
+            Call::Files(call) => Ok(Answer::Files(self.perform_files(call))),
+            Call::Links(call) => self.perform_links(call).map(Answer::Links),
+            Call::Filter(call) => Ok(Answer::Filter(self.perform_filter(call))),
+            Call::Probe(_) => Ok(Answer::Probe(probe::Answer {
+                good: true,
+                message: "ok".into(),
+            })),
+            Call::Names(zone) => {
+                self.zone = Some(zone.clone());
+                Ok(Answer::Names)
+            }
+            Call::Source(_) | Call::Store(_) | Call::Runtime(_) => {
+                Err(Fault::stalled("this call is carried out elsewhere"))
+            }
+        }
+    }
+
+    fn perform_files(&mut self, call: &files::Call) -> files::Answer {
+        match call {
+            files::Call::Write { pod, .. } => {
+                self.files.insert(pod.clone());
+                files::Answer::Done
+            }
+            files::Call::LastWords { .. } => files::Answer::Text(String::new()),
+            files::Call::Remove { pod } => {
+                self.files.remove(pod);
+                files::Answer::Done
+            }
+            files::Call::List => files::Answer::Pods(self.files.iter().cloned().collect()),
+        }
+    }
+
+    fn perform_links(&mut self, call: &links::Call) -> Result<links::Answer, Fault> {
+        match call {
+            links::Call::Attach(attachment) => {
+                let lives = self
+                    .runtime
+                    .containers()
+                    .any(|c| c.pid() == Some(attachment.pid));
+                if !lives {
+                    return Err(Fault::not_found(format!(
+                        "process {} is gone",
+                        attachment.pid
+                    )));
+                }
+                self.links.insert(attachment.link.clone());
+                Ok(links::Answer::Done)
+            }
+            links::Call::Detach { link } => {
+                self.links.remove(link);
+                Ok(links::Answer::Done)
+            }
+            links::Call::List => Ok(links::Answer::Links(self.links.iter().cloned().collect())),
+            links::Call::Ensure(_) => Ok(links::Answer::Done),
+            links::Call::Survey => {
+                let own = Ipv4Addr::new(192, 168, 0, 10);
+                Ok(links::Answer::Survey(Box::new(links::NetworkSeen {
+                    addresses: vec![own],
+                    default_source: Some(own),
+                    mtu: 1500,
+                    ..links::NetworkSeen::default()
+                })))
+            }
+            links::Call::Clear => {
+                self.links.clear();
+                Ok(links::Answer::Done)
+            }
+        }
+    }
+
+    fn perform_filter(&mut self, call: &filter::Call) -> filter::Answer {
+        match call {
+            filter::Call::Apply { wanted, .. } => {
+                self.rules = Some(wanted.clone());
+                filter::Answer::Done
+            }
+            filter::Call::Check { wanted } => {
+                filter::Answer::Intact(self.rules.as_ref() == Some(wanted))
+            }
+            filter::Call::ForgetFlows { .. } => filter::Answer::Done,
+            filter::Call::Clear => {
+                self.rules = None;
+                filter::Answer::Done
+            }
+        }
+    }
+}
+
+fn config(node: &NodeName, process: u64) -> Config {
+    Config {
+        node: node.clone(),
+        incarnation: format!("{node}-{process}"),
+        labels: Labels::new(),
+        address: None,
+        settings: Arc::new(settings()),
+        layout: Layout {
+            run_dir: "/run/windlass".into(),
+            data_dir: "/var/lib/windlass".into(),
+        },
+        domain: "cluster.local".into(),
+        origin: "main".into(),
+        poll: Duration::from_secs(10),
+        source_is_watched: false,
+        store_poll: Duration::from_secs(10),
+        lease: Duration::from_secs(15),
+        report_interval: Duration::from_secs(1),
+        reserved: ResourceList::new(),
+        pods_max: 110,
+        version: "0.0.0".into(),
+        jitter: process,
+    }
+}
+
+/// The settings of every simulated fleet.
+pub fn settings() -> Settings {
+    let network = |ip, prefix| {
+        ipnetwork::Ipv4Network::new(ip, prefix).unwrap_or_else(|_| Ipv4Addr::UNSPECIFIED.into())
+    };
+    Settings {
+        pod_network: network(Ipv4Addr::new(10, 244, 0, 0), 16),
+        node_prefix: 24,
+        service_network: network(Ipv4Addr::new(10, 96, 0, 0), 16),
+        dns_ip: Ipv4Addr::new(10, 96, 0, 10),
+        node_ports: (30000, 32767),
+        follows_rewrites: false,
+    }
+}

@@ -1,0 +1,537 @@
+//! The other world: the same agents on a simulated one, with virtual time and seeded faults.
+//!
+//! A wind tunnel: the wing is the real one, only the air is made. Everything that can happen to a
+//! fleet (a killed agent, a write that landed but was answered by an error, a runtime that forgets
+//! to say that a container died, a clock that jumps by years) happens here a thousand times in the
+//! time a real one needs to start a container, and in the same order whenever the seed is the same.
+//!
+//! A run has two halves. In the first, faults fall and *safety* is checked after every step
+//! ([`check`]). Then everything is healed, and the fleet must settle: what runs is what the newest
+//! good commit says.
+//!
+//! Floor 4: the twin of [`crate::adapters`].
+
+pub mod check;
+mod machine;
+mod rng;
+mod runtime;
+pub mod scenario;
+mod source;
+mod store;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use crate::agent::event::{Done, Effect, EffectId, Event, Hint, Work};
+use crate::desired;
+use crate::kinds::name::NodeName;
+use crate::plan;
+use crate::ports::runtime::{ContainerId, RuntimeHint};
+use crate::ports::{Answer, Call, Fault};
+
+pub use machine::Machine;
+pub use rng::Rng;
+pub use source::{Files, Repo};
+pub use store::Registers;
+
+/// How many of the last happenings are kept, to be printed with a failure.
+const TRACE_MAX: usize = 40;
+
+/// How often what goes wrong, per thousand calls.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Weather {
+    /// A call fails and has done nothing.
+    pub fails: u32,
+    /// A call has done its work and is answered by an error.
+    pub lies: u32,
+    /// A call has done its work and is never answered.
+    pub hangs: u32,
+    /// A hint is lost.
+    pub deaf: u32,
+}
+
+/// A world with its machines.
+pub struct World {
+    /// Chance.
+    pub rng: Rng,
+    /// What goes wrong.
+    pub weather: Weather,
+    /// The desired repository.
+    pub remote: Repo,
+    /// Whether it can be reached.
+    pub remote_is_up: bool,
+    /// The state store.
+    pub store: Registers,
+    /// The machines.
+    pub machines: BTreeMap<NodeName, Machine>,
+    /// The time since the world began.
+    pub time: Duration,
+    agenda: BTreeMap<(Duration, u64), Item>,
+    count: u64,
+    steps: u64,
+    trace: VecDeque<String>,
+}
+
+/// Something that will happen.
+enum Item {
+    /// An effect reaches the world.
+    Apply {
+        node: NodeName,
+        process: u64,
+        effect: Box<Effect>,
+    },
+    /// An event reaches an agent.
+    Event {
+        node: NodeName,
+        process: u64,
+        event: Box<Event>,
+    },
+    /// An agent's timer.
+    Wake { node: NodeName, process: u64 },
+    /// A program ends by itself.
+    Ends {
+        node: NodeName,
+        id: ContainerId,
+        exit_code: i64,
+    },
+    /// Somebody, or something, interferes.
+    Interference(Interference),
+}
+
+/// What may befall a world from outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Interference {
+    /// An agent is killed.
+    KillAgent(NodeName),
+    /// An agent is started, if none runs.
+    StartAgent(NodeName),
+    /// The runtime stops, and every container with it.
+    StopRuntime(NodeName),
+    /// The runtime answers again.
+    StartRuntime(NodeName),
+    /// A container is killed.
+    KillContainer(NodeName),
+    /// A pause container is killed.
+    KillPause(NodeName),
+    /// The power goes and comes back: containers, links, files in memory and the agent are gone.
+    PowerCut(NodeName),
+    /// Somebody flushes the packet filter.
+    FlushRules(NodeName),
+    /// The wall clock jumps by this many seconds.
+    JumpClock(NodeName, i64),
+    /// The remote can't be reached.
+    CutRemote,
+    /// The remote can be reached again.
+    HealRemote,
+    /// Somebody pushes.
+    Push(String, Files),
+    /// Somebody forces the branch back by this many commits.
+    SetBack(usize),
+}
+
+impl World {
+    /// An empty world of this seed.
+    pub fn new(seed: u64, weather: Weather) -> Self {
+        Self {
+            rng: Rng::new(seed),
+            weather,
+            remote: Repo::default(),
+            remote_is_up: true,
+            store: Registers::default(),
+            machines: BTreeMap::new(),
+            time: Duration::ZERO,
+            agenda: BTreeMap::new(),
+            count: 0,
+            steps: 0,
+            trace: VecDeque::new(),
+        }
+    }
+
+    /// Adds a machine and starts its agent.
+    pub fn add_machine(&mut self, name: &str) {
+        let node = NodeName::trusted(name);
+        self.machines
+            .insert(node.clone(), Machine::new(&node, self.time));
+        self.start_agent(&node);
+    }
+
+    /// Plans an interference.
+    pub fn plan(&mut self, at: Duration, what: Interference) {
+        self.put(at, Item::Interference(what));
+    }
+
+    /// How many things have happened.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// The last happenings, oldest first.
+    pub fn trace(&self) -> impl Iterator<Item = &String> {
+        self.trace.iter()
+    }
+
+    fn put(&mut self, at: Duration, item: Item) {
+        self.count += 1;
+        self.agenda.insert((at.max(self.time), self.count), item);
+    }
+
+    fn note(&mut self, text: impl FnOnce() -> String) {
+        if self.trace.len() == TRACE_MAX {
+            self.trace.pop_front();
+        }
+        let time = self.time.as_secs_f64();
+        self.trace.push_back(format!("{time:>10.3} s  {}", text()));
+    }
+
+    /// Lets the next thing happen; false when nothing is left before `until`.
+    pub fn step(&mut self, until: Duration) -> bool {
+        let Some((&(at, count), _)) = self.agenda.first_key_value() else {
+            return false;
+        };
+        if at > until {
+            self.time = until;
+            return false;
+        }
+        let Some(item) = self.agenda.remove(&(at, count)) else {
+            return false;
+        };
+        self.time = at;
+        self.steps += 1;
+        match item {
+            Item::Apply {
+                node,
+                process,
+                effect,
+            } => self.apply(&node, process, *effect),
+            Item::Event {
+                node,
+                process,
+                event,
+            } => self.deliver(&node, process, *event),
+            Item::Wake { node, process } => {
+                if let Some(machine) = self.machines.get_mut(&node) {
+                    machine.wake_is_set = None;
+                }
+                self.deliver(&node, process, Event::Woke);
+            }
+            Item::Ends {
+                node,
+                id,
+                exit_code,
+            } => self.end_container(&node, &id, exit_code),
+            Item::Interference(what) => self.interfere(what),
+        }
+        true
+    }
+
+    fn start_agent(&mut self, node: &NodeName) {
+        let time = self.time;
+        let Some(machine) = self.machines.get_mut(node) else {
+            return;
+        };
+        if let Some(process) = machine.start_agent(time) {
+            self.note(|| format!("{node}: agent {process} starts"));
+            self.deliver(node, process, Event::Began);
+        }
+    }
+
+    /// Gives an event to an agent, and its effects to the world.
+    fn deliver(&mut self, node: &NodeName, process: u64, event: Event) {
+        let time = self.time;
+        let Some(machine) = self.machines.get_mut(node) else {
+            return;
+        };
+        let Some((effects, wake)) = machine.on(process, event, time) else {
+            return;
+        };
+        for effect in effects {
+            let delay = self
+                .rng
+                .between(Duration::from_micros(200), Duration::from_millis(20));
+            let item = Item::Apply {
+                node: node.clone(),
+                process,
+                effect: Box::new(effect),
+            };
+            self.put(time + delay, item);
+        }
+        if let Some(at) = wake {
+            self.put(
+                at,
+                Item::Wake {
+                    node: node.clone(),
+                    process,
+                },
+            );
+        }
+    }
+
+    /// An effect reaches the world. The process that asked for it may be dead by now: what it asked
+    /// for happens all the same.
+    fn apply(&mut self, node: &NodeName, process: u64, effect: Effect) {
+        let Effect { id, work, deadline } = effect;
+        let result = match work {
+            Work::Parse(files) => Ok(Done::Parsed(files.iter().map(desired::parse).collect())),
+            Work::Plan(given) => {
+                let (input, mut memory) = *given;
+                let Some(machine) = self.machines.get(node) else {
+                    return;
+                };
+                let plan = plan::plan(&input, &mut memory, machine.now(self.time));
+                Ok(Done::Planned(Box::new((plan, memory))))
+            }
+            Work::Reply(..) => return,
+            Work::Call(call) => {
+                if self.rng.chance(self.weather.fails) {
+                    self.note(|| format!("{node}: fails: {}", brief(&call)));
+                    Err(Fault::transient("simulated: nothing was done"))
+                } else {
+                    let answer = self.perform(node, process, &call);
+                    let lies = answer.is_ok() && self.rng.chance(self.weather.lies);
+                    if self.rng.chance(self.weather.hangs) {
+                        self.note(|| format!("{node}: done and never answered: {}", brief(&call)));
+                        return self.answer_late(node, process, id, deadline);
+                    }
+                    if lies {
+                        self.note(|| {
+                            format!("{node}: done, answered by an error: {}", brief(&call))
+                        });
+                        Err(Fault::transient("simulated: the answer was lost"))
+                    } else {
+                        answer.map(Done::Answer)
+                    }
+                }
+            }
+        };
+        let delay = self
+            .rng
+            .between(Duration::from_micros(200), Duration::from_millis(80));
+        self.send(node, process, delay, Event::Done(id, result));
+    }
+
+    fn answer_late(&mut self, node: &NodeName, process: u64, id: EffectId, deadline: Duration) {
+        let fault = Fault::deadline("simulated: no answer in time");
+        self.send(node, process, deadline, Event::Done(id, Err(fault)));
+    }
+
+    fn send(&mut self, node: &NodeName, process: u64, delay: Duration, event: Event) {
+        let item = Item::Event {
+            node: node.clone(),
+            process,
+            event: Box::new(event),
+        };
+        self.put(self.time + delay, item);
+    }
+
+    fn perform(&mut self, node: &NodeName, process: u64, call: &Call) -> Result<Answer, Fault> {
+        let time = self.time;
+        let remote = self.remote_is_up.then_some(&self.remote);
+        let Some(machine) = self.machines.get_mut(node) else {
+            return Err(Fault::not_found("no such machine"));
+        };
+        if !matches!(call, Call::Probe(_) | Call::Filter(_)) {
+            let text = brief(call);
+            if self.trace.len() == TRACE_MAX {
+                self.trace.pop_front();
+            }
+            self.trace
+                .push_back(format!("{:>10.3} s  {node}: {text}", time.as_secs_f64()));
+        }
+        match call {
+            Call::Source(call) => machine.copy.perform(call, remote).map(Answer::Source),
+            Call::Store(call) => self
+                .store
+                .perform(call, node, process, &mut machine.fence)
+                .map(Answer::Store),
+            Call::Runtime(call) => {
+                if !machine.runtime_is_up {
+                    return Err(Fault::transient("the runtime does not answer"));
+                }
+                let outcome = machine.runtime.perform(call, machine.now(time).wall);
+                if let Some(later) = outcome.later {
+                    let (id, exit_code) = (later.id, later.exit_code);
+                    let item = Item::Ends {
+                        node: node.clone(),
+                        id,
+                        exit_code,
+                    };
+                    self.put(time + later.after, item);
+                }
+                for id in outcome.changed {
+                    self.hint(node, RuntimeHint::Changed(id));
+                }
+                outcome.answer.map(Answer::Runtime)
+            }
+            other => machine.perform(other),
+        }
+    }
+
+    fn hint(&mut self, node: &NodeName, hint: RuntimeHint) {
+        let Some(machine) = self.machines.get(node) else {
+            return;
+        };
+        let process = machine.process();
+        if matches!(hint, RuntimeHint::Changed(_)) && self.rng.chance(self.weather.deaf) {
+            return;
+        }
+        let delay = self
+            .rng
+            .between(Duration::from_micros(100), Duration::from_millis(5));
+        self.send(node, process, delay, Event::Hint(Hint::Runtime(hint)));
+    }
+
+    fn end_container(&mut self, node: &NodeName, id: &ContainerId, exit_code: i64) {
+        let time = self.time;
+        let Some(machine) = self.machines.get_mut(node) else {
+            return;
+        };
+        let now = machine.now(time).wall;
+        if machine.runtime.end(id, exit_code, now) {
+            self.note(|| format!("{node}: container {id} ends with {exit_code}"));
+            self.hint(node, RuntimeHint::Changed(id.clone()));
+        }
+    }
+
+    /// Carries out an interference.
+    pub fn interfere(&mut self, what: Interference) {
+        self.note(|| match &what {
+            Interference::Push(message, _) => format!("-- push: {message}"),
+            other => format!("-- {other:?}"),
+        });
+        let time = self.time;
+        match what {
+            Interference::KillAgent(node) => {
+                if let Some(machine) = self.machines.get_mut(&node) {
+                    machine.kill_agent();
+                }
+                self.release_lock(&node);
+            }
+            Interference::StartAgent(node) => self.start_agent(&node),
+            Interference::StopRuntime(node) => {
+                if let Some(machine) = self.machines.get_mut(&node) {
+                    machine.runtime_is_up = false;
+                    let now = machine.now(time).wall;
+                    machine.runtime.end_all(now);
+                }
+            }
+            Interference::StartRuntime(node) => {
+                if let Some(machine) = self.machines.get_mut(&node) {
+                    machine.runtime_is_up = true;
+                }
+                self.hint(&node, RuntimeHint::Resync);
+            }
+            Interference::KillContainer(node) => self.kill_one(&node, false),
+            Interference::KillPause(node) => self.kill_one(&node, true),
+            Interference::PowerCut(node) => {
+                if let Some(machine) = self.machines.get_mut(&node) {
+                    machine.power_cut(time);
+                }
+                self.release_lock(&node);
+            }
+            Interference::FlushRules(node) => {
+                if let Some(machine) = self.machines.get_mut(&node) {
+                    machine.rules = None;
+                }
+            }
+            Interference::JumpClock(node, seconds) => {
+                if let Some(machine) = self.machines.get_mut(&node) {
+                    machine.clock_skew_s += seconds;
+                }
+            }
+            Interference::CutRemote => self.remote_is_up = false,
+            Interference::HealRemote => self.remote_is_up = true,
+            Interference::Push(message, files) => {
+                self.remote.commit(&message, files);
+                self.source_moved();
+            }
+            Interference::SetBack(by) => self.set_back(by),
+        }
+    }
+
+    fn set_back(&mut self, by: usize) {
+        let mut to = self.remote.tip().cloned();
+        for _ in 0..by {
+            to = to.map(|at| self.remote.parent(&at).unwrap_or(at));
+        }
+        if let Some(to) = to {
+            self.remote.set_back(&to);
+            self.source_moved();
+        }
+    }
+
+    fn source_moved(&mut self) {
+        let nodes: Vec<(NodeName, u64)> = self
+            .machines
+            .iter()
+            .map(|(node, machine)| (node.clone(), machine.process()))
+            .collect();
+        for (node, process) in nodes {
+            if !self.rng.chance(self.weather.deaf) {
+                let event = Event::Hint(Hint::SourceMoved);
+                self.send(&node, process, Duration::from_millis(1), event);
+            }
+        }
+    }
+
+    fn release_lock(&mut self, node: &NodeName) {
+        if self
+            .store
+            .lock
+            .as_ref()
+            .is_some_and(|(holder, _)| holder == node)
+        {
+            self.store.lock = None;
+        }
+    }
+
+    fn kill_one(&mut self, node: &NodeName, pause: bool) {
+        let Some(machine) = self.machines.get(node) else {
+            return;
+        };
+        let running: Vec<ContainerId> = machine
+            .runtime
+            .containers()
+            .filter(|container| container.is_running())
+            .filter(|container| container.marks.role.container().is_none() == pause)
+            .map(|container| container.id.clone())
+            .collect();
+        if let Some(id) = self.rng.pick(&running).cloned() {
+            self.end_container(node, &id, 137);
+        }
+    }
+
+    /// Ends all faults: everything is up and nothing goes wrong any more.
+    pub fn heal(&mut self) {
+        self.note(|| "-- everything is healed".to_owned());
+        self.weather = Weather::default();
+        self.remote_is_up = true;
+        self.agenda
+            .retain(|_, item| !matches!(item, Item::Interference(_)));
+        let nodes: Vec<NodeName> = self.machines.keys().cloned().collect();
+        for node in nodes {
+            self.interfere(Interference::StartRuntime(node.clone()));
+            self.start_agent(&node);
+        }
+        self.source_moved();
+    }
+}
+
+/// A call in a few words, without what it carries.
+fn brief(call: &Call) -> String {
+    use crate::ports::runtime::Call as RuntimeCall;
+    let text = match call {
+        Call::Runtime(RuntimeCall::Start(spec)) => format!("start {}", spec.name),
+        Call::Names(_) => "serve names".to_owned(),
+        Call::Files(crate::ports::files::Call::Write { pod, .. }) => {
+            format!("write files of {pod}")
+        }
+        Call::Store(crate::ports::store::Call::Commit { register, why, .. }) => {
+            format!(
+                "write {register}: {}",
+                why.lines().next().unwrap_or_default()
+            )
+        }
+        other => format!("{other:?}"),
+    };
+    text.chars().take(160).collect()
+}

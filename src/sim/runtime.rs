@@ -1,0 +1,262 @@
+//! A container runtime in memory. Its programs do what their image's name says:
+//!
+//! ```text
+//! run            runs until told to stop, stops at once
+//! slow           as `run`, but takes five seconds to stop
+//! deaf           as `run`, but does not hear TERM
+//! crash          ends with exit code 1 after a second
+//! task           ends with exit code 0 after two seconds
+//! missing        can't be pulled
+//! broken         can't be started
+//! ```
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::kinds::time::Wall;
+use crate::ports::Fault;
+use crate::ports::runtime::{
+    Answer, Call, ContainerId, ContainerSeen, ContainerSpec, ExecResult, ImageSeen, Marks, Pull,
+    REASON_CANNOT_RUN, REASON_CREATE, REASON_NEVER_PULL, REASON_PULL, RunState, RuntimeSeen,
+};
+
+/// One machine's containers.
+#[derive(Clone, Debug, Default)]
+pub struct Runtime {
+    containers: BTreeMap<ContainerId, Kept>,
+    made: u64,
+    pids: u32,
+    images: BTreeMap<String, u64>,
+}
+
+#[derive(Clone, Debug)]
+struct Kept {
+    seen: ContainerSeen,
+    name: String,
+    image: String,
+}
+
+/// What a call leads to later by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Later {
+    /// After this long.
+    pub after: Duration,
+    /// This container ends.
+    pub id: ContainerId,
+    /// So.
+    pub exit_code: i64,
+}
+
+/// What came of a call: the answer, what others hear of, and what follows by itself.
+pub struct Outcome {
+    /// The answer.
+    pub answer: Result<Answer, Fault>,
+    /// Containers that changed.
+    pub changed: Vec<ContainerId>,
+    /// What follows.
+    pub later: Option<Later>,
+}
+
+impl Outcome {
+    fn of(answer: Result<Answer, Fault>) -> Self {
+        Self {
+            answer,
+            changed: Vec::new(),
+            later: None,
+        }
+    }
+}
+
+impl Runtime {
+    /// Every container.
+    pub fn containers(&self) -> impl Iterator<Item = &ContainerSeen> {
+        self.containers.values().map(|kept| &kept.seen)
+    }
+
+    /// A process ends; false if it did before.
+    pub fn end(&mut self, id: &ContainerId, exit_code: i64, now: Wall) -> bool {
+        let Some(found) = self.containers.get_mut(id) else {
+            return false;
+        };
+        let RunState::Running { started, .. } = found.seen.state else {
+            return false;
+        };
+        found.seen.state = RunState::Ended {
+            started: Some(started),
+            finished: now,
+            exit_code,
+            oom_killed: false,
+            error: None,
+        };
+        true
+    }
+
+    /// Every process ends at once: the power went, or the runtime was restarted.
+    pub fn end_all(&mut self, now: Wall) {
+        let ids: Vec<ContainerId> = self.containers.keys().cloned().collect();
+        for id in ids {
+            self.end(&id, 137, now);
+        }
+    }
+
+    /// Carries out a call.
+    pub fn perform(&mut self, call: &Call, now: Wall) -> Outcome {
+        match call {
+            Call::List => {
+                let all = self
+                    .containers
+                    .values()
+                    .map(|kept| kept.seen.clone())
+                    .collect();
+                Outcome::of(Ok(Answer::Containers(all)))
+            }
+            Call::Inspect(id) => {
+                let found = self
+                    .containers
+                    .get(id)
+                    .map(|kept| Box::new(kept.seen.clone()));
+                Outcome::of(Ok(Answer::Container(found)))
+            }
+            Call::EnsureImage(wish) => Outcome::of(self.ensure_image(&wish.image, wish.pull)),
+            Call::Start(spec) => self.start(spec, now),
+            Call::Signal { id, signal } => self.signal(id, signal, now),
+            Call::Remove { ids } => {
+                for id in ids {
+                    self.containers.remove(id);
+                }
+                Outcome {
+                    changed: ids.clone(),
+                    ..Outcome::of(Ok(Answer::Done))
+                }
+            }
+            Call::Exec { id, .. } => Outcome::of(match self.containers.get(id) {
+                Some(found) if found.seen.is_running() => Ok(Answer::Exec(ExecResult {
+                    exit_code: 0,
+                    output: String::new(),
+                })),
+                _ => Err(Fault::not_found(format!("container {id} does not run"))),
+            }),
+            Call::Survey => Outcome::of(Ok(Answer::Survey(Box::new(RuntimeSeen {
+                version: "20.10.24".into(),
+                kernel: "6.1.0".into(),
+                os: "Simulated GNU/Linux".into(),
+                arch: "amd64".into(),
+                cpus: 4,
+                memory_bytes: 8 << 30,
+                images: Vec::new(),
+            })))),
+        }
+    }
+
+    fn ensure_image(&mut self, image: &str, pull: Pull) -> Result<Answer, Fault> {
+        if image.contains("missing") {
+            return Err(Fault::not_found(format!(
+                "{REASON_PULL}: manifest unknown: {image}"
+            )));
+        }
+        if pull == Pull::Never && !self.images.contains_key(image) {
+            return Err(Fault::not_found(format!(
+                "{REASON_NEVER_PULL}: {image} is not here"
+            )));
+        }
+        self.images.insert(image.to_owned(), 1 << 20);
+        let id = format!("sha256:{image}");
+        Ok(Answer::Image(Box::new(ImageSeen {
+            id,
+            has_command: true,
+            ..ImageSeen::default()
+        })))
+    }
+
+    fn start(&mut self, spec: &ContainerSpec, now: Wall) -> Outcome {
+        let fails = |fault: String| Outcome::of(Err(Fault::stalled(fault)));
+        let marks = match Marks::from_labels(|key| spec.labels.get(key).map(String::as_str)) {
+            Ok(marks) => marks,
+            Err(why) => return fails(format!("{REASON_CREATE}: {why}")),
+        };
+        if self.containers.values().any(|kept| kept.name == spec.name) {
+            return fails(format!("{REASON_CREATE}: name {} is taken", spec.name));
+        }
+        if spec.image.contains("broken") {
+            return fails(format!("{REASON_CANNOT_RUN}: no such file"));
+        }
+        self.made += 1;
+        self.pids += 1;
+        let id: ContainerId = format!("c{:08}", self.made).into();
+        let seen = ContainerSeen {
+            id: id.clone(),
+            marks,
+            state: RunState::Running {
+                started: now,
+                pid: self.pids,
+            },
+            image_id: spec.image.clone(),
+        };
+        let later = |seconds, exit_code| {
+            Some(Later {
+                after: Duration::from_secs(seconds),
+                id: id.clone(),
+                exit_code,
+            })
+        };
+        let later = match &spec.image {
+            image if image.contains("crash") => later(1, 1),
+            image if image.contains("task") => later(2, 0),
+            _ => None,
+        };
+        let (name, image) = (spec.name.clone(), spec.image.clone());
+        self.containers.insert(
+            id.clone(),
+            Kept {
+                seen: seen.clone(),
+                name,
+                image,
+            },
+        );
+        Outcome {
+            answer: Ok(Answer::Started(Box::new(seen))),
+            changed: vec![id],
+            later,
+        }
+    }
+
+    fn signal(&mut self, id: &ContainerId, signal: &str, now: Wall) -> Outcome {
+        let Some(found) = self
+            .containers
+            .get(id)
+            .filter(|found| found.seen.is_running())
+        else {
+            return Outcome::of(Err(Fault::not_found(format!(
+                "container {id} does not run"
+            ))));
+        };
+        let image = found.image.clone();
+        let done = Outcome::of(Ok(Answer::Done));
+        if signal == "KILL" {
+            self.end(id, 137, now);
+            return Outcome {
+                changed: vec![id.clone()],
+                ..done
+            };
+        }
+        if image.contains("deaf") {
+            return done;
+        }
+        if image.contains("slow") {
+            let later = Later {
+                after: Duration::from_secs(5),
+                id: id.clone(),
+                exit_code: 0,
+            };
+            return Outcome {
+                later: Some(later),
+                ..done
+            };
+        }
+        self.end(id, 0, now);
+        Outcome {
+            changed: vec![id.clone()],
+            ..done
+        }
+    }
+}

@@ -1,0 +1,328 @@
+//! A day in the life of a fleet, drawn by a seed: pushes good and bad, kills, cuts and jumps; then
+//! healing, and the time it may take to settle.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use crate::kinds::name::NodeName;
+
+use super::check::{self, Safety};
+use super::{Files, Interference, Rng, Weather, World};
+
+/// What a run looks like.
+#[derive(Clone, Copy, Debug)]
+pub struct Scenario {
+    /// Where chance begins.
+    pub seed: u64,
+    /// How many machines.
+    pub nodes: u32,
+    /// How long faults fall.
+    pub trouble: Duration,
+    /// How long it may take to settle afterwards. Back-offs of five minutes may stand.
+    pub settle: Duration,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// How many things happened.
+    pub steps: u64,
+    /// How many decisions were written.
+    pub decisions: usize,
+    /// How long it took to settle after healing.
+    pub settled_after: Duration,
+}
+
+impl Scenario {
+    /// The scenario of a seed, as `make test` runs it.
+    pub fn of(seed: u64) -> Self {
+        Self {
+            seed,
+            nodes: 1,
+            trouble: Duration::from_secs(600),
+            settle: Duration::from_secs(900),
+        }
+    }
+
+    /// Runs it. An error says what went wrong, how to repeat it, and what happened last.
+    pub fn run(&self) -> Result<Outcome, String> {
+        let mut world = self.world();
+        let mut safety = Safety::default();
+        while world.step(self.trouble) {
+            safety
+                .check(&world)
+                .map_err(|violation| self.report(&world, &violation))?;
+        }
+        world.heal();
+        let deadline = self.trouble + self.settle;
+        // Looking whether it has settled costs more than a step, so it is done once a second.
+        let mut next_look = self.trouble;
+        let mut missing = String::new();
+        while next_look < deadline {
+            next_look += Duration::from_secs(1);
+            while world.step(next_look) {
+                safety
+                    .check(&world)
+                    .map_err(|violation| self.report(&world, &violation))?;
+            }
+            match check::settled(&world) {
+                Ok(()) => {
+                    let decisions = world.store.log().count();
+                    let settled_after = next_look - self.trouble;
+                    return Ok(Outcome {
+                        steps: world.steps(),
+                        decisions,
+                        settled_after,
+                    });
+                }
+                Err(what) => missing = what,
+            }
+        }
+        Err(self.report(&world, &format!("it did not settle: {missing}")))
+    }
+
+    fn world(&self) -> World {
+        let mut rng = Rng::new(self.seed);
+        let rough = |rng: &mut Rng, most: u64| u32::try_from(rng.below(most)).unwrap_or(0);
+        let weather = Weather {
+            fails: rough(&mut rng, 60),
+            lies: rough(&mut rng, 40),
+            hangs: rough(&mut rng, 10),
+            deaf: rough(&mut rng, 200),
+        };
+        let mut world = World::new(self.seed ^ 0x5eed, weather);
+        let nodes: Vec<NodeName> = (0..self.nodes)
+            .map(|number| NodeName::trusted(&format!("n{number}")))
+            .collect();
+        let mut shop = Shop::default();
+        world.remote.commit("the beginning", shop.files());
+        for node in &nodes {
+            world.add_machine(node.as_str());
+        }
+        let mut at = Duration::ZERO;
+        loop {
+            at += rng.between(Duration::from_millis(200), Duration::from_secs(40));
+            if at >= self.trouble {
+                return world;
+            }
+            trouble(&mut world, &mut rng, &nodes, &mut shop, at);
+        }
+    }
+
+    fn report(&self, world: &World, what: &str) -> String {
+        let mut text = format!(
+            "{what}\nrepeat with: windlass simulate --seed {} --nodes {} --until {}s\n",
+            self.seed,
+            self.nodes,
+            world.time.as_secs()
+        );
+        for line in world.trace() {
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "{line}");
+        }
+        text
+    }
+}
+
+/// Plans one piece of trouble, and its end where it has one.
+fn trouble(world: &mut World, rng: &mut Rng, nodes: &[NodeName], shop: &mut Shop, at: Duration) {
+    let Some(node) = rng.pick(nodes).cloned() else {
+        return;
+    };
+    let lasts = rng.between(Duration::from_millis(50), Duration::from_secs(30));
+    let end = at + lasts;
+    match rng.below(14) {
+        0..=3 => {
+            let message = shop.edit(rng);
+            world.plan(at, Interference::Push(message, shop.files()));
+        }
+        4 => {
+            let mut files = shop.files();
+            files.insert("bad.yaml".into(), BAD.into());
+            world.plan(at, Interference::Push("a typo".into(), files));
+            world.plan(end, Interference::Push("mended".into(), shop.files()));
+        }
+        5 | 6 => {
+            world.plan(at, Interference::KillAgent(node.clone()));
+            world.plan(end, Interference::StartAgent(node));
+        }
+        7 => {
+            world.plan(at, Interference::StopRuntime(node.clone()));
+            world.plan(end, Interference::StartRuntime(node));
+        }
+        8 => world.plan(at, Interference::KillContainer(node)),
+        9 => world.plan(at, Interference::KillPause(node)),
+        10 => {
+            world.plan(at, Interference::PowerCut(node.clone()));
+            world.plan(end, Interference::StartAgent(node));
+        }
+        11 => world.plan(at, Interference::FlushRules(node)),
+        12 => {
+            let hours = i64::try_from(rng.below(20_000)).unwrap_or(0) - 10_000;
+            world.plan(at, Interference::JumpClock(node, hours * 3600));
+        }
+        _ => {
+            world.plan(at, Interference::CutRemote);
+            world.plan(end, Interference::HealRemote);
+        }
+    }
+}
+
+/// A manifest with an error in it. The comment is for the checks, which must not parse it again.
+const BAD: &str = "# bad\napiVersion: apps/v1\nkind: Deployment\nmetadata: {name: x, namespace: shop}\nspec: {replicsa: 1}\n";
+
+/// What the developers of the simulated fleet have in their repository.
+#[derive(Clone, Debug, Default)]
+struct Shop {
+    deployments: Vec<Workload>,
+    edits: u64,
+    /// Earlier states, to be reverted to.
+    history: Vec<Vec<Workload>>,
+}
+
+#[derive(Clone, Debug)]
+struct Workload {
+    name: String,
+    replicas: u64,
+    image: String,
+    recreate: bool,
+}
+
+const IMAGES: [&str; 7] = ["run", "run", "run", "slow", "deaf", "crash", "missing"];
+
+impl Shop {
+    /// Changes something, and says what.
+    fn edit(&mut self, rng: &mut Rng) -> String {
+        self.edits += 1;
+        self.history.push(self.deployments.clone());
+        let choice = rng.below(10);
+        if self.deployments.is_empty() || (choice < 3 && self.deployments.len() < 5) {
+            return self.add(rng);
+        }
+        if choice == 9 {
+            if let Some(earlier) = rng.pick(&self.history).cloned() {
+                self.deployments = earlier;
+                return "revert\n\nWindlass-Allow-Prune: yes".to_owned();
+            }
+        }
+        let at = usize::try_from(rng.below(self.deployments.len() as u64)).unwrap_or(0);
+        let edits = self.edits;
+        let image = new_image(rng, edits);
+        let Some(workload) = self.deployments.get_mut(at) else {
+            return "nothing".into();
+        };
+        match choice {
+            3 | 4 => {
+                workload.replicas = rng.below(5);
+                format!("scale {} to {}", workload.name, workload.replicas)
+            }
+            8 => {
+                let gone = self.deployments.remove(at);
+                format!("drop {}\n\nWindlass-Allow-Prune: yes", gone.name)
+            }
+            _ => {
+                workload.image = image;
+                format!("update {} to {}", workload.name, workload.image)
+            }
+        }
+    }
+
+    fn add(&mut self, rng: &mut Rng) -> String {
+        let workload = Workload {
+            name: format!("w{}", self.edits),
+            replicas: rng.below(4) + 1,
+            image: new_image(rng, self.edits),
+            recreate: rng.chance(250),
+        };
+        let message = format!(
+            "add {} with {} of {}",
+            workload.name, workload.replicas, workload.image
+        );
+        self.deployments.push(workload);
+        message
+    }
+
+    fn files(&self) -> Files {
+        let mut files = Files::new();
+        let namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n";
+        files.insert("namespace.yaml".into(), namespace.into());
+        for workload in &self.deployments {
+            files.insert(format!("{}.yaml", workload.name), workload.manifest());
+        }
+        files
+    }
+}
+
+fn new_image(rng: &mut Rng, version: u64) -> String {
+    format!("{}:v{version}", rng.pick(&IMAGES).copied().unwrap_or("run"))
+}
+
+impl Workload {
+    fn manifest(&self) -> String {
+        let Self {
+            name,
+            replicas,
+            image,
+            recreate,
+        } = self;
+        let strategy = if *recreate {
+            "Recreate"
+        } else {
+            "RollingUpdate"
+        };
+        format!(
+            "apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: {name}, namespace: shop}}
+spec:
+  replicas: {replicas}
+  strategy: {{type: {strategy}}}
+  selector: {{matchLabels: {{app: {name}}}}}
+  template:
+    metadata: {{labels: {{app: {name}}}}}
+    spec:
+      terminationGracePeriodSeconds: 10
+      containers:
+        - {{name: main, image: \"{image}\"}}
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: {name}, namespace: shop}}
+spec:
+  selector: {{app: {name}}}
+  ports: [{{port: 80}}]
+"
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Seeds run by `make test`; `make soak` runs more.
+    const SEEDS: u64 = 200;
+
+    #[test]
+    fn a_day_of_failures_is_survived_whatever_the_seed() {
+        let first = std::env::var("WINDLASS_SEED")
+            .ok()
+            .and_then(|seed| seed.parse().ok());
+        let seeds = first.map_or(0..SEEDS, |seed| seed..seed + 1);
+        for seed in seeds {
+            if let Err(report) = Scenario::of(seed).run() {
+                panic!("seed {seed}: {report}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_run() {
+        let run = || {
+            Scenario::of(7)
+                .run()
+                .map(|outcome| (outcome.steps, outcome.decisions))
+        };
+        assert_eq!(run(), run());
+    }
+}

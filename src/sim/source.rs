@@ -1,0 +1,204 @@
+//! A Git repository in memory: commits with their files, and a branch that points to one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::kinds::binding::Oid;
+use crate::kinds::digest::Digest;
+use crate::kinds::time::Wall;
+use crate::ports::Fault;
+use crate::ports::source::{
+    Answer, Call, CommitInfo, FileContent, FileEntry, FileKind, Relation, Survey,
+};
+
+/// The files of a commit.
+pub type Files = BTreeMap<String, String>;
+
+/// A commit.
+#[derive(Clone, Debug)]
+struct Commit {
+    info: CommitInfo,
+    parent: Option<Oid>,
+    files: Arc<Files>,
+}
+
+/// A repository with one branch.
+#[derive(Clone, Debug, Default)]
+pub struct Repo {
+    commits: BTreeMap<Oid, Commit>,
+    tip: Option<Oid>,
+}
+
+impl Repo {
+    /// Commits `files` on top of the branch.
+    pub fn commit(&mut self, message: &str, files: Files) -> Oid {
+        let parent = self.tip.clone();
+        let count = self.commits.len();
+        let text = format!("{message} {parent:?} {files:?} {count}");
+        let id = Oid::new(&Digest::of(text.as_bytes()).hex()[..40]);
+        let seconds = i64::try_from(count).unwrap_or(0);
+        let info = CommitInfo {
+            id: id.clone(),
+            author: "A. Developer <dev@example.com>".to_owned(),
+            time: Wall::from_seconds(1_700_000_000 + seconds),
+            message: message.to_owned(),
+        };
+        self.commits.insert(
+            id.clone(),
+            Commit {
+                info,
+                parent,
+                files: Arc::new(files),
+            },
+        );
+        self.tip = Some(id.clone());
+        id
+    }
+
+    /// Points the branch at an earlier commit, as a forced push does.
+    pub fn set_back(&mut self, to: &Oid) {
+        self.tip = Some(to.clone());
+    }
+
+    /// The branch's commit.
+    pub fn tip(&self) -> Option<&Oid> {
+        self.tip.as_ref()
+    }
+
+    /// The commit before.
+    pub fn parent(&self, of: &Oid) -> Option<Oid> {
+        self.commits.get(of)?.parent.clone()
+    }
+
+    /// The files of a commit.
+    pub fn files(&self, commit: &Oid) -> Option<&Files> {
+        self.commits.get(commit).map(|commit| &*commit.files)
+    }
+
+    fn ancestors(&self, of: &Oid) -> Vec<Oid> {
+        let mut line = Vec::new();
+        let mut at = Some(of.clone());
+        while let Some(id) = at {
+            at = self
+                .commits
+                .get(&id)
+                .and_then(|commit| commit.parent.clone());
+            line.push(id);
+        }
+        line
+    }
+
+    fn survey(&self, commit: &Oid, since: Option<&Oid>) -> Option<Survey> {
+        let found = self.commits.get(commit)?;
+        let line = self.ancestors(commit);
+        let relation = match since {
+            None => Relation::First,
+            Some(since) if since == commit => Relation::Same,
+            Some(since) if line.contains(since) => Relation::Descends,
+            Some(since) if self.ancestors(since).contains(commit) => Relation::Precedes,
+            Some(_) => Relation::Diverged,
+        };
+        let commits = line
+            .iter()
+            .take_while(|id| Some(*id) != since || *id == commit)
+            .filter_map(|id| self.commits.get(id))
+            .map(|commit| commit.info.clone())
+            .collect();
+        Some(Survey {
+            commit: commit.clone(),
+            tree: Some(tree_id(&found.files)),
+            files: found
+                .files
+                .iter()
+                .map(|(path, text)| entry(path, text))
+                .collect(),
+            relation,
+            commits,
+        })
+    }
+}
+
+fn blob_id(text: &str) -> Oid {
+    Oid::new(&Digest::of(text.as_bytes()).hex()[..40])
+}
+
+fn tree_id(files: &Files) -> Oid {
+    Oid::new(&Digest::of(format!("{files:?}").as_bytes()).hex()[..40])
+}
+
+fn entry(path: &str, text: &str) -> FileEntry {
+    let kind = FileKind::File;
+    FileEntry {
+        path: path.into(),
+        blob: blob_id(text),
+        kind,
+        bytes: text.len() as u64,
+    }
+}
+
+/// One machine's copy of the repository: what was fetched is there, what was not is not.
+#[derive(Clone, Debug, Default)]
+pub struct Copy {
+    repo: Repo,
+    fetched: BTreeSet<Oid>,
+}
+
+impl Copy {
+    /// Carries out a call; `remote` is absent while it can't be reached.
+    pub fn perform(&mut self, call: &Call, remote: Option<&Repo>) -> Result<Answer, Fault> {
+        match call {
+            Call::Fetch => {
+                let remote = remote.ok_or_else(|| Fault::transient("the remote is unreachable"))?;
+                self.repo = remote.clone();
+                if let Some(tip) = remote.tip() {
+                    self.fetched.extend(remote.ancestors(tip));
+                }
+                Ok(Answer::Fetched {
+                    tip: remote.tip.clone(),
+                })
+            }
+            Call::Survey { commit, since } => {
+                let found = self
+                    .repo
+                    .survey(commit, since.as_ref())
+                    .filter(|_| self.has(commit));
+                found
+                    .map(|survey| Answer::Surveyed(Box::new(survey)))
+                    .ok_or_else(|| Fault::not_found(format!("commit {commit} is not here")))
+            }
+            Call::Read { files } => {
+                let commits = self.repo.commits.values();
+                let texts: BTreeMap<Oid, &String> = commits
+                    .flat_map(|commit| commit.files.values())
+                    .map(|text| (blob_id(text), text))
+                    .collect();
+                let found = files
+                    .iter()
+                    .filter_map(|file| Some(content(&file.path, texts.get(&file.blob)?)));
+                Ok(Answer::Contents(found.collect()))
+            }
+            Call::Show { commit, path } => {
+                let files = self.repo.files(commit).filter(|_| self.has(commit));
+                let text = files
+                    .and_then(|files| files.get(path))
+                    .ok_or_else(|| Fault::not_found(format!("{path} at {commit} is not here")))?;
+                Ok(Answer::Contents(vec![content(path, text)]))
+            }
+            Call::Keep { .. } => Ok(Answer::Kept),
+            Call::Resolve { text } => Ok(Answer::Resolved(Oid::new(text))),
+        }
+    }
+
+    fn has(&self, commit: &Oid) -> bool {
+        self.fetched.contains(commit)
+    }
+}
+
+fn content(path: &str, text: &str) -> FileContent {
+    let path: Arc<str> = path.into();
+    FileContent {
+        path,
+        blob: blob_id(text),
+        bytes: text.as_bytes().into(),
+    }
+}

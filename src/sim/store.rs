@@ -1,0 +1,130 @@
+//! The state store in memory: compare-and-swap registers, and every state they were ever in.
+
+use std::collections::BTreeMap;
+
+use crate::kinds::binding::{Generation, Oid};
+use crate::kinds::digest::Digest;
+use crate::kinds::name::NodeName;
+use crate::kinds::time::Wall;
+use crate::ports::Fault;
+use crate::ports::store::{Answer, Call, Decision, Edit, Glance, Landing, Register, Rev, Tree};
+
+/// The registers.
+#[derive(Clone, Debug, Default)]
+pub struct Registers {
+    current: BTreeMap<Register, Rev>,
+    trees: BTreeMap<Rev, Tree>,
+    log: Vec<(Register, Rev, String)>,
+    /// Who holds the coordinator's lock: which process of which node.
+    pub lock: Option<(NodeName, u64)>,
+}
+
+impl Registers {
+    /// The content of a register.
+    pub fn tree(&self, register: &Register) -> Option<&Tree> {
+        self.trees.get(self.current.get(register)?)
+    }
+
+    /// What was written, oldest first: (register, what and why).
+    pub fn log(&self) -> impl DoubleEndedIterator<Item = (&Register, &str)> {
+        self.log
+            .iter()
+            .map(|(register, _, why)| (register, why.as_str()))
+    }
+
+    /// Carries out a call of one process of `node`.
+    pub fn perform(
+        &mut self,
+        call: &Call,
+        node: &NodeName,
+        process: u64,
+        fence: &mut Generation,
+    ) -> Result<Answer, Fault> {
+        match call {
+            Call::Look => Ok(Answer::Seen(self.glance(node, process, *fence))),
+            Call::Read { register, rev } => {
+                let tree = self.trees.get(rev).cloned();
+                tree.map(Answer::Tree)
+                    .ok_or_else(|| Fault::not_found(format!("{register} was never {rev}")))
+            }
+            Call::Commit {
+                register,
+                base,
+                edits,
+                why,
+            } => Ok(Answer::Landing(self.commit(
+                register,
+                base.as_ref(),
+                edits,
+                why,
+            ))),
+            Call::Fence(generation) => {
+                *fence = (*fence).max(*generation);
+                Ok(Answer::Fenced)
+            }
+            Call::History { limit } => Ok(Answer::History(self.history(*limit))),
+            Call::Compact => Ok(Answer::Compacted),
+        }
+    }
+
+    fn glance(&mut self, node: &NodeName, process: u64, fence: Generation) -> Glance {
+        let own = (node.clone(), process);
+        let holds_lock = *self.lock.get_or_insert(own.clone()) == own;
+        let nodes = self
+            .current
+            .iter()
+            .filter_map(|(register, rev)| match register {
+                Register::Node(name) => Some((name.clone(), rev.clone())),
+                Register::Coordinator => None,
+            });
+        let coordinator = self.current.get(&Register::Coordinator).cloned();
+        Glance {
+            coordinator,
+            nodes: nodes.collect(),
+            holds_lock,
+            fence,
+        }
+    }
+
+    fn history(&self, limit: usize) -> Vec<Decision> {
+        let newest = self
+            .log
+            .iter()
+            .rev()
+            .filter(|(r, _, _)| *r == Register::Coordinator);
+        newest
+            .take(limit)
+            .map(|(_, rev, why)| Decision {
+                rev: rev.clone(),
+                by: String::new(),
+                time: Wall::default(),
+                why: why.clone(),
+            })
+            .collect()
+    }
+
+    fn commit(
+        &mut self,
+        register: &Register,
+        base: Option<&Rev>,
+        edits: &[Edit],
+        why: &str,
+    ) -> Landing {
+        let theirs = self.current.get(register);
+        if theirs != base {
+            return Landing::Raced {
+                theirs: theirs.cloned(),
+            };
+        }
+        let empty = Tree::default();
+        let before = base.and_then(|rev| self.trees.get(rev)).unwrap_or(&empty);
+        let tree = before.with(edits);
+        let text = format!("{register} {}", self.log.len());
+        let rev: Rev = Oid::new(&Digest::of(text.as_bytes()).hex()[..40]);
+        self.trees.insert(rev.clone(), tree);
+        self.current.insert(register.clone(), rev.clone());
+        self.log
+            .push((register.clone(), rev.clone(), why.to_owned()));
+        Landing::Landed(rev)
+    }
+}
