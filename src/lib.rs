@@ -1,4 +1,5 @@
 //! Windlass: ordinary Kubernetes manifests on plain Docker hosts, straight from Git.
+pub mod adapters;
 pub mod agent;
 pub mod desired;
 pub mod kinds;

@@ -92,7 +92,12 @@ mod tests {
     use super::*;
     use crate::kinds::container::{Container, ContainerPort, PortRef, Protocol};
     use crate::kinds::labels::Selector;
-    use crate::net::testing;
+    use crate::net::words;
+
+    fn web() -> Service {
+        let view = words::service("shop/web tcp:80/http").expect("a service");
+        Arc::unwrap_or_clone(view.spec)
+    }
 
     fn pod(name: &str, ip: u8, ready: bool, terminating: bool, http: u16) -> PodView {
         let mut container = Container::new(Name::trusted("c"), "image");
@@ -133,7 +138,7 @@ mod tests {
 
     #[test]
     fn a_service_has_the_pods_that_its_selector_picks() {
-        let mut service = testing::service("http");
+        let mut service = web();
         service.selector = Some(Selector::parse("app=web").expect("parses"));
         service.ports[0].target = PortRef::Name(Name::trusted("http"));
         let mut other_app = pod("x", 9, true, false, 80);
@@ -175,7 +180,7 @@ mod tests {
             subdomain: Some(Name::trusted("web")),
             ..PodSpec::default()
         });
-        let mut service = testing::service("tcp");
+        let mut service = web();
         service.selector = Some(Selector::default());
         for (name, hostname) in [("web", Some("db-0")), ("other", None)] {
             let pods = [named.clone()];

@@ -31,6 +31,8 @@ pub mod restore;
 
 pub mod trace;
 
+pub mod words;
+
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

@@ -4,10 +4,15 @@
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
-use super::testing::{check, host_port, input, machine, packet, view};
-use super::trace::{self, Phase, Tracer};
+use super::testing::{check, input, machine};
+use super::trace::{self, Packet, Phase, Tracer};
+use super::words;
 use super::{chains, restore, rules};
 use crate::kinds::rules::{CHAIN_PREFIX, RuleSet, Table};
+
+fn packet(text: &str) -> Packet {
+    words::packet(text).expect(text)
+}
 
 fn rendered(services: &[&str]) -> RuleSet {
     rules(&input(services))
@@ -317,7 +322,7 @@ fn host_ports_lead_to_their_pod() {
         "tcp 192.168.0.1:8080 -> 10.1.0.2:81",
         "tcp 127.0.0.1:9090 -> 10.1.0.1:90",
     ]
-    .map(host_port)
+    .map(|text| words::host_port(text).expect(text))
     .into();
     check(
         &rules(&world),
@@ -423,7 +428,7 @@ fn services_without_an_address_have_no_rules() {
     let bare = rendered(&[]);
     let set = rendered(&[
         "shop/db headless tcp:80 -> 10.1.0.1:80@a",
-        "shop/out external-name tcp:80",
+        "shop/out alias=example.org tcp:80",
         "shop/new tcp:80 -> 10.1.0.1:80@a",
     ]);
     assert_eq!(bare, set);
@@ -505,7 +510,7 @@ fn one_endpoint_more_changes_one_chain() {
 #[test]
 fn same_names_in_other_namespaces_share_nothing() {
     let ids = ["a/b-c", "a-b/c", "ab/c", "a/bc"].map(|name| {
-        let view = view(&format!("{name} tcp:80"));
+        let view = words::service(&format!("{name} tcp:80")).expect(name);
         chains::PortId::of(&view, &view.spec.ports[0]).spread()
     });
     let distinct: BTreeSet<&String> = ids.iter().collect();

@@ -33,7 +33,7 @@ pub enum Call {
 /// A UDP flow to be forgotten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Flow {
-    /// The address that the client sent to.
+    /// The address that the client sent to; 0.0.0.0 for any (a node port has many).
     pub destination: std::net::Ipv4Addr,
     /// The port that the client sent to.
     pub port: u16,

@@ -62,6 +62,9 @@ pub struct NodeNetwork {
     pub node_ip: Option<Ipv4Addr>,
     /// Other nodes' pods.
     pub peers: Vec<PeerRoute>,
+    /// Whether node ports answer at 127.0.0.1 too: sets `net.ipv4.conf.all.route_localnet`, and so
+    /// must only be asked for once the rules are in force that keep others away from loopback.
+    pub localhost_node_ports: bool,
 }
 
 /// The way to another node's pods.

@@ -127,6 +127,23 @@ impl Fault {
         }
     }
 
+    /// One fault for all of `faults`, of the kind that is hardest to mend; none where there is none.
+    pub fn all(faults: Vec<Self>) -> Result<(), Self> {
+        use FaultKind::{Deadline, NotFound, Stalled, Transient};
+        let has = |kind: &FaultKind| faults.iter().any(|fault| fault.kind == *kind);
+        let Some(kind) = [Stalled, Deadline, Transient, NotFound]
+            .into_iter()
+            .find(has)
+        else {
+            return Ok(());
+        };
+        let messages: Vec<String> = faults.into_iter().map(|fault| fault.message).collect();
+        Err(Self {
+            kind,
+            message: messages.join("; "),
+        })
+    }
+
     /// Says what was being done when it happened.
     #[must_use]
     pub fn while_doing(mut self, what: impl fmt::Display) -> Self {

@@ -1,0 +1,221 @@
+//! The packet filter: rules as values become rules in the kernel.
+//!
+//! Like a printer with a shredder: what is wanted comes in whole, what differs is written in one
+//! `iptables-restore --noflush`, and only sheets with our mark (`WDL-`) are ever shredded. Two
+//! machines stand side by side in Linux, nft and legacy; rules in one do not see those in the
+//! other, so ours must go where Docker's are. Runs in the network namespace of the process.
+
+mod saved;
+mod tools;
+
+use std::fmt::Write as _;
+
+use tokio::sync::Mutex;
+
+use self::saved::Saved;
+use self::tools::Tools;
+pub use self::tools::{Backend, Choice};
+use super::conntrack;
+use crate::kinds::rules::{CHAIN_PREFIX, RuleSet, Table};
+use crate::net::restore;
+use crate::ports::Fault;
+use crate::ports::filter::{Answer, Call};
+
+/// The packet filter of this network namespace.
+#[derive(Debug)]
+pub struct Iptables {
+    choice: Choice,
+    /// Which of the two is in use; none until something was looked at. Also keeps calls from
+    /// overlapping: each is written against what the one before left.
+    chosen: Mutex<Option<Tools>>,
+    /// Rules whose text was not what was wanted, at the last check. Where they read the same after
+    /// they were written again, this iptables only prints them in words of its own.
+    odd: Mutex<Option<RuleSet>>,
+}
+
+impl Iptables {
+    /// Touches nothing yet.
+    pub fn new(choice: Choice) -> Self {
+        Self {
+            choice,
+            chosen: Mutex::new(None),
+            odd: Mutex::new(None),
+        }
+    }
+
+    /// Does what is asked.
+    pub async fn call(&self, call: Call) -> Result<Answer, Fault> {
+        match call {
+            Call::Apply { wanted, known } => self.apply(&wanted, known.as_deref()).await,
+            Call::Check { wanted } => self.check(&wanted).await.map(Answer::Intact),
+            Call::ForgetFlows { flows } => conntrack::forget(flows).await.map(|()| Answer::Done),
+            Call::Clear => self.clear().await.map(|()| Answer::Done),
+        }
+    }
+
+    /// Which of the two machines is in use, once something was applied or checked.
+    pub async fn backend(&self) -> Option<Backend> {
+        self.chosen.lock().await.as_ref().map(Tools::backend)
+    }
+
+    /// The rules of ours that are in the kernel now.
+    pub async fn seen(&self) -> Result<RuleSet, Fault> {
+        let mut chosen = self.chosen.lock().await;
+        let tools = self.tools(&mut chosen).await?;
+        Ok(look(tools).await?.rules)
+    }
+
+    async fn apply(&self, wanted: &RuleSet, known: Option<&RuleSet>) -> Result<Answer, Fault> {
+        let mut chosen = self.chosen.lock().await;
+        if let (Some(known), Some(tools)) = (known, chosen.as_ref())
+            && known.jumps == wanted.jumps
+        {
+            let Some(text) = restore(known, wanted) else {
+                return Ok(Answer::Done);
+            };
+            match tools.restore(text).await {
+                Ok(()) => return Ok(Answer::Done),
+                // Somebody took an unchanged chain away. What is there must be looked at.
+                Err(fault) => tracing::info!(%fault, "rules are not as believed, looking"),
+            }
+        }
+        *chosen = None;
+        let tools = self.tools(&mut chosen).await?;
+        let saved = look(tools).await?;
+        let mut text = restore(&saved.rules, wanted).unwrap_or_default();
+        text.push_str(&jumps(&saved, wanted));
+        if !text.is_empty() {
+            tools.restore(text).await?;
+        }
+        Ok(Answer::Done)
+    }
+
+    async fn check(&self, wanted: &RuleSet) -> Result<bool, Fault> {
+        let mut chosen = self.chosen.lock().await;
+        let tools = self.tools(&mut chosen).await?;
+        let saved = look(tools).await?;
+        if !jumps(&saved, wanted).is_empty() || !saved::same_shape(&saved.rules, wanted) {
+            return Ok(false);
+        }
+        let mut odd = self.odd.lock().await;
+        if saved::same_text(&saved.rules, wanted) {
+            *odd = None;
+            return Ok(true);
+        }
+        let only_printed_so = odd.as_ref() == Some(&saved.rules);
+        *odd = Some(saved.rules);
+        Ok(only_printed_so)
+    }
+
+    /// Takes everything of ours away, wherever it is.
+    async fn clear(&self) -> Result<(), Fault> {
+        let mut chosen = self.chosen.lock().await;
+        let mut faults = Vec::new();
+        for tools in tools::installed().await? {
+            if let Err(fault) = clear(&tools).await {
+                faults.push(fault.message);
+            }
+        }
+        *chosen = None;
+        if faults.is_empty() {
+            Ok(())
+        } else {
+            Err(Fault::transient(faults.join("; ")))
+        }
+    }
+
+    /// The machine in use. Where it is chosen anew, ours are taken out of the other.
+    async fn tools<'a>(&self, chosen: &'a mut Option<Tools>) -> Result<&'a Tools, Fault> {
+        if chosen.is_none() {
+            let tools = tools::choose(self.choice).await?;
+            for other in tools::installed().await? {
+                if other.backend() != tools.backend() {
+                    clear(&other).await?;
+                }
+            }
+            tracing::debug!(backend = ?tools.backend(), "packet filter chosen");
+            *chosen = Some(tools);
+        }
+        chosen
+            .as_ref()
+            .ok_or_else(|| Fault::transient("no packet filter chosen"))
+    }
+}
+
+async fn look(tools: &Tools) -> Result<Saved, Fault> {
+    let mut text = String::new();
+    for table in Table::ALL {
+        text.push_str(&tools.save(table).await?);
+    }
+    Ok(saved::read(&text))
+}
+
+/// Jumps first, then chains, so that no packet meets half.
+async fn clear(tools: &Tools) -> Result<(), Fault> {
+    if !tools.in_use() {
+        return Ok(());
+    }
+    let saved = look(tools).await?;
+    let nothing = RuleSet::default();
+    let mut text = jumps(&saved, &nothing);
+    text.push_str(&restore(&saved.rules, &nothing).unwrap_or_default());
+    if text.is_empty() {
+        return Ok(());
+    }
+    tools.restore(text).await
+}
+
+/// The text that puts our jumps first in their built-in chains, each once, and takes away those
+/// that are not wanted; empty where they stand right. Taking out and putting in are one
+/// transaction: at no time is there none.
+fn jumps(saved: &Saved, wanted: &RuleSet) -> String {
+    let mut text = String::new();
+    for table in Table::ALL {
+        let mut lines = String::new();
+        let empty = Vec::new();
+        let built_in = saved.built_in.iter().filter(|((t, _), _)| *t == table);
+        let mut chains: Vec<&str> = built_in.map(|((_, chain), _)| chain.as_str()).collect();
+        let ours = |chain: &str| -> Vec<&String> {
+            let jumps = wanted.jumps.iter().filter(|jump| jump.table == table);
+            jumps
+                .filter(|jump| jump.chain == chain)
+                .map(|jump| &jump.rule)
+                .collect()
+        };
+        for jump in wanted.jumps.iter().filter(|jump| jump.table == table) {
+            if !chains.contains(&jump.chain) {
+                chains.push(jump.chain);
+            }
+        }
+        for chain in chains {
+            let there = saved
+                .built_in
+                .get(&(table, chain.to_owned()))
+                .unwrap_or(&empty);
+            let marked: Vec<&String> = there.iter().filter(|rule| is_ours(rule)).collect();
+            let wanted_here = ours(chain);
+            let first: Vec<&String> = there.iter().take(wanted_here.len()).collect();
+            if marked == wanted_here && first == wanted_here {
+                continue;
+            }
+            // Writing to a String cannot fail.
+            for rule in marked {
+                let _ = writeln!(lines, "-D {chain} {rule}");
+            }
+            for (at, rule) in wanted_here.iter().enumerate() {
+                let _ = writeln!(lines, "-I {chain} {} {rule}", at + 1);
+            }
+        }
+        if !lines.is_empty() {
+            let _ = write!(text, "*{table}\n{lines}COMMIT\n");
+        }
+    }
+    text
+}
+
+fn is_ours(rule: &str) -> bool {
+    rule.split(" -j ")
+        .nth(1)
+        .or_else(|| rule.strip_prefix("-j "))
+        .is_some_and(|target| target.starts_with(CHAIN_PREFIX))
+}

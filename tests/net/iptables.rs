@@ -1,0 +1,1 @@
+//! The adapter: what it writes, leaves alone, puts back and takes away.

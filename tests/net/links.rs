@@ -1,0 +1,1 @@
+//! The adapter: links made, found, mended and taken away.
