@@ -4,11 +4,101 @@
 //! Files in memory stand under the run directory (a tmpfs), the others under the data directory.
 //! A set of files is swapped as Kubernetes does it (`..data` symlink), so that a reader sees the old
 //! or the new, never half.
+//!
+//! ```text
+//!   <run_dir>/pods/<uid>/files/<name>       FileWish::File
+//!                        sets/<volume>/     FileWish::Set: web.conf → ..data/web.conf
+//!                        memory/<volume>/   FileWish::Directory in memory: a tmpfs of its own
+//!                        parts/<digest>     FileWish::SubPath: the part, bound here
+//!   <data_dir>/pods/<uid>/volumes/<volume>/ FileWish::Directory on disk
+//! ```
+//!
+//! Where things are is said by [`Layout`], without looking, so that whoever asks for a container can
+//! name what is mounted before it is there.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::kinds::digest::Digest;
 use crate::kinds::name::Uid;
+
+/// Where the files of pods stand on this node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// What must not outlive a reboot, in memory: `/run/windlass`.
+    pub run_dir: PathBuf,
+    /// What must: `/var/lib/windlass`.
+    pub data_dir: PathBuf,
+}
+
+impl Layout {
+    /// All pods' directories, in memory and on disk.
+    pub fn pods(&self) -> [PathBuf; 2] {
+        [self.run_dir.join("pods"), self.data_dir.join("pods")]
+    }
+
+    /// A pod's directories, in memory and on disk.
+    pub fn pod(&self, pod: &Uid) -> [PathBuf; 2] {
+        self.pods().map(|pods| pods.join(safe(pod.as_str())))
+    }
+
+    /// Where a [`FileWish::File`] is.
+    pub fn file(&self, pod: &Uid, name: &str) -> PathBuf {
+        self.in_memory(pod, "files", name)
+    }
+
+    /// Where a volume's root is.
+    pub fn volume(&self, pod: &Uid, root: &VolumeRoot) -> PathBuf {
+        match root {
+            VolumeRoot::Set(volume) => self.in_memory(pod, "sets", volume),
+            VolumeRoot::Directory(volume, true) => self.in_memory(pod, "memory", volume),
+            VolumeRoot::Directory(volume, false) => {
+                let [_, on_disk] = self.pod(pod);
+                on_disk.join("volumes").join(safe(volume))
+            }
+            VolumeRoot::Host(path) => Path::new(path).to_path_buf(),
+        }
+    }
+
+    /// Where a [`FileWish::SubPath`] is bound: a place of its own, so that what the container gets
+    /// is what was checked, whatever a symlink says by then.
+    pub fn sub_path(&self, pod: &Uid, root: &VolumeRoot, path: &str) -> PathBuf {
+        let root = self.volume(pod, root);
+        let root = root.as_os_str().as_encoded_bytes();
+        let digest = Digest::of_parts([root, path.as_bytes()]);
+        self.in_memory(pod, "parts", &digest.hex()[..32])
+    }
+
+    fn in_memory(&self, pod: &Uid, kind: &str, name: &str) -> PathBuf {
+        let [in_memory, _] = self.pod(pod);
+        in_memory.join(kind).join(safe(name))
+    }
+}
+
+/// Longest file name of Linux is 255 bytes; longer names are cut and digested well below it.
+const PART_LEN_MAX: usize = 128;
+
+/// Makes one path component of any text: two texts never make the same, and none leads elsewhere.
+/// Names that Kubernetes allows stay as they are.
+fn safe(text: &str) -> String {
+    use std::fmt::Write as _;
+    let mut part = String::with_capacity(text.len());
+    for (at, byte) in text.bytes().enumerate() {
+        let is_plain = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        if is_plain || (byte == b'.' && at > 0) {
+            part.push(char::from(byte));
+        } else {
+            // Writing to a String cannot fail.
+            let _ = write!(part, "%{byte:02x}");
+        }
+    }
+    match part.len() {
+        0 => "%".into(),
+        1..=PART_LEN_MAX => part,
+        _ => format!("%{}", Digest::of(text.as_bytes()).hex()),
+    }
+}
 
 /// What may be asked of the files.
 #[derive(Clone, Debug)]
@@ -50,7 +140,8 @@ pub enum FileWish {
         /// Keep what is there already: a file the container writes.
         keep: bool,
     },
-    /// A set of files in memory, swapped whole.
+    /// A set of files in memory, swapped whole. To be mounted read-only, as in Kubernetes: who
+    /// writes it trusts its paths.
     Set {
         /// The volume's name.
         volume: String,
@@ -119,4 +210,76 @@ pub enum Answer {
     Text(String),
     /// To [`Call::List`].
     Pods(Vec<Uid>),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn layout() -> Layout {
+        Layout {
+            run_dir: "/run/windlass".into(),
+            data_dir: "/var/lib/windlass".into(),
+        }
+    }
+
+    #[test]
+    fn paths_are_known_without_looking() {
+        let (layout, pod) = (layout(), Uid::trusted("u-1"));
+        let volume = |root| layout.volume(&pod, &root).display().to_string();
+        assert_eq!(
+            layout.file(&pod, "resolv.conf").display().to_string(),
+            "/run/windlass/pods/u-1/files/resolv.conf"
+        );
+        assert_eq!(
+            volume(VolumeRoot::Set("cfg".into())),
+            "/run/windlass/pods/u-1/sets/cfg"
+        );
+        assert_eq!(
+            volume(VolumeRoot::Directory("m".into(), true)),
+            "/run/windlass/pods/u-1/memory/m"
+        );
+        assert_eq!(
+            volume(VolumeRoot::Directory("d".into(), false)),
+            "/var/lib/windlass/pods/u-1/volumes/d"
+        );
+        assert_eq!(volume(VolumeRoot::Host("/srv".into())), "/srv");
+        let part = |root: &VolumeRoot, path| layout.sub_path(&pod, root, path);
+        let (one, other) = (VolumeRoot::Set("a".into()), VolumeRoot::Set("b".into()));
+        assert_ne!(part(&one, "x"), part(&other, "x"));
+        assert_ne!(part(&one, "x"), part(&one, "y"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_name_leads_out_of_its_directory(uid in ".*", name in "([./a%]|.){0,300}") {
+            let (layout, pod) = (layout(), Uid::trusted(&uid));
+            for path in [
+                layout.file(&pod, &name),
+                layout.volume(&pod, &VolumeRoot::Set(name.clone())),
+                layout.volume(&pod, &VolumeRoot::Directory(name.clone(), true)),
+                layout.volume(&pod, &VolumeRoot::Directory(name.clone(), false)),
+                layout.sub_path(&pod, &VolumeRoot::Host(name.clone()), &name),
+            ] {
+                let below = path
+                    .strip_prefix("/run/windlass/pods")
+                    .or_else(|_| path.strip_prefix("/var/lib/windlass/pods"))
+                    .expect("below the pods' directory");
+                let parts: Vec<_> = below.components().collect();
+                prop_assert_eq!(parts.len(), 3, "{:?}", below);
+                for part in parts {
+                    let std::path::Component::Normal(part) = part else {
+                        panic!("{part:?} in {below:?}");
+                    };
+                    prop_assert!(part.len() <= 255);
+                }
+            }
+        }
+
+        #[test]
+        fn two_names_never_share_a_path(a in "([./a%]|.){0,20}", b in "([./a%]|.){0,20}") {
+            prop_assert_eq!(a == b, safe(&a) == safe(&b));
+        }
+    }
 }

@@ -15,9 +15,11 @@
 //!
 //! Floor 0: imports `kinds` only.
 
+pub mod credentials;
 pub mod files;
 pub mod filter;
 pub mod links;
+pub mod marks;
 pub mod probe;
 pub mod runtime;
 pub mod source;

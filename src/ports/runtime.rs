@@ -192,7 +192,7 @@ pub enum NetworkMode {
     /// A new one, that nothing but we will connect: the pause container's.
     #[default]
     New,
-    /// Another container's.
+    /// Another container's, by id or by name.
     Of(ContainerId),
     /// The node's.
     Host,
@@ -361,9 +361,70 @@ pub struct RuntimeSeen {
     pub images: Vec<(Vec<String>, u64, String)>,
 }
 
-/// A container's change of state, heard from the runtime. A hint: the agent looks for itself.
+/// What is heard from the runtime without asking. A hint: the agent looks for itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RuntimeHint {
-    /// Which container.
-    pub id: ContainerId,
+pub enum RuntimeHint {
+    /// This container has changed its state, or is gone.
+    Changed(ContainerId),
+    /// The runtime was not heard for a while, or is heard for the first time: anything may have
+    /// changed, so everything must be listed again. What changes from now on is told.
+    Resync,
+}
+
+/// Kubernetes' word for what failed, where it has one. It stands at the beginning of a
+/// [`Fault`](super::Fault)'s message, before `: `.
+pub const REASONS: [&str; 6] = [
+    REASON_CREATE,
+    REASON_RUN,
+    REASON_CANNOT_RUN,
+    REASON_PULL,
+    REASON_NEVER_PULL,
+    REASON_IMAGE_NAME,
+];
+/// The container could not be made.
+pub const REASON_CREATE: &str = "CreateContainerError";
+/// The container was made, and the runtime could not start it.
+pub const REASON_RUN: &str = "RunContainerError";
+/// The container was made, and its program could not be run: not found, or not to be executed.
+pub const REASON_CANNOT_RUN: &str = "ContainerCannotRun";
+/// The image could not be had.
+pub const REASON_PULL: &str = "ErrImagePull";
+/// The image is missing, and must not be pulled.
+pub const REASON_NEVER_PULL: &str = "ErrImageNeverPull";
+/// The image's name can't be one.
+pub const REASON_IMAGE_NAME: &str = "InvalidImageName";
+
+/// Splits a fault's message into Kubernetes' word and the text for people.
+pub fn split_reason(fault: &super::Fault) -> (Option<&'static str>, &str) {
+    let message = fault.message.as_str();
+    REASONS
+        .into_iter()
+        .find_map(|reason| {
+            Some((
+                Some(reason),
+                message.strip_prefix(reason)?.strip_prefix(": ")?,
+            ))
+        })
+        .unwrap_or((None, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ports::Fault;
+
+    #[test]
+    fn a_reason_is_told_from_the_text() {
+        for (message, reason, text) in [
+            (
+                "ErrImagePull: no such image",
+                Some(REASON_PULL),
+                "no such image",
+            ),
+            ("dockerd: gone", None, "dockerd: gone"),
+            ("ErrImagePull", None, "ErrImagePull"),
+        ] {
+            assert_eq!(split_reason(&Fault::stalled(message)), (reason, text));
+        }
+    }
 }
