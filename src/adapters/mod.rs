@@ -1,10 +1,14 @@
-//! The real world: what [`crate::ports`] asks for, done.
+//! The real world: each adapter carries out one of the [`crate::ports`] on this machine.
 //!
-//! Adapters do and decide nothing: what to do comes in as a value, what came of it goes out as one.
-//! Every call is bounded in time.
+//! Adapters do and decide nothing: what is wanted comes in as a call, what came of it goes out as an
+//! answer or a fault. They bound every wait, and they touch nothing that doesn't carry our mark.
 //!
 //! Floor 4: imports `kinds`, `ports`, and of the pure rooms what turns values into bytes.
 
 pub mod conntrack;
+pub mod docker;
+pub mod files;
+pub mod git;
 pub mod iptables;
 pub mod links;
+pub mod probe;

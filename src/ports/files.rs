@@ -140,7 +140,8 @@ pub enum FileWish {
         /// Keep what is there already: a file the container writes.
         keep: bool,
     },
-    /// A set of files in memory, swapped whole.
+    /// A set of files in memory, swapped whole. To be mounted read-only, as in Kubernetes: who
+    /// writes it trusts its paths.
     Set {
         /// The volume's name.
         volume: String,
