@@ -1,4 +1,5 @@
-//! All tests with real parts, in one binary: it is linked once.
+//! Every test with real parts, in one program: it is linked once.
 
+mod git;
 mod net;
 mod support;

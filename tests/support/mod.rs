@@ -1,13 +1,64 @@
-//! What tests with real parts share.
+//! What integration tests share: scratch directories, the `git` command, and the rule that a
+//! skipped test says so.
 
 pub(crate) mod namespace;
 
-/// Says aloud that a test is left out, and fails instead where leaving out is not allowed.
-pub(crate) fn skip(test: &str, why: &str) {
-    let demanded = |name| std::env::var(name).is_ok_and(|value| value == "1");
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// A directory that is removed with its owner, also when a test fails.
+pub(crate) fn scratch(prefix: &str) -> tempfile::TempDir {
+    tempfile::Builder::new()
+        .prefix(prefix)
+        .tempdir()
+        .expect("a scratch directory")
+}
+
+/// Runs `git` with nothing of this machine's configuration and a name of its own.
+pub(crate) fn git(dir: &Path, args: &[&str]) -> Output {
+    Command::new("git")
+        .current_dir(dir)
+        .args(args)
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("HOME", dir)
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .env("GIT_AUTHOR_NAME", "Ada")
+        .env("GIT_AUTHOR_EMAIL", "ada@example.org")
+        .env("GIT_COMMITTER_NAME", "Ada")
+        .env("GIT_COMMITTER_EMAIL", "ada@example.org")
+        .output()
+        .expect("git runs")
+}
+
+/// Runs `git`, which must succeed, and returns what it printed.
+pub(crate) fn must_git(dir: &Path, args: &[&str]) -> String {
+    let out = git(dir, args);
     assert!(
-        !demanded("CI") && !demanded("WINDLASS_REQUIRE_ROOT"),
-        "{test} can't run here and must: {why}"
+        out.status.success(),
+        "git {args:?} in {}: {}",
+        dir.display(),
+        String::from_utf8_lossy(&out.stderr)
     );
-    println!("SKIPPED {test}: {why}");
+    String::from_utf8_lossy(&out.stdout).trim_end().to_owned()
+}
+
+/// Whether a test may go on that needs root. If not, it says so; where a skip counts as a failure
+/// (`CI=1`, `WINDLASS_REQUIRE_ROOT=1`), it fails.
+pub(crate) fn is_root(test: &str) -> bool {
+    let root = std::fs::metadata("/proc/self")
+        .map(|meta| std::os::unix::fs::MetadataExt::uid(&meta) == 0)
+        .unwrap_or(false);
+    root || skip(test, "it needs root")
+}
+
+/// Says aloud that a test is skipped; false, or a failure where skips count as failures.
+pub(crate) fn skip(test: &str, why: &str) -> bool {
+    let strict = ["CI", "WINDLASS_REQUIRE_ROOT"]
+        .iter()
+        .any(|name| std::env::var(name).is_ok_and(|value| value == "1"));
+    assert!(!strict, "{test}: {why}");
+    eprintln!("SKIPPED {test}: {why}");
+    false
 }

@@ -1,0 +1,223 @@
+//! A decision, written down as a commit. Nothing points to it until the caller moves the ref.
+//!
+//! ```text
+//!   coordinator   … ◀─ c1 ◀─ c2 ◀─ c3       a chain: its history is the audit log
+//!   nodes/n1      c7                        no parent: nobody asks what a node said before
+//! ```
+//! - author: the node; its address names the register, so that a lost ref's commits can be found
+//! - committer: the same node; its address is different for every write, so that "the ref is our
+//!   commit" can be said of nobody else's write
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use git2::{ErrorCode, Repository, Signature};
+
+use crate::kinds::name::{Name, NameRule, NodeName};
+use crate::ports::Fault;
+use crate::ports::store::{Edit, Register, Tree};
+
+use super::tree::{self, Unwritten};
+use super::{history, repo};
+
+/// All registers stand below this.
+pub(super) const PREFIX: &str = "refs/windlass/";
+
+/// The register a ref is, if it is one.
+pub(super) fn of_ref(name: &str) -> Option<Register> {
+    match name.strip_prefix(PREFIX)? {
+        "coordinator" => Some(Register::Coordinator),
+        other => {
+            let node = other.strip_prefix("nodes/")?;
+            let node = Name::parse(node, NameRule::Subdomain).ok()?;
+            Some(Register::Node(node))
+        }
+    }
+}
+
+/// The author's address on a register's commits.
+fn address(register: &Register) -> String {
+    let name = register.to_string();
+    let short = name.strip_prefix(PREFIX).unwrap_or(&name);
+    format!("{short}@windlass")
+}
+
+/// Writes commits in the name of one agent.
+pub(super) struct Scribe {
+    node: NodeName,
+    /// Of this life of the agent.
+    incarnation: String,
+    written: AtomicU64,
+    /// A commit of the coordinator's chain and how long the chain is there.
+    length: Mutex<Option<(git2::Oid, usize)>>,
+    history_max: usize,
+    history_kept: usize,
+}
+
+impl Scribe {
+    pub(super) fn new(node: NodeName, history_max: usize, history_kept: usize) -> Self {
+        Self {
+            node,
+            incarnation: format!("{:016x}", RandomState::new().build_hasher().finish()),
+            written: AtomicU64::new(0),
+            length: Mutex::new(None),
+            history_max,
+            history_kept,
+        }
+    }
+
+    /// Writes the commit that makes `edits` on top of `base`.
+    pub(super) fn commit(
+        &self,
+        repo: &Repository,
+        register: &Register,
+        base: Option<git2::Oid>,
+        edits: &[Edit],
+        why: &str,
+    ) -> Result<git2::Oid, Unwritten> {
+        let base_tree = match base {
+            Some(id) => Some(repo.find_commit(id)?.tree_id()),
+            None => None,
+        };
+        let tree = repo.find_tree(tree::write(repo, base_tree, edits)?)?;
+        let author = Signature::now(self.node.as_str(), &address(register))?;
+        let number = self.written.fetch_add(1, Ordering::Relaxed);
+        let unique = format!("{}.{number}@windlass", self.incarnation);
+        let committer = Signature::now(self.node.as_str(), &unique)?;
+        let why = format!("{}\n", why.trim_end().replace('\0', " "));
+        let parent = match (register, base) {
+            (Register::Coordinator, Some(base)) => Some(self.parent(repo, base)?),
+            _ => None,
+        };
+        let parent = parent.map(|id| repo.find_commit(id)).transpose()?;
+        let parents: Vec<_> = parent.iter().collect();
+        Ok(repo.commit(None, &author, &committer, &why, &tree, &parents)?)
+    }
+
+    /// The parent of the next decision: `base`, or the same with its history cut back.
+    fn parent(&self, repo: &Repository, base: git2::Oid) -> Result<git2::Oid, git2::Error> {
+        let known = *self.length.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut parent = base;
+        let mut length = history::length(repo, base, known)?;
+        if length >= self.history_max {
+            parent = history::squash(repo.path(), base, self.history_kept)?;
+            repo.odb()?.refresh()?;
+            length = self.history_kept;
+        }
+        *self.length.lock().unwrap_or_else(PoisonError::into_inner) = Some((parent, length));
+        Ok(parent)
+    }
+}
+
+/// Trees that were read, one of each register, so that reading the next costs what changed.
+#[derive(Default)]
+pub(super) struct Memo(Mutex<BTreeMap<Register, (git2::Oid, Tree)>>);
+
+impl Memo {
+    fn map(&self) -> std::sync::MutexGuard<'_, BTreeMap<Register, (git2::Oid, Tree)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads a commit's tree.
+    pub(super) fn read(
+        &self,
+        repo: &Repository,
+        register: &Register,
+        commit: git2::Oid,
+    ) -> Result<Tree, git2::Error> {
+        let id = repo.find_commit(commit)?.tree_id();
+        let known = self.map().get(register).cloned();
+        let tree = match known {
+            Some((known, tree)) if known == id => return Ok(tree),
+            Some((known, old)) => tree::read(repo, id, Some((known, &old)))?,
+            None => tree::read(repo, id, None)?,
+        };
+        self.map().insert(register.clone(), (id, tree.clone()));
+        Ok(tree)
+    }
+
+    /// Forgets registers that are no more.
+    pub(super) fn keep(&self, is_there: impl Fn(&Register) -> bool) {
+        self.map().retain(|register, _| is_there(register));
+    }
+}
+
+/// At most so many objects are looked through for a lost state.
+const SEARCHED_MAX: usize = 200_000;
+
+/// The newest commits of a register that can be read whole, newest first, whatever the ref says:
+/// what an operator can go back to.
+pub(super) fn readable(git_dir: &Path, register: &Register, limit: usize) -> Vec<git2::Oid> {
+    let Ok(repo) = repo::open(git_dir) else {
+        return Vec::new();
+    };
+    let Ok(odb) = repo.odb() else {
+        return Vec::new();
+    };
+    let mut ids = Vec::new();
+    let _ = odb.foreach(|id| {
+        ids.push(*id);
+        ids.len() < SEARCHED_MAX
+    });
+    let address = address(register);
+    let mut found: Vec<(i64, git2::Oid, Option<git2::Oid>)> = ids
+        .into_iter()
+        .filter_map(|id| {
+            let commit = repo.find_commit(id).ok()?;
+            let ours = commit.author().email_bytes() == address.as_bytes();
+            ours.then(|| {
+                (
+                    commit.committer().when().seconds(),
+                    id,
+                    commit.parent_id(0).ok(),
+                )
+            })
+        })
+        .collect();
+    // Newest first; of those of the same second, first what nothing follows.
+    let parents: Vec<git2::Oid> = found.iter().filter_map(|(.., parent)| *parent).collect();
+    found.sort_by_key(|(time, id, _)| (-time, parents.contains(id), *id));
+    found
+        .into_iter()
+        .map(|(_, id, _)| id)
+        .filter(|id| is_whole(&repo, *id))
+        .take(limit)
+        .collect()
+}
+
+/// Whether a commit's whole tree can be read.
+pub(super) fn is_whole(repo: &Repository, commit: git2::Oid) -> bool {
+    let tree = repo.find_commit(commit).map(|commit| commit.tree_id());
+    tree.is_ok_and(|tree| tree::read(repo, tree, None).is_ok())
+}
+
+/// What to tell an operator about a register that can't be read.
+pub(super) fn damaged(git_dir: &Path, register: &Register, error: &git2::Error) -> Fault {
+    let dir = git_dir.display();
+    let found = readable(git_dir, register, 1);
+    let advice = match found.first() {
+        Some(commit) => format!(
+            "The newest state of it that can be read is {commit}. Look at it with `git --git-dir \
+             {dir} show {commit}`, and go back to it with `rm -f {dir}/{register} && git \
+             --git-dir {dir} update-ref {register} {commit}`."
+        ),
+        None => format!(
+            "No earlier state of it can be read. Restore {dir} from a backup, or remove the \
+             register with `rm -f {dir}/{register}`: it is then made anew from the desired \
+             repository and from what runs."
+        ),
+    };
+    Fault::stalled(format!(
+        "the state store's {register} is damaged: {}. Nothing running is stopped, and nothing is \
+         written until it is mended. {advice} Then check the disk, and `git --git-dir {dir} fsck`.",
+        error.message().trim_end_matches('.')
+    ))
+}
+
+/// Whether an error says that an object is not there at all.
+pub(super) fn is_missing(error: &git2::Error) -> bool {
+    error.code() == ErrorCode::NotFound
+}
