@@ -135,6 +135,7 @@ impl Agent {
             services: settings.service_network,
             node_ip: around.node_ip,
             peers,
+            localhost_node_ports: false,
         };
         let zone = Zone::default(); // ZONE
         let rules = net::rules(&input);
