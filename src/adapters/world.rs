@@ -1,0 +1,47 @@
+//! All adapters together: where the agent's calls become deeds.
+
+use crate::ports::{Answer, Call, Fault};
+
+use super::dns::Dns;
+use super::docker::Docker;
+use super::files::Files;
+use super::git::{Source, Store};
+use super::iptables::Iptables;
+use super::links::Links;
+use super::probe::Prober;
+
+/// This machine, and what it reaches.
+pub struct World {
+    /// The desired repository.
+    pub source: Source,
+    /// The state store.
+    pub store: Store,
+    /// The container runtime.
+    pub docker: Docker,
+    /// What pods read from the host.
+    pub files: Files,
+    /// The packet filter.
+    pub filter: Iptables,
+    /// Links, addresses and routes.
+    pub links: Links,
+    /// DNS.
+    pub names: Dns,
+    /// Probes over the network.
+    pub prober: Prober,
+}
+
+impl World {
+    /// Carries out a call.
+    pub async fn perform(&self, call: Call) -> Result<Answer, Fault> {
+        match call {
+            Call::Source(call) => self.source.perform(call).await.map(Answer::Source),
+            Call::Store(call) => self.store.perform(call).await.map(Answer::Store),
+            Call::Runtime(call) => self.docker.perform(call).await.map(Answer::Runtime),
+            Call::Filter(call) => self.filter.call(call).await.map(Answer::Filter),
+            Call::Links(call) => self.links.call(call).await.map(Answer::Links),
+            Call::Files(call) => self.files.perform(call).await.map(Answer::Files),
+            Call::Probe(call) => Ok(Answer::Probe(self.prober.perform(&call).await)),
+            Call::Names(zone) => self.names.serve(zone).await.map(|()| Answer::Names),
+        }
+    }
+}

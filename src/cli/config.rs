@@ -1,0 +1,522 @@
+//! `agent.yaml`: what an operator may set, what it is when he does not, and what is wrong with it.
+//!
+//! Everything has a default but the desired repository. All mistakes are said at once, with the
+//! field's name, and nothing is started until they are mended.
+
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnetwork::Ipv4Network;
+use serde::Deserialize;
+
+use crate::adapters::git::Credentials;
+use crate::adapters::iptables::Choice;
+use crate::agent::config::Config;
+use crate::kinds::labels::{Labels, label_key_complaint, label_value_complaint};
+use crate::kinds::name::{NameRule, NodeName};
+use crate::kinds::pod::ResourceList;
+use crate::kinds::quantity::Quantity;
+use crate::plan::Settings;
+use crate::ports::files::Layout;
+
+/// Where the agent looks for its configuration.
+pub const DEFAULT_PATH: &str = "/etc/windlass/agent.yaml";
+/// Where the agent's socket is.
+pub const DEFAULT_SOCKET: &str = "/run/windlass/agent.sock";
+
+/// The file.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct File {
+    /// This machine.
+    #[serde(default)]
+    pub node: Node,
+    /// The desired repository.
+    pub desired: Desired,
+    /// The state store.
+    #[serde(default)]
+    pub state: State,
+    /// Addresses, names and rules.
+    #[serde(default)]
+    pub network: Network,
+    /// The container runtime.
+    #[serde(default)]
+    pub docker: Docker,
+    /// What outlives a reboot.
+    #[serde(default = "data_dir")]
+    pub data_dir: PathBuf,
+    /// What does not.
+    #[serde(default = "run_dir")]
+    pub run_dir: PathBuf,
+    /// The socket.
+    #[serde(default)]
+    pub api: Api,
+    /// The log.
+    #[serde(default)]
+    pub log: Log,
+}
+
+/// This machine.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Node {
+    /// Its name; the host name where absent.
+    pub name: Option<String>,
+    /// Its address; that of the default route where absent.
+    pub address: Option<Ipv4Addr>,
+    /// Labels for it.
+    #[serde(default)]
+    pub labels: Labels,
+    /// How many pods it takes; 110 where absent, as kubelet.
+    pub max_pods: Option<u32>,
+    /// Kept for the machine itself.
+    #[serde(default)]
+    pub reserved: std::collections::BTreeMap<String, String>,
+}
+
+/// The desired repository.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Desired {
+    /// Its address: a path, `ssh://`, `https://` …
+    pub url: String,
+    /// The branch.
+    #[serde(default = "main")]
+    pub branch: String,
+    /// The sub-directory with the manifests.
+    #[serde(default)]
+    pub directory: String,
+    /// How often it is asked.
+    #[serde(default = "poll")]
+    pub poll: String,
+    /// Whether a branch that was set back or rewritten is followed.
+    #[serde(default)]
+    pub follow_rewrites: bool,
+    /// What opens it.
+    #[serde(default)]
+    pub credentials: CredentialsFile,
+}
+
+/// What opens a repository.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CredentialsFile {
+    /// The user.
+    pub username: Option<String>,
+    /// A private ssh key.
+    pub ssh_key_file: Option<PathBuf>,
+    /// The passphrase of the key.
+    pub ssh_passphrase_file: Option<PathBuf>,
+    /// Known hosts.
+    pub known_hosts_file: Option<PathBuf>,
+    /// A token, a password, or `user:password`.
+    pub token_file: Option<PathBuf>,
+    /// Certificates to trust beside the machine's own.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// The state store.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct State {
+    /// Its address; `state.git` in the data directory where absent.
+    pub url: Option<String>,
+}
+
+/// Addresses, names and rules.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Network {
+    /// Where pods' addresses come from.
+    pub pod_network: String,
+    /// The prefix length of one node's share.
+    pub node_prefix: u8,
+    /// Where Services' addresses come from.
+    pub service_network: String,
+    /// Where DNS answers; the tenth Service address where absent.
+    pub dns_address: Option<Ipv4Addr>,
+    /// The cluster's domain.
+    pub cluster_domain: String,
+    /// Node ports, first and last.
+    pub node_ports: String,
+    /// Which iptables: `auto`, `nft`, `legacy`.
+    pub packet_filter: String,
+}
+
+impl Default for Network {
+    fn default() -> Self {
+        Self {
+            pod_network: "10.244.0.0/16".into(),
+            node_prefix: 24,
+            service_network: "10.96.0.0/16".into(),
+            dns_address: None,
+            cluster_domain: "cluster.local".into(),
+            node_ports: "30000-32767".into(),
+            packet_filter: "auto".into(),
+        }
+    }
+}
+
+/// The container runtime.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Docker {
+    /// Docker's socket.
+    pub socket: PathBuf,
+    /// The machine's own registry credentials.
+    pub registry_config: Option<PathBuf>,
+}
+
+impl Default for Docker {
+    fn default() -> Self {
+        Self { socket: "/var/run/docker.sock".into(), registry_config: None }
+    }
+}
+
+/// The socket.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Api {
+    /// Its path.
+    pub socket: PathBuf,
+}
+
+impl Default for Api {
+    fn default() -> Self {
+        Self { socket: DEFAULT_SOCKET.into() }
+    }
+}
+
+/// The log.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Log {
+    /// `text` or `json`.
+    pub format: String,
+    /// `error`, `warn`, `info`, `debug`, or a filter as `tracing` reads it.
+    pub level: String,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { format: "text".into(), level: "info".into() }
+    }
+}
+
+fn main() -> String {
+    "main".into()
+}
+
+fn poll() -> String {
+    "60s".into()
+}
+
+fn data_dir() -> PathBuf {
+    "/var/lib/windlass".into()
+}
+
+fn run_dir() -> PathBuf {
+    "/run/windlass".into()
+}
+
+/// What is wrong with a configuration, all of it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{path} can't be used:\n{}", complaints.iter().map(|c| format!("  {c}")).collect::<Vec<_>>().join("\n"))]
+pub struct ConfigFault {
+    /// The file.
+    pub path: String,
+    /// Each complaint names its field.
+    pub complaints: Vec<String>,
+}
+
+/// A configuration that can be used.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// For the agent.
+    pub agent: Config,
+    /// The file as it was read.
+    pub file: File,
+    /// What opens the desired repository.
+    pub credentials: Credentials,
+    /// The state store.
+    pub state_url: String,
+    /// Which iptables.
+    pub filter: Choice,
+}
+
+/// Reads and checks a configuration. `hostname` names the node where the file does not;
+/// `incarnation` tells this life of the agent from any other.
+pub fn load(path: &Path, hostname: &str, incarnation: &str) -> Result<Loaded, ConfigFault> {
+    let fault = |complaint: String| ConfigFault {
+        path: path.display().to_string(),
+        complaints: vec![complaint],
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| fault(error.to_string()))?;
+    let file: File = serde_yaml::from_str(&text).map_err(|error| fault(error.to_string()))?;
+    check(file, hostname, incarnation)
+        .map_err(|complaints| ConfigFault { path: path.display().to_string(), complaints })
+}
+
+/// Collects complaints, so that all are said at once.
+#[derive(Default)]
+struct Complaints(Vec<String>);
+
+impl Complaints {
+    fn take<T>(&mut self, field: &str, result: Result<T, String>) -> Option<T> {
+        result.map_err(|complaint| self.0.push(format!("{field}: {complaint}"))).ok()
+    }
+}
+
+fn check(file: File, hostname: &str, incarnation: &str) -> Result<Loaded, Vec<String>> {
+    let mut wrong = Complaints::default();
+    let named = file.node.name.clone().unwrap_or_else(|| hostname.to_ascii_lowercase());
+    let node = wrong.take("node.name", NodeName::parse(&named, NameRule::Subdomain));
+    for (key, value) in &file.node.labels {
+        for complaint in [label_key_complaint(key), label_value_complaint(value)] {
+            wrong.take::<()>("node.labels", complaint.map_or(Ok(()), |c| Err(format!("{key}: {c}"))));
+        }
+    }
+    let reserved: ResourceList = file
+        .node
+        .reserved
+        .iter()
+        .filter_map(|(name, text)| {
+            let quantity = wrong.take(&format!("node.reserved.{name}"), Quantity::parse(text))?;
+            Some((name.clone(), quantity))
+        })
+        .collect();
+    let poll = wrong.take("desired.poll", parse_duration(&file.desired.poll));
+    if file.desired.url.is_empty() {
+        wrong.take::<()>("desired.url", Err("is missing".into()));
+    }
+    let filter = wrong.take("network.packetFilter", parse_filter(&file.network.packet_filter));
+    let settings = settings(&file, &mut wrong);
+    let (Some(node), Some(poll), Some(filter), Some(settings), true) =
+        (node, poll, filter, settings, wrong.0.is_empty())
+    else {
+        return Err(wrong.0);
+    };
+    let is_local = is_path(&file.desired.url);
+    let state_url = file
+        .state
+        .url
+        .clone()
+        .unwrap_or_else(|| file.data_dir.join("state.git").display().to_string());
+    let agent = Config {
+        node,
+        incarnation: incarnation.to_owned(),
+        labels: file.node.labels.clone(),
+        address: file.node.address,
+        settings: Arc::new(settings),
+        layout: Layout { run_dir: file.run_dir.clone(), data_dir: file.data_dir.clone() },
+        domain: file.network.cluster_domain.clone(),
+        origin: format!("{}:{}", file.desired.branch, file.desired.directory),
+        poll,
+        source_is_watched: is_local,
+        store_poll: STORE_POLL,
+        lease: LEASE,
+        report_interval: REPORT_INTERVAL,
+        reserved,
+        pods_max: file.node.max_pods.unwrap_or(PODS_MAX),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        jitter: crate::kinds::digest::Digest::of(incarnation.as_bytes()).first_u64(),
+    };
+    let credentials = credentials(&file.desired.credentials);
+    Ok(Loaded { agent, file, credentials, state_url, filter })
+}
+
+/// How often the state store is asked: on this machine only to find what a lost hint would have
+/// told.
+const STORE_POLL: Duration = Duration::from_secs(30);
+/// How long others wait for a silent coordinator; Kubernetes' lease duration.
+const LEASE: Duration = Duration::from_secs(15);
+/// How often a node writes its report at most. A report is for others and for the time after a
+/// restart; the coordinator on this node knows without it.
+const REPORT_INTERVAL: Duration = Duration::from_secs(2);
+/// kubelet's `maxPods`.
+const PODS_MAX: u32 = 110;
+
+fn settings(file: &File, wrong: &mut Complaints) -> Option<Settings> {
+    let network = &file.network;
+    let pods = wrong.take("network.podNetwork", parse_network(&network.pod_network));
+    let services = wrong.take("network.serviceNetwork", parse_network(&network.service_network));
+    let ports = wrong.take("network.nodePorts", parse_ports(&network.node_ports));
+    let (pod_network, service_network, node_ports) = (pods?, services?, ports?);
+    if pod_network.overlaps(service_network) {
+        let complaint = format!("{service_network} overlaps network.podNetwork {pod_network}");
+        wrong.take::<()>("network.serviceNetwork", Err(complaint));
+    }
+    if network.node_prefix < pod_network.prefix() || network.node_prefix > 29 {
+        let complaint = format!("must lie between {} and 29", pod_network.prefix());
+        wrong.take::<()>("network.nodePrefix", Err(complaint));
+    }
+    if let Some(complaint) = NameRule::Subdomain.complaint(&network.cluster_domain) {
+        wrong.take::<()>("network.clusterDomain", Err(complaint));
+    }
+    let dns_ip = network.dns_address.or_else(|| service_network.nth(10));
+    let dns_ip = dns_ip.filter(|ip| service_network.contains(*ip));
+    let dns_ip = wrong.take(
+        "network.dnsAddress",
+        dns_ip.ok_or_else(|| format!("must be in network.serviceNetwork {service_network}")),
+    )?;
+    Some(Settings {
+        pod_network,
+        node_prefix: network.node_prefix,
+        service_network,
+        dns_ip,
+        node_ports,
+        follows_rewrites: file.desired.follow_rewrites,
+    })
+}
+
+fn parse_network(text: &str) -> Result<Ipv4Network, String> {
+    let network: Ipv4Network =
+        text.parse().map_err(|_| format!("'{text}' is not a network such as 10.244.0.0/16"))?;
+    if network.ip() != network.network() {
+        return Err(format!("'{text}' has bits below its prefix; write {}/{}", network.network(), network.prefix()));
+    }
+    Ok(network)
+}
+
+fn parse_ports(text: &str) -> Result<(u16, u16), String> {
+    let complaint = || format!("'{text}' is not a range such as 30000-32767");
+    let (low, high) = text.split_once('-').ok_or_else(complaint)?;
+    let low: u16 = low.trim().parse().map_err(|_| complaint())?;
+    let high: u16 = high.trim().parse().map_err(|_| complaint())?;
+    if low == 0 || high < low { Err(complaint()) } else { Ok((low, high)) }
+}
+
+fn parse_filter(text: &str) -> Result<Choice, String> {
+    match text {
+        "auto" => Ok(Choice::Auto),
+        "nft" => Ok(Choice::Nft),
+        "legacy" => Ok(Choice::Legacy),
+        _ => Err(format!("'{text}' is none of auto, nft, legacy")),
+    }
+}
+
+/// Reads `90s`, `5m`, `1h30m`, `500ms`.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let complaint = || format!("'{text}' is not a duration such as 90s, 5m or 1h30m");
+    let mut total = Duration::ZERO;
+    let mut rest = text.trim();
+    if rest.is_empty() {
+        return Err(complaint());
+    }
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(complaint)?;
+        let (number, after) = rest.split_at(digits);
+        let unit_len = after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len());
+        let (unit, after) = after.split_at(unit_len);
+        let number: u64 = number.parse().map_err(|_| complaint())?;
+        let part = match unit {
+            "ms" => Duration::from_millis(number),
+            "s" => Duration::from_secs(number),
+            "m" => Duration::from_secs(number.saturating_mul(60)),
+            "h" => Duration::from_secs(number.saturating_mul(3600)),
+            _ => return Err(complaint()),
+        };
+        total = total.saturating_add(part);
+        rest = after;
+    }
+    Ok(total)
+}
+
+fn credentials(file: &CredentialsFile) -> Credentials {
+    Credentials {
+        username: file.username.clone(),
+        ssh_key: file.ssh_key_file.clone(),
+        ssh_passphrase_file: file.ssh_passphrase_file.clone(),
+        known_hosts: file.known_hosts_file.clone(),
+        password_file: file.token_file.clone(),
+        ca_file: file.ca_file.clone(),
+    }
+}
+
+/// Whether an address is a path of this machine.
+pub fn is_path(url: &str) -> bool {
+    url.starts_with('/') || url.starts_with("file://")
+}
+
+/// Networks of ours that overlap a route of the machine: packets would go astray, so the agent does
+/// not start.
+pub fn overlaps(settings: &Settings, routes: &[Ipv4Network]) -> Vec<String> {
+    let ours = [
+        ("network.podNetwork", settings.pod_network),
+        ("network.serviceNetwork", settings.service_network),
+    ];
+    ours.iter()
+        .flat_map(|(field, network)| {
+            let clashing = routes.iter().filter(move |route| {
+                route.prefix() > 0 && network.overlaps(**route)
+            });
+            clashing.map(move |route| {
+                format!("{field}: {network} overlaps the machine's route to {route}; choose another network")
+            })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Loaded, String> {
+        let file: File = serde_yaml::from_str(text).map_err(|error| error.to_string())?;
+        check(file, "Host-1", "x").map_err(|complaints| complaints.join("; "))
+    }
+
+    #[test]
+    fn only_the_repository_must_be_given() {
+        let loaded = read("desired: {url: /srv/git/shop.git}").expect("is enough");
+        assert_eq!(loaded.agent.node, "host-1");
+        assert_eq!(loaded.agent.settings.dns_ip, Ipv4Addr::new(10, 96, 0, 10));
+        assert_eq!(loaded.agent.origin, "main:");
+        assert_eq!(loaded.state_url, "/var/lib/windlass/state.git");
+        assert!(loaded.agent.source_is_watched);
+        assert!(read("{}").is_err());
+    }
+
+    #[test]
+    fn all_mistakes_are_said_at_once() {
+        let text = "
+node: {name: Bad_Name, reserved: {cpu: lots}}
+desired: {url: /x, poll: soon}
+network: {podNetwork: 10.0.0.1/16, packetFilter: pf, nodePorts: 9-1}
+";
+        let complaints = read(text).expect_err("is wrong");
+        for field in
+            ["node.name", "node.reserved.cpu", "desired.poll", "podNetwork", "packetFilter", "nodePorts"]
+        {
+            assert!(complaints.contains(field), "{field} is missing in: {complaints}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_field_is_named() {
+        let complaint = read("desired: {url: /x, brnach: main}").expect_err("is wrong");
+        assert!(complaint.contains("brnach"), "{complaint}");
+    }
+
+    #[test]
+    fn a_network_that_the_machine_uses_is_refused() {
+        let loaded = read("desired: {url: /x}").expect("is right");
+        let routes = ["0.0.0.0/0", "10.244.7.0/24", "192.168.1.0/24"];
+        let routes: Vec<Ipv4Network> = routes.iter().map(|r| r.parse().expect("a route")).collect();
+        let complaints = overlaps(&loaded.agent.settings, &routes);
+        assert_eq!(complaints.len(), 1, "{complaints:?}");
+        assert!(complaints[0].contains("10.244.7.0/24"));
+    }
+
+    #[test]
+    fn durations_are_read() {
+        for (text, seconds) in [("90s", 90), ("5m", 300), ("1h30m", 5400)] {
+            assert_eq!(parse_duration(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for text in ["", "5", "m", "5x", "-1s"] {
+            assert!(parse_duration(text).is_err(), "{text:?}");
+        }
+    }
+}
