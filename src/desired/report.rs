@@ -83,6 +83,15 @@ impl Report {
             .any(|broken| is_within(&path, broken) || is_within(broken, &path))
     }
 
+    /// Whether the field at `path`, or one within it, was found wrong already.
+    pub(super) fn has_error_within(&self, path: &Path<'_>) -> bool {
+        let path = path.to_string();
+        let fields = self.findings.iter().filter(|finding| finding.is_error());
+        fields
+            .filter_map(|finding| finding.field.as_deref())
+            .any(|field| is_within(field, &path))
+    }
+
     /// Whether anything refuses the object.
     pub(super) fn has_errors(&self) -> bool {
         self.findings.iter().any(Finding::is_error)

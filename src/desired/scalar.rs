@@ -59,27 +59,27 @@ pub(super) fn plain(text: Cow<'_, str>) -> Resolved<'_> {
 /// Reads a scalar that has a tag; `core` is the part after `tag:yaml.org,2002:`, absent for tags
 /// of other makers.
 pub(super) fn tagged<'a>(core: Option<&str>, text: Cow<'a, str>) -> Resolved<'a> {
-    let wrong =
-        |text: &str, what| Resolved::Unfit(format!("{text:?} is not {what}, as its tag says"));
+    // Nothing of the value is said: it may be a secret.
+    let wrong = |what| Resolved::Unfit(format!("this is not {what}, as its tag says"));
     match core {
         Some("str" | "timestamp") => Resolved::Value(Value::Text(text)),
         Some("bool") => match word(&text) {
             Some(Word::Bool(value)) => Resolved::Value(Value::Bool(value, text)),
-            _ => wrong(&text, "a boolean"),
+            _ => wrong("a boolean"),
         },
         Some("null") => match word(&text) {
             Some(Word::Null) => Resolved::Value(Value::Null),
-            _ => wrong(&text, "null"),
+            _ => wrong("null"),
         },
         Some("int") => match number(&text) {
             Some(Number::Int(value)) => Resolved::Value(Value::Int(value, text)),
-            _ => wrong(&text, "an integer"),
+            _ => wrong("an integer"),
         },
         Some("float") => match number(&text) {
             #[allow(clippy::cast_precision_loss, reason = "what the tag asks for")]
             Some(Number::Int(value)) => Resolved::Value(Value::Float(value as f64, text)),
             Some(Number::Float(value)) => Resolved::Value(Value::Float(value, text)),
-            None => wrong(&text, "a number"),
+            None => wrong("a number"),
         },
         Some("binary") => match super::base64::decode(&text).map(String::from_utf8) {
             Some(Ok(decoded)) => Resolved::Value(Value::Text(Cow::Owned(decoded))),

@@ -8,6 +8,8 @@
 //! How it is decided: a field is refused if leaving it out could do harm (open what its author
 //! closed, lose data, place a pod where it must not run), and gets a warning if it can't.
 
+use crate::kinds::registry::Kind;
+
 /// What happens to a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -15,7 +17,7 @@ pub enum Verdict {
     Runs,
     /// It is kept and shown; there is nothing to carry out.
     Shown,
-    /// It is kept and shown, and a warning says why it has no effect.
+    /// It is kept and shown whole, and a warning says why it has no effect.
     Warned,
     /// The manifest is refused.
     Refused,
@@ -55,6 +57,44 @@ pub fn fields() -> impl Iterator<Item = FieldSupport> {
 /// What is said of a field about which nobody has decided yet.
 pub(super) const UNDECIDED: &str =
     "is newer than this version of Windlass, which does not carry it out";
+
+/// Why a kind is refused; the sentence goes on after the kind's name.
+pub fn refusal(kind: Kind) -> &'static str {
+    match kind {
+        Kind::NetworkPolicy => "is not enforced yet, and would leave open what it is to close",
+        Kind::LimitRange | Kind::ResourceQuota => {
+            "is not enforced yet, and would leave free what it is to limit"
+        }
+        Kind::PersistentVolume | Kind::PersistentVolumeClaim => {
+            "is not carried out yet: there are no volumes that outlive their pod"
+        }
+        Kind::StatefulSet | Kind::DaemonSet | Kind::Job | Kind::CronJob => {
+            "is not carried out yet: its pods would not run"
+        }
+        Kind::Endpoints | Kind::EndpointSlice => {
+            "is not carried out yet: packets would not reach what it names"
+        }
+        Kind::ControllerRevision | Kind::Event | Kind::Lease => {
+            "is made by Windlass only; it has no place in a manifest"
+        }
+        _ => "is not supported",
+    }
+}
+
+/// What follows from nothing acting on a kind that is accepted; goes on after "but".
+pub fn consequence(kind: Kind) -> &'static str {
+    match kind {
+        Kind::ServiceAccount => "pods get no token of it yet",
+        Kind::ClusterRole | Kind::ClusterRoleBinding | Kind::Role | Kind::RoleBinding => {
+            "rights are not checked by it yet"
+        }
+        Kind::Ingress | Kind::IngressClass => "no requests from outside are routed by it yet",
+        Kind::PodDisruptionBudget => "evictions don't heed it yet",
+        Kind::HorizontalPodAutoscaler => "replicas are not changed by it yet",
+        Kind::StorageClass | Kind::CSIDriver => "no volumes are made by it yet",
+        _ => "nothing acts on it yet",
+    }
+}
 
 /// Fields that are carried out, by type.
 const RUNS: &[(&str, &str)] = &[
@@ -425,11 +465,5 @@ const ROWS: &[FieldSupport] = rows! {
     }
     Warned "core.v1.VolumeProjection" {
         "serviceAccountToken" "has no effect yet: no tokens are issued, the file will be missing";
-    }
-    Shown "core.v1.ServiceAccountTokenProjection" {
-        "audience" "belongs to serviceAccountToken";
-        "expirationSeconds" "belongs to serviceAccountToken";
-        "path" "belongs to serviceAccountToken";
-        "user" "belongs to serviceAccountToken";
     }
 };

@@ -71,11 +71,16 @@ impl Walk<'_> {
                 Ok(()) => return true,
                 Err(Misfit::Type) => {}
                 Err(Misfit::Value(message)) => {
-                    let message = match self.report.quiet {
-                        true => "this value is not valid here".to_owned(),
-                        false => message,
+                    let message = if self.report.quiet {
+                        "this value is not valid here".to_owned()
+                    } else {
+                        message
                     };
                     self.report.broken(at, path, message, None);
+                    return false;
+                }
+                Err(Misfit::NotBase64) => {
+                    self.report.broken(at, path, "this is not base64", None);
                     return false;
                 }
             },
@@ -170,10 +175,20 @@ impl Walk<'_> {
             return false;
         }
         let is_judged = self.judges || structure.name == "meta.v1.ObjectMeta";
-        if is_judged && !self.judge(&entry.node, at, field, path) {
+        let verdict = if is_judged {
+            self.judge(&entry.node, at, field, path)
+        } else {
+            Verdict::Shown
+        };
+        if matches!(verdict, Verdict::Refused | Verdict::Dropped) {
             return false;
         }
-        if !self.value(&mut entry.node, at, field.holds, path) {
+        // What has no effect is shown whole, whatever is in it.
+        let judges = self.judges;
+        self.judges &= verdict != Verdict::Warned;
+        let fits = self.value(&mut entry.node, at, field.holds, path);
+        self.judges = judges;
+        if !fits {
             return false;
         }
         // What is empty after its own nulls went; a required one is kept for its own check.
@@ -181,28 +196,29 @@ impl Walk<'_> {
         !(is_collection && entry.node.is_empty() && !field.is_required)
     }
 
-    /// Says what is to be said of a field that is not simply carried out, and whether it stays.
-    fn judge(&mut self, node: &Node<'_>, at: At, field: &'static Field, path: &Path<'_>) -> bool {
+    /// Says what is to be said of a field that is not simply carried out.
+    fn judge(
+        &mut self,
+        node: &Node<'_>,
+        at: At,
+        field: &'static Field,
+        path: &Path<'_>,
+    ) -> Verdict {
         let Some(support) = &field.support else {
             // `status` is taken out before, everything else must be decided about.
             self.report.broken(at, path, UNDECIDED, None);
-            return false;
+            return Verdict::Refused;
         };
-        let is_excepted = is_excepted(node, support);
-        match support.verdict {
-            Verdict::Runs | Verdict::Shown => true,
-            Verdict::Dropped => false,
-            Verdict::Warned | Verdict::Refused if is_excepted => true,
-            Verdict::Warned => {
-                let severity = Severity::Warning;
-                self.report.add(severity, at, path, support.sentence, None);
-                true
+        let (verdict, sentence) = (support.verdict, support.sentence);
+        match verdict {
+            Verdict::Runs | Verdict::Shown | Verdict::Dropped => return verdict,
+            Verdict::Warned | Verdict::Refused if is_excepted(node, support) => {
+                return Verdict::Shown;
             }
-            Verdict::Refused => {
-                self.report.broken(at, path, support.sentence, None);
-                false
-            }
+            Verdict::Warned => self.report.add(Severity::Warning, at, path, sentence, None),
+            Verdict::Refused => self.report.broken(at, path, sentence, None),
         }
+        verdict
     }
 
     fn unknown(&mut self, entry: &Entry<'_>, structure: &'static Structure, path: &Path<'_>) {
@@ -300,6 +316,8 @@ enum Misfit {
     Type,
     /// It is of the type, but not valid.
     Value(String),
+    /// As before; nothing of it is said, because what holds bytes may be a Secret.
+    NotBase64,
 }
 
 /// Brings a scalar into the form of its type, if it fits.
@@ -334,8 +352,7 @@ fn scalar(node: &mut Node<'_>, holds: Type) -> Result<(), Misfit> {
                 }
                 Ok(())
             }
-            // Whatever holds bytes may be a Secret: nothing of it is said.
-            None => Err(Misfit::Value("this is not base64".to_owned())),
+            None => Err(Misfit::NotBase64),
         },
         (Value::Text(text), Type::Quantity) => {
             let canonical = quantity(text.trim())?;

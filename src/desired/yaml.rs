@@ -118,8 +118,17 @@ fn parse(text: &str, lines_before: u32) -> Vec<Document<'_>> {
         let step = match event {
             Ok((event, span)) => builder.take(event, span),
             Err(error) => {
-                let marker = error.marker();
-                let at = builder.at(marker.line(), marker.col());
+                // What is missing at the end is missed on the line below it.
+                let (line, column) = (error.marker().line(), error.marker().col());
+                let last = text.lines().count().max(1);
+                let at = if line > last {
+                    builder.at(
+                        last,
+                        text.lines().last().map_or(0, |row| row.chars().count()),
+                    )
+                } else {
+                    builder.at(line, column)
+                };
                 Err(syntax(at, error.info()))
             }
         };
@@ -584,7 +593,7 @@ mod tests {
             ("? [a]\n: 1\n", &["1:3 a key must be text"]),
             ("a: .inf\n", &["1:4 .inf is not a number JSON can carry"]),
             ("a: !Ref b\n", &["1:4 this tag means nothing to Kubernetes"]),
-            ("a: !!int b\n", &["1:4 \"b\" is not an integer"]),
+            ("a: !!int b\n", &["1:4 this is not an integer"]),
             (
                 "a: &a [*a]\n",
                 &["1:8 this alias stands within its own anchor"],
@@ -595,7 +604,7 @@ mod tests {
                 &["3:3 \"p\" is also in what"],
             ),
             ("c: {<<: 1}\n", &["1:9 '<<' takes a map"]),
-            ("a: [1\n---\nb: {\n---\nc: 1\n", &["2:1", "4:1"]),
+            ("a: [1\n---\nb: {\n---\nc: 1\n", &["1:6", "3:5"]),
             ("a: b: c\n", &["1:5 this is not YAML"]),
             ("a:\n\t- b\n", &["2:"]),
         ];
@@ -657,7 +666,10 @@ mod tests {
             any::<bool>().prop_map(Json::from),
             any::<i32>().prop_map(Json::from),
             (-1000_i32..1000).prop_map(|n| Json::from(f64::from(n) + 0.5)),
-            "[ -~]{0,12}".prop_map(Json::from),
+            // Words and numbers are where the versions differ; `scalar` has a table of them.
+            "[ !-*,/:-~][ -~]{0,11}"
+                .prop_filter("a word of YAML 1.1", |text| !is_word(text))
+                .prop_map(Json::from),
             "[a-z]{1,3}: [a-z]{1,3}\n[a-zäö€😀]{0,5}\n".prop_map(Json::from),
         ];
         leaf.prop_recursive(4, 24, 5, |inner| {
@@ -667,6 +679,10 @@ mod tests {
                     .prop_map(|map| Json::from_iter(map)),
             ]
         })
+    }
+
+    fn is_word(text: &str) -> bool {
+        ["y", "n", "yes", "no", "on", "off"].contains(&text.to_ascii_lowercase().as_str())
     }
 
     proptest! {

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::super::base64;
+use super::super::shape::{SHAPES, Type};
 use super::super::tree::{At, Entries as _, Entry, Node, Value};
 
 /// Completes an object of one type after its fields were checked and its simple defaults filled.
@@ -136,7 +137,7 @@ fn service_port(entries: &mut Vec<Entry<'_>>, at: At) {
     let is_unset = !entries.has("targetPort")
         || number("targetPort") == Some(0)
         || text(entries, "targetPort") == Some("");
-    if let (true, Some(port)) = (is_unset, number("port")) {
+    if let (true, Some(port @ 1..)) = (is_unset, number("port")) {
         entries.put(at, "targetPort", Node::int(at, port));
     }
 }
@@ -271,6 +272,52 @@ fn host_port(port: &mut Node<'_>) {
         entries.put(at, "hostPort", Node::int(at, number));
         entries.sort_by(|a, b| a.key.cmp(&b.key));
     }
+}
+
+/// Turns a checked `autoscaling/v1` autoscaler into the `autoscaling/v2` one that the API shows
+/// (`Convert_v1_HorizontalPodAutoscaler_To_autoscaling_HorizontalPodAutoscaler`), and gives its
+/// shape; one that is v2 already stays as it is.
+pub(in super::super) fn autoscaler(root: &mut Node<'_>) -> Option<Type> {
+    const NEW: &str = "autoscaling/v2";
+    if root.get_text("apiVersion") == Some(NEW) {
+        return None;
+    }
+    let at = root.at;
+    root.as_map_mut()?
+        .put(at, "apiVersion", Node::text(at, NEW));
+    if let Some(spec) = root.get_mut("spec").and_then(Node::as_map_mut) {
+        let old = "targetCPUUtilizationPercentage";
+        if let Some(index) = spec.iter().position(|entry| entry.key == old) {
+            let Entry { at, node, .. } = spec.remove(index);
+            let target = map(
+                at,
+                vec![
+                    entry(at, "averageUtilization", node),
+                    entry(at, "type", Node::text(at, "Utilization")),
+                ],
+            );
+            let resource = map(
+                at,
+                vec![
+                    entry(at, "name", Node::text(at, "cpu")),
+                    entry(at, "target", target),
+                ],
+            );
+            let metric = map(
+                at,
+                vec![
+                    entry(at, "resource", resource),
+                    entry(at, "type", Node::text(at, "Resource")),
+                ],
+            );
+            spec.put(at, "metrics", Node::new(at, Value::List(vec![metric])));
+        }
+        if !spec.has("minReplicas") {
+            spec.put(at, "minReplicas", Node::int(at, 1));
+        }
+        spec.sort_by(|a, b| a.key.cmp(&b.key));
+    }
+    SHAPES.root(NEW, "HorizontalPodAutoscaler")
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 
 mod computed;
 
-pub(super) use computed::{Finish, finish, pod};
+pub(super) use computed::{Finish, autoscaler, finish, pod};
 
 /// A value written into an empty field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
