@@ -55,17 +55,15 @@ pub(super) async fn forget(flows: Vec<Flow>) -> Result<(), Fault> {
     }
     let work = tokio::task::spawn_blocking(move || forget_now(&flows));
     match tokio::time::timeout(LOOK_MAX, work).await {
-        Ok(Ok(done)) => done
-            .map(|count| tracing::debug!(count, "flows forgotten"))
-            .map_err(|error| {
+        Ok(Ok(done)) => {
+            done.map(|count| tracing::debug!(count, "flows forgotten")).map_err(|error| {
                 Fault::transient(format!(
                     "cannot forget flows in the kernel's connection table: {error}"
                 ))
-            }),
+            })
+        }
         Ok(Err(error)) => Err(Fault::transient(format!("forgetting flows: {error}"))),
-        Err(_) => Err(Fault::deadline(
-            "the kernel did not list its connections in time",
-        )),
+        Err(_) => Err(Fault::deadline("the kernel did not list its connections in time")),
     }
 }
 
@@ -92,10 +90,9 @@ fn doomed(socket: &Socket, flows: &[Flow]) -> std::io::Result<Vec<Vec<u8>>> {
             match kind {
                 NLMSG_DONE => return Ok(doomed),
                 NLMSG_ERROR => return Err(error_of(body)),
-                _ => doomed.extend(
-                    body.get(GENERIC.len()..)
-                        .and_then(|body| identify(body, flows)),
-                ),
+                _ => {
+                    doomed.extend(body.get(GENERIC.len()..).and_then(|body| identify(body, flows)))
+                }
             }
         }
     }
@@ -129,9 +126,7 @@ fn acknowledged(socket: &Socket) -> std::io::Result<()> {
 }
 
 fn error_of(body: &[u8]) -> std::io::Error {
-    let code = body
-        .first_chunk()
-        .map_or(0, |bytes| i32::from_ne_bytes(*bytes));
+    let code = body.first_chunk().map_or(0, |bytes| i32::from_ne_bytes(*bytes));
     std::io::Error::from_raw_os_error(code.saturating_neg())
 }
 
@@ -154,8 +149,7 @@ fn identify(body: &[u8], flows: &[Flow]) -> Option<Vec<u8>> {
     described.then(|| {
         let kept =
             Attributes(body).filter(|(kind, _, _)| matches!(*kind, TUPLE_ORIGINAL | ID | ZONE));
-        kept.flat_map(|(_, _, whole)| whole.iter().copied())
-            .collect()
+        kept.flat_map(|(_, _, whole)| whole.iter().copied()).collect()
     })
 }
 
@@ -165,9 +159,7 @@ fn address(body: &[u8], kind: u16) -> Option<Ipv4Addr> {
 }
 
 fn attribute(body: &[u8], wanted: u16) -> Option<&[u8]> {
-    Attributes(body)
-        .find(|(kind, _, _)| *kind == wanted)
-        .map(|(_, value, _)| value)
+    Attributes(body).find(|(kind, _, _)| *kind == wanted).map(|(_, value, _)| value)
 }
 
 /// Netlink messages in a buffer: (kind, body). Ends at the first that is not whole.
@@ -217,16 +209,11 @@ mod tests {
 
     fn tuple(kind: u16, source: [u8; 4], destination: [u8; 4], protocol: u8, port: u16) -> Vec<u8> {
         let ip = [attr(IP_SOURCE, &source), attr(IP_DESTINATION, &destination)].concat();
-        let proto = [
-            attr(PROTO_NUMBER, &[protocol]),
-            attr(PROTO_DESTINATION_PORT, &port.to_be_bytes()),
-        ]
-        .concat();
+        let proto =
+            [attr(PROTO_NUMBER, &[protocol]), attr(PROTO_DESTINATION_PORT, &port.to_be_bytes())]
+                .concat();
         let nested = 0x8000;
-        let parts = [
-            attr(TUPLE_IP | nested, &ip),
-            attr(TUPLE_PROTO | nested, &proto),
-        ];
+        let parts = [attr(TUPLE_IP | nested, &ip), attr(TUPLE_PROTO | nested, &proto)];
         attr(kind | nested, &parts.concat())
     }
 
@@ -255,23 +242,14 @@ mod tests {
             let identity = identify(&entry(protocol), &[flow]);
             assert_eq!(identity.is_some(), found, "{flow:?}");
             if let Some(identity) = identity {
-                assert_eq!(
-                    Attributes(&identity).count(),
-                    2,
-                    "tuple and id, nothing else"
-                );
+                assert_eq!(Attributes(&identity).count(), 2, "tuple and id, nothing else");
             }
         }
     }
 
     #[test]
     fn broken_messages_end_quietly() {
-        for bytes in [
-            &[][..],
-            &[1, 0],
-            &[255, 255, 1, 0, 9],
-            &[4, 0, 1, 0, 0, 0, 0, 0],
-        ] {
+        for bytes in [&[][..], &[1, 0], &[255, 255, 1, 0, 9], &[4, 0, 1, 0, 0, 0, 0, 0]] {
             let _ = identify(bytes, &[]);
             assert_eq!(Messages(bytes).count(), 0);
         }

@@ -11,9 +11,11 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::agent::Agent;
-use crate::agent::event::{Ask, AskId, Done, Effect, EffectId, Event, Hint, Reply, Work};
+use crate::agent::event::{
+    Ask, AskId, Done, Effect, EffectId, Event, Hint, Parsed, Reply, Work,
+};
 use crate::agent::picture::Picture;
-use crate::desired::{self, ParsedFile};
+use crate::desired;
 use crate::plan;
 use crate::ports::source::FileContent;
 use crate::ports::{Call, Fault};
@@ -143,7 +145,8 @@ fn compute(
 }
 
 /// Parses files, on all cores where there are many.
-fn parse_all(files: &[FileContent]) -> Vec<ParsedFile> {
+fn parse_all(files: &[FileContent]) -> Vec<Parsed> {
+    let parse = |file: &FileContent| (file.path.clone(), file.blob.clone(), desired::parse(file));
     /// Below this a thread costs more than it saves.
     const FILES_PER_THREAD: usize = 64;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -152,7 +155,7 @@ fn parse_all(files: &[FileContent]) -> Vec<ParsedFile> {
     std::thread::scope(|scope| {
         let parts: Vec<_> = files
             .chunks(share)
-            .map(|part| scope.spawn(|| part.iter().map(desired::parse).collect::<Vec<_>>()))
+            .map(|part| scope.spawn(|| part.iter().map(parse).collect::<Vec<_>>()))
             .collect();
         // A part that panicked must not look like files that are empty.
         let joined = parts.into_iter().map(|part| part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));

@@ -32,10 +32,13 @@ pub enum Done {
     /// Of a call.
     Answer(Answer),
     /// Of reading manifests.
-    Parsed(Vec<ParsedFile>),
+    Parsed(Vec<Parsed>),
     /// Of planning.
     Planned(Box<(Plan, Memory)>),
 }
+
+/// A file that was read: its path, its content's id, and what is in it.
+pub type Parsed = (std::sync::Arc<str>, crate::kinds::binding::Oid, ParsedFile);
 
 /// Something may have changed.
 #[derive(Clone, Debug)]

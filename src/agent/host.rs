@@ -20,7 +20,9 @@ use crate::ports::runtime::{
     Answer as RuntimeAnswer, Call as RuntimeCall, ContainerId, ContainerSeen, RunState,
     RuntimeHint, RuntimeSeen,
 };
-use crate::ports::store::{Answer as StoreAnswer, Call as StoreCall, Landing, Register, Tree};
+use crate::ports::store::{
+    Answer as StoreAnswer, Call as StoreCall, Edit, Landing, Register, Tree,
+};
 use crate::ports::{Answer, Call, Fault};
 use crate::state::NodeReport;
 
@@ -113,9 +115,7 @@ impl Host {
 
     /// What this node says now.
     pub(super) fn report(&self) -> Option<&NodeReport> {
-        self.report
-            .as_ref()
-            .filter(|report| report.facts.started.millis() > 0)
+        self.report.as_ref().filter(|report| report.facts.started.seconds() > 0)
     }
 
     /// Whether pods may be placed here.
@@ -146,9 +146,13 @@ impl Host {
     pub(super) fn next_wake(&self) -> Option<Elapsed> {
         let list = self.list_at.filter(|_| self.listing.is_none());
         let survey = self.survey_at.filter(|_| !self.is_surveying);
-        let report = self.report_at.filter(|_| !self.is_reporting);
         let look = self.memory.next_wake();
-        [list, survey, report, look].into_iter().flatten().min()
+        [list, survey, look].into_iter().flatten().min()
+    }
+
+    /// When the report that waits may be written.
+    pub(super) fn next_report(&self) -> Option<Elapsed> {
+        self.report_at
     }
 }
 
@@ -164,41 +168,21 @@ impl Agent {
         self.host.started.get_or_insert(now.wall);
         self.host.survey_at = None;
         self.host.is_surveying = true;
-        self.call(
-            Purpose::SurveyRuntime,
-            Call::Runtime(RuntimeCall::Survey),
-            LIST_TIMEOUT,
-        );
-        self.call(
-            Purpose::SurveyLinks,
-            Call::Links(LinksCall::Survey),
-            LIST_TIMEOUT,
-        );
+        self.call(Purpose::SurveyRuntime, Call::Runtime(RuntimeCall::Survey), LIST_TIMEOUT);
+        self.call(Purpose::SurveyLinks, Call::Links(LinksCall::Survey), LIST_TIMEOUT);
     }
 
     pub(super) fn list_host(&mut self, now: Now) {
         self.list_containers(now);
-        self.call(
-            Purpose::ListFiles,
-            Call::Files(FilesCall::List),
-            LIST_TIMEOUT,
-        );
-        self.call(
-            Purpose::ListLinks,
-            Call::Links(LinksCall::List),
-            LIST_TIMEOUT,
-        );
+        self.call(Purpose::ListFiles, Call::Files(FilesCall::List), LIST_TIMEOUT);
+        self.call(Purpose::ListLinks, Call::Links(LinksCall::List), LIST_TIMEOUT);
     }
 
     fn list_containers(&mut self, _now: Now) {
         if self.host.listing.is_none() {
             self.host.listing = Some(self.host.seen.containers.clone().unwrap_or_default());
             self.host.list_at = None;
-            self.call(
-                Purpose::ListContainers,
-                Call::Runtime(RuntimeCall::List),
-                LIST_TIMEOUT,
-            );
+            self.call(Purpose::ListContainers, Call::Runtime(RuntimeCall::List), LIST_TIMEOUT);
         }
     }
 
@@ -209,12 +193,7 @@ impl Agent {
         if self.host.survey_at.is_some_and(|at| at <= now.elapsed) && !self.host.is_surveying {
             self.survey_host(now);
         }
-        if self
-            .host
-            .memory
-            .next_wake()
-            .is_some_and(|at| at <= now.elapsed)
-        {
+        if self.host.memory.next_wake().is_some_and(|at| at <= now.elapsed) {
             self.host.needs_look = true;
         }
         if !self.host.needs_look {
@@ -226,9 +205,7 @@ impl Agent {
             return;
         };
         self.host.needs_look = false;
-        let Host {
-            mine, seen, memory, ..
-        } = &mut self.host;
+        let Host { mine, seen, memory, .. } = &mut self.host;
         let actions = node::decide(mine, seen, &around, memory, now);
         for action in actions {
             let purpose = Purpose::Pod(Box::new(action.ticket));
@@ -253,10 +230,7 @@ impl Agent {
             .flat_map(|pods| pods.values())
             .map(|binding| {
                 let template = plan::template_of(&binding.template, &apps, &self.library);
-                let assignment = Assignment {
-                    binding: binding.clone(),
-                    template,
-                };
+                let assignment = Assignment { binding: binding.clone(), template };
                 (binding.uid.clone(), assignment)
             })
             .collect();
@@ -284,14 +258,17 @@ impl Agent {
             resolvers: network.resolvers.clone(),
             searches: network.searches.clone(),
             mtu: network.mtu,
-            allocatable: facts
-                .map(|facts| facts.allocatable.clone())
-                .unwrap_or_default(),
+            allocatable: facts.map(|facts| facts.allocatable.clone()).unwrap_or_default(),
             desired: desired.collect(),
             services: Arc::new(self.service_variables()),
             released: self.network.released().clone(),
+            files_version: 0,
         };
-        self.host.around = Some(Arc::new(around));
+        let before = self.host.around.as_deref();
+        let is_same = before.is_some_and(|before| before.has_same_files(&around));
+        let version = before.map_or(0, |before| before.files_version);
+        let files_version = if is_same { version } else { version + 1 };
+        self.host.around = Some(Arc::new(Around { files_version, ..around }));
         self.host.needs_around = false;
     }
 
@@ -308,11 +285,7 @@ impl Agent {
         let Some(state) = self.store.state() else {
             return Vec::new();
         };
-        let objects = self
-            .wish
-            .applied
-            .iter()
-            .flat_map(|r| r.desired.objects.values());
+        let objects = self.wish.applied.iter().flat_map(|r| r.desired.objects.values());
         objects
             .filter_map(|object| {
                 let Body::Service(service) = &object.body else {
@@ -488,21 +461,11 @@ impl Agent {
             .chain(self.host.memory.known_pods())
             .map(node::link_name)
             .collect();
-        let strays: Vec<String> = self
-            .host
-            .seen
-            .links
-            .iter()
-            .filter(|link| !owned.contains(*link))
-            .cloned()
-            .collect();
+        let strays: Vec<String> =
+            self.host.seen.links.iter().filter(|link| !owned.contains(*link)).cloned().collect();
         for link in strays {
             self.host.seen.links.remove(&link);
-            self.call(
-                Purpose::Sweep,
-                Call::Links(LinksCall::Detach { link }),
-                LIST_TIMEOUT,
-            );
+            self.call(Purpose::Sweep, Call::Links(LinksCall::Detach { link }), LIST_TIMEOUT);
         }
     }
 
@@ -538,15 +501,9 @@ impl Agent {
             .collect();
         let info = [
             ("architecture", runtime.arch.clone()),
-            (
-                "containerRuntimeVersion",
-                format!("docker://{}", runtime.version),
-            ),
+            ("containerRuntimeVersion", format!("docker://{}", runtime.version)),
             ("kernelVersion", runtime.kernel.clone()),
-            (
-                "kubeletVersion",
-                format!("v{}-windlass", self.config.version),
-            ),
+            ("kubeletVersion", format!("v{}-windlass", self.config.version)),
             ("operatingSystem", "linux".to_owned()),
             ("osImage", runtime.os.clone()),
         ];
@@ -569,10 +526,7 @@ impl Agent {
         ResourceList::from([
             ("cpu".to_owned(), Quantity::units(runtime.cpus.into())),
             ("memory".to_owned(), Quantity::bytes(memory)),
-            (
-                "pods".to_owned(),
-                Quantity::units(self.config.pods_max.into()),
-            ),
+            ("pods".to_owned(), Quantity::units(self.config.pods_max.into())),
         ])
     }
 
@@ -585,10 +539,9 @@ impl Agent {
         };
         let known = before.and_then(|facts| facts.conditions.get("Ready"));
         let ready = match known {
-            Some(known) if known.status == ready.status => NodeCondition {
-                since: known.since,
-                ..ready
-            },
+            Some(known) if known.status == ready.status => {
+                NodeCondition { since: known.since, ..ready }
+            }
             _ => ready,
         };
         BTreeMap::from([("Ready".to_owned(), ready)])
@@ -596,13 +549,7 @@ impl Agent {
 
     /// Says how the pods here are, if that has changed.
     fn refresh_report(&mut self, around: &Around, now: Now) {
-        let Host {
-            mine,
-            seen,
-            memory,
-            report,
-            ..
-        } = &mut self.host;
+        let Host { mine, seen, memory, report, .. } = &mut self.host;
         let pods = node::reports(mine, seen, around, memory, now);
         let events = memory.take_events();
         let report = report.get_or_insert_default();
@@ -627,46 +574,44 @@ impl Agent {
         };
         let me = &self.config.node;
         let known = self.store.node(me);
-        let empty = NodeReport::default();
-        let edits = known.map_or(&empty, |known| &known.value).edits_to(&report);
-        if edits.is_empty() {
+        if known.is_some_and(|known| known.value == report) {
             self.host.report_at = None;
             return;
         }
         // Requests don't wait, and neither does the first word of a node.
         let is_urgent =
             known.is_none() || known.is_some_and(|known| known.value.requests != report.requests);
-        let at = *self
-            .host
-            .report_at
-            .get_or_insert(now.elapsed + self.config.report_interval);
+        let at = *self.host.report_at.get_or_insert(now.elapsed + self.config.report_interval);
         if at > now.elapsed && !is_urgent {
             return;
         }
+        let empty = NodeReport::default();
+        let edits = known.map_or(&empty, |known| &known.value).edits_to(&report);
         let call = StoreCall::Commit {
             register: Register::Node(me.clone()),
             base: known.and_then(|known| known.rev.clone()),
-            edits,
+            edits: edits.clone(),
             why: "report".to_owned(),
         };
         self.host.report_at = None;
         self.host.is_reporting = true;
-        self.call(
-            Purpose::Report(Box::new(report)),
-            Call::Store(call),
-            STORE_TIMEOUT,
-        );
+        let purpose = Purpose::Report(Box::new((report, edits)));
+        self.call(purpose, Call::Store(call), STORE_TIMEOUT);
     }
 
-    pub(super) fn reported(&mut self, report: NodeReport, result: Result<Answer, Fault>, now: Now) {
+    pub(super) fn reported(
+        &mut self,
+        (report, edits): (NodeReport, Vec<Edit>),
+        result: Result<Answer, Fault>,
+        now: Now,
+    ) {
         self.host.is_reporting = false;
         match result {
             Ok(Answer::Store(StoreAnswer::Landing(Landing::Landed(rev)))) => {
                 let me = self.config.node.clone();
                 let known = self.store.node(&me);
                 let tree = known.map_or_else(Tree::default, |known| known.tree.clone());
-                let before = known.map(|known| known.value.clone()).unwrap_or_default();
-                let tree = tree.with(&before.edits_to(&report));
+                let tree = tree.with(&edits);
                 self.store.wrote_report(&me, rev, tree, report);
                 self.host.report_writes += 1;
                 self.store.fault = None;
@@ -693,16 +638,8 @@ impl Agent {
         let Some(report) = &mut self.host.report else {
             return;
         };
-        if report
-            .requests
-            .iter()
-            .any(|request| answered.contains(&request.id))
-        {
-            let left = report
-                .requests
-                .iter()
-                .filter(|r| !answered.contains(&r.id))
-                .cloned();
+        if report.requests.iter().any(|request| answered.contains(&request.id)) {
+            let left = report.requests.iter().filter(|r| !answered.contains(&r.id)).cloned();
             report.requests = Arc::new(left.collect());
             self.lead.needs_turn();
         }
@@ -738,9 +675,7 @@ fn progress(container: &ContainerSeen) -> u8 {
 }
 
 fn take_newer(known: &mut BTreeMap<ContainerId, ContainerSeen>, container: ContainerSeen) {
-    let is_older = known
-        .get(&container.id)
-        .is_some_and(|old| progress(old) > progress(&container));
+    let is_older = known.get(&container.id).is_some_and(|old| progress(old) > progress(&container));
     if !is_older {
         known.insert(container.id.clone(), container);
     }
@@ -790,10 +725,7 @@ mod tests {
     }
 
     fn running() -> RunState {
-        RunState::Running {
-            started: Wall::default(),
-            pid: 1,
-        }
+        RunState::Running { started: Wall::default(), pid: 1 }
     }
 
     fn map(all: &[ContainerSeen]) -> BTreeMap<ContainerId, ContainerSeen> {
@@ -802,14 +734,8 @@ mod tests {
 
     #[test]
     fn a_late_listing_does_not_undo_what_came_after_it() {
-        let before = map(&[
-            container("stays", running()),
-            container("removed", running()),
-        ]);
-        let mut known = map(&[
-            container("stays", running()),
-            container("started", running()),
-        ]);
+        let before = map(&[container("stays", running()), container("removed", running())]);
+        let mut known = map(&[container("stays", running()), container("started", running())]);
         let list = vec![
             container("stays", running()),
             container("removed", running()),
@@ -818,10 +744,7 @@ mod tests {
         merge_listing(&mut known, &before, list);
         let ids: Vec<&str> = known.keys().map(|id| &**id).collect();
         assert_eq!(ids, ["started", "stays"]);
-        assert!(
-            known["started"].is_running(),
-            "the listing saw it before it ran"
-        );
+        assert!(known["started"].is_running(), "the listing saw it before it ran");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::kinds::name::NodeName;
 use crate::kinds::time::{Elapsed, Now};
 use crate::plan::{self, NodeInput, Plan};
-use crate::ports::store::{Answer as StoreAnswer, Call as StoreCall, Landing, Register};
+use crate::ports::store::{Answer as StoreAnswer, Call as StoreCall, Edit, Landing, Register, Rev};
 use crate::ports::{Answer, Call, Fault};
 
 use super::event::Work;
@@ -38,11 +38,12 @@ pub(super) struct Lead {
     pub(super) writes: u64,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 enum Stage {
     #[default]
     Idle,
-    Planning,
+    /// From the register in this state.
+    Planning(Option<Rev>),
     Writing,
 }
 
@@ -68,7 +69,7 @@ impl Lead {
     pub(super) fn next_wake(&self) -> Option<Elapsed> {
         match self.stage {
             Stage::Idle => [self.wake, self.retry_at].into_iter().flatten().min(),
-            Stage::Planning | Stage::Writing => None,
+            Stage::Planning(_) | Stage::Writing => None,
         }
     }
 }
@@ -84,32 +85,29 @@ impl Agent {
             self.lead.wake = None;
             self.lead.is_dirty = true;
         }
+        self.lead.retry_at = self.lead.retry_at.filter(|at| *at > now.elapsed);
         if !self.is_leading() || !self.lead.is_dirty || self.lead.stage != Stage::Idle {
             return;
         }
-        if self.lead.retry_at.is_some_and(|at| at > now.elapsed) {
+        if self.lead.retry_at.is_some() {
             return;
         }
         // A turn waits for the revision in force, and for the templates pods still run: without
         // them it would see less than there is.
         let is_read = self.wish.applied.is_some() || !self.has_revision_in_force();
-        if !is_read || !self.fetch_books(now) {
+        if !is_read || !self.fetch_books() {
             return;
         }
         let Some(input) = self.turn_input() else {
             return;
         };
         self.lead.is_dirty = false;
-        self.lead.retry_at = None;
         self.lead.wake = None;
-        self.lead.stage = Stage::Planning;
+        let base = self.store.coordinator().and_then(|known| known.rev.clone());
+        self.lead.stage = Stage::Planning(base);
         self.lead.turns += 1;
         let memory = std::mem::take(&mut self.lead.memory);
-        self.ask(
-            Purpose::Turn,
-            Work::Plan(Box::new((input, memory))),
-            PLAN_TIMEOUT,
-        );
+        self.ask(Purpose::Turn, Work::Plan(Box::new((input, memory))), PLAN_TIMEOUT);
     }
 
     fn has_revision_in_force(&self) -> bool {
@@ -149,11 +147,14 @@ impl Agent {
         let (plan, memory) = planned;
         self.lead.memory = memory;
         self.lead.wake = plan.wake;
-        self.lead.stage = Stage::Idle;
-        let Some(known) = self.store.coordinator() else {
-            return;
-        };
+        let stage = std::mem::take(&mut self.lead.stage);
+        let Some(known) = self.store.coordinator() else { return };
         if !self.store.holds_lock() {
+            return;
+        }
+        if stage != Stage::Planning(known.rev.clone()) {
+            // The register was read again meanwhile: this plan answers what no longer is.
+            self.lead.is_dirty = true;
             return;
         }
         let edits = known.value.edits_to(&plan.next);
@@ -163,16 +164,12 @@ impl Agent {
         let call = StoreCall::Commit {
             register: Register::Coordinator,
             base: known.rev.clone(),
-            edits,
+            edits: edits.clone(),
             why: plan.why.clone(),
         };
         self.lead.stage = Stage::Writing;
         let _ = now;
-        self.call(
-            Purpose::Decide(Box::new(plan)),
-            Call::Store(call),
-            STORE_TIMEOUT,
-        );
+        self.call(Purpose::Decide(Box::new((plan, edits))), Call::Store(call), STORE_TIMEOUT);
     }
 
     pub(super) fn turn_failed(&mut self, now: Now) {
@@ -183,12 +180,17 @@ impl Agent {
     }
 
     /// The decision was written, or not.
-    pub(super) fn decided(&mut self, plan: Plan, result: Result<Answer, Fault>, now: Now) {
+    pub(super) fn decided(
+        &mut self,
+        (plan, edits): (Plan, Vec<Edit>),
+        result: Result<Answer, Fault>,
+        now: Now,
+    ) {
         self.lead.stage = Stage::Idle;
         match result {
             Ok(Answer::Store(StoreAnswer::Landing(Landing::Landed(rev)))) => {
                 self.store.fault = None;
-                self.landed(rev, plan);
+                self.landed(rev, plan, &edits);
             }
             Ok(_) => {
                 tracing::info!("somebody else decided first; reading what");
@@ -204,12 +206,9 @@ impl Agent {
         }
     }
 
-    fn landed(&mut self, rev: crate::ports::store::Rev, plan: Plan) {
-        let Some(known) = self.store.coordinator() else {
-            return;
-        };
-        let edits = known.value.edits_to(&plan.next);
-        let tree = known.tree.with(&edits);
+    fn landed(&mut self, rev: Rev, plan: Plan, edits: &[Edit]) {
+        let Some(known) = self.store.coordinator() else { return };
+        let tree = known.tree.with(edits);
         let generation = plan.next.generation;
         for line in plan.why.lines().filter(|line| !line.is_empty()).take(20) {
             tracing::info!(%generation, "{line}");
@@ -221,11 +220,7 @@ impl Agent {
         let fence = StoreCall::Fence(generation);
         self.call(Purpose::Fence, Call::Store(fence), STORE_TIMEOUT);
         if self.lead.decisions.is_multiple_of(COMPACT_EVERY) {
-            self.call(
-                Purpose::Compact,
-                Call::Store(StoreCall::Compact),
-                STORE_TIMEOUT * 10,
-            );
+            self.call(Purpose::Compact, Call::Store(StoreCall::Compact), STORE_TIMEOUT * 10);
         }
         self.host_needs_look();
         self.network_needs_look();

@@ -56,8 +56,8 @@ enum Purpose {
     Look,
     ReadRegister(crate::ports::store::Register, crate::ports::store::Rev),
     Turn,
-    Decide(Box<crate::plan::Plan>),
-    Report(Box<crate::state::NodeReport>),
+    Decide(Box<(crate::plan::Plan, Vec<crate::ports::store::Edit>)>),
+    Report(Box<(crate::state::NodeReport, Vec<crate::ports::store::Edit>)>),
     Fence,
     Compact,
     ListContainers,
@@ -126,16 +126,31 @@ impl Agent {
         std::mem::take(&mut self.out)
     }
 
-    /// When to send [`Event::Woke`] though nothing else has happened.
+    /// When to send [`Event::Woke`] though nothing else has happened. What waits for an answer is
+    /// left out: the answer wakes it.
     pub fn next_wake(&self) -> Option<Elapsed> {
+        let is_writing = self.lead.is_writing() || self.host.is_reporting();
         let wakes = [
             self.wish.next_wake(),
-            self.store.next_wake(),
+            self.store.next_wake().filter(|_| !is_writing),
             self.lead.next_wake(),
             self.host.next_wake(),
+            self.host.next_report().filter(|_| self.store.is_read() && !is_writing),
             self.network.next_wake(),
         ];
         wakes.into_iter().flatten().min()
+    }
+
+    /// The wake-ups of each part, for a simulation that found an agent spinning.
+    pub fn wakes(&self) -> [(&'static str, Option<Elapsed>); 6] {
+        [
+            ("wish", self.wish.next_wake()),
+            ("store", self.store.next_wake()),
+            ("lead", self.lead.next_wake()),
+            ("host", self.host.next_wake()),
+            ("report", self.host.next_report()),
+            ("network", self.network.next_wake()),
+        ]
     }
 
     fn begin(&mut self, now: Now) {
@@ -237,11 +252,7 @@ impl Agent {
         let id = EffectId(self.next_id);
         self.next_id += 1;
         let deadline = Duration::from_secs(10);
-        self.out.push(Effect {
-            id,
-            work: Work::Reply(ask, Box::new(reply)),
-            deadline,
-        });
+        self.out.push(Effect { id, work: Work::Reply(ask, Box::new(reply)), deadline });
     }
 
     fn note_fault(&mut self, purpose: &Purpose, fault: Option<Fault>) {

@@ -59,10 +59,11 @@ impl Network {
     }
 
     pub(super) fn next_wake(&self) -> Option<Elapsed> {
-        let check = self
-            .check_at
-            .filter(|_| !self.is_checking && self.in_flight.is_none());
-        [check, self.retry_at].into_iter().flatten().min()
+        // Until the time to try again has come, nothing else is done.
+        self.retry_at.or_else(|| {
+            self.check_at
+                .filter(|_| self.applied.is_some() && !self.is_checking && self.in_flight.is_none())
+        })
     }
 }
 
@@ -106,10 +107,7 @@ impl Agent {
             services: services.clone(),
             local_pods: pods.iter().filter(local).filter_map(|pod| pod.ip).collect(),
             host_ports: pods.iter().filter(local).flat_map(host_ports).collect(),
-            dns: Some(DnsListener {
-                address: settings.dns_ip,
-                port: 53,
-            }),
+            dns: Some(DnsListener { address: settings.dns_ip, port: 53 }),
             zones: self.zones(),
             masquerade_egress: true,
             localhost_node_ports: false,
@@ -124,10 +122,7 @@ impl Agent {
                     std::net::IpAddr::V4(ip) => Some(*ip),
                     std::net::IpAddr::V6(_) => None,
                 })?;
-                Some(PeerRoute {
-                    pods: allocation.pod_cidr,
-                    via,
-                })
+                Some(PeerRoute { pods: allocation.pod_cidr, via })
             })
             .collect();
         let node_network = NodeNetwork {
@@ -159,11 +154,7 @@ impl Agent {
 
     fn node_ips(&self) -> Vec<Ipv4Addr> {
         let mut ips: Vec<Ipv4Addr> = self.node_ip().into_iter().collect();
-        let others = self
-            .host
-            .network()
-            .into_iter()
-            .flat_map(|network| &network.addresses);
+        let others = self.host.network().into_iter().flat_map(|network| &network.addresses);
         for ip in others {
             if !ips.contains(ip) {
                 ips.push(*ip);
@@ -176,11 +167,7 @@ impl Agent {
         self.node_inputs()
             .into_iter()
             .filter_map(|(node, input)| {
-                let zone = input
-                    .facts
-                    .labels
-                    .get(crate::kinds::node::LABEL_ZONE)?
-                    .clone();
+                let zone = input.facts.labels.get(crate::kinds::node::LABEL_ZONE)?.clone();
                 Some((node, zone))
             })
             .collect()
@@ -199,9 +186,7 @@ impl Agent {
             .filter_map(|(node, binding)| {
                 let name = node.as_ref()?;
                 let template = plan::template_of(&binding.template, &apps, &self.library)?;
-                let report = nodes
-                    .get(name)
-                    .and_then(|input| input.pods.get(&binding.uid));
+                let report = nodes.get(name).and_then(|input| input.pods.get(&binding.uid));
                 let nothing = PodStatus::default();
                 let status = report.map_or(&nothing, |report| &report.status);
                 let mut labels = template.labels.clone();
@@ -232,11 +217,7 @@ impl Agent {
         let Some(state) = self.store.state() else {
             return Vec::new();
         };
-        let objects = self
-            .wish
-            .applied
-            .iter()
-            .flat_map(|r| r.desired.objects.values());
+        let objects = self.wish.applied.iter().flat_map(|r| r.desired.objects.values());
         objects
             .filter_map(|object| {
                 let Body::Service(spec) = &object.body else {
@@ -270,11 +251,7 @@ impl Agent {
         };
         network.is_ensuring = true;
         let purpose = Purpose::EnsureNetwork(Box::new(wanted.clone()));
-        self.call(
-            purpose,
-            Call::Links(LinksCall::Ensure(wanted)),
-            RULES_TIMEOUT,
-        );
+        self.call(purpose, Call::Links(LinksCall::Ensure(wanted)), RULES_TIMEOUT);
     }
 
     pub(super) fn network_ensured(
@@ -310,11 +287,7 @@ impl Agent {
         network.in_flight = Some((network.version, wanted.clone(), network.leaving.clone()));
         let known = network.applied.clone();
         let purpose = Purpose::Rules(network.version);
-        self.call(
-            purpose,
-            Call::Filter(FilterCall::Apply { wanted, known }),
-            RULES_TIMEOUT,
-        );
+        self.call(purpose, Call::Filter(FilterCall::Apply { wanted, known }), RULES_TIMEOUT);
     }
 
     /// The rules in force are the wanted ones: whoever was leaving when they were rendered gets no
@@ -369,11 +342,7 @@ impl Agent {
         let is_ready = network.node_network_ensured.is_some() && !network.is_serving;
         if is_ready && network.zone_served.as_ref() != Some(&zone) {
             network.is_serving = true;
-            self.call(
-                Purpose::Names(zone.clone()),
-                Call::Names(zone),
-                RULES_TIMEOUT,
-            );
+            self.call(Purpose::Names(zone.clone()), Call::Names(zone), RULES_TIMEOUT);
         }
     }
 

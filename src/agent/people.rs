@@ -36,13 +36,7 @@ impl Agent {
         let text = format!("{what:?} {by} {} {}", self.config.incarnation, id.0);
         let uid = Uid::from_bytes(Digest::of(text.as_bytes()).first_16());
         let unknown = std::collections::BTreeMap::new();
-        self.add_request(PersonRequest {
-            id: uid,
-            what,
-            by,
-            at: now.wall,
-            unknown,
-        });
+        self.add_request(PersonRequest { id: uid, what, by, at: now.wall, unknown });
         self.reply(id, Reply::Accepted);
     }
 

@@ -81,9 +81,8 @@ impl Agent {
     /// What the agent knows now.
     pub fn picture(&self, now: Now) -> Picture {
         let nodes = self.store.nodes();
-        let mut events: BTreeMap<NodeName, Arc<Vec<EventRecord>>> = nodes
-            .map(|(name, report)| (name.clone(), report.events.clone()))
-            .collect();
+        let mut events: BTreeMap<NodeName, Arc<Vec<EventRecord>>> =
+            nodes.map(|(name, report)| (name.clone(), report.events.clone())).collect();
         if let Some(report) = self.host.report() {
             events.insert(self.config.node.clone(), report.events.clone());
         }

@@ -79,41 +79,22 @@ impl Store {
     }
 
     pub(super) fn next_wake(&self) -> Option<Elapsed> {
-        self.look_at
-            .filter(|_| !self.is_looking && self.reading == 0)
+        self.look_at.filter(|_| !self.is_looking && self.reading == 0)
     }
 
     /// Takes what this agent itself wrote.
     pub(super) fn wrote_state(&mut self, rev: Rev, tree: Tree, value: State) {
-        self.coordinator = Some(Known {
-            rev: Some(rev),
-            tree,
-            value,
-        });
+        self.coordinator = Some(Known { rev: Some(rev), tree, value });
     }
 
     /// Takes what this agent itself wrote.
     pub(super) fn wrote_report(&mut self, me: &NodeName, rev: Rev, tree: Tree, value: NodeReport) {
-        self.nodes.insert(
-            me.clone(),
-            Known {
-                rev: Some(rev),
-                tree,
-                value,
-            },
-        );
+        self.nodes.insert(me.clone(), Known { rev: Some(rev), tree, value });
     }
 
     fn highest_seen(&self) -> Generation {
-        let fence = self
-            .glance
-            .as_ref()
-            .map(|glance| glance.fence)
-            .unwrap_or_default();
-        let state = self
-            .state()
-            .map(|state| state.generation)
-            .unwrap_or_default();
+        let fence = self.glance.as_ref().map(|glance| glance.fence).unwrap_or_default();
+        let state = self.state().map(|state| state.generation).unwrap_or_default();
         fence.max(state)
     }
 }
@@ -145,9 +126,7 @@ impl Agent {
         };
         self.store.failures = 0;
         self.store.fault = None;
-        let poll = self
-            .config
-            .jittered(self.config.store_poll, self.store.looks);
+        let poll = self.config.jittered(self.config.store_poll, self.store.looks);
         self.store.look_at.get_or_insert(now.elapsed + poll);
         self.read_what_moved(&glance);
         let vanished: Vec<NodeName> = self
@@ -168,11 +147,7 @@ impl Agent {
     }
 
     fn read_what_moved(&mut self, glance: &Glance) {
-        let known = self
-            .store
-            .coordinator
-            .as_ref()
-            .and_then(|known| known.rev.as_ref());
+        let known = self.store.coordinator.as_ref().and_then(|known| known.rev.as_ref());
         let mut moved = Vec::new();
         match &glance.coordinator {
             Some(rev) if Some(rev) != known => moved.push((Register::Coordinator, rev.clone())),
@@ -180,11 +155,7 @@ impl Agent {
             None if self.store.coordinator.is_none() => {
                 // A new store: nothing has been decided yet.
                 let value = State::default();
-                self.store.coordinator = Some(Known {
-                    rev: None,
-                    tree: Tree::default(),
-                    value,
-                });
+                self.store.coordinator = Some(Known { rev: None, tree: Tree::default(), value });
                 self.lead.needs_turn();
             }
             None => {
@@ -194,26 +165,15 @@ impl Agent {
             }
         }
         for (name, rev) in &glance.nodes {
-            let known = self
-                .store
-                .nodes
-                .get(name)
-                .and_then(|known| known.rev.as_ref());
+            let known = self.store.nodes.get(name).and_then(|known| known.rev.as_ref());
             if known != Some(rev) {
                 moved.push((Register::Node(name.clone()), rev.clone()));
             }
         }
         for (register, rev) in moved {
             self.store.reading += 1;
-            let call = StoreCall::Read {
-                register: register.clone(),
-                rev: rev.clone(),
-            };
-            self.call(
-                Purpose::ReadRegister(register, rev),
-                Call::Store(call),
-                STORE_TIMEOUT,
-            );
+            let call = StoreCall::Read { register: register.clone(), rev: rev.clone() };
+            self.call(Purpose::ReadRegister(register, rev), Call::Store(call), STORE_TIMEOUT);
         }
     }
 
@@ -252,11 +212,7 @@ impl Agent {
                 value.generation
             )));
         }
-        self.store.coordinator = Some(Known {
-            rev: Some(rev),
-            tree,
-            value,
-        });
+        self.store.coordinator = Some(Known { rev: Some(rev), tree, value });
         Ok(())
     }
 
@@ -265,14 +221,7 @@ impl Agent {
         if name == self.config.node {
             self.host.succeed(&value);
         }
-        self.store.nodes.insert(
-            name,
-            Known {
-                rev: Some(rev),
-                tree,
-                value,
-            },
-        );
+        self.store.nodes.insert(name, Known { rev: Some(rev), tree, value });
         Ok(())
     }
 

@@ -17,7 +17,7 @@ use crate::ports::source::{Answer as SourceAnswer, Call as SourceCall, FileEntry
 use crate::ports::{Answer, Call, Fault, FaultKind};
 
 use super::config::Config;
-use super::event::{AskId, Reply, Work};
+use super::event::{AskId, Parsed, Reply, Work};
 use super::{Agent, Purpose};
 
 /// How long a fetch may take over a slow line.
@@ -105,18 +105,12 @@ impl Wish {
 
     pub(super) fn next_wake(&self) -> Option<Elapsed> {
         let fetch = self.fetch_at.filter(|_| !self.is_fetching);
-        [fetch, self.load_retry_at, self.books_retry_at]
-            .into_iter()
-            .flatten()
-            .min()
+        [fetch, self.load_retry_at, self.books_retry_at].into_iter().flatten().min()
     }
 
     /// What the planner is given.
     pub(super) fn inputs(&self) -> BTreeMap<AppName, AppInput> {
-        let input = AppInput {
-            applied: self.applied.clone(),
-            candidate: self.candidate.clone(),
-        };
+        let input = AppInput { applied: self.applied.clone(), candidate: self.candidate.clone() };
         BTreeMap::from([(Name::trusted(DEFAULT_APP), input)])
     }
 }
@@ -125,10 +119,7 @@ impl Agent {
     /// The commit that the state store says is in force.
     fn revision_in_force(&self) -> Option<Oid> {
         let app = self.store.state()?.apps.get(DEFAULT_APP)?;
-        app.head
-            .applied
-            .as_ref()
-            .map(|applied| applied.revision.clone())
+        app.head.applied.as_ref().map(|applied| applied.revision.clone())
     }
 
     pub(super) fn tend_wish(&mut self, now: Now) {
@@ -136,14 +127,15 @@ impl Agent {
         if fetch_is_due && !self.wish.is_fetching {
             self.wish.is_fetching = true;
             self.wish.fetch_at = None;
-            self.call(
-                Purpose::Fetch,
-                Call::Source(SourceCall::Fetch),
-                FETCH_TIMEOUT,
-            );
+            self.call(Purpose::Fetch, Call::Source(SourceCall::Fetch), FETCH_TIMEOUT);
+        }
+        self.wish.load_retry_at = self.wish.load_retry_at.filter(|at| *at > now.elapsed);
+        if self.wish.books_retry_at.is_some_and(|at| at <= now.elapsed) {
+            self.wish.books_retry_at = None;
+            self.lead.needs_turn();
         }
         self.adopt_candidate();
-        self.start_load(now);
+        self.start_load();
         self.answer_syncs();
         self.keep_commits();
     }
@@ -162,11 +154,7 @@ impl Agent {
                     wish.load_retry_at = None;
                 }
                 wish.tip = tip;
-                let factor = if self.config.source_is_watched {
-                    WATCHED_FACTOR
-                } else {
-                    1
-                };
+                let factor = if self.config.source_is_watched { WATCHED_FACTOR } else { 1 };
                 self.config.poll * factor
             }
             Ok(_) => self.config.poll,
@@ -189,9 +177,7 @@ impl Agent {
     fn adopt_candidate(&mut self) {
         let in_force = self.revision_in_force();
         let is_in_force = |revision: &Option<Arc<Revision>>| {
-            revision
-                .as_ref()
-                .is_some_and(|r| Some(&r.commit.id) == in_force.as_ref())
+            revision.as_ref().is_some_and(|r| Some(&r.commit.id) == in_force.as_ref())
         };
         if is_in_force(&self.wish.candidate) {
             self.wish.applied = self.wish.candidate.take();
@@ -203,11 +189,11 @@ impl Agent {
     }
 
     /// Begins to read the commit that is needed most, if none is being read.
-    fn start_load(&mut self, now: Now) {
+    fn start_load(&mut self) {
         if self.wish.load.is_some() || self.store.state().is_none() {
             return;
         }
-        if self.wish.load_retry_at.is_some_and(|at| at > now.elapsed) {
+        if self.wish.load_retry_at.is_some() {
             return;
         }
         let in_force = self.revision_in_force();
@@ -222,16 +208,8 @@ impl Agent {
         let Some((commit, since, purpose)) = load else {
             return;
         };
-        let call = SourceCall::Survey {
-            commit: commit.clone(),
-            since: since.clone(),
-        };
-        self.wish.load = Some(Load {
-            commit,
-            since,
-            purpose,
-            survey: None,
-        });
+        let call = SourceCall::Survey { commit: commit.clone(), since: since.clone() };
+        self.wish.load = Some(Load { commit, since, purpose, survey: None });
         self.call(Purpose::Survey, Call::Source(call), READ_TIMEOUT);
     }
 
@@ -257,12 +235,7 @@ impl Agent {
         };
         let missing: Vec<FileEntry> = desired::wanted(&survey.files)
             .into_iter()
-            .filter(|file| {
-                !self
-                    .wish
-                    .memo
-                    .contains_key(&(file.path.clone(), file.blob.clone()))
-            })
+            .filter(|file| !self.wish.memo.contains_key(&(file.path.clone(), file.blob.clone())))
             .collect();
         load.survey = Some(survey);
         if missing.is_empty() {
@@ -283,11 +256,9 @@ impl Agent {
         }
     }
 
-    pub(super) fn parsed(&mut self, files: Vec<ParsedFile>, now: Now) {
-        for file in files {
-            self.wish
-                .memo
-                .insert((file.path.clone(), file.blob.clone()), Arc::new(file));
+    pub(super) fn parsed(&mut self, files: Vec<Parsed>, now: Now) {
+        for (path, blob, file) in files {
+            self.wish.memo.insert((path, blob), Arc::new(file));
         }
         self.load_complete(now);
     }
@@ -297,10 +268,22 @@ impl Agent {
             return;
         };
         let Some(survey) = load.survey else { return };
-        let memo = &self.wish.memo;
-        let (desired, findings) = desired::assemble(&survey.files, |file| {
-            memo.get(&(file.path.clone(), file.blob.clone())).cloned()
-        });
+        let wanted = desired::wanted(&survey.files);
+        let files: desired::Files = wanted
+            .iter()
+            .filter_map(|file| {
+                let known = self.wish.memo.get(&(file.path.clone(), file.blob.clone()))?;
+                Some((file.path.clone(), known.clone()))
+            })
+            .collect();
+        if files.len() != wanted.len() {
+            // A file that could not be read must not look like one that is gone.
+            let read = files.len();
+            let fault =
+                format!("only {read} of {} files of {} came back", wanted.len(), load.commit);
+            return self.load_failed(&Fault::transient(fault), now);
+        }
+        let (desired, findings) = desired::assemble(&survey.files, &files);
         let Some(commit) = survey.commits.first().cloned() else {
             let fault = Fault::stalled(format!("commit {} has no description", load.commit));
             return self.load_failed(&fault, now);
@@ -330,10 +313,8 @@ impl Agent {
 
     /// Forgets files that neither the revision in force nor the newest has.
     fn weed_memo(&mut self, just_read: &[FileEntry]) {
-        let used: BTreeSet<(&str, &str)> = just_read
-            .iter()
-            .map(|file| (&*file.path, file.blob.as_str()))
-            .collect();
+        let used: BTreeSet<(&str, &str)> =
+            just_read.iter().map(|file| (&*file.path, file.blob.as_str())).collect();
         let places: BTreeSet<String> = [&self.wish.applied, &self.wish.candidate]
             .into_iter()
             .flatten()
@@ -348,11 +329,7 @@ impl Agent {
 
     pub(super) fn load_failed(&mut self, fault: &Fault, now: Now) {
         let load = self.wish.load.take();
-        if let Some(Load {
-            purpose: LoadPurpose::Diff(ask),
-            ..
-        }) = load
-        {
+        if let Some(Load { purpose: LoadPurpose::Diff(ask), .. }) = load {
             self.reply(ask, Reply::Refused(fault.message.clone()));
             return;
         }
@@ -366,7 +343,7 @@ impl Agent {
     }
 
     /// Asks for templates of earlier revisions; true once nothing more can be learned.
-    pub(super) fn fetch_books(&mut self, now: Now) -> bool {
+    pub(super) fn fetch_books(&mut self) -> bool {
         let Some(state) = self.store.state() else {
             return false;
         };
@@ -374,16 +351,13 @@ impl Agent {
         let apps = self.wish.inputs();
         let missing = crate::plan::missing_templates(state, &apps, &self.library, &mut used);
         self.library.keep_only(&used);
-        if self.wish.books_retry_at.is_some_and(|at| at > now.elapsed) {
+        if self.wish.books_retry_at.is_some() {
             return false;
         }
-        self.wish.books_retry_at = None;
         for shelf in &missing {
             if self.wish.books_asked.insert(shelf.clone()) {
-                let call = SourceCall::Show {
-                    commit: shelf.revision.clone(),
-                    path: shelf.path.clone(),
-                };
+                let call =
+                    SourceCall::Show { commit: shelf.revision.clone(), path: shelf.path.clone() };
                 let purpose = Purpose::Book(Box::new(shelf.clone()));
                 self.call(purpose, Call::Source(call), READ_TIMEOUT);
             }
@@ -394,9 +368,9 @@ impl Agent {
     pub(super) fn book_read(&mut self, shelf: Shelf, result: Result<Answer, Fault>, now: Now) {
         self.wish.books_asked.remove(&shelf);
         let template = match result {
-            Ok(Answer::Source(SourceAnswer::Contents(files))) => files
-                .iter()
-                .find_map(|file| desired::template(&desired::parse(file), &shelf.owner)),
+            Ok(Answer::Source(SourceAnswer::Contents(files))) => {
+                files.iter().find_map(|file| desired::template(&desired::parse(file), &shelf.owner))
+            }
             Err(fault) if fault.kind == FaultKind::NotFound => None,
             Err(_) | Ok(_) => {
                 self.wish.books_retry_at = Some(now.elapsed + RETRY_FIRST);
@@ -416,10 +390,7 @@ impl Agent {
         };
         let pods = state.all_pods().map(|(_, pod)| &pod.template.revision);
         let sets = state.apps.values().flat_map(|app| app.sets.values());
-        let heads = state
-            .apps
-            .values()
-            .filter_map(|app| app.head.applied.as_ref());
+        let heads = state.apps.values().filter_map(|app| app.head.applied.as_ref());
         let used: BTreeSet<Oid> = pods
             .chain(sets.map(|set| &set.template.revision))
             .chain(heads.map(|applied| &applied.revision))
@@ -428,11 +399,7 @@ impl Agent {
         if used != self.wish.kept {
             let commits = used.iter().cloned().collect();
             self.wish.kept = used;
-            self.call(
-                Purpose::Keep,
-                Call::Source(SourceCall::Keep { commits }),
-                READ_TIMEOUT,
-            );
+            self.call(Purpose::Keep, Call::Source(SourceCall::Keep { commits }), READ_TIMEOUT);
         }
     }
 
@@ -498,11 +465,7 @@ impl Agent {
 
     fn reply_diff(&mut self, ask: AskId, revision: &Revision) {
         let empty = desired::Desired::default();
-        let before = self
-            .wish
-            .applied
-            .as_ref()
-            .map_or(&empty, |applied| &*applied.desired);
+        let before = self.wish.applied.as_ref().map_or(&empty, |applied| &*applied.desired);
         let reply = Reply::Diff {
             commit: revision.commit.id.to_string(),
             changes: desired::changes(before, &revision.desired),

@@ -32,10 +32,7 @@ impl Generation {
     /// The generation of the next write.
     #[must_use]
     pub fn next(self) -> Self {
-        Self {
-            epoch: self.epoch,
-            number: self.number.saturating_add(1),
-        }
+        Self { epoch: self.epoch, number: self.number.saturating_add(1) }
     }
 }
 
@@ -160,14 +157,8 @@ mod tests {
 
     #[test]
     fn a_generation_orders_by_epoch_first() {
-        let old = Generation {
-            epoch: 1,
-            number: 99,
-        };
-        let restored = Generation {
-            epoch: 2,
-            number: 1,
-        };
+        let old = Generation { epoch: 1, number: 99 };
+        let restored = Generation { epoch: 2, number: 1 };
         assert!(old < restored && old < old.next());
     }
 
@@ -187,10 +178,7 @@ mod tests {
             },
             owner,
             labels: Labels::new(),
-            generation: Generation {
-                epoch: 1,
-                number: 2,
-            },
+            generation: Generation { epoch: 1, number: 2 },
             sequence: 3,
             created: Wall::from_seconds(0),
             deletion: None,

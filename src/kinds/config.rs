@@ -31,10 +31,7 @@ pub struct Secret {
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let keys: Vec<&str> = self.data.keys().map(String::as_str).collect();
-        f.debug_struct("Secret")
-            .field("kind", &self.kind)
-            .field("keys", &keys)
-            .finish()
+        f.debug_struct("Secret").field("kind", &self.kind).field("keys", &keys).finish()
     }
 }
 
@@ -45,16 +42,9 @@ mod tests {
     #[test]
     fn a_secret_does_not_print_its_values() {
         let data = BTreeMap::from([("password".to_owned(), Arc::from(b"hunter2".as_slice()))]);
-        let secret = Secret {
-            kind: "Opaque".into(),
-            data,
-            immutable: false,
-        };
+        let secret = Secret { kind: "Opaque".into(), data, immutable: false };
         let printed = format!("{secret:?}");
-        assert!(
-            printed.contains("password") && !printed.contains("hunter2"),
-            "{printed}"
-        );
+        assert!(printed.contains("password") && !printed.contains("hunter2"), "{printed}");
         assert!(!printed.contains("104"), "nor as numbers: {printed}");
     }
 }

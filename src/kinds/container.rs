@@ -150,9 +150,7 @@ impl Protocol {
 
     /// Reads Kubernetes' word.
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Tcp, Self::Udp, Self::Sctp]
-            .into_iter()
-            .find(|protocol| protocol.as_str() == text)
+        [Self::Tcp, Self::Udp, Self::Sctp].into_iter().find(|protocol| protocol.as_str() == text)
     }
 }
 

@@ -93,13 +93,11 @@ impl<'de> Deserialize<'de> for Digest {
 /// Lower-case hexadecimal of `bytes`.
 pub fn hex(bytes: &[u8]) -> String {
     use fmt::Write as _;
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            // Writing to a String cannot fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// The bytes of a hexadecimal text, or `None` if it is not one.
@@ -107,10 +105,7 @@ pub fn unhex(text: &str) -> Option<Vec<u8>> {
     if !text.len().is_multiple_of(2) || !text.is_ascii() {
         return None;
     }
-    (0..text.len())
-        .step_by(2)
-        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok())
-        .collect()
+    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok()).collect()
 }
 
 #[cfg(test)]
@@ -121,10 +116,7 @@ mod tests {
     fn a_digest_survives_json() {
         let digest = Digest::of(b"windlass");
         let json = serde_json::to_string(&digest).expect("serializes");
-        assert_eq!(
-            serde_json::from_str::<Digest>(&json).expect("parses"),
-            digest
-        );
+        assert_eq!(serde_json::from_str::<Digest>(&json).expect("parses"), digest);
         assert!(serde_json::from_str::<Digest>("\"xyz\"").is_err());
     }
 

@@ -21,11 +21,7 @@ pub struct Place {
 impl Place {
     /// A file as a whole.
     pub fn file(path: &str) -> Self {
-        Self {
-            path: path.into(),
-            line: 0,
-            column: 0,
-        }
+        Self { path: path.into(), line: 0, column: 0 }
     }
 }
 
@@ -76,22 +72,12 @@ impl Finding {
     /// An error at `place`.
     pub fn error(place: Place, message: impl Into<String>) -> Self {
         let message = message.into();
-        Self {
-            place,
-            severity: Severity::Error,
-            object: None,
-            field: None,
-            message,
-            hint: None,
-        }
+        Self { place, severity: Severity::Error, object: None, field: None, message, hint: None }
     }
 
     /// A warning at `place`.
     pub fn warning(place: Place, message: impl Into<String>) -> Self {
-        Self {
-            severity: Severity::Warning,
-            ..Self::error(place, message)
-        }
+        Self { severity: Severity::Warning, ..Self::error(place, message) }
     }
 
     /// Names the object concerned.

@@ -67,11 +67,7 @@ fn number(labels: &Labels, key: &str) -> Option<i64> {
 impl fmt::Display for Requirement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let joined = |values: &BTreeSet<String>| {
-            values
-                .iter()
-                .map(String::as_str)
-                .collect::<Vec<_>>()
-                .join(",")
+            values.iter().map(String::as_str).collect::<Vec<_>>().join(",")
         };
         match self {
             Self::In(key, values) if values.len() == 1 => write!(f, "{key}={}", joined(values)),
@@ -97,12 +93,7 @@ impl Selector {
 
     /// The selector of `matchLabels`, of a Service or of `nodeSelector`.
     pub fn from_labels(labels: &Labels) -> Self {
-        Self(
-            labels
-                .iter()
-                .map(|(key, value)| Requirement::equals(key, value))
-                .collect(),
-        )
+        Self(labels.iter().map(|(key, value)| Requirement::equals(key, value)).collect())
     }
 
     /// Whether every requirement holds for `labels`.
@@ -175,10 +166,7 @@ fn parse_requirement(part: &str) -> Result<Requirement, String> {
             .strip_prefix('(')
             .and_then(|rest| rest.strip_suffix(')'))
             .ok_or_else(|| format!("expected a list in parentheses in '{part}'"))?;
-        Ok(inner
-            .split(',')
-            .map(|value| value.trim().to_owned())
-            .collect())
+        Ok(inner.split(',').map(|value| value.trim().to_owned()).collect())
     };
     let parsed = if let Some((key, list)) = part.split_once(" notin ") {
         Requirement::NotIn(key.trim().into(), set(list)?)
@@ -212,9 +200,7 @@ pub fn label_key_complaint(key: &str) -> Option<String> {
         }
     };
     if name.is_empty() || name.len() > LABEL_LEN_MAX {
-        return Some(format!(
-            "a key must have 1 to {LABEL_LEN_MAX} characters after any '/'"
-        ));
+        return Some(format!("a key must have 1 to {LABEL_LEN_MAX} characters after any '/'"));
     }
     (!is_qualified(name)).then(|| {
         "a key must consist of letters, digits, '-', '_' or '.', and begin and end with a letter \
@@ -226,9 +212,7 @@ pub fn label_key_complaint(key: &str) -> Option<String> {
 /// Says what is wrong with a label's value (`validation.IsValidLabelValue`).
 pub fn label_value_complaint(value: &str) -> Option<String> {
     if value.len() > LABEL_LEN_MAX {
-        return Some(format!(
-            "a value must be no more than {LABEL_LEN_MAX} characters"
-        ));
+        return Some(format!("a value must be no more than {LABEL_LEN_MAX} characters"));
     }
     (!value.is_empty() && !is_qualified(value)).then(|| {
         "a value must be empty or consist of letters, digits, '-', '_' or '.', and begin and end \
@@ -244,9 +228,7 @@ fn is_qualified(text: &str) -> bool {
     };
     first.is_ascii_alphanumeric()
         && last.is_ascii_alphanumeric()
-        && bytes
-            .iter()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+        && bytes.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
 }
 
 #[cfg(test)]
@@ -254,10 +236,7 @@ mod tests {
     use super::*;
 
     fn labels(pairs: &[(&str, &str)]) -> Labels {
-        pairs
-            .iter()
-            .map(|(k, v)| ((*k).into(), (*v).into()))
-            .collect()
+        pairs.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect()
     }
 
     #[test]
@@ -284,10 +263,7 @@ mod tests {
         }
         assert!(Requirement::Greater("n".into(), 6).matches(&web));
         assert!(!Requirement::Less("n".into(), 7).matches(&web));
-        assert!(
-            !Requirement::Greater("app".into(), 0).matches(&web),
-            "not a number"
-        );
+        assert!(!Requirement::Greater("app".into(), 0).matches(&web), "not a number");
     }
 
     #[test]

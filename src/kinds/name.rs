@@ -119,10 +119,7 @@ pub struct PodKey {
 impl PodKey {
     /// Joins the two halves.
     pub fn new(namespace: &Name, name: &Name) -> Self {
-        Self {
-            namespace: namespace.clone(),
-            name: name.clone(),
-        }
+        Self { namespace: namespace.clone(), name: name.clone() }
     }
 }
 
@@ -182,13 +179,9 @@ fn subdomain_complaint(text: &str) -> Option<String> {
         return Some("a name can't be empty".into());
     }
     if text.len() > SUBDOMAIN_LEN_MAX {
-        return Some(format!(
-            "must be no more than {SUBDOMAIN_LEN_MAX} characters"
-        ));
+        return Some(format!("must be no more than {SUBDOMAIN_LEN_MAX} characters"));
     }
-    let labels_are_right = text
-        .split('.')
-        .all(|label| is_dashed(label, is_lower_alphanumeric));
+    let labels_are_right = text.split('.').all(|label| is_dashed(label, is_lower_alphanumeric));
     (!labels_are_right).then(|| {
         "must consist of lower-case letters, digits, '-' or '.', and begin and end with a letter \
          or digit (for example 'example.com')"
@@ -239,9 +232,7 @@ fn is_dashed(label: &str, inner: fn(u8) -> bool) -> bool {
 /// letters, digits and single dashes, with at least one letter.
 pub fn port_name_complaint(text: &str) -> Option<String> {
     if text.len() > PORT_NAME_LEN_MAX {
-        return Some(format!(
-            "must be no more than {PORT_NAME_LEN_MAX} characters"
-        ));
+        return Some(format!("must be no more than {PORT_NAME_LEN_MAX} characters"));
     }
     if !is_dashed(text, is_lower_alphanumeric) || text.contains("--") {
         return Some("must be lower-case letters, digits and single dashes between them".into());
@@ -264,10 +255,7 @@ pub fn config_key_complaint(text: &str) -> Option<String> {
     if text.is_empty() || text.len() > SUBDOMAIN_LEN_MAX {
         return Some(format!("must have 1 to {SUBDOMAIN_LEN_MAX} characters"));
     }
-    if !text
-        .bytes()
-        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
-    {
+    if !text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.')) {
         return Some("must consist of letters, digits, '-', '_' or '.'".into());
     }
     (text == "." || text.starts_with("..")).then(|| "may not be '.' or begin with '..'".into())
@@ -303,39 +291,20 @@ mod tests {
             ("..", PathSegment, false),
         ];
         for (text, rule, valid) in table {
-            assert_eq!(
-                Name::parse(text, *rule).is_ok(),
-                *valid,
-                "{text:?} as {rule:?}"
-            );
+            assert_eq!(Name::parse(text, *rule).is_ok(), *valid, "{text:?} as {rule:?}");
         }
     }
 
     #[test]
     fn port_env_and_config_names_follow_kubernetes_rules() {
-        for (text, valid) in [
-            ("http", true),
-            ("http-2", true),
-            ("1234", false),
-            ("a--b", false),
-        ] {
+        for (text, valid) in [("http", true), ("http-2", true), ("1234", false), ("a--b", false)] {
             assert_eq!(port_name_complaint(text).is_none(), valid, "{text:?}");
         }
         assert!(port_name_complaint("sixteen-letters1").is_some());
-        for (text, valid) in [
-            ("HOME", true),
-            ("my.var-1", true),
-            ("a=b", false),
-            ("", false),
-        ] {
+        for (text, valid) in [("HOME", true), ("my.var-1", true), ("a=b", false), ("", false)] {
             assert_eq!(env_name_complaint(text).is_none(), valid, "{text:?}");
         }
-        for (text, valid) in [
-            ("app.yaml", true),
-            ("..x", false),
-            ("a/b", false),
-            (".x", true),
-        ] {
+        for (text, valid) in [("app.yaml", true), ("..x", false), ("a/b", false), (".x", true)] {
             assert_eq!(config_key_complaint(text).is_none(), valid, "{text:?}");
         }
     }

@@ -33,20 +33,12 @@ pub struct Key {
 impl Key {
     /// The key of an object in a namespace.
     pub fn namespaced(kind: Kind, namespace: &Name, name: &Name) -> Self {
-        Self {
-            kind,
-            namespace: Some(namespace.clone()),
-            name: name.clone(),
-        }
+        Self { kind, namespace: Some(namespace.clone()), name: name.clone() }
     }
 
     /// The key of an object outside namespaces.
     pub fn cluster(kind: Kind, name: &Name) -> Self {
-        Self {
-            kind,
-            namespace: None,
-            name: name.clone(),
-        }
+        Self { kind, namespace: None, name: name.clone() }
     }
 
     /// The namespace, or the empty text.

@@ -106,8 +106,7 @@ impl PodSpec {
 
     /// The container of that name, init containers included.
     pub fn container(&self, name: &str) -> Option<&Container> {
-        self.all_containers()
-            .find(|container| container.name == *name)
+        self.all_containers().find(|container| container.name == *name)
     }
 
     /// What the scheduler reserves: the larger of what runs together and what any init step needs,
@@ -149,9 +148,7 @@ impl PodSpec {
     pub fn qos(&self) -> QosClass {
         const COUNTED: [&str; 2] = ["cpu", "memory"];
         let amount = |list: &ResourceList, name: &str| {
-            list.get(name)
-                .copied()
-                .filter(|quantity| !quantity.is_zero())
+            list.get(name).copied().filter(|quantity| !quantity.is_zero())
         };
         let asks_nothing = self.all_containers().all(|container| {
             COUNTED.iter().all(|name| {
@@ -168,11 +165,7 @@ impl PodSpec {
                 limit.is_some() && limit == amount(&container.resources.requests, name)
             })
         });
-        if asks_exactly {
-            QosClass::Guaranteed
-        } else {
-            QosClass::Burstable
-        }
+        if asks_exactly { QosClass::Guaranteed } else { QosClass::Burstable }
     }
 
     /// The host ports it takes, as (protocol, port, host address).
@@ -180,11 +173,7 @@ impl PodSpec {
         let host_network = self.host_network;
         self.containers
             .iter()
-            .chain(
-                self.init_containers
-                    .iter()
-                    .filter(|container| container.is_sidecar),
-            )
+            .chain(self.init_containers.iter().filter(|container| container.is_sidecar))
             .flat_map(|container| &container.ports)
             .filter(move |port| port.host_port.is_some() || host_network)
     }
@@ -401,10 +390,7 @@ impl Toleration {
     pub fn tolerates(&self, taint: &Taint) -> bool {
         self.effect.is_none_or(|effect| effect == taint.effect)
             && self.key.as_ref().is_none_or(|key| *key == taint.key)
-            && self
-                .value
-                .as_ref()
-                .is_none_or(|value| *value == taint.value)
+            && self.value.as_ref().is_none_or(|value| *value == taint.value)
     }
 }
 
@@ -455,10 +441,7 @@ mod tests {
     fn container(name: &str, cpu: Option<i64>, sidecar: bool) -> Container {
         let mut container = Container::new(Name::trusted(name), "image");
         if let Some(millis) = cpu {
-            container
-                .resources
-                .requests
-                .insert("cpu".into(), Quantity::millis(millis));
+            container.resources.requests.insert("cpu".into(), Quantity::millis(millis));
         }
         container.is_sidecar = sidecar;
         container
@@ -497,16 +480,12 @@ mod tests {
 
     #[test]
     fn quality_of_service_follows_requests_and_limits() {
-        let mut spec = PodSpec {
-            containers: vec![container("c", None, false)],
-            ..PodSpec::default()
-        };
+        let mut spec =
+            PodSpec { containers: vec![container("c", None, false)], ..PodSpec::default() };
         assert_eq!(spec.qos(), QosClass::BestEffort);
         let resources = &mut spec.containers[0].resources;
         resources.limits.insert("cpu".into(), Quantity::units(1));
-        resources
-            .limits
-            .insert("memory".into(), Quantity::bytes(1 << 20));
+        resources.limits.insert("memory".into(), Quantity::bytes(1 << 20));
         assert_eq!(spec.qos(), QosClass::Burstable);
         let resources = &mut spec.containers[0].resources;
         resources.requests = resources.limits.clone();
@@ -515,28 +494,12 @@ mod tests {
 
     #[test]
     fn a_toleration_without_key_or_effect_tolerates_all() {
-        let taint = Taint {
-            key: "k".into(),
-            value: "v".into(),
-            effect: TaintEffect::NoExecute,
-        };
-        let all = Toleration {
-            key: None,
-            value: None,
-            effect: None,
-            seconds: None,
-        };
+        let taint = Taint { key: "k".into(), value: "v".into(), effect: TaintEffect::NoExecute };
+        let all = Toleration { key: None, value: None, effect: None, seconds: None };
         assert!(all.tolerates(&taint));
-        let other = Toleration {
-            value: Some("w".into()),
-            key: Some("k".into()),
-            ..all.clone()
-        };
+        let other = Toleration { value: Some("w".into()), key: Some("k".into()), ..all.clone() };
         assert!(!other.tolerates(&taint));
-        let effect = Toleration {
-            effect: Some(TaintEffect::NoSchedule),
-            ..all
-        };
+        let effect = Toleration { effect: Some(TaintEffect::NoSchedule), ..all };
         assert!(!effect.tolerates(&taint));
     }
 }

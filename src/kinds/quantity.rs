@@ -56,33 +56,21 @@ const DECIMAL: [(&str, i128); 10] = [
 
 impl Quantity {
     /// Nothing of it.
-    pub const ZERO: Self = Self {
-        nano: 0,
-        suffixes: Suffixes::Decimal,
-    };
+    pub const ZERO: Self = Self { nano: 0, suffixes: Suffixes::Decimal };
 
     /// A whole number of units.
     pub const fn units(units: i64) -> Self {
-        Self {
-            nano: units as i128 * NANO,
-            suffixes: Suffixes::Decimal,
-        }
+        Self { nano: units as i128 * NANO, suffixes: Suffixes::Decimal }
     }
 
     /// Thousandths: how CPU is counted.
     pub const fn millis(millis: i64) -> Self {
-        Self {
-            nano: millis as i128 * (NANO / 1000),
-            suffixes: Suffixes::Decimal,
-        }
+        Self { nano: millis as i128 * (NANO / 1000), suffixes: Suffixes::Decimal }
     }
 
     /// Bytes, shown with binary suffixes.
     pub const fn bytes(bytes: i64) -> Self {
-        Self {
-            nano: bytes as i128 * NANO,
-            suffixes: Suffixes::Binary,
-        }
+        Self { nano: bytes as i128 * NANO, suffixes: Suffixes::Binary }
     }
 
     /// Reads Kubernetes' notation; the error says what a quantity looks like.
@@ -95,9 +83,8 @@ impl Quantity {
     fn parse_inner(text: &str) -> Option<Self> {
         let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
         let negative = text.starts_with('-');
-        let digits_end = unsigned
-            .find(|c: char| !c.is_ascii_digit() && c != '.')
-            .unwrap_or(unsigned.len());
+        let digits_end =
+            unsigned.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(unsigned.len());
         let (number, suffix) = unsigned.split_at(digits_end);
         let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
         if (whole.is_empty() && fraction.is_empty()) || fraction.contains('.') {
@@ -117,6 +104,13 @@ impl Quantity {
     /// In whole units, rounded up as Kubernetes' `Value` does.
     pub fn as_units(&self) -> i64 {
         saturate(div_ceil(self.nano, NANO))
+    }
+
+    /// The same amount, to be printed in decimal suffixes whatever family it was written in: equal
+    /// amounts then have equal texts.
+    #[must_use]
+    pub const fn in_decimal(self) -> Self {
+        Self { nano: self.nano, suffixes: Suffixes::Decimal }
     }
 
     /// Whether it is exactly nothing.
@@ -160,9 +154,7 @@ fn multiplier(suffix: &str) -> Option<(i128, Suffixes)> {
 fn scaled(whole: &str, fraction: &str, multiplier: i128) -> Option<i128> {
     let mut nano: i128 = 0;
     for digit in whole.bytes() {
-        nano = nano
-            .checked_mul(10)?
-            .checked_add(i128::from(digit - b'0'))?;
+        nano = nano.checked_mul(10)?.checked_add(i128::from(digit - b'0'))?;
     }
     nano = nano.checked_mul(multiplier).unwrap_or(NANO_MAX);
     let mut unit = multiplier;
@@ -171,10 +163,7 @@ fn scaled(whole: &str, fraction: &str, multiplier: i128) -> Option<i128> {
     for digit in fraction.bytes() {
         let digit = i128::from(digit - b'0');
         divisor = divisor.saturating_mul(10);
-        let (part, rest) = (
-            (unit * digit) / divisor.max(1),
-            (unit * digit) % divisor.max(1),
-        );
+        let (part, rest) = ((unit * digit) / divisor.max(1), (unit * digit) % divisor.max(1));
         nano = nano.saturating_add(part);
         lost |= rest != 0;
         // Keep the product within range for long fractions: past 10^18 nothing is left to add.
@@ -212,10 +201,8 @@ impl fmt::Display for Quantity {
                 _ => write!(f, "{mantissa}e{exponent}"),
             };
         }
-        let (suffix, unit) = DECIMAL
-            .iter()
-            .find(|(_, unit)| self.nano % unit == 0)
-            .unwrap_or(&("n", 1));
+        let (suffix, unit) =
+            DECIMAL.iter().find(|(_, unit)| self.nano % unit == 0).unwrap_or(&("n", 1));
         write!(f, "{}{suffix}", self.nano / unit)
     }
 }
@@ -243,25 +230,15 @@ impl Ord for Quantity {
 impl Add for Quantity {
     type Output = Self;
     fn add(self, other: Self) -> Self {
-        let suffixes = if self.nano == 0 {
-            other.suffixes
-        } else {
-            self.suffixes
-        };
-        Self {
-            nano: self.nano.saturating_add(other.nano),
-            suffixes,
-        }
+        let suffixes = if self.nano == 0 { other.suffixes } else { self.suffixes };
+        Self { nano: self.nano.saturating_add(other.nano), suffixes }
     }
 }
 
 impl Sub for Quantity {
     type Output = Self;
     fn sub(self, other: Self) -> Self {
-        Self {
-            nano: self.nano.saturating_sub(other.nano),
-            suffixes: self.suffixes,
-        }
+        Self { nano: self.nano.saturating_sub(other.nano), suffixes: self.suffixes }
     }
 }
 
@@ -318,9 +295,7 @@ mod tests {
             let quantity = Quantity::parse(text).expect(text);
             assert_eq!(quantity.to_string(), canonical, "{text}");
         }
-        for text in [
-            "", "1x", "1.2.3", "Mi", "1 Gi", "1Gib", "e3", "0x10", "1e", "--1", "1mm",
-        ] {
+        for text in ["", "1x", "1.2.3", "Mi", "1 Gi", "1Gib", "e3", "0x10", "1e", "--1", "1mm"] {
             assert!(Quantity::parse(text).is_err(), "{text:?} is not a quantity");
         }
     }
@@ -335,6 +310,9 @@ mod tests {
         assert_eq!(parse("1500m").as_units(), 2, "rounds up");
         assert_eq!(parse("9E").as_units(), 9_000_000_000_000_000_000);
         assert_eq!(parse("100E").as_units(), i64::MAX, "capped");
+        for text in ["1Ki", "1024", "1.024k", "1024e0", "1024000m"] {
+            assert_eq!(parse(text).in_decimal().to_string(), "1024", "{text}");
+        }
     }
 
     proptest! {

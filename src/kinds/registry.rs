@@ -156,10 +156,7 @@ impl Kind {
 
     /// The kind of a manifest's `kind` in a `group`, whatever its version.
     pub fn find(group: &str, name: &str) -> Option<Self> {
-        KINDS
-            .iter()
-            .find(|info| info.group == group && info.name == name)
-            .map(|info| info.kind)
+        KINDS.iter().find(|info| info.group == group && info.name == name).map(|info| info.kind)
     }
 
     /// The kind a person means on the command line: plural, singular, short or kind name, in any
@@ -179,10 +176,7 @@ impl Kind {
 
     /// The kind of a resource in a URL.
     pub fn from_plural(group: &str, plural: &str) -> Option<Self> {
-        KINDS
-            .iter()
-            .find(|info| info.group == group && info.plural == plural)
-            .map(|i| i.kind)
+        KINDS.iter().find(|info| info.group == group && info.plural == plural).map(|i| i.kind)
     }
 
     /// The kind's name as in a manifest.

@@ -80,21 +80,12 @@ impl RuleSet {
 
     /// The rules of a chain, which is made, empty, if it is new.
     pub fn chain(&mut self, table: Table, chain: &str) -> &mut Vec<String> {
-        self.chains
-            .entry(table)
-            .or_default()
-            .entry(chain.to_owned())
-            .or_default()
+        self.chains.entry(table).or_default().entry(chain.to_owned()).or_default()
     }
 
     /// How many rules there are, jumps included.
     pub fn rule_count(&self) -> usize {
         self.jumps.len()
-            + self
-                .chains
-                .values()
-                .flat_map(BTreeMap::values)
-                .map(Vec::len)
-                .sum::<usize>()
+            + self.chains.values().flat_map(BTreeMap::values).map(Vec::len).sum::<usize>()
     }
 }

@@ -94,15 +94,12 @@ pub struct PodStatus {
 impl PodStatus {
     /// Whether the `Ready` condition holds.
     pub fn is_ready(&self) -> bool {
-        self.condition(CONDITION_READY)
-            .is_some_and(|condition| condition.status.is_true())
+        self.condition(CONDITION_READY).is_some_and(|condition| condition.status.is_true())
     }
 
     /// The condition of that type.
     pub fn condition(&self, kind: &str) -> Option<&PodCondition> {
-        self.conditions
-            .iter()
-            .find(|condition| condition.kind == kind)
+        self.conditions.iter().find(|condition| condition.kind == kind)
     }
 }
 
@@ -194,11 +191,7 @@ pub struct ContainerStatus {
     #[serde(rename = "imageID", default)]
     pub image_id: String,
     /// Docker's id of it, as `docker://…`.
-    #[serde(
-        rename = "containerID",
-        default,
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(rename = "containerID", default, skip_serializing_if = "Option::is_none")]
     pub container_id: Option<String>,
 }
 
@@ -259,11 +252,7 @@ pub struct Terminated {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Wall>,
     /// Docker's id of it, as `docker://…`.
-    #[serde(
-        rename = "containerID",
-        default,
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(rename = "containerID", default, skip_serializing_if = "Option::is_none")]
     pub container_id: Option<String>,
 }
 
@@ -312,18 +301,13 @@ mod tests {
                 r#"{"waiting":{"reason":"CrashLoopBackOff"}}"#,
             ),
             (
-                ContainerState::Running(Running {
-                    started_at: Wall::from_seconds(0),
-                }),
+                ContainerState::Running(Running { started_at: Wall::from_seconds(0) }),
                 r#"{"running":{"startedAt":"1970-01-01T00:00:00Z"}}"#,
             ),
         ];
         for (state, json) in table {
             assert_eq!(serde_json::to_string(&state).expect("serializes"), json);
-            assert_eq!(
-                serde_json::from_str::<ContainerState>(json).expect("parses"),
-                state
-            );
+            assert_eq!(serde_json::from_str::<ContainerState>(json).expect("parses"), state);
         }
     }
 }

@@ -45,50 +45,48 @@ impl Sub<Duration> for Elapsed {
     }
 }
 
-/// A moment on the wall clock, in milliseconds since 1970 UTC. Shown to people as RFC 3339.
+/// A moment on the wall clock, in whole seconds since 1970 UTC, as Kubernetes' `metav1.Time` has it:
+/// what is written down and read again is the same moment. Shown to people as RFC 3339.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Wall(i64);
 
 impl Wall {
-    /// Takes milliseconds since 1970-01-01T00:00:00Z.
+    /// Takes milliseconds since 1970-01-01T00:00:00Z; what is below a second is dropped.
     pub const fn from_millis(millis: i64) -> Self {
-        Self(millis)
+        Self(millis.div_euclid(1000))
     }
 
     /// Takes whole seconds since 1970-01-01T00:00:00Z.
     pub const fn from_seconds(seconds: i64) -> Self {
-        Self(seconds.saturating_mul(1000))
+        Self(seconds)
     }
 
     /// Milliseconds since 1970-01-01T00:00:00Z.
     pub const fn millis(self) -> i64 {
-        self.0
+        self.0.saturating_mul(1000)
     }
 
     /// Whole seconds since 1970-01-01T00:00:00Z.
     pub const fn seconds(self) -> i64 {
-        self.0.div_euclid(1000)
+        self.0
     }
 
     /// Reads RFC 3339, as in `2026-11-21T03:00:00Z`.
     pub fn parse(text: &str) -> Option<Self> {
         let stamp: jiff::Timestamp = text.parse().ok()?;
-        Some(Self(stamp.as_millisecond()))
+        Some(Self(stamp.as_second()))
     }
 
     /// How long after `earlier` this is; zero if it is not later.
     pub fn since(self, earlier: Self) -> Duration {
-        Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+        Duration::from_secs(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 }
 
 impl Add<Duration> for Wall {
     type Output = Self;
     fn add(self, duration: Duration) -> Self {
-        Self(
-            self.0
-                .saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)),
-        )
+        Self(self.0.saturating_add(i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)))
     }
 }
 
@@ -96,7 +94,7 @@ impl Add<Duration> for Wall {
 impl fmt::Display for Wall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match jiff::Timestamp::from_second(self.seconds()) {
-            Ok(stamp) => write!(f, "{}", stamp.strftime("%Y-%m-%dT%H:%M:%SZ")),
+            Ok(stamp) => write!(f, "{stamp}"),
             Err(_) => f.write_str("1970-01-01T00:00:00Z"),
         }
     }
@@ -179,11 +177,7 @@ mod tests {
             (252_288_000, "8y"),
         ];
         for (seconds, text) in table {
-            assert_eq!(
-                human_duration(Duration::from_secs(seconds)),
-                text,
-                "{seconds} s"
-            );
+            assert_eq!(human_duration(Duration::from_secs(seconds)), text, "{seconds} s");
         }
     }
 

@@ -158,10 +158,6 @@ impl VolumeSource {
 impl KeyRef {
     /// A required key.
     pub fn required(name: &Name, key: &str) -> Self {
-        Self {
-            name: name.clone(),
-            key: key.into(),
-            optional: false,
-        }
+        Self { name: name.clone(), key: key.into(), optional: false }
     }
 }

@@ -90,17 +90,10 @@ impl Strategy {
     pub fn bounds(&self, replicas: u32) -> (u32, u32) {
         match self {
             Self::Recreate => (0, replicas),
-            Self::RollingUpdate {
-                max_surge,
-                max_unavailable,
-            } => {
+            Self::RollingUpdate { max_surge, max_unavailable } => {
                 let surge = max_surge.rounded_up(replicas);
                 let unavailable = max_unavailable.rounded_down(replicas);
-                if surge == 0 && unavailable == 0 {
-                    (0, 1)
-                } else {
-                    (surge, unavailable)
-                }
+                if surge == 0 && unavailable == 0 { (0, 1) } else { (surge, unavailable) }
             }
         }
     }
@@ -138,11 +131,7 @@ mod tests {
             (Strategy::Recreate, 3, (0, 3)),
         ];
         for (strategy, replicas, bounds) in table {
-            assert_eq!(
-                strategy.bounds(replicas),
-                bounds,
-                "{strategy:?} of {replicas}"
-            );
+            assert_eq!(strategy.bounds(replicas), bounds, "{strategy:?} of {replicas}");
         }
     }
 }

@@ -21,11 +21,7 @@ pub(crate) fn restart_delay(before: Duration, attempt: u32, ran: Duration) -> Du
     if ran >= GOOD_RUN || attempt == 0 {
         return Duration::ZERO;
     }
-    if before.is_zero() {
-        FIRST
-    } else {
-        (before * 2).min(LONGEST)
-    }
+    if before.is_zero() { FIRST } else { (before * 2).min(LONGEST) }
 }
 
 /// Something that failed and is tried again.
@@ -45,12 +41,7 @@ impl Trouble {
     /// Once more.
     pub(crate) fn again(before: Option<&Self>, at: Elapsed, reason: &str, message: String) -> Self {
         let count = before.map_or(0, |trouble| trouble.count).saturating_add(1);
-        Self {
-            count,
-            at,
-            reason: reason.to_owned(),
-            message,
-        }
+        Self { count, at, reason: reason.to_owned(), message }
     }
 
     /// When to try again with Kubernetes' steps.
@@ -60,12 +51,7 @@ impl Trouble {
 
     /// When to try again where the cause is ours and likely short: 200 ms, doubling to 30 s.
     pub(crate) fn retry_soon_at(&self) -> Elapsed {
-        self.at
-            + doubled(
-                Duration::from_millis(200),
-                self.count,
-                Duration::from_secs(30),
-            )
+        self.at + doubled(Duration::from_millis(200), self.count, Duration::from_secs(30))
     }
 }
 
@@ -96,12 +82,8 @@ mod tests {
         let mut trouble = None;
         let mut waits = Vec::new();
         for _ in 0..7 {
-            let next = Trouble::again(
-                trouble.as_ref(),
-                Elapsed::default(),
-                "ErrImagePull",
-                String::new(),
-            );
+            let next =
+                Trouble::again(trouble.as_ref(), Elapsed::default(), "ErrImagePull", String::new());
             waits.push(next.retry_at().since(Elapsed::default()).as_secs());
             trouble = Some(next);
         }

@@ -37,33 +37,21 @@ fn read_all(
     let namespace = &myself.binding.key.namespace;
     let (data, what) = match &source.source {
         EnvSource::ConfigMap(name) => {
-            let data = myself
-                .around
-                .config_map(namespace, name)
-                .map(|config| &config.data);
+            let data = myself.around.config_map(namespace, name).map(|config| &config.data);
             (data, format!("configmap \"{name}\""))
         }
         EnvSource::Secret(name) => {
-            let data = myself
-                .around
-                .secret(namespace, name)
-                .map(|secret| &secret.data);
+            let data = myself.around.secret(namespace, name).map(|secret| &secret.data);
             (data, format!("secret \"{name}\""))
         }
     };
     let Some(data) = data else {
-        return if source.optional {
-            Ok(())
-        } else {
-            Err(Missing(format!("{what} not found")))
-        };
+        return if source.optional { Ok(()) } else { Err(Missing(format!("{what} not found"))) };
     };
     for (key, value) in data {
         let name = format!("{}{key}", source.prefix);
         // Values that are no text can't be variables, as in Kubernetes.
-        let text = std::str::from_utf8(value)
-            .ok()
-            .filter(|text| !text.contains('\0'));
+        let text = std::str::from_utf8(value).ok().filter(|text| !text.contains('\0'));
         if let Some(text) = text.filter(|_| !name.contains('=')) {
             variables.insert(name, text.to_owned());
         }
@@ -104,11 +92,7 @@ fn key_of(
     reference: &KeyRef,
     kind: &str,
 ) -> Result<Option<String>, Missing> {
-    let KeyRef {
-        name,
-        key,
-        optional,
-    } = reference;
+    let KeyRef { name, key, optional } = reference;
     let Some(data) = data else {
         let missing = Missing(format!("{kind} \"{name}\" not found"));
         return if *optional { Ok(None) } else { Err(missing) };
@@ -116,14 +100,10 @@ fn key_of(
     match data.get(key) {
         Some(value) => match std::str::from_utf8(value) {
             Ok(text) if !text.contains('\0') => Ok(Some(text.to_owned())),
-            _ => Err(Missing(format!(
-                "key {key} of {kind} \"{name}\" is not text"
-            ))),
+            _ => Err(Missing(format!("key {key} of {kind} \"{name}\" is not text"))),
         },
         None if *optional => Ok(None),
-        None => Err(Missing(format!(
-            "couldn't find key {key} in {kind} \"{name}\""
-        ))),
+        None => Err(Missing(format!("couldn't find key {key} in {kind} \"{name}\""))),
     }
 }
 
@@ -165,12 +145,7 @@ fn service_variables(myself: &Myself<'_>) -> BTreeMap<String, String> {
         return variables;
     }
     let namespace = &myself.binding.key.namespace;
-    for service in myself
-        .around
-        .services
-        .iter()
-        .filter(|s| s.namespace == *namespace)
-    {
+    for service in myself.around.services.iter().filter(|s| s.namespace == *namespace) {
         let Some((_, first, transport)) = service.ports.first() else {
             continue;
         };
@@ -179,10 +154,7 @@ fn service_variables(myself: &Myself<'_>) -> BTreeMap<String, String> {
         let mut set = |name: String, value: String| variables.insert(name, value);
         set(format!("{prefix}_SERVICE_HOST"), ip.to_string());
         set(format!("{prefix}_SERVICE_PORT"), first.to_string());
-        set(
-            format!("{prefix}_PORT"),
-            format!("{transport}://{ip}:{first}"),
-        );
+        set(format!("{prefix}_PORT"), format!("{transport}://{ip}:{first}"));
         for (name, port, transport) in &service.ports {
             if let Some(name) = name {
                 let name = name.as_str().to_ascii_uppercase().replace('-', "_");
@@ -211,10 +183,7 @@ mod tests {
 
     #[test]
     fn variables_are_replaced_as_kubernetes_does() {
-        let known = BTreeMap::from([
-            ("A".to_owned(), "1".to_owned()),
-            ("B".into(), "$(A)".into()),
-        ]);
+        let known = BTreeMap::from([("A".to_owned(), "1".to_owned()), ("B".into(), "$(A)".into())]);
         let table = [
             ("$(A)", "1"),
             ("x$(A)y$(A)", "x1y1"),

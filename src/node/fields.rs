@@ -30,24 +30,14 @@ impl Myself<'_> {
     /// The value of a field; none if it is not known yet or there is no such field.
     pub(crate) fn field(&self, path: &str) -> Option<String> {
         let ip = || {
-            if self.template.spec.host_network {
-                self.around.node_ip
-            } else {
-                self.ip
-            }
+            if self.template.spec.host_network { self.around.node_ip } else { self.ip }
         };
         let text = |value: Option<Ipv4Addr>| value.map(|ip| ip.to_string());
         if let Some(key) = subscript(path, "metadata.labels") {
             return Some(self.labels().get(key).cloned().unwrap_or_default());
         }
         if let Some(key) = subscript(path, "metadata.annotations") {
-            return Some(
-                self.template
-                    .annotations
-                    .get(key)
-                    .cloned()
-                    .unwrap_or_default(),
-            );
+            return Some(self.template.annotations.get(key).cloned().unwrap_or_default());
         }
         match path {
             "metadata.name" => Some(self.binding.key.name.to_string()),
@@ -81,12 +71,9 @@ impl Myself<'_> {
         };
         let amount = match list.get(resource) {
             Some(amount) => *amount,
-            None if falls_back => self
-                .around
-                .allocatable
-                .get(resource)
-                .copied()
-                .unwrap_or_default(),
+            None if falls_back => {
+                self.around.allocatable.get(resource).copied().unwrap_or_default()
+            }
             None => Quantity::ZERO,
         };
         Some(divided(amount, reference.divisor, resource).to_string())
@@ -95,11 +82,7 @@ impl Myself<'_> {
 
 /// `amount / divisor`, rounded up, as `ExtractContainerResourceValue` does: CPU in thousandths.
 fn divided(amount: Quantity, divisor: Quantity, resource: &str) -> i64 {
-    let divisor = if divisor.is_zero() {
-        Quantity::units(1)
-    } else {
-        divisor
-    };
+    let divisor = if divisor.is_zero() { Quantity::units(1) } else { divisor };
     let (amount, divisor) = if resource == "cpu" {
         (amount.as_millis(), divisor.as_millis())
     } else {
@@ -111,15 +94,10 @@ fn divided(amount: Quantity, divisor: Quantity, resource: &str) -> i64 {
 
 /// `metadata.labels['key']` → `key`.
 fn subscript<'p>(path: &'p str, field: &str) -> Option<&'p str> {
-    path.strip_prefix(field)?
-        .strip_prefix("['")?
-        .strip_suffix("']")
+    path.strip_prefix(field)?.strip_prefix("['")?.strip_suffix("']")
 }
 
 /// `key="value"` lines, as the downward API writes maps.
 fn listed(labels: &Labels) -> String {
-    labels
-        .iter()
-        .map(|(key, value)| format!("{key}={value:?}\n"))
-        .collect()
+    labels.iter().map(|(key, value)| format!("{key}={value:?}\n")).collect()
 }

@@ -37,11 +37,7 @@ pub(super) fn last_words_file(container: &Name) -> String {
 
 /// The pod's host name: what the manifest says, or its own name as far as one fits.
 pub(super) fn hostname(pod: &Assignment, spec: &PodSpec) -> String {
-    let name = spec
-        .hostname
-        .as_ref()
-        .unwrap_or(&pod.binding.key.name)
-        .as_str();
+    let name = spec.hostname.as_ref().unwrap_or(&pod.binding.key.name).as_str();
     let cut = &name[..name.len().min(HOSTNAME_LEN_MAX)];
     cut.trim_end_matches(['-', '.']).to_owned()
 }
@@ -56,20 +52,12 @@ pub(super) fn wishes(
         return Ok(Vec::new());
     };
     let spec = &template.spec;
-    let myself = Myself {
-        binding: &pod.binding,
-        template,
-        around,
-        ip,
-    };
+    let myself = Myself { binding: &pod.binding, template, around, ip };
     let mut wishes = Vec::new();
     if !spec.host_network || !spec.host_aliases.is_empty() {
         wishes.push(file(HOSTS, hosts(pod, around, spec, ip)));
     }
-    wishes.push(file(
-        RESOLV_CONF,
-        resolv_conf(&pod.binding.key.namespace, spec, around),
-    ));
+    wishes.push(file(RESOLV_CONF, resolv_conf(&pod.binding.key.namespace, spec, around)));
     for container in spec.all_containers() {
         wishes.push(FileWish::File {
             name: last_words_file(&container.name),
@@ -85,17 +73,10 @@ pub(super) fn wishes(
             VolumeSource::EmptyDir { memory, size_limit } => {
                 let bytes = size_limit.map_or(0, |limit| limit.as_units());
                 let memory = memory.then(|| u64::try_from(bytes).unwrap_or(0));
-                wishes.push(FileWish::Directory {
-                    volume: name,
-                    memory,
-                    group,
-                });
+                wishes.push(FileWish::Directory { volume: name, memory, group });
             }
             VolumeSource::HostPath { path, kind } => {
-                wishes.push(FileWish::HostPath {
-                    path: path.clone(),
-                    kind: *kind,
-                });
+                wishes.push(FileWish::HostPath { path: path.clone(), kind: *kind });
             }
             VolumeSource::Files(files) => {
                 let files = set(files, &myself).map_err(|missing| {
@@ -104,16 +85,10 @@ pub(super) fn wishes(
                         missing.0
                     ))
                 })?;
-                wishes.push(FileWish::Set {
-                    volume: name,
-                    files,
-                    group,
-                });
+                wishes.push(FileWish::Set { volume: name, files, group });
             }
             VolumeSource::Claim { name: claim, .. } => {
-                return Err(Missing(format!(
-                    "persistentvolumeclaim \"{claim}\" not found"
-                )));
+                return Err(Missing(format!("persistentvolumeclaim \"{claim}\" not found")));
             }
         }
     }
@@ -137,13 +112,19 @@ fn file(name: &str, content: String) -> FileWish {
 pub(super) fn digest(wishes: &[FileWish]) -> Digest {
     let mut parts: Vec<Vec<u8>> = Vec::new();
     for wish in wishes {
-        parts.push(format!("{wish:?}").into_bytes());
         match wish {
-            FileWish::File { content, .. } => parts.push(content.to_vec()),
-            FileWish::Set { files, .. } => {
-                parts.extend(files.values().map(|body| body.content.to_vec()));
+            FileWish::File { name, content, mode, keep } => {
+                parts.push(format!("file {name} {mode} {keep}").into_bytes());
+                parts.push(content.to_vec());
             }
-            FileWish::Directory { .. } | FileWish::HostPath { .. } | FileWish::SubPath { .. } => {}
+            FileWish::Set { volume, files, group } => {
+                parts.push(format!("set {volume} {group:?}").into_bytes());
+                for (path, body) in files {
+                    parts.push(format!("{path} {}", body.mode).into_bytes());
+                    parts.push(body.content.to_vec());
+                }
+            }
+            other => parts.push(format!("{other:?}").into_bytes()),
         }
     }
     Digest::of_parts(parts.iter().map(Vec::as_slice))
@@ -180,20 +161,13 @@ fn resolv_conf(namespace: &Name, spec: &PodSpec, around: &Around) -> String {
     let (mut servers, mut searches, mut options) = match policy {
         DnsPolicy::ClusterFirst | DnsPolicy::ClusterFirstWithHostNet => {
             let domain = &around.domain;
-            let mut searches = vec![
-                format!("{namespace}.svc.{domain}"),
-                format!("svc.{domain}"),
-                domain.clone(),
-            ];
+            let mut searches =
+                vec![format!("{namespace}.svc.{domain}"), format!("svc.{domain}"), domain.clone()];
             searches.extend(around.searches.iter().cloned());
             let ndots = ("ndots".to_owned(), Some("5".to_owned()));
             (vec![IpAddr::V4(around.dns)], searches, vec![ndots])
         }
-        DnsPolicy::Default => (
-            around.resolvers.clone(),
-            around.searches.clone(),
-            Vec::new(),
-        ),
+        DnsPolicy::Default => (around.resolvers.clone(), around.searches.clone(), Vec::new()),
         DnsPolicy::None => (Vec::new(), Vec::new(), Vec::new()),
     };
     servers.extend(&dns.nameservers);
@@ -249,23 +223,11 @@ fn set(volume: &FileVolume, myself: &Myself<'_>) -> Result<BTreeMap<String, File
         match source {
             FileSource::ConfigMap(wanted) => {
                 let config = myself.around.config_map(namespace, &wanted.name);
-                pick(
-                    wanted,
-                    config.map(|c| &c.data),
-                    "configmap",
-                    volume.mode,
-                    &mut files,
-                )?;
+                pick(wanted, config.map(|c| &c.data), "configmap", volume.mode, &mut files)?;
             }
             FileSource::Secret(wanted) => {
                 let secret = myself.around.secret(namespace, &wanted.name);
-                pick(
-                    wanted,
-                    secret.map(|s| &s.data),
-                    "secret",
-                    volume.mode,
-                    &mut files,
-                )?;
+                pick(wanted, secret.map(|s| &s.data), "secret", volume.mode, &mut files)?;
             }
             FileSource::Downward(wanted) => {
                 for file in wanted {
@@ -286,24 +248,14 @@ fn pick(
     mode: u32,
     files: &mut BTreeMap<String, FileBody>,
 ) -> Result<(), Missing> {
-    let ConfigFiles {
-        name,
-        items,
-        optional,
-    } = wanted;
+    let ConfigFiles { name, items, optional } = wanted;
     let Some(data) = data else {
         let missing = Missing(format!("{kind} \"{name}\" not found"));
         return if *optional { Ok(()) } else { Err(missing) };
     };
     let Some(items) = items else {
         for (key, content) in data {
-            files.insert(
-                key.clone(),
-                FileBody {
-                    content: content.clone(),
-                    mode,
-                },
-            );
+            files.insert(key.clone(), FileBody { content: content.clone(), mode });
         }
         return Ok(());
     };
@@ -311,20 +263,12 @@ fn pick(
         match data.get(&item.key) {
             Some(content) => {
                 let mode = item.mode.unwrap_or(mode);
-                files.insert(
-                    item.path.clone(),
-                    FileBody {
-                        content: content.clone(),
-                        mode,
-                    },
-                );
+                files.insert(item.path.clone(), FileBody { content: content.clone(), mode });
             }
             None if *optional => {}
             None => {
                 let key = &item.key;
-                return Err(Missing(format!(
-                    "references non-existent {kind} key: {key}"
-                )));
+                return Err(Missing(format!("references non-existent {kind} key: {key}")));
             }
         }
     }
@@ -345,23 +289,13 @@ fn downward(
     };
     let value = value.ok_or_else(|| Missing(format!("{} is not known yet", file.path)))?;
     let mode = file.mode.unwrap_or(mode);
-    Ok((
-        file.path.clone(),
-        FileBody {
-            content: value.into_bytes().into(),
-            mode,
-        },
-    ))
+    Ok((file.path.clone(), FileBody { content: value.into_bytes().into(), mode }))
 }
 
 /// The parts of volumes that a container mounts. One whose variables are not known yet is left out:
 /// the container can't start without them anyway.
 fn sub_paths(container: &Container, myself: &Myself<'_>, wishes: &mut Vec<FileWish>) {
-    for mount in container
-        .mounts
-        .iter()
-        .filter(|mount| mount.sub_path.is_some())
-    {
+    for mount in container.mounts.iter().filter(|mount| mount.sub_path.is_some()) {
         if let Some((root, Some(path))) = place(mount, container, myself) {
             wishes.push(FileWish::SubPath { root, path });
         }

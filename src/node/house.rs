@@ -27,11 +27,7 @@ pub(crate) fn houses<'s>(
         match &container.marks.role {
             Role::Pause => house.pauses.push(container),
             Role::Init(name) | Role::App(name) => {
-                house
-                    .containers
-                    .entry(name.clone())
-                    .or_default()
-                    .push(container);
+                house.containers.entry(name.clone()).or_default().push(container);
             }
         }
     }
@@ -53,12 +49,7 @@ impl<'s> House<'s> {
     /// The newest sandbox's number; 0 before the first.
     pub(crate) fn sandbox(&self) -> u32 {
         let others = self.containers.values().flatten();
-        self.pauses
-            .iter()
-            .chain(others)
-            .map(|c| c.marks.sandbox)
-            .max()
-            .unwrap_or(0)
+        self.pauses.iter().chain(others).map(|c| c.marks.sandbox).max().unwrap_or(0)
     }
 
     /// The pod's address, as its pause container says.
@@ -68,38 +59,23 @@ impl<'s> House<'s> {
 
     /// The newest life of a container.
     pub(crate) fn life(&self, name: &Name) -> Option<&'s ContainerSeen> {
-        self.containers
-            .get(name)
-            .and_then(|lives| lives.last())
-            .copied()
+        self.containers.get(name).and_then(|lives| lives.last()).copied()
     }
 
     /// How the life before the newest ended, for `lastState`.
     pub(crate) fn life_before(&self, name: &Name) -> Option<&'s ContainerSeen> {
         let lives = self.containers.get(name)?;
-        lives
-            .len()
-            .checked_sub(2)
-            .and_then(|at| lives.get(at))
-            .copied()
+        lives.len().checked_sub(2).and_then(|at| lives.get(at)).copied()
     }
 
     /// Everything, pause last.
     pub(crate) fn all(&self) -> impl Iterator<Item = &'s ContainerSeen> {
-        self.containers
-            .values()
-            .flatten()
-            .copied()
-            .chain(self.pauses.iter().copied())
+        self.containers.values().flatten().copied().chain(self.pauses.iter().copied())
     }
 
     /// What runs, pause left out.
     pub(crate) fn running(&self) -> impl Iterator<Item = &'s ContainerSeen> {
-        self.containers
-            .values()
-            .flatten()
-            .copied()
-            .filter(|container| container.is_running())
+        self.containers.values().flatten().copied().filter(|container| container.is_running())
     }
 
     /// Whether nothing is here.
@@ -111,10 +87,7 @@ impl<'s> House<'s> {
     /// kept for their logs.
     pub(crate) fn leftovers(&self) -> Vec<ContainerId> {
         let old_pauses = self.pauses.iter().rev().skip(1);
-        let old_lives = self
-            .containers
-            .values()
-            .flat_map(|lives| lives.iter().rev().skip(2));
+        let old_lives = self.containers.values().flat_map(|lives| lives.iter().rev().skip(2));
         old_pauses
             .chain(old_lives)
             .filter(|container| !container.is_running())

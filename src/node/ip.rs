@@ -44,9 +44,7 @@ impl IpPool {
         // plugins use as gateway.
         let first = u32::from(network.network()).checked_add(2)?;
         let count = u32::from(network.broadcast()).checked_sub(first)?;
-        let start = self.last.map_or(0, |last| {
-            u32::from(last).wrapping_sub(first).wrapping_add(1)
-        });
+        let start = self.last.map_or(0, |last| u32::from(last).wrapping_sub(first).wrapping_add(1));
         let ip = (0..count)
             .map(|step| Ipv4Addr::from(first + start.wrapping_add(step) % count))
             .find(|ip| !self.used.contains_key(ip))?;
@@ -68,10 +66,7 @@ mod tests {
     #[test]
     fn an_address_rests_before_it_is_given_again() {
         let network = "10.244.1.0/29".parse().expect("a network");
-        let mut pool = IpPool {
-            network: Some(network),
-            ..IpPool::default()
-        };
+        let mut pool = IpPool { network: Some(network), ..IpPool::default() };
         let uid = |n: u8| Uid::trusted(&n.to_string());
         let ip = |last: u8| Some(Ipv4Addr::new(10, 244, 1, last));
         assert_eq!(pool.take(&uid(1)), ip(2));

@@ -55,6 +55,26 @@ pub enum Step {
 }
 
 impl Step {
+    /// Whether the step, once done, leaves something on the machine: whoever clears a pod away waits
+    /// for it. A pull or a probe may go on for an hour and leaves nothing.
+    pub(crate) fn leaves_traces(&self) -> bool {
+        match self {
+            Self::Files(_)
+            | Self::Pause
+            | Self::Attach(_)
+            | Self::Start(_)
+            | Self::Remove(_)
+            | Self::Detach(_)
+            | Self::RemoveFiles => true,
+            Self::Image(_)
+            | Self::PostStart(..)
+            | Self::PreStop(_)
+            | Self::Signal(_)
+            | Self::Probe(..)
+            | Self::LastWords(..) => false,
+        }
+    }
+
     /// Whether two steps get in each other's way, so that the second waits for the first.
     fn excludes(&self, other: &Self) -> bool {
         match (self, other) {
@@ -108,6 +128,8 @@ pub(crate) struct PodMemory {
     pub(crate) ip: Option<Ipv4Addr>,
     /// The digest of the files that are written.
     pub(crate) files: Option<Digest>,
+    /// For which version of the surroundings, and which address, that was found to be so.
+    pub(crate) files_checked: Option<(u64, Option<Ipv4Addr>)>,
     pub(crate) files_trouble: Option<Trouble>,
     /// The pause container whose namespace has its link.
     pub(crate) attached: Option<ContainerId>,
@@ -124,6 +146,13 @@ pub(crate) struct PodMemory {
     pub(crate) conditions: BTreeMap<&'static str, (bool, Wall)>,
     /// Nothing of it is left.
     pub(crate) gone: bool,
+}
+
+impl PodMemory {
+    /// Whether nothing is under way that leaves something on the machine.
+    pub(crate) fn is_still(&self) -> bool {
+        !self.in_flight.iter().any(Step::leaves_traces)
+    }
 }
 
 /// How a pod finished.
@@ -166,13 +195,8 @@ impl Memory {
     /// Takes over from an earlier agent: what it last reported ready stays so until it is probed.
     pub fn succeed<'r>(&mut self, reports: impl IntoIterator<Item = &'r PodReport>) {
         for report in reports {
-            let ready = report
-                .status
-                .container_statuses
-                .iter()
-                .filter(|status| status.ready);
-            self.was_ready
-                .extend(ready.filter_map(|status| status.container_id.clone()));
+            let ready = report.status.container_statuses.iter().filter(|status| status.ready);
+            self.was_ready.extend(ready.filter_map(|status| status.container_id.clone()));
             let memory = self.pods.entry(report.uid.clone()).or_default();
             memory.key = Some(report.key.clone());
             memory.began = report.status.start_time;
@@ -235,23 +259,12 @@ impl Memory {
         };
         let mut actions = Vec::new();
         for want in wants {
-            if memory
-                .in_flight
-                .iter()
-                .any(|step| step.excludes(&want.step))
-            {
+            if memory.in_flight.iter().any(|step| step.excludes(&want.step)) {
                 continue;
             }
             memory.in_flight.insert(want.step.clone());
-            let ticket = Ticket {
-                pod: uid.clone(),
-                step: want.step,
-            };
-            actions.push(Action {
-                ticket,
-                call: want.call,
-                timeout: want.timeout,
-            });
+            let ticket = Ticket { pod: uid.clone(), step: want.step };
+            actions.push(Action { ticket, call: want.call, timeout: want.timeout });
         }
         actions
     }
@@ -322,6 +335,7 @@ impl Memory {
                 if result.is_ok() {
                     seen.files.remove(&uid);
                     if let Some(memory) = self.pods.get_mut(&uid) {
+                        memory.files_checked = None;
                         memory.files = None;
                     }
                 }
@@ -347,12 +361,8 @@ impl Memory {
             }
             Err(fault) => {
                 let before = memory.files_trouble.as_ref();
-                let trouble = Trouble::again(
-                    before,
-                    now.elapsed,
-                    "ContainerCreating",
-                    fault.message.clone(),
-                );
+                let trouble =
+                    Trouble::again(before, now.elapsed, "ContainerCreating", fault.message.clone());
                 memory.files_trouble = Some(trouble);
                 self.event(uid, true, "FailedMount", fault.message, now);
             }
@@ -466,13 +476,7 @@ impl Memory {
                 if let Some(containers) = &mut seen.containers {
                     containers.insert(container.id.clone(), *container);
                 }
-                self.event(
-                    uid,
-                    false,
-                    "Started",
-                    format!("Started container {name}"),
-                    now,
-                );
+                self.event(uid, false, "Started", format!("Started container {name}"), now);
             }
             Ok(_) => {}
             Err(fault) => {
@@ -502,10 +506,7 @@ impl Memory {
         let record = memory.containers.entry(name.clone()).or_default();
         record.post_started = Some(id.clone());
         if let Some(complaint) = complaint {
-            memory
-                .endings
-                .entry(id.clone())
-                .or_insert_with(|| Ending::begin(now.elapsed, None));
+            memory.endings.entry(id.clone()).or_insert_with(|| Ending::begin(now.elapsed, None));
             let message = format!("PostStartHook failed for container {name}: {complaint}");
             self.event(uid, true, "FailedPostStartHook", message, now);
         }
@@ -554,11 +555,7 @@ impl Memory {
             }
             return;
         }
-        if let Some(ending) = self
-            .pods
-            .get_mut(uid)
-            .and_then(|memory| memory.endings.get_mut(id))
-        {
+        if let Some(ending) = self.pods.get_mut(uid).and_then(|memory| memory.endings.get_mut(id)) {
             ending.signal_failed(now.elapsed);
         }
         self.event(uid, true, "FailedKillPod", fault.message, now);
@@ -578,12 +575,7 @@ impl Memory {
             Ok(Answer::Files(FilesAnswer::Text(text))) => text,
             _ => String::new(),
         };
-        memory
-            .containers
-            .entry(name.clone())
-            .or_default()
-            .last_words
-            .insert(id, text);
+        memory.containers.entry(name.clone()).or_default().last_words.insert(id, text);
     }
 
     fn removed(

@@ -111,6 +111,9 @@ pub struct Around {
     pub services: Arc<Vec<ServiceEnv>>,
     /// Pods that are being ended and to which no packet is led any more: they may be told.
     pub released: BTreeSet<Uid>,
+    /// Raised whenever something changes from which pods' files follow: ConfigMaps and Secrets,
+    /// resolvers, the node's address. What was written for it is not looked at again.
+    pub files_version: u64,
 }
 
 /// What a Service looks like from a container's environment.
@@ -127,6 +130,22 @@ pub struct ServiceEnv {
 }
 
 impl Around {
+    /// Whether pods' files would be the same here.
+    pub fn has_same_files(&self, other: &Self) -> bool {
+        let same_desired = self.desired.len() == other.desired.len()
+            && self.desired.iter().zip(&other.desired).all(|((one_app, one), (two_app, two))| {
+                one_app == two_app && Arc::ptr_eq(one, two)
+            });
+        same_desired
+            && self.node_ip == other.node_ip
+            && self.layout == other.layout
+            && self.dns == other.dns
+            && self.domain == other.domain
+            && self.resolvers == other.resolvers
+            && self.searches == other.searches
+            && self.allocatable == other.allocatable
+    }
+
     /// A ConfigMap of the revisions in force.
     pub fn config_map(&self, namespace: &Name, name: &Name) -> Option<&Arc<ConfigMap>> {
         match self.body(Kind::ConfigMap, namespace, name)? {
@@ -145,10 +164,7 @@ impl Around {
 
     fn body(&self, kind: Kind, namespace: &Name, name: &Name) -> Option<&Body> {
         let key = Key::namespaced(kind, namespace, name);
-        self.desired
-            .values()
-            .find_map(|desired| desired.objects.get(&key))
-            .map(|o| &o.body)
+        self.desired.values().find_map(|desired| desired.objects.get(&key)).map(|o| &o.body)
     }
 }
 

@@ -86,11 +86,7 @@ pub(super) fn is_ready(container: &Container, life: &ContainerSeen, memory: &Mem
 fn result(kind: ProbeKind, life: &ContainerSeen, memory: &Memory) -> Option<bool> {
     let known = life.marks.role.container().and_then(|name| {
         let record = memory.pods.get(&life.marks.uid)?.containers.get(name)?;
-        record
-            .probes
-            .get(&kind)
-            .filter(|probe| probe.life == life.id)?
-            .result
+        record.probes.get(&kind).filter(|probe| probe.life == life.id)?.result
     });
     let inherited = || {
         let counts = matches!(kind, ProbeKind::Startup | ProbeKind::Readiness);
@@ -115,19 +111,12 @@ pub(super) fn next(
         let Some(probe) = kind.of(container) else {
             continue;
         };
-        let is_due = if kind == ProbeKind::Startup {
-            !started
-        } else {
-            started
-        };
+        let is_due = if kind == ProbeKind::Startup { !started } else { started };
         let Some(record) = memory.pods.get_mut(uid).filter(|_| is_due) else {
             continue;
         };
         let record = record.containers.entry(container.name.clone()).or_default();
-        let known = record
-            .probes
-            .entry(kind)
-            .or_insert_with(|| begin(probe, life, inherited, now));
+        let known = record.probes.entry(kind).or_insert_with(|| begin(probe, life, inherited, now));
         if known.life != life.id {
             *known = begin(probe, life, inherited, now);
         }
@@ -141,22 +130,14 @@ pub(super) fn next(
             continue;
         };
         let step = Step::Probe(container.name.clone(), kind, life.id.clone());
-        wants.push(Want {
-            step,
-            call,
-            timeout: timeout + CALL_SLACK,
-        });
+        wants.push(Want { step, call, timeout: timeout + CALL_SLACK });
     }
     wants
 }
 
 fn begin(probe: &Probe, life: &ContainerSeen, inherited: bool, now: Now) -> ProbeMemory {
     let delay = Duration::from_secs(probe.initial_delay_s.into());
-    let next_at = if inherited {
-        now.elapsed
-    } else {
-        now.elapsed + delay
-    };
+    let next_at = if inherited { now.elapsed } else { now.elapsed + delay };
     ProbeMemory {
         spec: probe.clone(),
         life: life.id.clone(),
@@ -183,11 +164,7 @@ pub(super) fn handler_call(
         Handler::Exec(command) => {
             let command = command.clone();
             let id = life.id.clone();
-            return Some(Call::Runtime(RuntimeCall::Exec {
-                id,
-                command,
-                timeout,
-            }));
+            return Some(Call::Runtime(RuntimeCall::Exec { id, command, timeout }));
         }
         Handler::Http(get) => Target::Http {
             host: get.host.clone().or_else(own)?,
@@ -196,15 +173,12 @@ pub(super) fn handler_call(
             tls: get.tls,
             headers: get.headers.clone(),
         },
-        Handler::Tcp { host, port: number } => Target::Tcp {
-            host: host.clone().or_else(own)?,
-            port: port(number)?,
-        },
-        Handler::Grpc { port, service } => Target::Grpc {
-            host: ip?.into(),
-            port: *port,
-            service: service.clone(),
-        },
+        Handler::Tcp { host, port: number } => {
+            Target::Tcp { host: host.clone().or_else(own)?, port: port(number)? }
+        }
+        Handler::Grpc { port, service } => {
+            Target::Grpc { host: ip?.into(), port: *port, service: service.clone() }
+        }
         Handler::Sleep(_) => return None,
     };
     Some(Call::Probe(ProbeCall { target, timeout }))
@@ -240,18 +214,11 @@ pub(super) fn answered(
     let Some(container) = record.containers.get_mut(name) else {
         return;
     };
-    let Some(probe) = container
-        .probes
-        .get_mut(&kind)
-        .filter(|probe| probe.life == *life)
-    else {
+    let Some(probe) = container.probes.get_mut(&kind).filter(|probe| probe.life == *life) else {
         return;
     };
     let verdict = probe.take(complaint.is_none(), kind, now.elapsed);
-    let grace = probe
-        .spec
-        .grace_s
-        .map(|seconds| Duration::from_secs(seconds.into()));
+    let grace = probe.spec.grace_s.map(|seconds| Duration::from_secs(seconds.into()));
     if let Some(complaint) = complaint.filter(|_| verdict != Verdict::Early) {
         let message = format!("{} probe failed: {complaint}", kind.word());
         memory.event(uid, true, "Unhealthy", message, now);
@@ -263,10 +230,7 @@ pub(super) fn answered(
         );
         memory.event(uid, false, "Killing", message, now);
         if let Some(record) = memory.pods.get_mut(uid) {
-            record
-                .endings
-                .entry(life.clone())
-                .or_insert_with(|| Ending::begin(now.elapsed, grace));
+            record.endings.entry(life.clone()).or_insert_with(|| Ending::begin(now.elapsed, grace));
         }
     }
 }
@@ -369,17 +333,10 @@ mod tests {
             now = u64::try_from(memory.next_at.since_boot().as_millis()).expect("small");
         }
         assert_eq!(asked, [0, 100, 300, 700, 1500, 3100]);
-        assert_eq!(
-            memory.bad_row, 1,
-            "only the first one counts within the first period"
-        );
+        assert_eq!(memory.bad_row, 1, "only the first one counts within the first period");
         memory.take(true, ProbeKind::Readiness, at(now));
         assert_eq!(memory.result, Some(true));
-        assert_eq!(
-            memory.next_at,
-            at(now) + Duration::from_secs(10),
-            "from now on by the period"
-        );
+        assert_eq!(memory.next_at, at(now) + Duration::from_secs(10), "from now on by the period");
     }
 
     #[test]
@@ -392,10 +349,7 @@ mod tests {
             }
             now = u64::try_from(memory.next_at.since_boot().as_millis()).expect("small");
         };
-        assert!(
-            (20_000..35_000).contains(&condemned_at),
-            "3 failures, 10 s apart: {condemned_at}"
-        );
+        assert!((20_000..35_000).contains(&condemned_at), "3 failures, 10 s apart: {condemned_at}");
     }
 
     #[test]

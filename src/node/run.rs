@@ -52,13 +52,7 @@ pub(super) fn next(
         return wants;
     }
     wants.extend(end_condemned(uid, pod, house, memory, now));
-    let turn = Turn {
-        uid,
-        pod,
-        template: &template,
-        house,
-        around,
-    };
+    let turn = Turn { uid, pod, template: &template, house, around };
     fetch_images(&turn, memory, &mut wants, now);
     let sandbox = sandbox::next(uid, pod, house, seen, around, memory, &mut wants, now);
     if let Some(sandbox) = &sandbox {
@@ -92,9 +86,7 @@ enum Duty<'t> {
 
 /// The newest life of a container, if it belongs to the present sandbox.
 fn present<'s>(house: &House<'s>, container: &Container) -> Option<&'s ContainerSeen> {
-    house
-        .life(&container.name)
-        .filter(|life| life.marks.sandbox == house.sandbox())
+    house.life(&container.name).filter(|life| life.marks.sandbox == house.sandbox())
 }
 
 /// Whether a container that ended this way is started again.
@@ -135,10 +127,8 @@ fn exit_code(life: &ContainerSeen) -> Option<i64> {
 /// Whether the init containers have done their work: judged by themselves, or by the fact that a
 /// container after them has been started (their remains may have been pruned by somebody).
 pub(super) fn is_initialized(spec: &PodSpec, house: &House<'_>, memory: &Memory) -> bool {
-    let main_was_started = spec
-        .containers
-        .iter()
-        .any(|container| present(house, container).is_some());
+    let main_was_started =
+        spec.containers.iter().any(|container| present(house, container).is_some());
     main_was_started
         || spec.init_containers.iter().all(|container| {
             present(house, container).is_some_and(|life| {
@@ -190,11 +180,7 @@ fn duty<'t>(
     now: Now,
 ) -> Duty<'t> {
     let name = container.name.clone();
-    let role = if is_init {
-        Role::Init(name)
-    } else {
-        Role::App(name)
-    };
+    let role = if is_init { Role::Init(name) } else { Role::App(name) };
     let newest = turn.house.life(&container.name);
     let Some(life) = present(turn.house, container).filter(|life| !is_stillborn(life)) else {
         // First start in this sandbox; starts in earlier ones count on.
@@ -206,11 +192,7 @@ fn duty<'t>(
         return after_trouble(
             turn,
             container,
-            Attempt {
-                role,
-                number,
-                backoff: Duration::ZERO,
-            },
+            Attempt { role, number, backoff: Duration::ZERO },
             memory,
             now,
         );
@@ -227,11 +209,7 @@ fn duty<'t>(
     if due > now.elapsed {
         return Duty::BackOff(container, life, due);
     }
-    let attempt = Attempt {
-        role,
-        number: life.marks.attempt + 1,
-        backoff,
-    };
+    let attempt = Attempt { role, number: life.marks.attempt + 1, backoff };
     after_trouble(turn, container, attempt, memory, now)
 }
 
@@ -243,10 +221,7 @@ fn after_trouble<'t>(
     memory: &Memory,
     now: Now,
 ) -> Duty<'t> {
-    let record = memory
-        .pods
-        .get(turn.uid)
-        .and_then(|pod| pod.containers.get(&container.name));
+    let record = memory.pods.get(turn.uid).and_then(|pod| pod.containers.get(&container.name));
     let retry_at = record
         .and_then(|record| record.start_trouble.as_ref())
         .map(super::backoff::Trouble::retry_at);
@@ -258,25 +233,14 @@ fn after_trouble<'t>(
 
 fn ran_for(life: &ContainerSeen) -> Duration {
     match life.state {
-        RunState::Ended {
-            started: Some(started),
-            finished,
-            ..
-        } => finished.since(started),
+        RunState::Ended { started: Some(started), finished, .. } => finished.since(started),
         _ => Duration::ZERO,
     }
 }
 
 fn ended_at(uid: &Uid, life: &ContainerSeen, memory: &Memory) -> Option<Elapsed> {
     let name = life.marks.role.container()?;
-    memory
-        .pods
-        .get(uid)?
-        .containers
-        .get(name)?
-        .ended_at
-        .get(&life.id)
-        .copied()
+    memory.pods.get(uid)?.containers.get(name)?.ended_at.get(&life.id).copied()
 }
 
 /// Notes when each ended life was first seen ended: back-off is counted from then on our own clock.
@@ -324,10 +288,8 @@ fn carry_out(
     };
     if let Some(stillborn) = present(turn.house, container).filter(|life| is_stillborn(life)) {
         let starting = Step::Start(container.name.clone());
-        let is_starting = memory
-            .pods
-            .get(turn.uid)
-            .is_some_and(|record| record.in_flight.contains(&starting));
+        let is_starting =
+            memory.pods.get(turn.uid).is_some_and(|record| record.in_flight.contains(&starting));
         if !is_starting {
             wants.push(remove(vec![stillborn.id.clone()]));
         }
@@ -341,12 +303,8 @@ fn carry_out(
     let Some(image) = kept.image.clone() else {
         return;
     };
-    let myself = Myself {
-        binding: &turn.pod.binding,
-        template: turn.template,
-        around: turn.around,
-        ip,
-    };
+    let myself =
+        Myself { binding: &turn.pod.binding, template: turn.template, around: turn.around, ip };
     match start::container_spec(container, &attempt, turn.pod, sandbox, &image, &myself) {
         Ok(spec) => {
             kept.lacks = None;
@@ -359,13 +317,7 @@ fn carry_out(
         Err(missing) => {
             if kept.lacks.as_ref() != Some(&missing.0) {
                 kept.lacks = Some(missing.0.clone());
-                memory.event(
-                    turn.uid,
-                    true,
-                    "Failed",
-                    format!("Error: {}", missing.0),
-                    now,
-                );
+                memory.event(turn.uid, true, "Failed", format!("Error: {}", missing.0), now);
             }
         }
     }
@@ -391,11 +343,7 @@ fn announce_backoff(
 
 fn remove(ids: Vec<crate::ports::runtime::ContainerId>) -> Want {
     let call = Call::Runtime(RuntimeCall::Remove { ids: ids.clone() });
-    Want {
-        step: Step::Remove(ids),
-        call,
-        timeout: stop::STOP_TIMEOUT,
-    }
+    Want { step: Step::Remove(ids), call, timeout: stop::STOP_TIMEOUT }
 }
 
 /// Has the images of all containers that will be started, the later ones too: a pull takes longer
@@ -404,10 +352,7 @@ fn fetch_images(turn: &Turn<'_>, memory: &mut Memory, wants: &mut Vec<Want>, now
     let spec = &turn.template.spec;
     for container in spec.all_containers() {
         let is_done = present(turn.house, container).is_some_and(|life| {
-            let is_init = spec
-                .init_containers
-                .iter()
-                .any(|init| init.name == container.name);
+            let is_init = spec.init_containers.iter().any(|init| init.name == container.name);
             life.is_running()
                 || exit_code(life).is_some_and(|code| !is_restarted(spec, container, is_init, code))
         });
@@ -418,10 +363,7 @@ fn fetch_images(turn: &Turn<'_>, memory: &mut Memory, wants: &mut Vec<Want>, now
         if is_done || kept.image.is_some() {
             continue;
         }
-        let retry_at = kept
-            .image_trouble
-            .as_ref()
-            .map(super::backoff::Trouble::retry_at);
+        let retry_at = kept.image_trouble.as_ref().map(super::backoff::Trouble::retry_at);
         if let Some(retry_at) = retry_at.filter(|at| *at > now.elapsed) {
             memory.wake_at(retry_at);
             continue;
@@ -442,10 +384,8 @@ fn tend_containers(turn: &Turn<'_>, memory: &mut Memory, wants: &mut Vec<Want>, 
         let Some(life) = present(turn.house, container).filter(|life| life.is_running()) else {
             continue;
         };
-        let is_ending = memory
-            .pods
-            .get(turn.uid)
-            .is_some_and(|record| record.endings.contains_key(&life.id));
+        let is_ending =
+            memory.pods.get(turn.uid).is_some_and(|record| record.endings.contains_key(&life.id));
         if is_ending {
             continue;
         }
@@ -477,11 +417,7 @@ fn post_start(
     }
     let call = probes::handler_call(hook, container, life, ip, START_TIMEOUT)?;
     let step = Step::PostStart(container.name.clone(), life.id.clone());
-    Some(Want {
-        step,
-        call,
-        timeout: START_TIMEOUT + Duration::from_secs(5),
-    })
+    Some(Want { step, call, timeout: START_TIMEOUT + Duration::from_secs(5) })
 }
 
 /// Stops containers that a probe or a hook condemned.
@@ -496,13 +432,9 @@ fn end_condemned(
         return Vec::new();
     };
     let ip = record.ip;
-    record
-        .endings
-        .retain(|id, _| house.running().any(|life| life.id == *id));
-    let condemned: Vec<&ContainerSeen> = house
-        .running()
-        .filter(|life| record.endings.contains_key(&life.id))
-        .collect();
+    record.endings.retain(|id, _| house.running().any(|life| life.id == *id));
+    let condemned: Vec<&ContainerSeen> =
+        house.running().filter(|life| record.endings.contains_key(&life.id)).collect();
     condemned
         .into_iter()
         .filter_map(|life| stop::end_condemned(uid, pod, life, ip, memory, now))
@@ -528,10 +460,8 @@ fn read_last_words(
         if exit_code(life).is_none() || kept.last_words.contains_key(&life.id) {
             continue;
         }
-        let call = FilesCall::LastWords {
-            pod: uid.clone(),
-            name: last_words_file(&container.name),
-        };
+        let call =
+            FilesCall::LastWords { pod: uid.clone(), name: last_words_file(&container.name) };
         wants.push(Want {
             step: Step::LastWords(container.name.clone(), life.id.clone()),
             call: Call::Files(call),
@@ -543,10 +473,7 @@ fn read_last_words(
 
 fn remove_leftovers(uid: &Uid, house: &House<'_>, memory: &mut Memory, wants: &mut Vec<Want>) {
     let leftovers = house.leftovers();
-    let is_idle = memory
-        .pods
-        .get(uid)
-        .is_some_and(|record| record.in_flight.is_empty());
+    let is_idle = memory.pods.get(uid).is_some_and(super::memory::PodMemory::is_still);
     if !leftovers.is_empty() && is_idle {
         wants.push(remove(leftovers));
     }
@@ -588,13 +515,7 @@ fn deadline_passed(spec: &PodSpec, began: Option<Elapsed>, now: Now) -> Option<O
 }
 
 fn finished(spec: &PodSpec, house: &House<'_>) -> Option<Over> {
-    let over = |phase| {
-        Some(Over {
-            phase,
-            reason: None,
-            message: None,
-        })
-    };
+    let over = |phase| Some(Over { phase, reason: None, message: None });
     let init_failed = spec.init_containers.iter().any(|container| {
         let code = present(house, container).and_then(exit_code);
         code.is_some_and(|code| code != 0 && !is_restarted(spec, container, true, code))
@@ -611,11 +532,7 @@ fn finished(spec: &PodSpec, house: &House<'_>) -> Option<Over> {
         }
         failed |= code != 0;
     }
-    over(if failed {
-        Phase::Failed
-    } else {
-        Phase::Succeeded
-    })
+    over(if failed { Phase::Failed } else { Phase::Succeeded })
 }
 
 /// A pod that has finished keeps its dead containers, for their logs, and gives back the rest.

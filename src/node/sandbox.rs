@@ -34,18 +34,13 @@ pub(super) struct Ready {
 
 /// The node's end of a pod's link: the mark and eleven digits, as long as a link's name may be.
 pub fn link_name(uid: &Uid) -> String {
-    format!(
-        "{LINK_PREFIX}{}",
-        &Digest::of(uid.as_str().as_bytes()).hex()[..11]
-    )
+    format!("{LINK_PREFIX}{}", &Digest::of(uid.as_str().as_bytes()).hex()[..11])
 }
 
 pub(super) fn detach(link: &str) -> Want {
     Want {
         step: Step::Detach(link.to_owned()),
-        call: Call::Links(LinksCall::Detach {
-            link: link.to_owned(),
-        }),
+        call: Call::Links(LinksCall::Detach { link: link.to_owned() }),
         timeout: LOCAL_TIMEOUT,
     }
 }
@@ -86,21 +81,9 @@ pub(super) fn next(
         return None;
     };
     let link_is_ready = template.spec.host_network
-        || give_link(
-            uid,
-            pause,
-            ip,
-            &template.spec,
-            seen,
-            around,
-            memory,
-            wants,
-            now,
-        );
-    (files_are_ready && link_is_ready).then(|| Ready {
-        pause: pause.id.clone(),
-        number: pause.marks.sandbox,
-    })
+        || give_link(uid, pause, ip, &template.spec, seen, around, memory, wants, now);
+    (files_are_ready && link_is_ready)
+        .then(|| Ready { pause: pause.id.clone(), number: pause.marks.sandbox })
 }
 
 /// Writes the pod's files if they differ from what is written; true if containers may rely on them.
@@ -115,16 +98,18 @@ fn write_files(
     let Some(record) = memory.pods.get_mut(uid) else {
         return false;
     };
+    let version = (around.files_version, record.ip);
+    if record.files.is_some() && record.files_checked == Some(version) {
+        return true;
+    }
     let (wishes, digest) = match super::files::wishes(pod, around, record.ip) {
         Ok(wishes) => {
             let digest = super::files::digest(&wishes);
             (wishes, digest)
         }
         Err(missing) => {
-            let is_news = record
-                .files_trouble
-                .as_ref()
-                .is_none_or(|trouble| trouble.message != missing.0);
+            let is_news =
+                record.files_trouble.as_ref().is_none_or(|trouble| trouble.message != missing.0);
             if is_news {
                 record.files_trouble = Some(super::backoff::Trouble {
                     count: 0,
@@ -136,14 +121,12 @@ fn write_files(
             }
             // What was written before stays in use: a ConfigMap that goes away under a running pod
             // leaves its files there, as in Kubernetes.
-            return memory
-                .pods
-                .get(uid)
-                .is_some_and(|record| record.files.is_some());
+            return memory.pods.get(uid).is_some_and(|record| record.files.is_some());
         }
     };
     if record.files == Some(digest) {
         record.files_trouble = None;
+        record.files_checked = Some(version);
         return true;
     }
     let retry_at = record
@@ -155,15 +138,8 @@ fn write_files(
     match retry_at.filter(|at| *at > now.elapsed) {
         Some(retry_at) => memory.wake_at(retry_at),
         None => {
-            let call = Call::Files(files::Call::Write {
-                pod: uid.clone(),
-                wishes,
-            });
-            wants.push(Want {
-                step: Step::Files(digest),
-                call,
-                timeout: LOCAL_TIMEOUT,
-            });
+            let call = Call::Files(files::Call::Write { pod: uid.clone(), wishes });
+            wants.push(Want { step: Step::Files(digest), call, timeout: LOCAL_TIMEOUT });
         }
     }
     had_files
@@ -198,10 +174,7 @@ fn make_pause(
     let Some(record) = memory.pods.get_mut(uid) else {
         return;
     };
-    let retry_at = record
-        .sandbox_trouble
-        .as_ref()
-        .map(super::backoff::Trouble::retry_soon_at);
+    let retry_at = record.sandbox_trouble.as_ref().map(super::backoff::Trouble::retry_soon_at);
     if let Some(retry_at) = retry_at.filter(|at| *at > now.elapsed) {
         memory.wake_at(retry_at);
         return;
@@ -213,10 +186,7 @@ fn make_pause(
         let fault = crate::ports::Fault::transient(
             "no pod address is free on this node, or none is allotted to it yet",
         );
-        let finished = super::memory::Ticket {
-            pod: uid.clone(),
-            step: Step::Pause,
-        };
+        let finished = super::memory::Ticket { pod: uid.clone(), step: Step::Pause };
         memory.finished(finished, Err(fault), &mut Seen::default(), now);
         return;
     }
@@ -224,20 +194,12 @@ fn make_pause(
     if let Some(stillborn) = house.pause().filter(|pause| is_stillborn(pause)) {
         let ids = vec![stillborn.id.clone()];
         let call = Call::Runtime(RuntimeCall::Remove { ids: ids.clone() });
-        wants.push(Want {
-            step: Step::Remove(ids),
-            call,
-            timeout: super::stop::STOP_TIMEOUT,
-        });
+        wants.push(Want { step: Step::Remove(ids), call, timeout: super::stop::STOP_TIMEOUT });
         return;
     }
     if let Some(spec) = pause_spec(uid, pod, node, house.sandbox() + 1, ip) {
         let call = Call::Runtime(RuntimeCall::Start(Box::new(spec)));
-        wants.push(Want {
-            step: Step::Pause,
-            call,
-            timeout: START_TIMEOUT,
-        });
+        wants.push(Want { step: Step::Pause, call, timeout: START_TIMEOUT });
     }
 }
 
@@ -265,26 +227,15 @@ fn pause_spec(
         name: marks.container_name(),
         labels: marks.to_labels(),
         hostname: (!spec.host_network).then(|| super::files::hostname(pod, spec)),
-        network: if spec.host_network {
-            NetworkMode::Host
-        } else {
-            NetworkMode::New
-        },
-        ipc: if spec.host_ipc {
-            Share::Host
-        } else {
-            Share::Open
-        },
+        network: if spec.host_network { NetworkMode::Host } else { NetworkMode::New },
+        ipc: if spec.host_ipc { Share::Host } else { Share::Open },
         pid: Share::Own,
         // Guaranteed to outlive its containers when memory runs out (kubelet's `PauseOOMAdj`).
         oom_score_adj: -998,
         ..ContainerSpec::default()
     };
     let sysctls = spec.security.sysctls.iter();
-    container.sysctls = sysctls
-        .filter(|(name, _)| !name.starts_with("net."))
-        .cloned()
-        .collect();
+    container.sysctls = sysctls.filter(|(name, _)| !name.starts_with("net.")).cloned().collect();
     Some(container)
 }
 
@@ -312,10 +263,7 @@ fn give_link(
     let (Some(ip), Some(pid)) = (ip, pause.pid()) else {
         return false;
     };
-    let retry_at = record
-        .sandbox_trouble
-        .as_ref()
-        .map(super::backoff::Trouble::retry_soon_at);
+    let retry_at = record.sandbox_trouble.as_ref().map(super::backoff::Trouble::retry_soon_at);
     if let Some(retry_at) = retry_at.filter(|at| *at > now.elapsed) {
         memory.wake_at(retry_at);
         return false;
@@ -327,10 +275,7 @@ fn give_link(
         ip,
         node_ip: around.node_ip,
         mtu: around.mtu,
-        sysctls: sysctls
-            .filter(|(name, _)| name.starts_with("net."))
-            .cloned()
-            .collect(),
+        sysctls: sysctls.filter(|(name, _)| name.starts_with("net.")).cloned().collect(),
     };
     wants.push(Want {
         step: Step::Attach(pause.id.clone()),

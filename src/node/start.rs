@@ -56,10 +56,7 @@ fn pull_credentials(container: &Container, pod: &Assignment, around: &Around) ->
         let Some(secret) = around.secret(namespace, name) else {
             continue;
         };
-        let read = match (
-            secret.data.get(".dockerconfigjson"),
-            secret.data.get(".dockercfg"),
-        ) {
+        let read = match (secret.data.get(".dockerconfigjson"), secret.data.get(".dockercfg")) {
             (Some(json), _) => Credentials::from_docker_config(json),
             (None, Some(json)) => Credentials::from_docker_cfg(json),
             (None, None) => continue,
@@ -67,10 +64,7 @@ fn pull_credentials(container: &Container, pod: &Assignment, around: &Around) ->
         // A secret that can't be read is as good as none; the pull then says what it was refused.
         all.extend(read.unwrap_or_default());
     }
-    credentials::fitting(&all, &image)
-        .into_iter()
-        .cloned()
-        .collect()
+    credentials::fitting(&all, &image).into_iter().cloned().collect()
 }
 
 /// What Docker is asked for, or what is missing for it.
@@ -107,32 +101,20 @@ pub(super) fn container_spec(
     };
     let pause = sandbox.pause.clone();
     let resources = &container.resources;
-    let limit = |name: &str| {
-        resources
-            .limits
-            .get(name)
-            .filter(|amount| !amount.is_zero())
-    };
+    let limit = |name: &str| resources.limits.get(name).filter(|amount| !amount.is_zero());
     let mut made = ContainerSpec {
         name: marks.container_name(),
         labels: marks.to_labels(),
         image: image.id.clone(),
         entrypoint,
         command,
-        env: variables
-            .iter()
-            .map(|(name, value)| format!("{name}={value}"))
-            .collect(),
+        env: variables.iter().map(|(name, value)| format!("{name}={value}")).collect(),
         working_dir: container.working_dir.clone(),
         user,
         groups: groups(&spec.security),
         hostname: None,
         network: NetworkMode::Of(pause.clone()),
-        ipc: if spec.host_ipc {
-            Share::Host
-        } else {
-            Share::Of(pause.clone())
-        },
+        ipc: if spec.host_ipc { Share::Host } else { Share::Of(pause.clone()) },
         pid: process_ids(spec, pause),
         mounts: mounts(container, myself)?,
         memory_bytes: limit("memory").map(Quantity::as_units),
@@ -185,9 +167,7 @@ fn user(
 fn check_non_root(uid: Option<u32>, image_user: &str) -> Result<(), Missing> {
     let root = "container has runAsNonRoot and image will run as root";
     match (uid, image_user.parse::<u32>()) {
-        (Some(0), _) => Err(Missing(
-            "container's runAsUser breaks non-root policy".to_owned(),
-        )),
+        (Some(0), _) => Err(Missing("container's runAsUser breaks non-root policy".to_owned())),
         (None, Ok(0)) => Err(Missing(root.to_owned())),
         (Some(_), _) | (None, Ok(_)) => Ok(()),
         (None, Err(_)) if image_user.is_empty() || image_user == "root" => {
@@ -201,11 +181,7 @@ fn check_non_root(uid: Option<u32>, image_user: &str) -> Result<(), Missing> {
 }
 
 fn groups(pod: &PodSecurity) -> Vec<String> {
-    pod.supplemental_groups
-        .iter()
-        .chain(&pod.fs_group)
-        .map(u32::to_string)
-        .collect()
+    pod.supplemental_groups.iter().chain(&pod.fs_group).map(u32::to_string).collect()
 }
 
 fn cpu_shares(request: Option<&Quantity>) -> i64 {
@@ -220,16 +196,8 @@ fn oom_score_adj(spec: &PodSpec, container: &Container, around: &Around) -> i64 
         QosClass::Guaranteed => -997,
         QosClass::BestEffort => 1000,
         QosClass::Burstable => {
-            let asked = container
-                .resources
-                .requests
-                .get("memory")
-                .map_or(0, Quantity::as_units);
-            let has = around
-                .allocatable
-                .get("memory")
-                .map_or(0, Quantity::as_units)
-                .max(1);
+            let asked = container.resources.requests.get("memory").map_or(0, Quantity::as_units);
+            let has = around.allocatable.get("memory").map_or(0, Quantity::as_units).max(1);
             let share = i128::from(asked) * 1000 / i128::from(has);
             (1000 - i64::try_from(share).unwrap_or(1000)).clamp(2, 999)
         }
@@ -285,10 +253,7 @@ fn mounts(container: &Container, myself: &Myself<'_>) -> Result<Vec<MountSpec>, 
     mounts.push(own(&words, &container.termination_message_path, false));
     for mount in &container.mounts {
         let Some((root, part)) = place(mount, container, myself) else {
-            return Err(Missing(format!(
-                "volume {} can't be mounted yet",
-                mount.volume
-            )));
+            return Err(Missing(format!("volume {} can't be mounted yet", mount.volume)));
         };
         let source = match part {
             Some(part) => around.layout.sub_path(uid, &root, &part),
@@ -310,7 +275,5 @@ fn mounts(container: &Container, myself: &Myself<'_>) -> Result<Vec<MountSpec>, 
 
 /// ConfigMaps, Secrets and the like are read-only in their containers, whatever the mount says.
 fn is_written_by_us(volume: &str, spec: &PodSpec) -> bool {
-    spec.volumes
-        .iter()
-        .any(|v| v.name == *volume && matches!(v.source, VolumeSource::Files(_)))
+    spec.volumes.iter().any(|v| v.name == *volume && matches!(v.source, VolumeSource::Files(_)))
 }

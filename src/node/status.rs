@@ -62,12 +62,7 @@ fn report(
             )),
             ..PodStatus::default()
         };
-        return PodReport {
-            key,
-            uid: uid.clone(),
-            status,
-            gone,
-        };
+        return PodReport { key, uid: uid.clone(), status, gone };
     };
     PodReport {
         key,
@@ -87,13 +82,7 @@ fn status(
     now: Now,
 ) -> PodStatus {
     let spec = &template.spec;
-    let view = View {
-        uid,
-        spec,
-        house,
-        memory,
-        leaving: pod.binding.deletion.is_some(),
-    };
+    let view = View { uid, spec, house, memory, leaving: pod.binding.deletion.is_some() };
     let init = view.statuses(&spec.init_containers, true);
     let main = view.statuses(&spec.containers, false);
     let phase = view.phase(&main);
@@ -102,25 +91,17 @@ fn status(
     let initialized = run::is_initialized(spec, house, memory) || phase == Phase::Succeeded;
     let sandbox_is_up = house.pause().is_some_and(ContainerSeen::is_running);
     let record = memory.pods.get(uid);
-    let ip = record
-        .and_then(|record| record.ip)
-        .filter(|_| sandbox_is_up || house.ip().is_some());
+    let ip = record.and_then(|record| record.ip).filter(|_| sandbox_is_up || house.ip().is_some());
     let start_time = record.and_then(|record| record.began);
-    let unready: Vec<&str> = main
-        .iter()
-        .filter(|s| !s.ready)
-        .map(|status| status.name.as_str())
-        .collect();
+    let unready: Vec<&str> =
+        main.iter().filter(|s| !s.ready).map(|status| status.name.as_str()).collect();
     let (reason, message) = match phase {
         Phase::Succeeded => (Some("PodCompleted".to_owned()), None),
         Phase::Failed => (Some("PodFailed".to_owned()), None),
         _ if containers_ready => (None, None),
         _ => (
             Some("ContainersNotReady".to_owned()),
-            Some(format!(
-                "containers with unready status: [{}]",
-                unready.join(" ")
-            )),
+            Some(format!("containers with unready status: [{}]", unready.join(" "))),
         ),
     };
     let ready_why = (reason, message);
@@ -190,31 +171,20 @@ impl View<'_> {
             }
         }
         let never_ran = |status: &ContainerStatus| {
-            matches!(
-                status.state,
-                ContainerState::Waiting(_) | ContainerState::Unknown {}
-            ) && status.last_state == ContainerState::Unknown {}
+            matches!(status.state, ContainerState::Waiting(_) | ContainerState::Unknown {})
+                && status.last_state == ContainerState::Unknown {}
         };
-        if main.iter().any(never_ran) {
-            Phase::Pending
-        } else {
-            Phase::Running
-        }
+        if main.iter().any(never_ran) { Phase::Pending } else { Phase::Running }
     }
 
     fn statuses(&self, containers: &[Container], is_init: bool) -> Vec<ContainerStatus> {
-        containers
-            .iter()
-            .map(|container| self.container(container, is_init))
-            .collect()
+        containers.iter().map(|container| self.container(container, is_init)).collect()
     }
 
     fn container(&self, container: &Container, is_init: bool) -> ContainerStatus {
         let nothing = ContainerMemory::default();
         let record = self.memory.pods.get(self.uid);
-        let kept = record
-            .and_then(|r| r.containers.get(&container.name))
-            .unwrap_or(&nothing);
+        let kept = record.and_then(|r| r.containers.get(&container.name)).unwrap_or(&nothing);
         let life = self.house.life(&container.name);
         let before = self.house.life_before(&container.name);
         let ended = |life: Option<&ContainerSeen>| {
@@ -227,10 +197,9 @@ impl View<'_> {
                 Some(waiting) => (ContainerState::Waiting(waiting), ended(Some(life))),
                 None => (ended(Some(life)), ended(before)),
             },
-            None => (
-                ContainerState::Waiting(self.waiting(kept, is_init)),
-                ContainerState::default(),
-            ),
+            None => {
+                (ContainerState::Waiting(self.waiting(kept, is_init)), ContainerState::default())
+            }
         };
         let is_up = life.is_some_and(|life| probes::is_started(container, life, self.memory));
         let ready = if is_init && !container.is_sidecar {
@@ -272,11 +241,7 @@ impl View<'_> {
         if matches!(life.state, RunState::Created) {
             return Some(waiting("ContainerCreating", None));
         }
-        let is_over = self
-            .memory
-            .pods
-            .get(self.uid)
-            .is_some_and(|record| record.over.is_some());
+        let is_over = self.memory.pods.get(self.uid).is_some_and(|record| record.over.is_some());
         if self.leaving || is_over || !run::will_restart(self.spec, container, life, is_init) {
             return None;
         }
@@ -302,34 +267,20 @@ impl View<'_> {
             return trouble;
         }
         let record = self.memory.pods.get(self.uid);
-        let troubles = record.and_then(|record| {
-            record
-                .files_trouble
-                .as_ref()
-                .or(record.sandbox_trouble.as_ref())
-        });
+        let troubles = record
+            .and_then(|record| record.files_trouble.as_ref().or(record.sandbox_trouble.as_ref()));
         if let Some(trouble) = troubles {
             return waiting(&trouble.reason, Some(trouble.message.clone()));
         }
         let initializing = !self.spec.init_containers.is_empty()
             && !is_init
             && !run::is_initialized(self.spec, self.house, self.memory);
-        waiting(
-            if initializing {
-                "PodInitializing"
-            } else {
-                "ContainerCreating"
-            },
-            None,
-        )
+        waiting(if initializing { "PodInitializing" } else { "ContainerCreating" }, None)
     }
 }
 
 fn waiting(reason: &str, message: Option<String>) -> Waiting {
-    Waiting {
-        reason: reason.to_owned(),
-        message,
-    }
+    Waiting { reason: reason.to_owned(), message }
 }
 
 /// What stands between a container and its start.
@@ -351,22 +302,15 @@ fn trouble(kept: &ContainerMemory) -> Option<Waiting> {
 
 fn running(life: &ContainerSeen) -> ContainerState {
     match life.state {
-        RunState::Running { started, .. } => ContainerState::Running(Running {
-            started_at: started,
-        }),
+        RunState::Running { started, .. } => {
+            ContainerState::Running(Running { started_at: started })
+        }
         RunState::Created | RunState::Ended { .. } => ContainerState::default(),
     }
 }
 
 fn terminated(life: &ContainerSeen, kept: &ContainerMemory) -> Option<Terminated> {
-    let RunState::Ended {
-        started,
-        finished,
-        exit_code,
-        oom_killed,
-        error,
-    } = &life.state
-    else {
+    let RunState::Ended { started, finished, exit_code, oom_killed, error } = &life.state else {
         return None;
     };
     let reason = if *oom_killed {
@@ -378,11 +322,7 @@ fn terminated(life: &ContainerSeen, kept: &ContainerMemory) -> Option<Terminated
     } else {
         "Error"
     };
-    let words = kept
-        .last_words
-        .get(&life.id)
-        .filter(|words| !words.is_empty())
-        .cloned();
+    let words = kept.last_words.get(&life.id).filter(|words| !words.is_empty()).cloned();
     Some(Terminated {
         exit_code: *exit_code,
         reason: reason.to_owned(),

@@ -43,14 +43,7 @@ pub(crate) struct Ending {
 
 impl Ending {
     pub(crate) fn begin(since: Elapsed, grace: Option<Duration>) -> Self {
-        Self {
-            since,
-            grace,
-            pre_stop_is_over: false,
-            term_at: None,
-            kill_at: None,
-            retry_at: None,
-        }
+        Self { since, grace, pre_stop_is_over: false, term_at: None, kill_at: None, retry_at: None }
     }
 
     /// The last signal did not arrive: it is sent again, a second later.
@@ -76,19 +69,10 @@ struct Leaving<'a> {
 
 /// The next step to end one container; its ending must have begun.
 fn end_container(leaving: &Leaving<'_>, memory: &mut Memory, now: Now) -> Option<Want> {
-    let Leaving {
-        uid,
-        life,
-        container,
-        ip,
-        grace,
-        may_tell,
-    } = *leaving;
+    let Leaving { uid, life, container, ip, grace, may_tell } = *leaving;
     let record = memory.pods.get_mut(uid)?;
-    let ending = record
-        .endings
-        .entry(life.id.clone())
-        .or_insert_with(|| Ending::begin(now.elapsed, None));
+    let ending =
+        record.endings.entry(life.id.clone()).or_insert_with(|| Ending::begin(now.elapsed, None));
     let grace = ending.grace.unwrap_or(grace);
     let spent = now.elapsed.since(ending.since);
     if let Some(retry_at) = ending.retry_at.filter(|at| *at > now.elapsed) {
@@ -139,10 +123,7 @@ fn end_container(leaving: &Leaving<'_>, memory: &mut Memory, now: Now) -> Option
 fn signal_want(life: &ContainerSeen, signal: String) -> Want {
     Want {
         step: Step::Signal(life.id.clone()),
-        call: Call::Runtime(RuntimeCall::Signal {
-            id: life.id.clone(),
-            signal,
-        }),
+        call: Call::Runtime(RuntimeCall::Signal { id: life.id.clone(), signal }),
         timeout: STOP_TIMEOUT,
     }
 }
@@ -157,11 +138,7 @@ fn pre_stop(
     let call = probes::handler_call(hook, container?, life, ip, left)?;
     // A hook may use the whole grace; the call's own bound is a little wider than what is asked.
     let timeout = left + Duration::from_secs(2);
-    Some(Want {
-        step: Step::PreStop(life.id.clone()),
-        call,
-        timeout,
-    })
+    Some(Want { step: Step::PreStop(life.id.clone()), call, timeout })
 }
 
 /// Ends one container of a pod that stays: a probe or a hook condemned it.
@@ -177,18 +154,7 @@ pub(super) fn end_condemned(
     let name = life.marks.role.container()?;
     let grace = Duration::from_secs(template.spec.termination_grace_s.into());
     let container = template.spec.container(name.as_str());
-    end_container(
-        &Leaving {
-            uid,
-            life,
-            container,
-            ip,
-            grace,
-            may_tell: true,
-        },
-        memory,
-        now,
-    )
+    end_container(&Leaving { uid, life, container, ip, grace, may_tell: true }, memory, now)
 }
 
 /// The next steps to end a pod, or a stranger's containers (`pod` absent).
@@ -225,17 +191,9 @@ pub(super) fn end_pod(
         let grace = grace_of(pod, life);
         let name = life.marks.role.container();
         let template = pod.and_then(|pod| pod.template.as_ref());
-        let container = template
-            .zip(name)
-            .and_then(|(template, name)| template.spec.container(name.as_str()));
-        let leaving = Leaving {
-            uid,
-            life,
-            container,
-            ip,
-            grace,
-            may_tell,
-        };
+        let container =
+            template.zip(name).and_then(|(template, name)| template.spec.container(name.as_str()));
+        let leaving = Leaving { uid, life, container, ip, grace, may_tell };
         keep_grace_short(uid, life, pod, memory);
         wants.extend(end_container(&leaving, memory, now));
     }
@@ -253,20 +211,14 @@ fn keep_grace_short(
         return;
     };
     let asked = Duration::from_secs(deletion.grace_s.into());
-    let ending = memory
-        .pods
-        .get_mut(uid)
-        .and_then(|record| record.endings.get_mut(&life.id));
+    let ending = memory.pods.get_mut(uid).and_then(|record| record.endings.get_mut(&life.id));
     if let Some(grace) = ending.and_then(|ending| ending.grace.as_mut()) {
         *grace = (*grace).min(asked);
     }
 }
 
 fn is_starting(record: &super::memory::PodMemory) -> bool {
-    record
-        .in_flight
-        .iter()
-        .any(|step| matches!(step, Step::Pause | Step::Start(_)))
+    record.in_flight.iter().any(|step| matches!(step, Step::Pause | Step::Start(_)))
 }
 
 fn grace_of(pod: Option<&Assignment>, life: &ContainerSeen) -> Duration {
@@ -282,30 +234,17 @@ fn whose_turn<'s>(
     pod: Option<&Assignment>,
     running: &[&'s ContainerSeen],
 ) -> Vec<&'s ContainerSeen> {
-    let main: Vec<&ContainerSeen> = running
-        .iter()
-        .filter(|life| matches!(life.marks.role, Role::App(_)))
-        .copied()
-        .collect();
+    let main: Vec<&ContainerSeen> =
+        running.iter().filter(|life| matches!(life.marks.role, Role::App(_))).copied().collect();
     if !main.is_empty() {
         return main;
     }
     let order = |life: &ContainerSeen| {
-        let init = pod
-            .and_then(|pod| pod.template.as_ref())
-            .map(|t| &t.spec.init_containers);
+        let init = pod.and_then(|pod| pod.template.as_ref()).map(|t| &t.spec.init_containers);
         let name = life.marks.role.container();
-        init.and_then(|init| {
-            init.iter()
-                .position(|container| Some(&container.name) == name)
-        })
+        init.and_then(|init| init.iter().position(|container| Some(&container.name) == name))
     };
-    running
-        .iter()
-        .copied()
-        .max_by_key(|life| order(life))
-        .into_iter()
-        .collect()
+    running.iter().copied().max_by_key(|life| order(life)).into_iter().collect()
 }
 
 /// Nothing runs: containers, link and files go, in one sweep.
@@ -331,11 +270,7 @@ fn clear_away(
     let mut wants = Vec::new();
     if !ids.is_empty() {
         let call = Call::Runtime(RuntimeCall::Remove { ids: ids.clone() });
-        wants.push(Want {
-            step: Step::Remove(ids),
-            call,
-            timeout: STOP_TIMEOUT,
-        });
+        wants.push(Want { step: Step::Remove(ids), call, timeout: STOP_TIMEOUT });
     }
     if seen.links.contains(&link) {
         wants.push(sandbox::detach(&link));
@@ -344,7 +279,7 @@ fn clear_away(
     if house.is_empty() && seen.files.contains(uid) {
         wants.push(sandbox::remove_files(uid));
     }
-    if wants.is_empty() && record.in_flight.is_empty() {
+    if wants.is_empty() && record.is_still() {
         record.gone = true;
         memory.addresses.give_back(uid);
     }

@@ -19,18 +19,12 @@ pub(super) fn next(
     let nothing_left = house.is_empty()
         && !seen.files.contains(uid)
         && !seen.links.contains(&sandbox::link_name(uid));
-    let is_idle = memory
-        .pods
-        .get(uid)
-        .is_none_or(|record| record.in_flight.is_empty());
+    let is_idle = memory.pods.get(uid).is_none_or(super::memory::PodMemory::is_still);
     if nothing_left && is_idle {
         memory.forget(uid);
         return Vec::new();
     }
-    let key = house
-        .all()
-        .next()
-        .map(|container| container.marks.pod.clone());
+    let key = house.all().next().map(|container| container.marks.pod.clone());
     let unnamed = || PodKey {
         namespace: crate::kinds::name::Name::trusted("unknown"),
         name: crate::kinds::name::Name::trusted(uid.as_str()),

@@ -38,10 +38,7 @@ pub(super) fn accept_revisions(work: &mut Work) {
 
 fn accept_app(work: &mut Work, app: &AppName) {
     let input = &work.input.apps[app];
-    if let Some(applied) = input
-        .applied
-        .clone()
-        .filter(|revision| is_in_force(work, app, revision))
+    if let Some(applied) = input.applied.clone().filter(|revision| is_in_force(work, app, revision))
     {
         work.revisions.insert(app.clone(), applied);
     }
@@ -49,11 +46,7 @@ fn accept_app(work: &mut Work, app: &AppName) {
         return;
     };
     let state = work.next.apps.entry(app.clone()).or_default();
-    let in_force = state
-        .head
-        .applied
-        .as_ref()
-        .map(|applied| applied.revision.clone());
+    let in_force = state.head.applied.as_ref().map(|applied| applied.revision.clone());
     if candidate.since != in_force {
         // It was compared with a revision that is no longer in force: the agent looks again.
         return;
@@ -83,11 +76,7 @@ fn clear_waiting(state: &mut AppState) {
 /// The three doors.
 fn judge(candidate: &Revision, state: &AppState, follows_rewrites: bool) -> Result<(), Verdict> {
     check_history(candidate.relation, follows_rewrites)?;
-    let errors = candidate
-        .findings
-        .iter()
-        .filter(|finding| finding.is_error())
-        .count();
+    let errors = candidate.findings.iter().filter(|finding| finding.is_error()).count();
     if errors > 0 {
         let s = if errors == 1 { "" } else { "s" };
         return Err(Verdict::Refused(format!("{errors} error{s} in it")));
@@ -115,10 +104,7 @@ fn check_history(relation: Relation, follows_rewrites: bool) -> Result<(), Verdi
 
 /// Whether the commit deletes no more than its author seems to have meant.
 fn check_prune(candidate: &Revision, state: &AppState) -> Result<(), Verdict> {
-    let was_in_force = candidate
-        .tree
-        .as_ref()
-        .is_some_and(|tree| state.head.trees.contains(tree));
+    let was_in_force = candidate.tree.as_ref().is_some_and(|tree| state.head.trees.contains(tree));
     if was_in_force || is_prune_allowed(candidate) {
         return Ok(());
     }
@@ -138,9 +124,7 @@ fn check_prune(candidate: &Revision, state: &AppState) -> Result<(), Verdict> {
 
 fn is_prune_allowed(candidate: &Revision) -> bool {
     candidate.commits.iter().any(|commit| {
-        commit
-            .trailer(PRUNE_TRAILER)
-            .is_some_and(|value| value.eq_ignore_ascii_case("yes"))
+        commit.trailer(PRUNE_TRAILER).is_some_and(|value| value.eq_ignore_ascii_case("yes"))
     })
 }
 
@@ -154,18 +138,12 @@ fn prune_complaint(
         return None;
     }
     if candidate.tree.is_none() {
-        return Some(format!(
-            "the directory is missing, which would delete all {had} objects"
-        ));
+        return Some(format!("the directory is missing, which would delete all {had} objects"));
     }
     if candidate.desired.objects.is_empty() {
         return Some(format!("it holds no object, which would delete all {had}"));
     }
-    let origin = state
-        .head
-        .applied
-        .as_ref()
-        .map(|applied| applied.origin.as_str());
+    let origin = state.head.applied.as_ref().map(|applied| applied.origin.as_str());
     if origin.is_some_and(|origin| origin != candidate.origin) {
         return Some(format!(
             "the branch or directory was changed and {} of {had} objects are not in the new one",
@@ -173,18 +151,12 @@ fn prune_complaint(
         ));
     }
     if candidate.relation == Relation::Unrelated {
-        return Some(format!(
-            "its history is unrelated and {} of {had} objects go",
-            gone.len()
-        ));
+        return Some(format!("its history is unrelated and {} of {had} objects go", gone.len()));
     }
     if let Some(namespace) = gone.iter().find(|key| key.kind == Kind::Namespace) {
         return Some(format!("it would delete {namespace} and everything in it"));
     }
-    if let Some(claim) = gone
-        .iter()
-        .find(|key| key.kind == Kind::PersistentVolumeClaim)
-    {
+    if let Some(claim) = gone.iter().find(|key| key.kind == Kind::PersistentVolumeClaim) {
         return Some(format!("it would delete {claim} and its data"));
     }
     (gone.len() > PRUNE_FREE.max(had / 2))
@@ -200,12 +172,7 @@ fn apply(work: &mut Work, app: &AppName, candidate: &Arc<Revision>) {
         remember_tree(head, before.tree);
     }
     head.waiting = None;
-    let warnings = candidate
-        .findings
-        .iter()
-        .take(WARNINGS_MAX)
-        .cloned()
-        .collect();
+    let warnings = candidate.findings.iter().take(WARNINGS_MAX).cloned().collect();
     head.applied = Some(Applied {
         revision: commit.id.clone(),
         tree: candidate.tree.clone().unwrap_or_else(|| Oid::new("")),
@@ -218,11 +185,7 @@ fn apply(work: &mut Work, app: &AppName, candidate: &Arc<Revision>) {
         unknown: std::collections::BTreeMap::new(),
     });
     work.revisions.insert(app.clone(), candidate.clone());
-    let message = format!(
-        "revision {} in force: {}",
-        commit.id.short(),
-        commit.subject()
-    );
+    let message = format!("revision {} in force: {}", commit.id.short(), commit.subject());
     work.note(message.clone());
     work.event(&app_key(), "coordinator", "RevisionApplied", message);
 }
@@ -250,20 +213,13 @@ fn wait(work: &mut Work, app: &AppName, candidate: &Revision, verdict: Verdict) 
     findings.sort_by(|one, other| (one.severity, &one.place).cmp(&(other.severity, &other.place)));
     let finding_count = u32::try_from(findings.len()).unwrap_or(u32::MAX);
     findings.truncate(FINDINGS_MAX);
-    let first = findings
-        .first()
-        .map(|finding| format!(": {finding}"))
-        .unwrap_or_default();
+    let first = findings.first().map(|finding| format!(": {finding}")).unwrap_or_default();
     let (reason, word) = match &verdict {
         Verdict::Refused(_) => ("RevisionRefused", "refused"),
         Verdict::Held(_) => ("RevisionHeld", "held"),
     };
     let commit = &candidate.commit;
-    let message = format!(
-        "revision {} {word}: {}{first}",
-        commit.id.short(),
-        verdict.why()
-    );
+    let message = format!("revision {} {word}: {}{first}", commit.id.short(), verdict.why());
     Arc::make_mut(&mut state.head).waiting = Some(WaitingRevision {
         revision: commit.id.clone(),
         subject: commit.subject().to_owned(),

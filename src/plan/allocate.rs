@@ -41,12 +41,7 @@ fn give_pod_networks(work: &mut Work) {
                 let uid = work.new_uid("node", node.as_str());
                 let created = work.now.wall;
                 let unknown = BTreeMap::new();
-                let allocation = NodeAllocation {
-                    pod_cidr,
-                    created,
-                    uid,
-                    unknown,
-                };
+                let allocation = NodeAllocation { pod_cidr, created, uid, unknown };
                 Arc::make_mut(&mut work.next.nodes).insert(node, allocation);
             }
             None => {
@@ -65,12 +60,8 @@ fn give_pod_networks(work: &mut Work) {
 
 fn free_pod_network(work: &Work) -> Option<Ipv4Network> {
     let settings = &work.input.settings;
-    let taken: BTreeSet<Ipv4Addr> = work
-        .next
-        .nodes
-        .values()
-        .map(|node| node.pod_cidr.network())
-        .collect();
+    let taken: BTreeSet<Ipv4Addr> =
+        work.next.nodes.values().map(|node| node.pod_cidr.network()).collect();
     let whole = settings.pod_network;
     let step = 1_u32.checked_shl(32 - u32::from(settings.node_prefix))?;
     let first = u32::from(whole.network());
@@ -111,13 +102,7 @@ fn give_service_addresses(work: &mut Work) {
             continue;
         };
         let before = work.next.service(namespace, &key.name).cloned();
-        let after = allot(
-            work,
-            &mut taken,
-            key,
-            service,
-            before.clone().unwrap_or_default(),
-        );
+        let after = allot(work, &mut taken, key, service, before.clone().unwrap_or_default());
         if before.as_ref() != Some(&after) {
             let entries = work.next.services.entry(namespace.clone()).or_default();
             Arc::make_mut(entries).insert(key.name.clone(), after);
@@ -147,16 +132,10 @@ fn release(work: &mut Work, wanted: &BTreeMap<Key, Arc<Service>>) {
 }
 
 fn taken(work: &Work) -> Taken {
-    let mut taken = Taken {
-        addresses: BTreeMap::new(),
-        ports: BTreeMap::new(),
-    };
+    let mut taken = Taken { addresses: BTreeMap::new(), ports: BTreeMap::new() };
     let settings = &work.input.settings;
-    let dns = Key::namespaced(
-        Kind::Service,
-        &Name::trusted("kube-system"),
-        &Name::trusted("kube-dns"),
-    );
+    let dns =
+        Key::namespaced(Kind::Service, &Name::trusted("kube-system"), &Name::trusted("kube-dns"));
     taken.addresses.insert(settings.dns_ip, dns);
     for (namespace, entries) in &work.next.services {
         for (name, allocation) in &**entries {
@@ -164,10 +143,7 @@ fn taken(work: &Work) -> Taken {
             if let Some(address) = allocation.cluster_ip {
                 taken.addresses.insert(address, key.clone());
             }
-            let ports = allocation
-                .node_ports
-                .values()
-                .chain(&allocation.health_check_port);
+            let ports = allocation.node_ports.values().chain(&allocation.health_check_port);
             for port in ports {
                 taken.ports.insert(*port, key.clone());
             }
@@ -204,14 +180,7 @@ fn allot(
     }
     has.health_check_port = if service.reach == Reach::LoadBalancer && service.external_local {
         let had = has.health_check_port;
-        node_port(
-            work,
-            taken,
-            key,
-            "health-check",
-            service.health_check_node_port,
-            had,
-        )
+        node_port(work, taken, key, "health-check", service.health_check_node_port, had)
     } else {
         None
     };
@@ -255,9 +224,7 @@ fn free_address(network: Ipv4Network, taken: &Taken, key: &Key) -> Option<Ipv4Ad
     let count = u32::from(network.broadcast()).checked_sub(first)?;
     let reserved = (count / 16).clamp(16, 256).min(count / 2);
     let number = pick(key, "clusterIP", reserved, count, |offset| {
-        !taken
-            .addresses
-            .contains_key(&Ipv4Addr::from(first + offset))
+        !taken.addresses.contains_key(&Ipv4Addr::from(first + offset))
     })?;
     Some(Ipv4Addr::from(first + number))
 }

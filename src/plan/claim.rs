@@ -32,10 +32,9 @@ fn selectors(work: &Work) -> Vec<Claimant> {
     desired
         .flat_map(|desired| desired.objects.values())
         .filter_map(|object| match &object.body {
-            Body::ReplicaSet(set) => Some(Claimant {
-                key: object.key.clone(),
-                selector: set.selector.clone(),
-            }),
+            Body::ReplicaSet(set) => {
+                Some(Claimant { key: object.key.clone(), selector: set.selector.clone() })
+            }
             _ => None,
         })
         .collect()
@@ -57,9 +56,7 @@ fn end_orphans(work: &mut Work) {
 }
 
 fn is_wanted(work: &Work, owner: &Key) -> bool {
-    work.revisions
-        .values()
-        .any(|revision| revision.desired.objects.contains_key(owner))
+    work.revisions.values().any(|revision| revision.desired.objects.contains_key(owner))
 }
 
 /// Pods written by hand that a set had adopted, and that it no longer picks or that it left behind.

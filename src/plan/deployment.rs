@@ -40,11 +40,7 @@ pub(super) struct Rolling<'a> {
 }
 
 pub(super) fn roll_deployments(work: &mut Work) {
-    let revisions: Vec<_> = work
-        .revisions
-        .iter()
-        .map(|(a, r)| (a.clone(), r.clone()))
-        .collect();
+    let revisions: Vec<_> = work.revisions.iter().map(|(a, r)| (a.clone(), r.clone())).collect();
     for (app, revision) in revisions {
         remove_sets_without_deployment(work, &app);
         for object in revision.desired.objects.values() {
@@ -64,16 +60,10 @@ fn remove_sets_without_deployment(work: &mut Work, app: &AppName) {
         return;
     };
     let exists = |namespace: &Name, name: &Name| {
-        desired
-            .objects
-            .contains_key(&Key::namespaced(Kind::Deployment, namespace, name))
+        desired.objects.contains_key(&Key::namespaced(Kind::Deployment, namespace, name))
     };
-    state
-        .sets
-        .retain(|key, set| exists(&key.namespace, &set.deployment));
-    state
-        .deployments
-        .retain(|key, _| exists(&key.namespace, &key.name));
+    state.sets.retain(|key, set| exists(&key.namespace, &set.deployment));
+    state.deployments.retain(|key, _| exists(&key.namespace, &key.name));
 }
 
 fn roll(work: &mut Work, app: &AppName, object: &Object, spec: &Arc<Deployment>) {
@@ -81,14 +71,7 @@ fn roll(work: &mut Work, app: &AppName, object: &Object, spec: &Arc<Deployment>)
         return;
     };
     let (current, old) = sort_sets(work, app, object, spec);
-    let mut rolling = Rolling {
-        app,
-        key: &object.key,
-        namespace,
-        spec,
-        current,
-        old,
-    };
+    let mut rolling = Rolling { app, key: &object.key, namespace, spec, current, old };
     if !spec.paused {
         ensure_current(work, &mut rolling, object);
     }
@@ -121,15 +104,8 @@ fn sort_sets(
         })
         .collect();
     own.sort_by_key(|(_, set)| (set.created, set.sequence));
-    let current = own
-        .iter()
-        .find(|(_, set)| means_the_same(work, set, spec))
-        .map(|(k, _)| *k);
-    let old = own
-        .iter()
-        .map(|(key, _)| *key)
-        .filter(|key| Some(*key) != current)
-        .cloned();
+    let current = own.iter().find(|(_, set)| means_the_same(work, set, spec)).map(|(k, _)| *k);
+    let old = own.iter().map(|(key, _)| *key).filter(|key| Some(*key) != current).cloned();
     (current.cloned(), old.collect())
 }
 
@@ -137,12 +113,7 @@ fn means_the_same(work: &Work, set: &SetRecord, spec: &Deployment) -> bool {
     if set.template.meaning_version == MEANING_VERSION {
         return set.template.meaning == spec.template.meaning;
     }
-    let read_again = work
-        .input
-        .library
-        .get(&Shelf::of(&set.template))
-        .cloned()
-        .flatten();
+    let read_again = work.input.library.get(&Shelf::of(&set.template)).cloned().flatten();
     read_again.is_some_and(|template| template.meaning == spec.template.meaning)
 }
 
@@ -180,10 +151,7 @@ fn ensure_current(work: &mut Work, rolling: &mut Rolling<'_>, object: &Object) {
         sequence,
         unknown: BTreeMap::new(),
     };
-    let message = format!(
-        "{}: new ReplicaSet {} for a new template",
-        rolling.key, key.name
-    );
+    let message = format!("{}: new ReplicaSet {} for a new template", rolling.key, key.name);
     work.note(message);
     if let Some(state) = work.next.apps.get_mut(rolling.app) {
         state.sets.insert(key.clone(), Arc::new(record));
@@ -193,10 +161,7 @@ fn ensure_current(work: &mut Work, rolling: &mut Rolling<'_>, object: &Object) {
 
 fn newest_revision(work: &Work, rolling: &Rolling<'_>) -> u64 {
     let sets = rolling.old.iter().chain(&rolling.current);
-    sets.filter_map(|key| set(work, rolling.app, key))
-        .map(|set| set.revision)
-        .max()
-        .unwrap_or(0)
+    sets.filter_map(|key| set(work, rolling.app, key)).map(|set| set.revision).max().unwrap_or(0)
 }
 
 /// A name for a new set: the Deployment's and a digest of its template as written, salted by the
@@ -204,10 +169,7 @@ fn newest_revision(work: &Work, rolling: &Rolling<'_>) -> u64 {
 fn free_set_name(work: &mut Work, rolling: &Rolling<'_>) -> (RecordKey, String) {
     let own = RecordKey::new(rolling.namespace, &rolling.key.name);
     let state = work.next.apps.entry(rolling.app.clone()).or_default();
-    let mut collisions = state
-        .deployments
-        .get(&own)
-        .map_or(0, |record| record.collisions);
+    let mut collisions = state.deployments.get(&own).map_or(0, |record| record.collisions);
     loop {
         let written = rolling.spec.template.written;
         let salted = match collisions {
@@ -239,12 +201,7 @@ pub(super) fn edit_set(
     key: &RecordKey,
     change: impl FnOnce(&mut SetRecord),
 ) {
-    let Some(record) = work
-        .next
-        .apps
-        .get_mut(app)
-        .and_then(|state| state.sets.get_mut(key))
-    else {
+    let Some(record) = work.next.apps.get_mut(app).and_then(|state| state.sets.get_mut(key)) else {
         return;
     };
     let mut changed = SetRecord::clone(record);
@@ -298,35 +255,26 @@ pub(super) fn tally(work: &mut Work, key: &RecordKey, min_ready_s: u32) -> Tally
 /// Writes down how the roll-out stands, when that has changed.
 fn keep_record(work: &mut Work, rolling: &Rolling<'_>) {
     let min_ready_s = rolling.spec.min_ready_s;
-    let current = rolling
-        .current
-        .as_ref()
-        .map_or(Tally::default(), |k| tally(work, k, min_ready_s));
+    let current =
+        rolling.current.as_ref().map_or(Tally::default(), |k| tally(work, k, min_ready_s));
     let old: Tally = rolling
         .old
         .iter()
         .map(|key| tally(work, key, min_ready_s))
         .fold(Tally::default(), std::ops::Add::add);
     let own = RecordKey::new(rolling.namespace, &rolling.key.name);
-    let before = work
-        .next
-        .apps
-        .get(rolling.app)
-        .and_then(|state| state.deployments.get(&own))
-        .cloned();
+    let before =
+        work.next.apps.get(rolling.app).and_then(|state| state.deployments.get(&own)).cloned();
     let available = available_condition(rolling, current + old);
     let progressing = progressing_condition(work, rolling, current, old, before.as_deref());
     let now = work.now.wall;
-    let mut record = before
-        .as_deref()
-        .cloned()
-        .unwrap_or_else(|| DeploymentRecord {
-            collisions: 0,
-            revision: 0,
-            available: unset(now),
-            progressing: unset(now),
-            unknown: BTreeMap::new(),
-        });
+    let mut record = before.as_deref().cloned().unwrap_or_else(|| DeploymentRecord {
+        collisions: 0,
+        revision: 0,
+        available: unset(now),
+        progressing: unset(now),
+        unknown: BTreeMap::new(),
+    });
     record.revision = newest_revision(work, rolling);
     turn(&mut record.available, available, now);
     if let Some(progressing) = progressing {
@@ -348,13 +296,7 @@ struct Finding {
 
 fn unset(now: crate::kinds::time::Wall) -> ConditionRecord {
     let (reason, message) = (String::new(), String::new());
-    ConditionRecord {
-        status: false,
-        reason,
-        message,
-        since: now,
-        updated: now,
-    }
+    ConditionRecord { status: false, reason, message, since: now, updated: now }
 }
 
 fn turn(condition: &mut ConditionRecord, finding: Finding, now: crate::kinds::time::Wall) {
@@ -407,32 +349,15 @@ fn progressing_condition(
             message: "Deployment is paused".into(),
         });
     }
-    let name = rolling
-        .current
-        .as_ref()
-        .map(|key| key.name.to_string())
-        .unwrap_or_default();
+    let name = rolling.current.as_ref().map(|key| key.name.to_string()).unwrap_or_default();
     let wanted = rolling.spec.replicas;
     let arrived = current.active == wanted && current.available >= wanted && old.active == 0;
-    let mark = vec![
-        current.active,
-        current.ready,
-        current.available,
-        old.active,
-        wanted,
-    ];
-    let mark_key = rolling
-        .current
-        .as_ref()
-        .map_or_else(|| rolling.key.clone(), owner_key);
+    let mark = vec![current.active, current.ready, current.available, old.active, wanted];
+    let mark_key = rolling.current.as_ref().map_or_else(|| rolling.key.clone(), owner_key);
     let pace = work.memory.progress(&mark_key, mark, work.now.elapsed);
     if arrived {
         let message = format!("ReplicaSet \"{name}\" has successfully progressed.");
-        return Some(Finding {
-            status: true,
-            reason: "NewReplicaSetAvailable",
-            message,
-        });
+        return Some(Finding { status: true, reason: "NewReplicaSetAvailable", message });
     }
     // Once arrived, later trouble is availability's matter, not the roll-out's.
     let had_arrived = before.is_some_and(|record| {
@@ -457,26 +382,14 @@ fn progressing_condition(
     };
     if is_late {
         let message = format!("ReplicaSet \"{name}\" has timed out progressing.");
-        return Some(Finding {
-            status: false,
-            reason: "ProgressDeadlineExceeded",
-            message,
-        });
+        return Some(Finding { status: false, reason: "ProgressDeadlineExceeded", message });
     }
     if let Some(deadline_s) = rolling.spec.progress_deadline_s {
-        let stood = if let Pace::Stands(stood) = pace {
-            stood
-        } else {
-            Duration::ZERO
-        };
+        let stood = if let Pace::Stands(stood) = pace { stood } else { Duration::ZERO };
         work.wake_in(Duration::from_secs(deadline_s.into()).saturating_sub(stood));
     }
     let message = format!("ReplicaSet \"{name}\" is progressing.");
-    Some(Finding {
-        status: true,
-        reason: "ReplicaSetUpdated",
-        message,
-    })
+    Some(Finding { status: true, reason: "ReplicaSetUpdated", message })
 }
 
 fn announce_deadline(
@@ -487,12 +400,7 @@ fn announce_deadline(
 ) {
     if now.reason == "ProgressDeadlineExceeded" && before.reason != now.reason {
         work.note(format!("{}: {}", rolling.key, now.message));
-        work.warn(
-            rolling.key,
-            "deployment",
-            "ProgressDeadlineExceeded",
-            now.message.clone(),
-        );
+        work.warn(rolling.key, "deployment", "ProgressDeadlineExceeded", now.message.clone());
     }
 }
 

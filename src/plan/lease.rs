@@ -14,9 +14,7 @@ pub(super) fn take_lease(work: &mut Work) {
         return;
     }
     let term = before.map_or(0, |lease| lease.term) + 1;
-    let unknown = before
-        .map(|lease| lease.unknown.clone())
-        .unwrap_or_default();
+    let unknown = before.map(|lease| lease.unknown.clone()).unwrap_or_default();
     work.next.lease = Some(Lease {
         holder: work.input.me.clone(),
         incarnation: work.input.incarnation.clone(),

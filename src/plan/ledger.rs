@@ -23,12 +23,8 @@ fn keep_app(work: &mut Work, app: &AppName) {
         return;
     };
     let state = work.next.apps.entry(app.clone()).or_default();
-    let new: Vec<Key> = desired
-        .objects
-        .keys()
-        .filter(|key| state.entry(key).is_none())
-        .cloned()
-        .collect();
+    let new: Vec<Key> =
+        desired.objects.keys().filter(|key| state.entry(key).is_none()).cloned().collect();
     let gone: Vec<Key> = state
         .objects()
         .map(|(key, _)| key)

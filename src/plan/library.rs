@@ -78,21 +78,13 @@ fn in_force(
     apps: &BTreeMap<AppName, AppInput>,
 ) -> Option<Arc<PodTemplate>> {
     let app = apps.get(&reference.app)?;
-    [&app.applied, &app.candidate]
-        .into_iter()
-        .flatten()
-        .find_map(|revision| {
-            let template = revision
-                .desired
-                .objects
-                .get(&reference.owner)?
-                .body
-                .template()?;
-            let says_the_same = reference.meaning_version == MEANING_VERSION
-                && template.meaning == reference.meaning;
-            let is_the_same = revision.commit.id == reference.revision;
-            (says_the_same || is_the_same).then(|| template.clone())
-        })
+    [&app.applied, &app.candidate].into_iter().flatten().find_map(|revision| {
+        let template = revision.desired.objects.get(&reference.owner)?.body.template()?;
+        let says_the_same =
+            reference.meaning_version == MEANING_VERSION && template.meaning == reference.meaning;
+        let is_the_same = revision.commit.id == reference.revision;
+        (says_the_same || is_the_same).then(|| template.clone())
+    })
 }
 
 /// The templates that pods and ReplicaSets refer to and that neither the revision in force nor the

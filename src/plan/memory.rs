@@ -58,8 +58,7 @@ impl Memory {
                 Pace::Moves
             }
             None => {
-                self.progress
-                    .insert(key.clone(), Progress { mark, at: now });
+                self.progress.insert(key.clone(), Progress { mark, at: now });
                 Pace::Unknown
             }
         }

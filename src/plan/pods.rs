@@ -30,21 +30,14 @@ pub struct Pod {
 impl Pod {
     /// Its labels: its template's, and its own.
     pub fn labels(&self) -> Labels {
-        let mut labels = self
-            .template
-            .as_ref()
-            .map(|t| t.labels.clone())
-            .unwrap_or_default();
+        let mut labels = self.template.as_ref().map(|t| t.labels.clone()).unwrap_or_default();
         labels.extend(self.binding.labels.clone());
         labels
     }
 
     /// Where it is in its life.
     pub fn phase(&self) -> Phase {
-        self.report
-            .as_ref()
-            .map(|report| report.status.phase)
-            .unwrap_or_default()
+        self.report.as_ref().map(|report| report.status.phase).unwrap_or_default()
     }
 
     /// Whether it is being ended.
@@ -59,18 +52,12 @@ impl Pod {
 
     /// Whether it is ready.
     pub fn is_ready(&self) -> bool {
-        !self.is_leaving()
-            && self
-                .report
-                .as_ref()
-                .is_some_and(|report| report.status.is_ready())
+        !self.is_leaving() && self.report.as_ref().is_some_and(|report| report.status.is_ready())
     }
 
     /// How long it may take to stop.
     pub fn grace_s(&self) -> u32 {
-        self.template.as_ref().map_or(DEFAULT_GRACE_S, |template| {
-            template.spec.termination_grace_s
-        })
+        self.template.as_ref().map_or(DEFAULT_GRACE_S, |template| template.spec.termination_grace_s)
     }
 }
 
@@ -102,12 +89,8 @@ pub(super) fn answer_requests(work: &mut Work) {
         .flat_map(|(node, input)| input.requests.iter().map(move |request| (node, request)))
         .collect();
     for (node, request) in asked {
-        let already = work
-            .input
-            .state
-            .answered
-            .get(node)
-            .is_some_and(|ids| ids.contains(&request.id));
+        let already =
+            work.input.state.answered.get(node).is_some_and(|ids| ids.contains(&request.id));
         if !already {
             match &request.what {
                 RequestKind::DeletePod { pod, uid, grace_s } => {
@@ -134,8 +117,5 @@ pub(super) fn answer_requests(work: &mut Work) {
 
 /// Marks a pod for its end.
 pub(super) fn ended(binding: &Binding, deletion: Deletion) -> Arc<Binding> {
-    Arc::new(Binding {
-        deletion: Some(deletion),
-        ..binding.clone()
-    })
+    Arc::new(Binding { deletion: Some(deletion), ..binding.clone() })
 }

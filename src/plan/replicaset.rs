@@ -212,9 +212,7 @@ fn worth(pod: &Pod, neighbours: usize) -> Worth {
         .and_then(|cost| cost.parse().ok())
         .unwrap_or(0);
     // Ages are compared by their logarithm, so that of pods made together any may go.
-    let age = pod
-        .ready_for
-        .map_or(0, |ready| ready.as_secs().checked_ilog2().unwrap_or(0));
+    let age = pod.ready_for.map_or(0, |ready| ready.as_secs().checked_ilog2().unwrap_or(0));
     let restarts = pod
         .report
         .iter()

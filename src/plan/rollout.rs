@@ -21,15 +21,10 @@ pub(super) fn is_scaling(work: &Work, rolling: &Rolling<'_>) -> bool {
 
 /// Shares a change of `replicas` among the sets in proportion to their sizes.
 pub(super) fn scale(work: &mut Work, rolling: &Rolling<'_>) {
-    let with_pods: Vec<RecordKey> = sets(rolling)
-        .filter(|key| replicas(work, rolling, key) > 0)
-        .cloned()
-        .collect();
+    let with_pods: Vec<RecordKey> =
+        sets(rolling).filter(|key| replicas(work, rolling, key) > 0).cloned().collect();
     let only = match with_pods.as_slice() {
-        [] => rolling
-            .current
-            .clone()
-            .or_else(|| rolling.old.last().cloned()),
+        [] => rolling.current.clone().or_else(|| rolling.old.last().cloned()),
         [only] => Some(only.clone()),
         _ => None,
     };
@@ -62,15 +57,8 @@ fn is_saturated(work: &mut Work, rolling: &Rolling<'_>) -> bool {
 fn scale_in_proportion(work: &mut Work, rolling: &Rolling<'_>, mut with_pods: Vec<RecordKey>) {
     let wanted = i64::from(rolling.spec.replicas);
     let (surge, _) = rolling.spec.strategy.bounds(rolling.spec.replicas);
-    let allowed = if wanted > 0 {
-        wanted + i64::from(surge)
-    } else {
-        0
-    };
-    let total: i64 = with_pods
-        .iter()
-        .map(|key| i64::from(replicas(work, rolling, key)))
-        .sum();
+    let allowed = if wanted > 0 { wanted + i64::from(surge) } else { 0 };
+    let total: i64 = with_pods.iter().map(|key| i64::from(replicas(work, rolling, key))).sum();
     let to_add = allowed - total;
     // The largest sets get the rest first; of equal ones the newer when growing, the older when
     // shrinking.
@@ -83,11 +71,7 @@ fn scale_in_proportion(work: &mut Work, rolling: &Rolling<'_>, mut with_pods: Ve
     let mut sizes: Vec<(RecordKey, i64)> = Vec::new();
     for key in with_pods {
         let size = i64::from(replicas(work, rolling, &key));
-        let share = if to_add == 0 {
-            0
-        } else {
-            proportion(work, rolling, &key, to_add, added)
-        };
+        let share = if to_add == 0 { 0 } else { proportion(work, rolling, &key, to_add, added) };
         added += share;
         sizes.push((key, size + share));
     }
@@ -95,12 +79,7 @@ fn scale_in_proportion(work: &mut Work, rolling: &Rolling<'_>, mut with_pods: Ve
         *largest = (*largest + (to_add - added)).max(0);
     }
     for (key, size) in sizes {
-        set_replicas(
-            work,
-            rolling,
-            &key,
-            u32::try_from(size.max(0)).unwrap_or(u32::MAX),
-        );
+        set_replicas(work, rolling, &key, u32::try_from(size.max(0)).unwrap_or(u32::MAX));
     }
 }
 
@@ -113,19 +92,11 @@ fn proportion(work: &Work, rolling: &Rolling<'_>, key: &RecordKey, to_add: i64, 
     let (surge, _) = rolling.spec.strategy.bounds(rolling.spec.replicas);
     let new_max = i64::from(rolling.spec.replicas) + i64::from(surge);
     let size = i64::from(set.replicas);
-    let old_max = if set.max > 0 {
-        i64::from(set.max)
-    } else {
-        size.max(1)
-    };
+    let old_max = if set.max > 0 { i64::from(set.max) } else { size.max(1) };
     let new_size = (2 * size * new_max + old_max) / (2 * old_max);
     let share = new_size - size;
     let left = to_add - added;
-    if to_add > 0 {
-        share.clamp(0, left.max(0))
-    } else {
-        share.clamp(left.min(0), 0)
-    }
+    if to_add > 0 { share.clamp(0, left.max(0)) } else { share.clamp(left.min(0), 0) }
 }
 
 /// One step towards the current template.
@@ -144,11 +115,10 @@ fn recreate(work: &mut Work, rolling: &Rolling<'_>) {
     for key in &rolling.old {
         set_replicas(work, rolling, key, 0);
     }
-    let old_pods_left = rolling.old.iter().any(|key| {
-        work.pods_of(&owner_key(key))
-            .iter()
-            .any(|pod| !pod.phase().is_over())
-    });
+    let old_pods_left = rolling
+        .old
+        .iter()
+        .any(|key| work.pods_of(&owner_key(key)).iter().any(|pod| !pod.phase().is_over()));
     if old_pods_left {
         return;
     }
@@ -176,11 +146,7 @@ fn grow_current(work: &mut Work, rolling: &Rolling<'_>) {
 
 /// Old sets shrink as far as availability allows; pods that are no use anyway go first.
 fn shrink_old(work: &mut Work, rolling: &Rolling<'_>) {
-    let old_total: u32 = rolling
-        .old
-        .iter()
-        .map(|key| replicas(work, rolling, key))
-        .sum();
+    let old_total: u32 = rolling.old.iter().map(|key| replicas(work, rolling, key)).sum();
     let Some(current) = rolling.current.clone().filter(|_| old_total > 0) else {
         return;
     };
@@ -193,9 +159,7 @@ fn shrink_old(work: &mut Work, rolling: &Rolling<'_>) {
     let total = old_total + size;
     let current_available = tally(work, &current, min_ready_s).available;
     let current_unavailable = size.saturating_sub(current_available);
-    let mut room = total
-        .saturating_sub(must_be_available)
-        .saturating_sub(current_unavailable);
+    let mut room = total.saturating_sub(must_be_available).saturating_sub(current_unavailable);
     for key in &rolling.old {
         let size = replicas(work, rolling, key);
         let healthy = tally(work, key, min_ready_s).available;

@@ -54,10 +54,7 @@ impl<'a> Work<'a> {
             input,
             memory,
             now,
-            next: State {
-                pods: BTreeMap::new(),
-                ..input.state.clone()
-            },
+            next: State { pods: BTreeMap::new(), ..input.state.clone() },
             pods: BTreeMap::new(),
             owned: BTreeMap::new(),
             revisions: BTreeMap::new(),
@@ -82,29 +79,16 @@ impl<'a> Work<'a> {
         let template =
             library::template_of(&binding.template, &self.input.apps, &self.input.library);
         let ready = binding.deletion.is_none()
-            && report
-                .as_ref()
-                .is_some_and(|report| report.status.is_ready());
+            && report.as_ref().is_some_and(|report| report.status.is_ready());
         let ready_for = self.memory.ready_for(&binding.uid, ready, self.now.elapsed);
-        self.owned
-            .entry(binding.owner.clone())
-            .or_default()
-            .insert(binding.key.clone());
-        let pod = Pod {
-            binding,
-            node,
-            report,
-            template,
-            ready_for,
-        };
+        self.owned.entry(binding.owner.clone()).or_default().insert(binding.key.clone());
+        let pod = Pod { binding, node, report, template, ready_for };
         self.pods.insert(pod.binding.key.clone(), pod);
     }
 
     /// What the revision in force of an app asks for.
     pub(super) fn desired(&self, app: &AppName) -> Option<Arc<Desired>> {
-        self.revisions
-            .get(app)
-            .map(|revision| revision.desired.clone())
+        self.revisions.get(app).map(|revision| revision.desired.clone())
     }
 
     /// Whether the app's revision in force is known, so that its pods may be touched.
@@ -199,14 +183,9 @@ impl<'a> Work<'a> {
         let base = &base[..base.len().min(BASE_LEN_MAX)];
         let mut salt = 0_u32;
         loop {
-            let text = format!(
-                "{namespace}/{base} {} {sequence} {salt}",
-                self.generation.epoch
-            );
-            let name = Name::trusted(&format!(
-                "{base}-{}",
-                Digest::of(text.as_bytes()).safe_text(5)
-            ));
+            let text = format!("{namespace}/{base} {} {sequence} {salt}", self.generation.epoch);
+            let name =
+                Name::trusted(&format!("{base}-{}", Digest::of(text.as_bytes()).safe_text(5)));
             if !self.pods.contains_key(&PodKey::new(namespace, &name)) {
                 return name;
             }
@@ -226,18 +205,11 @@ impl<'a> Work<'a> {
         match &pod.binding.deletion {
             Some(deletion) if deletion.grace_s <= grace_s => return,
             Some(deletion) => {
-                let deletion = Deletion {
-                    grace_s,
-                    ..deletion.clone()
-                };
+                let deletion = Deletion { grace_s, ..deletion.clone() };
                 pod.binding = pods::ended(&pod.binding, deletion);
             }
             None => {
-                let deletion = Deletion {
-                    grace_s,
-                    since,
-                    reason: reason.to_owned(),
-                };
+                let deletion = Deletion { grace_s, since, reason: reason.to_owned() };
                 pod.binding = pods::ended(&pod.binding, deletion);
             }
         }
@@ -268,10 +240,7 @@ impl<'a> Work<'a> {
             owned.remove(key);
         }
         Arc::make_mut(&mut pod.binding).owner = owner.clone();
-        self.owned
-            .entry(owner.clone())
-            .or_default()
-            .insert(key.clone());
+        self.owned.entry(owner.clone()).or_default().insert(key.clone());
     }
 
     /// Changes a pod's binding.
@@ -318,18 +287,10 @@ impl<'a> Work<'a> {
         let uid = match about.kind {
             Kind::Pod => {
                 let namespace = about.namespace.clone().unwrap_or_else(|| Name::trusted(""));
-                let key = PodKey {
-                    namespace,
-                    name: about.name.clone(),
-                };
+                let key = PodKey { namespace, name: about.name.clone() };
                 self.pods.get(&key).map(|pod| pod.binding.uid.clone())
             }
-            _ => self
-                .next
-                .apps
-                .values()
-                .find_map(|app| app.entry(about))
-                .map(|e| e.uid.clone()),
+            _ => self.next.apps.values().find_map(|app| app.entry(about)).map(|e| e.uid.clone()),
         };
         self.events.push(EventRecord {
             about: about.clone(),
@@ -357,10 +318,8 @@ impl<'a> Work<'a> {
         for (key, pod) in std::mem::take(&mut self.pods) {
             lists.entry(pod.node).or_default().insert(key, pod.binding);
         }
-        let lives: BTreeSet<&Uid> = lists
-            .values()
-            .flat_map(|list| list.values().map(|pod| &pod.uid))
-            .collect();
+        let lives: BTreeSet<&Uid> =
+            lists.values().flat_map(|list| list.values().map(|pod| &pod.uid)).collect();
         self.memory.keep_only(|uid| lives.contains(uid));
         for (place, list) in lists {
             let shared = match self.input.state.pods.get(&place) {
@@ -398,11 +357,7 @@ pub(crate) fn append_events(before: &[EventRecord], new: Vec<EventRecord>) -> Ve
             Some(at) => {
                 let old = events.remove(at);
                 let count = old.count.saturating_add(event.count);
-                events.push(EventRecord {
-                    count,
-                    first: old.first,
-                    ..event
-                });
+                events.push(EventRecord { count, first: old.first, ..event });
             }
             None => events.push(event),
         }

@@ -97,51 +97,33 @@ pub enum FaultKind {
 impl Fault {
     /// A fault that may pass by itself.
     pub fn transient(message: impl fmt::Display) -> Self {
-        Self {
-            kind: FaultKind::Transient,
-            message: message.to_string(),
-        }
+        Self { kind: FaultKind::Transient, message: message.to_string() }
     }
 
     /// A fault that needs a person.
     pub fn stalled(message: impl fmt::Display) -> Self {
-        Self {
-            kind: FaultKind::Stalled,
-            message: message.to_string(),
-        }
+        Self { kind: FaultKind::Stalled, message: message.to_string() }
     }
 
     /// The thing does not exist.
     pub fn not_found(message: impl fmt::Display) -> Self {
-        Self {
-            kind: FaultKind::NotFound,
-            message: message.to_string(),
-        }
+        Self { kind: FaultKind::NotFound, message: message.to_string() }
     }
 
     /// The call took too long.
     pub fn deadline(message: impl fmt::Display) -> Self {
-        Self {
-            kind: FaultKind::Deadline,
-            message: message.to_string(),
-        }
+        Self { kind: FaultKind::Deadline, message: message.to_string() }
     }
 
     /// One fault for all of `faults`, of the kind that is hardest to mend; none where there is none.
     pub fn all(faults: Vec<Self>) -> Result<(), Self> {
         use FaultKind::{Deadline, NotFound, Stalled, Transient};
         let has = |kind: &FaultKind| faults.iter().any(|fault| fault.kind == *kind);
-        let Some(kind) = [Stalled, Deadline, Transient, NotFound]
-            .into_iter()
-            .find(has)
-        else {
+        let Some(kind) = [Stalled, Deadline, Transient, NotFound].into_iter().find(has) else {
             return Ok(());
         };
         let messages: Vec<String> = faults.into_iter().map(|fault| fault.message).collect();
-        Err(Self {
-            kind,
-            message: messages.join("; "),
-        })
+        Err(Self { kind, message: messages.join("; ") })
     }
 
     /// Says what was being done when it happened.

@@ -50,6 +50,8 @@ pub struct Machine {
     pub clock_skew_s: i64,
     booted: Duration,
     pub(super) wake_is_set: Option<Elapsed>,
+    /// Timers in a row that led to nothing.
+    pub idle_wakes: u32,
 }
 
 impl Machine {
@@ -69,6 +71,7 @@ impl Machine {
             clock_skew_s: 0,
             booted: time,
             wake_is_set: None,
+            idle_wakes: 0,
         }
     }
 
@@ -129,13 +132,15 @@ impl Machine {
         process: u64,
         event: Event,
         time: Duration,
-    ) -> Option<(Vec<Effect>, Option<Duration>)> {
+    ) -> Option<(Vec<Effect>, Option<(Duration, Elapsed)>)> {
         if process != self.process {
             return None;
         }
         let now = self.now(time);
         let agent = self.agent.as_mut()?;
+        let is_wake = matches!(event, Event::Woke);
         let effects = agent.on(event, now);
+        self.idle_wakes = if is_wake && effects.is_empty() { self.idle_wakes + 1 } else { 0 };
         let wake = agent.next_wake();
         let is_news = wake.is_some_and(|at| self.wake_is_set.is_none_or(|set| at < set));
         if !is_news {
@@ -143,7 +148,7 @@ impl Machine {
         }
         self.wake_is_set = wake;
         // A timer never fires before its time, and never in no time at all.
-        let at = wake.map(|at| self.time_of(at).max(time) + Duration::from_micros(50));
+        let at = wake.map(|due| (self.time_of(due).max(time) + Duration::from_micros(50), due));
         Some((effects, at))
     }
 
@@ -153,10 +158,7 @@ impl Machine {
             Call::Files(call) => Ok(Answer::Files(self.perform_files(call))),
             Call::Links(call) => self.perform_links(call).map(Answer::Links),
             Call::Filter(call) => Ok(Answer::Filter(self.perform_filter(call))),
-            Call::Probe(_) => Ok(Answer::Probe(probe::Answer {
-                good: true,
-                message: "ok".into(),
-            })),
+            Call::Probe(_) => Ok(Answer::Probe(probe::Answer { good: true, message: "ok".into() })),
             Call::Names(zone) => {
                 self.zone = Some(zone.clone());
                 Ok(Answer::Names)
@@ -185,15 +187,9 @@ impl Machine {
     fn perform_links(&mut self, call: &links::Call) -> Result<links::Answer, Fault> {
         match call {
             links::Call::Attach(attachment) => {
-                let lives = self
-                    .runtime
-                    .containers()
-                    .any(|c| c.pid() == Some(attachment.pid));
+                let lives = self.runtime.containers().any(|c| c.pid() == Some(attachment.pid));
                 if !lives {
-                    return Err(Fault::not_found(format!(
-                        "process {} is gone",
-                        attachment.pid
-                    )));
+                    return Err(Fault::not_found(format!("process {} is gone", attachment.pid)));
                 }
                 self.links.insert(attachment.link.clone());
                 Ok(links::Answer::Done)
@@ -245,10 +241,7 @@ fn config(node: &NodeName, process: u64) -> Config {
         labels: Labels::new(),
         address: None,
         settings: Arc::new(settings()),
-        layout: Layout {
-            run_dir: "/run/windlass".into(),
-            data_dir: "/var/lib/windlass".into(),
-        },
+        layout: Layout { run_dir: "/run/windlass".into(), data_dir: "/var/lib/windlass".into() },
         domain: "cluster.local".into(),
         origin: "main".into(),
         poll: Duration::from_secs(10),

@@ -22,11 +22,13 @@ mod store;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use crate::agent::event::{Done, Effect, EffectId, Event, Hint, Work};
+use crate::agent::event::{Done, Effect, EffectId, Event, Hint, Parsed, Work};
 use crate::desired;
 use crate::kinds::name::NodeName;
+use crate::kinds::time::Elapsed;
 use crate::plan;
 use crate::ports::runtime::{ContainerId, RuntimeHint};
+use crate::ports::source::FileContent;
 use crate::ports::{Answer, Call, Fault};
 
 pub use machine::Machine;
@@ -75,25 +77,13 @@ pub struct World {
 /// Something that will happen.
 enum Item {
     /// An effect reaches the world.
-    Apply {
-        node: NodeName,
-        process: u64,
-        effect: Box<Effect>,
-    },
+    Apply { node: NodeName, process: u64, effect: Box<Effect> },
     /// An event reaches an agent.
-    Event {
-        node: NodeName,
-        process: u64,
-        event: Box<Event>,
-    },
+    Event { node: NodeName, process: u64, event: Box<Event> },
     /// An agent's timer.
-    Wake { node: NodeName, process: u64 },
+    Wake { node: NodeName, process: u64, due: Elapsed },
     /// A program ends by itself.
-    Ends {
-        node: NodeName,
-        id: ContainerId,
-        exit_code: i64,
-    },
+    Ends { node: NodeName, id: ContainerId, exit_code: i64 },
     /// Somebody, or something, interferes.
     Interference(Interference),
 }
@@ -150,8 +140,7 @@ impl World {
     /// Adds a machine and starts its agent.
     pub fn add_machine(&mut self, name: &str) {
         let node = NodeName::trusted(name);
-        self.machines
-            .insert(node.clone(), Machine::new(&node, self.time));
+        self.machines.insert(node.clone(), Machine::new(&node, self.time));
         self.start_agent(&node);
     }
 
@@ -198,27 +187,17 @@ impl World {
         self.time = at;
         self.steps += 1;
         match item {
-            Item::Apply {
-                node,
-                process,
-                effect,
-            } => self.apply(&node, process, *effect),
-            Item::Event {
-                node,
-                process,
-                event,
-            } => self.deliver(&node, process, *event),
-            Item::Wake { node, process } => {
-                if let Some(machine) = self.machines.get_mut(&node) {
+            Item::Apply { node, process, effect } => self.apply(&node, process, *effect),
+            Item::Event { node, process, event } => self.deliver(&node, process, *event),
+            Item::Wake { node, process, due } => {
+                // A timer that was set again since is not this one.
+                let machine = self.machines.get_mut(&node);
+                if let Some(machine) = machine.filter(|m| m.wake_is_set == Some(due)) {
                     machine.wake_is_set = None;
+                    self.deliver(&node, process, Event::Woke);
                 }
-                self.deliver(&node, process, Event::Woke);
             }
-            Item::Ends {
-                node,
-                id,
-                exit_code,
-            } => self.end_container(&node, &id, exit_code),
+            Item::Ends { node, id, exit_code } => self.end_container(&node, &id, exit_code),
             Item::Interference(what) => self.interfere(what),
         }
         true
@@ -245,24 +224,12 @@ impl World {
             return;
         };
         for effect in effects {
-            let delay = self
-                .rng
-                .between(Duration::from_micros(200), Duration::from_millis(20));
-            let item = Item::Apply {
-                node: node.clone(),
-                process,
-                effect: Box::new(effect),
-            };
+            let delay = self.rng.between(Duration::from_micros(200), Duration::from_millis(20));
+            let item = Item::Apply { node: node.clone(), process, effect: Box::new(effect) };
             self.put(time + delay, item);
         }
-        if let Some(at) = wake {
-            self.put(
-                at,
-                Item::Wake {
-                    node: node.clone(),
-                    process,
-                },
-            );
+        if let Some((at, due)) = wake {
+            self.put(at, Item::Wake { node: node.clone(), process, due });
         }
     }
 
@@ -271,7 +238,7 @@ impl World {
     fn apply(&mut self, node: &NodeName, process: u64, effect: Effect) {
         let Effect { id, work, deadline } = effect;
         let result = match work {
-            Work::Parse(files) => Ok(Done::Parsed(files.iter().map(desired::parse).collect())),
+            Work::Parse(files) => Ok(Done::Parsed(files.iter().map(parsed).collect())),
             Work::Plan(given) => {
                 let (input, mut memory) = *given;
                 let Some(machine) = self.machines.get(node) else {
@@ -303,23 +270,19 @@ impl World {
                 }
             }
         };
-        let delay = self
-            .rng
-            .between(Duration::from_micros(200), Duration::from_millis(80));
+        let delay = self.rng.between(Duration::from_micros(200), Duration::from_millis(80));
         self.send(node, process, delay, Event::Done(id, result));
     }
 
     fn answer_late(&mut self, node: &NodeName, process: u64, id: EffectId, deadline: Duration) {
         let fault = Fault::deadline("simulated: no answer in time");
-        self.send(node, process, deadline, Event::Done(id, Err(fault)));
+        // Adapters give up what shows no progress, long before a slow pull's own bound.
+        let silence = deadline.min(Duration::from_secs(120));
+        self.send(node, process, silence, Event::Done(id, Err(fault)));
     }
 
     fn send(&mut self, node: &NodeName, process: u64, delay: Duration, event: Event) {
-        let item = Item::Event {
-            node: node.clone(),
-            process,
-            event: Box::new(event),
-        };
+        let item = Item::Event { node: node.clone(), process, event: Box::new(event) };
         self.put(self.time + delay, item);
     }
 
@@ -334,15 +297,13 @@ impl World {
             if self.trace.len() == TRACE_MAX {
                 self.trace.pop_front();
             }
-            self.trace
-                .push_back(format!("{:>10.3} s  {node}: {text}", time.as_secs_f64()));
+            self.trace.push_back(format!("{:>10.3} s  {node}: {text}", time.as_secs_f64()));
         }
         match call {
             Call::Source(call) => machine.copy.perform(call, remote).map(Answer::Source),
-            Call::Store(call) => self
-                .store
-                .perform(call, node, process, &mut machine.fence)
-                .map(Answer::Store),
+            Call::Store(call) => {
+                self.store.perform(call, node, process, &mut machine.fence).map(Answer::Store)
+            }
             Call::Runtime(call) => {
                 if !machine.runtime_is_up {
                     return Err(Fault::transient("the runtime does not answer"));
@@ -350,11 +311,7 @@ impl World {
                 let outcome = machine.runtime.perform(call, machine.now(time).wall);
                 if let Some(later) = outcome.later {
                     let (id, exit_code) = (later.id, later.exit_code);
-                    let item = Item::Ends {
-                        node: node.clone(),
-                        id,
-                        exit_code,
-                    };
+                    let item = Item::Ends { node: node.clone(), id, exit_code };
                     self.put(time + later.after, item);
                 }
                 for id in outcome.changed {
@@ -374,9 +331,7 @@ impl World {
         if matches!(hint, RuntimeHint::Changed(_)) && self.rng.chance(self.weather.deaf) {
             return;
         }
-        let delay = self
-            .rng
-            .between(Duration::from_micros(100), Duration::from_millis(5));
+        let delay = self.rng.between(Duration::from_micros(100), Duration::from_millis(5));
         self.send(node, process, delay, Event::Hint(Hint::Runtime(hint)));
     }
 
@@ -460,11 +415,8 @@ impl World {
     }
 
     fn source_moved(&mut self) {
-        let nodes: Vec<(NodeName, u64)> = self
-            .machines
-            .iter()
-            .map(|(node, machine)| (node.clone(), machine.process()))
-            .collect();
+        let nodes: Vec<(NodeName, u64)> =
+            self.machines.iter().map(|(node, machine)| (node.clone(), machine.process())).collect();
         for (node, process) in nodes {
             if !self.rng.chance(self.weather.deaf) {
                 let event = Event::Hint(Hint::SourceMoved);
@@ -474,12 +426,7 @@ impl World {
     }
 
     fn release_lock(&mut self, node: &NodeName) {
-        if self
-            .store
-            .lock
-            .as_ref()
-            .is_some_and(|(holder, _)| holder == node)
-        {
+        if self.store.lock.as_ref().is_some_and(|(holder, _)| holder == node) {
             self.store.lock = None;
         }
     }
@@ -505,8 +452,7 @@ impl World {
         self.note(|| "-- everything is healed".to_owned());
         self.weather = Weather::default();
         self.remote_is_up = true;
-        self.agenda
-            .retain(|_, item| !matches!(item, Item::Interference(_)));
+        self.agenda.retain(|_, item| !matches!(item, Item::Interference(_)));
         let nodes: Vec<NodeName> = self.machines.keys().cloned().collect();
         for node in nodes {
             self.interfere(Interference::StartRuntime(node.clone()));
@@ -514,6 +460,10 @@ impl World {
         }
         self.source_moved();
     }
+}
+
+fn parsed(file: &FileContent) -> Parsed {
+    (file.path.clone(), file.blob.clone(), desired::parse(file))
 }
 
 /// A call in a few words, without what it carries.
@@ -525,11 +475,11 @@ fn brief(call: &Call) -> String {
         Call::Files(crate::ports::files::Call::Write { pod, .. }) => {
             format!("write files of {pod}")
         }
-        Call::Store(crate::ports::store::Call::Commit { register, why, .. }) => {
-            format!(
-                "write {register}: {}",
-                why.lines().next().unwrap_or_default()
-            )
+        Call::Store(crate::ports::store::Call::Commit { register, base, edits, why }) => {
+            let base = base.as_ref().map_or("nothing", |rev| rev.short());
+            let paths: Vec<&str> = edits.iter().map(|edit| edit.path.as_str()).collect();
+            let why = why.lines().next().unwrap_or_default();
+            format!("write {register} after {base}: {why} {paths:?}")
         }
         other => format!("{other:?}"),
     };

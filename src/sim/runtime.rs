@@ -59,11 +59,7 @@ pub struct Outcome {
 
 impl Outcome {
     fn of(answer: Result<Answer, Fault>) -> Self {
-        Self {
-            answer,
-            changed: Vec::new(),
-            later: None,
-        }
+        Self { answer, changed: Vec::new(), later: None }
     }
 }
 
@@ -103,18 +99,11 @@ impl Runtime {
     pub fn perform(&mut self, call: &Call, now: Wall) -> Outcome {
         match call {
             Call::List => {
-                let all = self
-                    .containers
-                    .values()
-                    .map(|kept| kept.seen.clone())
-                    .collect();
+                let all = self.containers.values().map(|kept| kept.seen.clone()).collect();
                 Outcome::of(Ok(Answer::Containers(all)))
             }
             Call::Inspect(id) => {
-                let found = self
-                    .containers
-                    .get(id)
-                    .map(|kept| Box::new(kept.seen.clone()));
+                let found = self.containers.get(id).map(|kept| Box::new(kept.seen.clone()));
                 Outcome::of(Ok(Answer::Container(found)))
             }
             Call::EnsureImage(wish) => Outcome::of(self.ensure_image(&wish.image, wish.pull)),
@@ -124,16 +113,12 @@ impl Runtime {
                 for id in ids {
                     self.containers.remove(id);
                 }
-                Outcome {
-                    changed: ids.clone(),
-                    ..Outcome::of(Ok(Answer::Done))
-                }
+                Outcome { changed: ids.clone(), ..Outcome::of(Ok(Answer::Done)) }
             }
             Call::Exec { id, .. } => Outcome::of(match self.containers.get(id) {
-                Some(found) if found.seen.is_running() => Ok(Answer::Exec(ExecResult {
-                    exit_code: 0,
-                    output: String::new(),
-                })),
+                Some(found) if found.seen.is_running() => {
+                    Ok(Answer::Exec(ExecResult { exit_code: 0, output: String::new() }))
+                }
                 _ => Err(Fault::not_found(format!("container {id} does not run"))),
             }),
             Call::Survey => Outcome::of(Ok(Answer::Survey(Box::new(RuntimeSeen {
@@ -150,22 +135,14 @@ impl Runtime {
 
     fn ensure_image(&mut self, image: &str, pull: Pull) -> Result<Answer, Fault> {
         if image.contains("missing") {
-            return Err(Fault::not_found(format!(
-                "{REASON_PULL}: manifest unknown: {image}"
-            )));
+            return Err(Fault::not_found(format!("{REASON_PULL}: manifest unknown: {image}")));
         }
         if pull == Pull::Never && !self.images.contains_key(image) {
-            return Err(Fault::not_found(format!(
-                "{REASON_NEVER_PULL}: {image} is not here"
-            )));
+            return Err(Fault::not_found(format!("{REASON_NEVER_PULL}: {image} is not here")));
         }
         self.images.insert(image.to_owned(), 1 << 20);
         let id = format!("sha256:{image}");
-        Ok(Answer::Image(Box::new(ImageSeen {
-            id,
-            has_command: true,
-            ..ImageSeen::default()
-        })))
+        Ok(Answer::Image(Box::new(ImageSeen { id, has_command: true, ..ImageSeen::default() })))
     }
 
     fn start(&mut self, spec: &ContainerSpec, now: Wall) -> Outcome {
@@ -186,18 +163,11 @@ impl Runtime {
         let seen = ContainerSeen {
             id: id.clone(),
             marks,
-            state: RunState::Running {
-                started: now,
-                pid: self.pids,
-            },
+            state: RunState::Running { started: now, pid: self.pids },
             image_id: spec.image.clone(),
         };
         let later = |seconds, exit_code| {
-            Some(Later {
-                after: Duration::from_secs(seconds),
-                id: id.clone(),
-                exit_code,
-            })
+            Some(Later { after: Duration::from_secs(seconds), id: id.clone(), exit_code })
         };
         let later = match &spec.image {
             image if image.contains("crash") => later(1, 1),
@@ -205,58 +175,28 @@ impl Runtime {
             _ => None,
         };
         let (name, image) = (spec.name.clone(), spec.image.clone());
-        self.containers.insert(
-            id.clone(),
-            Kept {
-                seen: seen.clone(),
-                name,
-                image,
-            },
-        );
-        Outcome {
-            answer: Ok(Answer::Started(Box::new(seen))),
-            changed: vec![id],
-            later,
-        }
+        self.containers.insert(id.clone(), Kept { seen: seen.clone(), name, image });
+        Outcome { answer: Ok(Answer::Started(Box::new(seen))), changed: vec![id], later }
     }
 
     fn signal(&mut self, id: &ContainerId, signal: &str, now: Wall) -> Outcome {
-        let Some(found) = self
-            .containers
-            .get(id)
-            .filter(|found| found.seen.is_running())
-        else {
-            return Outcome::of(Err(Fault::not_found(format!(
-                "container {id} does not run"
-            ))));
+        let Some(found) = self.containers.get(id).filter(|found| found.seen.is_running()) else {
+            return Outcome::of(Err(Fault::not_found(format!("container {id} does not run"))));
         };
         let image = found.image.clone();
         let done = Outcome::of(Ok(Answer::Done));
         if signal == "KILL" {
             self.end(id, 137, now);
-            return Outcome {
-                changed: vec![id.clone()],
-                ..done
-            };
+            return Outcome { changed: vec![id.clone()], ..done };
         }
         if image.contains("deaf") {
             return done;
         }
         if image.contains("slow") {
-            let later = Later {
-                after: Duration::from_secs(5),
-                id: id.clone(),
-                exit_code: 0,
-            };
-            return Outcome {
-                later: Some(later),
-                ..done
-            };
+            let later = Later { after: Duration::from_secs(5), id: id.clone(), exit_code: 0 };
+            return Outcome { later: Some(later), ..done };
         }
         self.end(id, 0, now);
-        Outcome {
-            changed: vec![id.clone()],
-            ..done
-        }
+        Outcome { changed: vec![id.clone()], ..done }
     }
 }

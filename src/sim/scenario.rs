@@ -36,12 +36,7 @@ pub struct Outcome {
 impl Scenario {
     /// The scenario of a seed, as `make test` runs it.
     pub fn of(seed: u64) -> Self {
-        Self {
-            seed,
-            nodes: 1,
-            trouble: Duration::from_secs(600),
-            settle: Duration::from_secs(900),
-        }
+        Self { seed, nodes: 1, trouble: Duration::from_secs(600), settle: Duration::from_secs(900) }
     }
 
     /// Runs it. An error says what went wrong, how to repeat it, and what happened last.
@@ -49,9 +44,7 @@ impl Scenario {
         let mut world = self.world();
         let mut safety = Safety::default();
         while world.step(self.trouble) {
-            safety
-                .check(&world)
-                .map_err(|violation| self.report(&world, &violation))?;
+            safety.check(&world).map_err(|violation| self.report(&world, &violation))?;
         }
         world.heal();
         let deadline = self.trouble + self.settle;
@@ -61,19 +54,13 @@ impl Scenario {
         while next_look < deadline {
             next_look += Duration::from_secs(1);
             while world.step(next_look) {
-                safety
-                    .check(&world)
-                    .map_err(|violation| self.report(&world, &violation))?;
+                safety.check(&world).map_err(|violation| self.report(&world, &violation))?;
             }
             match check::settled(&world) {
                 Ok(()) => {
                     let decisions = world.store.log().count();
                     let settled_after = next_look - self.trouble;
-                    return Ok(Outcome {
-                        steps: world.steps(),
-                        decisions,
-                        settled_after,
-                    });
+                    return Ok(Outcome { steps: world.steps(), decisions, settled_after });
                 }
                 Err(what) => missing = what,
             }
@@ -91,9 +78,8 @@ impl Scenario {
             deaf: rough(&mut rng, 200),
         };
         let mut world = World::new(self.seed ^ 0x5eed, weather);
-        let nodes: Vec<NodeName> = (0..self.nodes)
-            .map(|number| NodeName::trusted(&format!("n{number}")))
-            .collect();
+        let nodes: Vec<NodeName> =
+            (0..self.nodes).map(|number| NodeName::trusted(&format!("n{number}"))).collect();
         let mut shop = Shop::default();
         world.remote.commit("the beginning", shop.files());
         for node in &nodes {
@@ -234,10 +220,8 @@ impl Shop {
             image: new_image(rng, self.edits),
             recreate: rng.chance(250),
         };
-        let message = format!(
-            "add {} with {} of {}",
-            workload.name, workload.replicas, workload.image
-        );
+        let message =
+            format!("add {} with {} of {}", workload.name, workload.replicas, workload.image);
         self.deployments.push(workload);
         message
     }
@@ -259,17 +243,8 @@ fn new_image(rng: &mut Rng, version: u64) -> String {
 
 impl Workload {
     fn manifest(&self) -> String {
-        let Self {
-            name,
-            replicas,
-            image,
-            recreate,
-        } = self;
-        let strategy = if *recreate {
-            "Recreate"
-        } else {
-            "RollingUpdate"
-        };
+        let Self { name, replicas, image, recreate } = self;
+        let strategy = if *recreate { "Recreate" } else { "RollingUpdate" };
         format!(
             "apiVersion: apps/v1
 kind: Deployment
@@ -305,9 +280,7 @@ mod tests {
 
     #[test]
     fn a_day_of_failures_is_survived_whatever_the_seed() {
-        let first = std::env::var("WINDLASS_SEED")
-            .ok()
-            .and_then(|seed| seed.parse().ok());
+        let first = std::env::var("WINDLASS_SEED").ok().and_then(|seed| seed.parse().ok());
         let seeds = first.map_or(0..SEEDS, |seed| seed..seed + 1);
         for seed in seeds {
             if let Err(report) = Scenario::of(seed).run() {
@@ -318,11 +291,7 @@ mod tests {
 
     #[test]
     fn the_same_seed_gives_the_same_run() {
-        let run = || {
-            Scenario::of(7)
-                .run()
-                .map(|outcome| (outcome.steps, outcome.decisions))
-        };
+        let run = || Scenario::of(7).run().map(|outcome| (outcome.steps, outcome.decisions));
         assert_eq!(run(), run());
     }
 }

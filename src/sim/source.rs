@@ -43,14 +43,7 @@ impl Repo {
             time: Wall::from_seconds(1_700_000_000 + seconds),
             message: message.to_owned(),
         };
-        self.commits.insert(
-            id.clone(),
-            Commit {
-                info,
-                parent,
-                files: Arc::new(files),
-            },
-        );
+        self.commits.insert(id.clone(), Commit { info, parent, files: Arc::new(files) });
         self.tip = Some(id.clone());
         id
     }
@@ -79,10 +72,7 @@ impl Repo {
         let mut line = Vec::new();
         let mut at = Some(of.clone());
         while let Some(id) = at {
-            at = self
-                .commits
-                .get(&id)
-                .and_then(|commit| commit.parent.clone());
+            at = self.commits.get(&id).and_then(|commit| commit.parent.clone());
             line.push(id);
         }
         line
@@ -107,11 +97,7 @@ impl Repo {
         Some(Survey {
             commit: commit.clone(),
             tree: Some(tree_id(&found.files)),
-            files: found
-                .files
-                .iter()
-                .map(|(path, text)| entry(path, text))
-                .collect(),
+            files: found.files.iter().map(|(path, text)| entry(path, text)).collect(),
             relation,
             commits,
         })
@@ -128,12 +114,7 @@ fn tree_id(files: &Files) -> Oid {
 
 fn entry(path: &str, text: &str) -> FileEntry {
     let kind = FileKind::File;
-    FileEntry {
-        path: path.into(),
-        blob: blob_id(text),
-        kind,
-        bytes: text.len() as u64,
-    }
+    FileEntry { path: path.into(), blob: blob_id(text), kind, bytes: text.len() as u64 }
 }
 
 /// One machine's copy of the repository: what was fetched is there, what was not is not.
@@ -153,15 +134,10 @@ impl Copy {
                 if let Some(tip) = remote.tip() {
                     self.fetched.extend(remote.ancestors(tip));
                 }
-                Ok(Answer::Fetched {
-                    tip: remote.tip.clone(),
-                })
+                Ok(Answer::Fetched { tip: remote.tip.clone() })
             }
             Call::Survey { commit, since } => {
-                let found = self
-                    .repo
-                    .survey(commit, since.as_ref())
-                    .filter(|_| self.has(commit));
+                let found = self.repo.survey(commit, since.as_ref()).filter(|_| self.has(commit));
                 found
                     .map(|survey| Answer::Surveyed(Box::new(survey)))
                     .ok_or_else(|| Fault::not_found(format!("commit {commit} is not here")))
@@ -196,9 +172,5 @@ impl Copy {
 
 fn content(path: &str, text: &str) -> FileContent {
     let path: Arc<str> = path.into();
-    FileContent {
-        path,
-        blob: blob_id(text),
-        bytes: text.as_bytes().into(),
-    }
+    FileContent { path, blob: blob_id(text), bytes: text.as_bytes().into() }
 }

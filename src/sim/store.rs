@@ -27,9 +27,7 @@ impl Registers {
 
     /// What was written, oldest first: (register, what and why).
     pub fn log(&self) -> impl DoubleEndedIterator<Item = (&Register, &str)> {
-        self.log
-            .iter()
-            .map(|(register, _, why)| (register, why.as_str()))
+        self.log.iter().map(|(register, _, why)| (register, why.as_str()))
     }
 
     /// Carries out a call of one process of `node`.
@@ -47,17 +45,9 @@ impl Registers {
                 tree.map(Answer::Tree)
                     .ok_or_else(|| Fault::not_found(format!("{register} was never {rev}")))
             }
-            Call::Commit {
-                register,
-                base,
-                edits,
-                why,
-            } => Ok(Answer::Landing(self.commit(
-                register,
-                base.as_ref(),
-                edits,
-                why,
-            ))),
+            Call::Commit { register, base, edits, why } => {
+                Ok(Answer::Landing(self.commit(register, base.as_ref(), edits, why)))
+            }
             Call::Fence(generation) => {
                 *fence = (*fence).max(*generation);
                 Ok(Answer::Fenced)
@@ -70,28 +60,16 @@ impl Registers {
     fn glance(&mut self, node: &NodeName, process: u64, fence: Generation) -> Glance {
         let own = (node.clone(), process);
         let holds_lock = *self.lock.get_or_insert(own.clone()) == own;
-        let nodes = self
-            .current
-            .iter()
-            .filter_map(|(register, rev)| match register {
-                Register::Node(name) => Some((name.clone(), rev.clone())),
-                Register::Coordinator => None,
-            });
+        let nodes = self.current.iter().filter_map(|(register, rev)| match register {
+            Register::Node(name) => Some((name.clone(), rev.clone())),
+            Register::Coordinator => None,
+        });
         let coordinator = self.current.get(&Register::Coordinator).cloned();
-        Glance {
-            coordinator,
-            nodes: nodes.collect(),
-            holds_lock,
-            fence,
-        }
+        Glance { coordinator, nodes: nodes.collect(), holds_lock, fence }
     }
 
     fn history(&self, limit: usize) -> Vec<Decision> {
-        let newest = self
-            .log
-            .iter()
-            .rev()
-            .filter(|(r, _, _)| *r == Register::Coordinator);
+        let newest = self.log.iter().rev().filter(|(r, _, _)| *r == Register::Coordinator);
         newest
             .take(limit)
             .map(|(_, rev, why)| Decision {
@@ -112,9 +90,7 @@ impl Registers {
     ) -> Landing {
         let theirs = self.current.get(register);
         if theirs != base {
-            return Landing::Raced {
-                theirs: theirs.cloned(),
-            };
+            return Landing::Raced { theirs: theirs.cloned() };
         }
         let empty = Tree::default();
         let before = base.and_then(|rev| self.trees.get(rev)).unwrap_or(&empty);
@@ -123,8 +99,7 @@ impl Registers {
         let rev: Rev = Oid::new(&Digest::of(text.as_bytes()).hex()[..40]);
         self.trees.insert(rev.clone(), tree);
         self.current.insert(register.clone(), rev.clone());
-        self.log
-            .push((register.clone(), rev.clone(), why.to_owned()));
+        self.log.push((register.clone(), rev.clone(), why.to_owned()));
         Landing::Landed(rev)
     }
 }

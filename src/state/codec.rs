@@ -53,10 +53,8 @@ struct Turn {
 }
 
 pub(super) fn read<T: DeserializeOwned>(path: &str, bytes: &[u8]) -> Result<T, StateFault> {
-    serde_json::from_slice(bytes).map_err(|error| StateFault::Unreadable {
-        path: path.to_owned(),
-        why: error.to_string(),
-    })
+    serde_json::from_slice(bytes)
+        .map_err(|error| StateFault::Unreadable { path: path.to_owned(), why: error.to_string() })
 }
 
 /// JSON of one record, readable in a diff.
@@ -88,10 +86,7 @@ struct Named<T> {
 fn named_lines<T: Serialize + Clone>(entries: &BTreeMap<Name, T>) -> Arc<[u8]> {
     let named: Vec<Named<T>> = entries
         .iter()
-        .map(|(name, value)| Named {
-            name: name.clone(),
-            value: value.clone(),
-        })
+        .map(|(name, value)| Named { name: name.clone(), value: value.clone() })
         .collect();
     lines(&named)
 }
@@ -101,10 +96,7 @@ fn read_named<T: DeserializeOwned>(
     bytes: &[u8],
 ) -> Result<BTreeMap<Name, T>, StateFault> {
     let list: Vec<Named<T>> = read(path, bytes)?;
-    Ok(list
-        .into_iter()
-        .map(|entry| (entry.name, entry.value))
-        .collect())
+    Ok(list.into_iter().map(|entry| (entry.name, entry.value)).collect())
 }
 
 impl State {
@@ -134,8 +126,7 @@ impl State {
             [ANSWERED] => self.answered = Arc::new(read(path, bytes)?),
             ["alloc", "nodes.json"] => self.nodes = Arc::new(read_named(path, bytes)?),
             ["alloc", "services", file] => {
-                self.services
-                    .insert(stem(file), Arc::new(read_named(path, bytes)?));
+                self.services.insert(stem(file), Arc::new(read_named(path, bytes)?));
             }
             ["pods", file] => {
                 let list: Vec<Arc<Binding>> = read(path, bytes)?;
@@ -162,14 +153,7 @@ impl State {
         let mut edits = Edits::default();
         if (self.generation, self.sequence) != (next.generation, next.sequence) {
             let (generation, sequence) = (next.generation, next.sequence);
-            edits.put(
-                TURN,
-                record(&Turn {
-                    format: FORMAT,
-                    generation,
-                    sequence,
-                }),
-            );
+            edits.put(TURN, record(&Turn { format: FORMAT, generation, sequence }));
         }
         if self.lease != next.lease {
             edits.set(LEASE, next.lease.as_ref().map(record));
@@ -183,17 +167,9 @@ impl State {
         if !same(&self.nodes, &next.nodes) {
             edits.put(NODES, named_lines(&next.nodes));
         }
-        edits.maps(
-            &self.services,
-            &next.services,
-            same,
-            |namespace, entries| {
-                (
-                    format!("alloc/services/{namespace}.json"),
-                    named_lines(entries),
-                )
-            },
-        );
+        edits.maps(&self.services, &next.services, same, |namespace, entries| {
+            (format!("alloc/services/{namespace}.json"), named_lines(entries))
+        });
         edits.maps(&self.pods, &next.pods, same, |place, pods| {
             (pods_path(place), lines(pods.values().map(|pod| &**pod)))
         });
@@ -209,10 +185,7 @@ impl State {
 }
 
 fn pods_path(place: &Placement) -> String {
-    format!(
-        "pods/{}.json",
-        place.as_ref().map_or(UNPLACED, Name::as_str)
-    )
+    format!("pods/{}.json", place.as_ref().map_or(UNPLACED, Name::as_str))
 }
 
 /// Equal, by looking at the pointer first: most of a state is shared with the one before.
@@ -231,10 +204,7 @@ impl Edits {
     }
 
     fn set(&mut self, path: impl Into<String>, content: Option<Arc<[u8]>>) {
-        self.list.push(Edit {
-            path: path.into(),
-            content,
-        });
+        self.list.push(Edit { path: path.into(), content });
     }
 
     /// Adds what differs between two maps whose values are a file each; `file` names and writes it.
@@ -275,22 +245,16 @@ impl AppState {
                     return Ok(false);
                 };
                 let namespace = Some(stem(file)).filter(|name| *name != *CLUSTER);
-                let shard = LedgerShard {
-                    kind: info.kind,
-                    namespace,
-                };
-                self.ledger
-                    .insert(shard, Arc::new(read_named(path, bytes)?));
+                let shard = LedgerShard { kind: info.kind, namespace };
+                self.ledger.insert(shard, Arc::new(read_named(path, bytes)?));
             }
             ["deployments", namespace, file] => {
                 let key = RecordKey::new(&Name::trusted(namespace), &stem(file));
-                self.deployments
-                    .insert(key, Arc::new(read::<DeploymentRecord>(path, bytes)?));
+                self.deployments.insert(key, Arc::new(read::<DeploymentRecord>(path, bytes)?));
             }
             ["replicasets", namespace, file] => {
                 let key = RecordKey::new(&Name::trusted(namespace), &stem(file));
-                self.sets
-                    .insert(key, Arc::new(read::<SetRecord>(path, bytes)?));
+                self.sets.insert(key, Arc::new(read::<SetRecord>(path, bytes)?));
             }
             _ => return Ok(false),
         }
@@ -304,10 +268,7 @@ impl AppState {
         edits.maps(&self.ledger, &next.ledger, same, |shard, entries| {
             let namespace = shard.namespace.as_ref().map_or(CLUSTER, Name::as_str);
             let plural = shard.kind.plural();
-            (
-                format!("apps/{app}/ledger/{plural}/{namespace}.json"),
-                named_lines(entries),
-            )
+            (format!("apps/{app}/ledger/{plural}/{namespace}.json"), named_lines(entries))
         });
         let path = |plural: &str, key: &RecordKey| {
             format!("apps/{app}/{plural}/{}/{}.json", key.namespace, key.name)
@@ -351,10 +312,7 @@ mod tests {
 
     fn full_state() -> State {
         let mut state = State {
-            generation: Generation {
-                epoch: 1,
-                number: 7,
-            },
+            generation: Generation { epoch: 1, number: 7 },
             sequence: 3,
             lease: Some(Lease {
                 holder: name("a"),
@@ -386,10 +344,7 @@ mod tests {
             template: template(),
             owner: Key::namespaced(Kind::ReplicaSet, &name("shop"), &name("web-abc")),
             labels: Labels::from([("pod-template-hash".into(), "abc".into())]),
-            generation: Generation {
-                epoch: 1,
-                number: 7,
-            },
+            generation: Generation { epoch: 1, number: 7 },
             sequence: 2,
             created: Wall::from_seconds(5),
             deletion: None,
@@ -402,22 +357,11 @@ mod tests {
             unknown: BTreeMap::new(),
         };
         let app = state.apps.entry(name("default")).or_default();
-        let shard = LedgerShard {
-            kind: Kind::Deployment,
-            namespace: Some(name("shop")),
-        };
-        app.ledger.insert(
-            shard,
-            Arc::new(BTreeMap::from([(name("web"), entry.clone())])),
-        );
-        let shard = LedgerShard {
-            kind: Kind::Namespace,
-            namespace: None,
-        };
-        app.ledger
-            .insert(shard, Arc::new(BTreeMap::from([(name("shop"), entry)])));
-        app.sets
-            .insert(PodKey::new(&name("shop"), &name("web-abc")), Arc::new(set));
+        let shard = LedgerShard { kind: Kind::Deployment, namespace: Some(name("shop")) };
+        app.ledger.insert(shard, Arc::new(BTreeMap::from([(name("web"), entry.clone())])));
+        let shard = LedgerShard { kind: Kind::Namespace, namespace: None };
+        app.ledger.insert(shard, Arc::new(BTreeMap::from([(name("shop"), entry)])));
+        app.sets.insert(PodKey::new(&name("shop"), &name("web-abc")), Arc::new(set));
         let pods = PodList::from([(binding.key.clone(), Arc::new(binding))]);
         state.pods.insert(None, Arc::new(pods.clone()));
         state.pods.insert(Some(name("a")), Arc::new(pods));
@@ -426,10 +370,7 @@ mod tests {
             node_ports: BTreeMap::from([("http".into(), 30080)]),
             ..ServiceAllocation::default()
         };
-        state.services.insert(
-            name("shop"),
-            Arc::new(BTreeMap::from([(name("web"), allocation)])),
-        );
+        state.services.insert(name("shop"), Arc::new(BTreeMap::from([(name("web"), allocation)])));
         let node = NodeAllocation {
             pod_cidr: "10.244.0.0/24".parse().expect("a network"),
             created: Wall::from_seconds(0),
@@ -445,33 +386,22 @@ mod tests {
         let state = full_state();
         let tree = Tree::default().with(&State::default().edits_to(&state));
         assert_eq!(State::decode(&tree).expect("decodes"), state);
-        assert!(
-            state.edits_to(&state.clone()).is_empty(),
-            "no change, no edit"
-        );
+        assert!(state.edits_to(&state.clone()).is_empty(), "no change, no edit");
     }
 
     #[test]
     fn going_back_to_nothing_removes_every_file() {
         let state = full_state();
         let tree = Tree::default().with(&State::default().edits_to(&state));
-        let empty = State {
-            generation: state.generation,
-            ..State::default()
-        };
+        let empty = State { generation: state.generation, ..State::default() };
         let left = tree.with(&state.edits_to(&empty));
         let paths: Vec<&String> = left.files.keys().collect();
         assert_eq!(
             paths,
-            [
-                "alloc/nodes.json",
-                "apps/default/head.json",
-                "events.json",
-                "turn.json"
-            ]
-            .iter()
-            .filter(|path| left.files.contains_key(**path))
-            .collect::<Vec<_>>()
+            ["alloc/nodes.json", "apps/default/head.json", "events.json", "turn.json"]
+                .iter()
+                .filter(|path| left.files.contains_key(**path))
+                .collect::<Vec<_>>()
         );
         assert_eq!(State::decode(&left).expect("decodes").pods, BTreeMap::new());
     }
@@ -490,11 +420,7 @@ mod tests {
         let paths: Vec<&str> = edits.iter().map(|edit| edit.path.as_str()).collect();
         assert_eq!(paths, ["pods/a.json"]);
         let content = edits[0].content.as_ref().expect("content");
-        assert_eq!(
-            content.iter().filter(|byte| **byte == b'\n').count(),
-            4,
-            "[, two pods, ]"
-        );
+        assert_eq!(content.iter().filter(|byte| **byte == b'\n').count(), 4, "[, two pods, ]");
     }
 
     #[test]
@@ -502,16 +428,12 @@ mod tests {
         let state = full_state();
         let mut tree = Tree::default().with(&State::default().edits_to(&state));
         let later: Arc<[u8]> = b"from the future".as_slice().into();
-        tree.files
-            .insert("apps/default/gadgets/shop/x.json".into(), later.clone());
+        tree.files.insert("apps/default/gadgets/shop/x.json".into(), later.clone());
         tree.files.insert("gadgets.json".into(), later.clone());
         let decoded = State::decode(&tree).expect("decodes");
         assert_eq!(decoded.unknown.len(), 2);
         let after = tree.with(&decoded.edits_to(&State::default()));
-        assert!(
-            after.files.contains_key("gadgets.json"),
-            "our edits leave it alone"
-        );
+        assert!(after.files.contains_key("gadgets.json"), "our edits leave it alone");
 
         tree.files.insert("pods/a.json".into(), later);
         let fault = State::decode(&tree).expect_err("garbage is not an absence of pods");
@@ -521,9 +443,7 @@ mod tests {
     #[test]
     fn a_later_format_is_refused() {
         let turn = br#"{"format":99,"epoch":1,"number":1,"sequence":0}"#;
-        let tree = Tree {
-            files: BTreeMap::from([(TURN.into(), turn.as_slice().into())]),
-        };
+        let tree = Tree { files: BTreeMap::from([(TURN.into(), turn.as_slice().into())]) };
         assert_eq!(State::decode(&tree), Err(StateFault::TooNew { found: 99 }));
     }
 }

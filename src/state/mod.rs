@@ -103,19 +103,12 @@ pub struct LedgerShard {
 impl LedgerShard {
     /// The shard that holds `key`.
     pub fn of(key: &Key) -> Self {
-        Self {
-            kind: key.kind,
-            namespace: key.namespace.clone(),
-        }
+        Self { kind: key.kind, namespace: key.namespace.clone() }
     }
 
     /// The key of one of its objects.
     pub fn key(&self, name: &Name) -> Key {
-        Key {
-            kind: self.kind,
-            namespace: self.namespace.clone(),
-            name: name.clone(),
-        }
+        Key { kind: self.kind, namespace: self.namespace.clone(), name: name.clone() }
     }
 }
 
@@ -141,9 +134,7 @@ impl State {
 
     /// Every binding with its place.
     pub fn all_pods(&self) -> impl Iterator<Item = (&Placement, &Arc<Binding>)> {
-        self.pods
-            .iter()
-            .flat_map(|(node, pods)| pods.values().map(move |pod| (node, pod)))
+        self.pods.iter().flat_map(|(node, pods)| pods.values().map(move |pod| (node, pod)))
     }
 
     /// What was given to a Service.

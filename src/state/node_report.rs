@@ -95,10 +95,7 @@ impl NodeReport {
     pub fn edits_to(&self, next: &Self) -> Vec<Edit> {
         let mut edits = Vec::new();
         let mut put = |path: &str, content: Arc<[u8]>| {
-            edits.push(Edit {
-                path: path.into(),
-                content: Some(content),
-            });
+            edits.push(Edit { path: path.into(), content: Some(content) });
         };
         if self.facts != next.facts {
             put(FACTS, record(&*next.facts));
@@ -134,11 +131,7 @@ mod tests {
         };
         let request = PersonRequest {
             id: Uid::trusted("r"),
-            what: RequestKind::DeletePod {
-                pod: key,
-                uid: None,
-                grace_s: Some(0),
-            },
+            what: RequestKind::DeletePod { pod: key, uid: None, grace_s: Some(0) },
             by: "root".into(),
             at: Wall::from_seconds(9),
             unknown: Unknown::new(),

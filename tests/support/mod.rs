@@ -8,10 +8,7 @@ use std::process::{Command, Output};
 
 /// A directory that is removed with its owner, also when a test fails.
 pub(crate) fn scratch(prefix: &str) -> tempfile::TempDir {
-    tempfile::Builder::new()
-        .prefix(prefix)
-        .tempdir()
-        .expect("a scratch directory")
+    tempfile::Builder::new().prefix(prefix).tempdir().expect("a scratch directory")
 }
 
 /// Runs `git` with nothing of this machine's configuration and a name of its own.

@@ -26,10 +26,7 @@ impl Namespace {
             work.into_iter().for_each(|job| job());
         });
         let thread_id = told.recv().expect("the thread answers")?;
-        let namespace = Self {
-            jobs,
-            thread_id: thread_id.unsigned_abs(),
-        };
+        let namespace = Self { jobs, thread_id: thread_id.unsigned_abs() };
         namespace.sh("ip link set lo up");
         Some(namespace)
     }

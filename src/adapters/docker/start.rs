@@ -63,20 +63,12 @@ impl Docker {
 
     /// A turn to do something that costs Docker much.
     pub(super) async fn turn(&self) -> Result<tokio::sync::SemaphorePermit<'_>, Fault> {
-        self.inner
-            .at_once
-            .acquire()
-            .await
-            .map_err(|_| Fault::transient("Docker is being left"))
+        self.inner.at_once.acquire().await.map_err(|_| Fault::transient("Docker is being left"))
     }
 
     async fn attempt(&self, spec: &ContainerSpec) -> Result<Attempt, Fault> {
         let is_pause = spec.image.is_empty();
-        let image = if is_pause {
-            self.pause_image().await?
-        } else {
-            spec.image.clone()
-        };
+        let image = if is_pause { self.pause_image().await? } else { spec.image.clone() };
         let refused = &self.inner.refused;
         let making = Making {
             image: &image,
@@ -116,10 +108,7 @@ impl Docker {
             name: Some(spec.name.clone()),
             ..CreateContainerOptions::default()
         };
-        let error = match client
-            .create_container(Some(options), body::body(spec, making))
-            .await
-        {
+        let error = match client.create_container(Some(options), body::body(spec, making)).await {
             Ok(created) => return Ok(Created::New(created.id)),
             Err(error) => error,
         };
@@ -150,9 +139,7 @@ impl Docker {
         };
         let labels = found.config.as_ref().and_then(|c| c.labels.as_ref());
         let is_same = labels.is_some_and(|labels| {
-            spec.labels
-                .iter()
-                .all(|(key, value)| labels.get(key) == Some(value))
+            spec.labels.iter().all(|(key, value)| labels.get(key) == Some(value))
         });
         let Some(id) = found.id.clone().filter(|_| is_same) else {
             return Err(Fault {
@@ -194,10 +181,7 @@ impl Docker {
         }
         // Docker has translated the error into an exit code; the list says the same later.
         let exit_code = match self.look(id).await {
-            Ok(ContainerSeen {
-                state: RunState::Ended { exit_code, .. },
-                ..
-            }) => exit_code,
+            Ok(ContainerSeen { state: RunState::Ended { exit_code, .. }, .. }) => exit_code,
             _ => 0,
         };
         let (reason, kind) = if EXIT_CANNOT_RUN.contains(&exit_code) {
@@ -205,10 +189,7 @@ impl Docker {
         } else {
             (REASON_RUN, refusal.kind)
         };
-        Err(Fault {
-            kind,
-            message: format!("{reason}: {}", refusal.message),
-        })
+        Err(Fault { kind, message: format!("{reason}: {}", refusal.message) })
     }
 
     async fn pause_ended(&self, id: &str, makes_network: bool) -> Result<Attempt, Fault> {
@@ -230,12 +211,7 @@ impl Docker {
     }
 
     fn note_no_host_network(&self, why: &str) {
-        if !self
-            .inner
-            .refused
-            .host_network
-            .swap(true, Ordering::Relaxed)
-        {
+        if !self.inner.refused.host_network.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 why,
                 "pods get their network namespaces from Docker from now on, which is slower"
@@ -244,11 +220,8 @@ impl Docker {
     }
 
     pub(super) async fn remove_now(&self, id: &str) -> Result<(), Fault> {
-        let options = RemoveContainerOptions {
-            force: true,
-            v: true,
-            ..RemoveContainerOptions::default()
-        };
+        let options =
+            RemoveContainerOptions { force: true, v: true, ..RemoveContainerOptions::default() };
         let client = self.client().await?;
         match client.remove_container(id, Some(options)).await {
             Ok(()) => Ok(()),

@@ -44,19 +44,14 @@ impl Docker {
             .body(Full::new(Bytes::from(body)))
             .map_err(|error| Fault::stalled(format!("a request to Docker: {error}")))?;
         let exchange = async {
-            let stream = UnixStream::connect(socket)
-                .await
-                .map_err(|error| lost(&error))?;
+            let stream = UnixStream::connect(socket).await.map_err(|error| lost(&error))?;
             let (mut sender, connection) =
                 hyper::client::conn::http1::handshake(TokioIo::new(stream))
                     .await
                     .map_err(|error| lost(&error))?;
             // Ends with the body, or with whoever took the connection over.
             tokio::spawn(connection.with_upgrades());
-            sender
-                .send_request(request)
-                .await
-                .map_err(|error| lost(&error))
+            sender.send_request(request).await.map_err(|error| lost(&error))
         };
         let bound = std::time::Duration::from_secs(REQUEST_S_MAX);
         let response = tokio::time::timeout(bound, exchange)
@@ -100,11 +95,7 @@ pub(super) struct Unframer {
 impl Unframer {
     /// For a stream of a container or exec that has a terminal, or has none.
     pub(super) fn new(tty: bool) -> Self {
-        Self {
-            is_raw: tty,
-            pending: BytesMut::new(),
-            present: None,
-        }
+        Self { is_raw: tty, pending: BytesMut::new(), present: None }
     }
 
     pub(super) fn push(&mut self, bytes: &[u8]) {

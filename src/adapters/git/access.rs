@@ -81,10 +81,7 @@ impl Access {
         if let Some(file) = &credentials.ca_file {
             setup::trust_certificates(file)?;
         }
-        for file in [&credentials.ssh_key, &credentials.password_file]
-            .into_iter()
-            .flatten()
-        {
+        for file in [&credentials.ssh_key, &credentials.password_file].into_iter().flatten() {
             let mode = fs::metadata(file)
                 .map_err(|error| fault::sort_io(&error, format!("can't read {}", file.display())))?
                 .permissions()
@@ -97,11 +94,7 @@ impl Access {
                 );
             }
         }
-        Ok(Self {
-            place,
-            credentials,
-            home,
-        })
+        Ok(Self { place, credentials, home })
     }
 
     /// Does `work` while libgit2 can find the known hosts of this repository.
@@ -144,11 +137,9 @@ impl Access {
             // It grows with every change of the list; it only orders a preference.
             let from = lines.len().saturating_sub(KNOWN_HOSTS_LINES_MAX);
             let text = lines[from..].join("\n") + "\n";
-            fs::create_dir_all(home.join(".ssh"))
-                .and_then(|()| fs::write(&file, text))
-                .map_err(|error| {
-                    fault::sort_io(&error, format!("can't write {}", file.display()))
-                })?;
+            fs::create_dir_all(home.join(".ssh")).and_then(|()| fs::write(&file, text)).map_err(
+                |error| fault::sort_io(&error, format!("can't write {}", file.display())),
+            )?;
         }
         if current.as_ref() != Some(&home) {
             setup::ssh_home(&home, &mut current)?;
@@ -174,9 +165,7 @@ impl Access {
             });
         }
         let files = self.known_hosts_files();
-        let texts = files
-            .iter()
-            .filter_map(|file| fs::read_to_string(file).ok());
+        let texts = files.iter().filter_map(|file| fs::read_to_string(file).ok());
         Ok(texts.collect::<Vec<_>>().join("\n"))
     }
 
@@ -200,12 +189,7 @@ impl Access {
         user_of_address: Option<&str>,
         allowed: CredentialType,
     ) -> Result<Cred, git2::Error> {
-        let user = self
-            .credentials
-            .username
-            .as_deref()
-            .or(user_of_address)
-            .unwrap_or("git");
+        let user = self.credentials.username.as_deref().or(user_of_address).unwrap_or("git");
         if allowed.contains(CredentialType::USERNAME) {
             return Cred::username(user);
         }
@@ -302,10 +286,9 @@ impl Access {
     ) -> Result<CertificateCheckStatus, git2::Error> {
         let list = self.known_hosts().map_err(|fault| notes.refuse(fault))?;
         let Some(shown) = key.hostkey().map(|raw| HostKey(raw.to_vec())) else {
-            return Err(notes.refuse(Fault::transient(format!(
-                "{}: the server showed no key",
-                self.place
-            ))));
+            return Err(
+                notes.refuse(Fault::transient(format!("{}: the server showed no key", self.place)))
+            );
         };
         let verdict = known_hosts::look_up(&list, &remote.host, remote.port, &shown);
         if verdict == Verdict::Known {
@@ -316,9 +299,7 @@ impl Access {
 
     fn distrust(&self, remote: &Remote, shown: &HostKey, verdict: &Verdict) -> Fault {
         let files = self.known_hosts_files();
-        let file = files
-            .first()
-            .map_or_else(String::new, |f| f.display().to_string());
+        let file = files.first().map_or_else(String::new, |f| f.display().to_string());
         let host = known_hosts::written(&remote.host, remote.port);
         let print = format!("{} {}", shown.kind(), shown.fingerprint());
         let add = format!("add this line to {file}: {host} {shown}");

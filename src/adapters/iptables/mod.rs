@@ -36,11 +36,7 @@ pub struct Iptables {
 impl Iptables {
     /// Touches nothing yet.
     pub fn new(choice: Choice) -> Self {
-        Self {
-            choice,
-            chosen: Mutex::new(None),
-            odd: Mutex::new(None),
-        }
+        Self { choice, chosen: Mutex::new(None), odd: Mutex::new(None) }
     }
 
     /// Does what is asked.
@@ -117,11 +113,7 @@ impl Iptables {
             }
         }
         *chosen = None;
-        if faults.is_empty() {
-            Ok(())
-        } else {
-            Err(Fault::transient(faults.join("; ")))
-        }
+        if faults.is_empty() { Ok(()) } else { Err(Fault::transient(faults.join("; "))) }
     }
 
     /// The machine in use. Where it is chosen anew, ours are taken out of the other.
@@ -136,9 +128,7 @@ impl Iptables {
             tracing::debug!(backend = ?tools.backend(), "packet filter chosen");
             *chosen = Some(tools);
         }
-        chosen
-            .as_ref()
-            .ok_or_else(|| Fault::transient("no packet filter chosen"))
+        chosen.as_ref().ok_or_else(|| Fault::transient("no packet filter chosen"))
     }
 }
 
@@ -177,10 +167,7 @@ fn jumps(saved: &Saved, wanted: &RuleSet) -> String {
         let mut chains: Vec<&str> = built_in.map(|((_, chain), _)| chain.as_str()).collect();
         let ours = |chain: &str| -> Vec<&String> {
             let jumps = wanted.jumps.iter().filter(|jump| jump.table == table);
-            jumps
-                .filter(|jump| jump.chain == chain)
-                .map(|jump| &jump.rule)
-                .collect()
+            jumps.filter(|jump| jump.chain == chain).map(|jump| &jump.rule).collect()
         };
         for jump in wanted.jumps.iter().filter(|jump| jump.table == table) {
             if !chains.contains(&jump.chain) {
@@ -188,10 +175,7 @@ fn jumps(saved: &Saved, wanted: &RuleSet) -> String {
             }
         }
         for chain in chains {
-            let there = saved
-                .built_in
-                .get(&(table, chain.to_owned()))
-                .unwrap_or(&empty);
+            let there = saved.built_in.get(&(table, chain.to_owned())).unwrap_or(&empty);
             let marked: Vec<&String> = there.iter().filter(|rule| is_ours(rule)).collect();
             let wanted_here = ours(chain);
             let first: Vec<&String> = there.iter().take(wanted_here.len()).collect();

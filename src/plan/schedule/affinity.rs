@@ -19,11 +19,6 @@ pub(super) fn matches(term: &NodeTerm, name: &NodeName, machine: &Machine) -> bo
         return false;
     }
     let fields = Labels::from([("metadata.name".to_owned(), name.to_string())]);
-    term.labels
-        .iter()
-        .all(|requirement| requirement.matches(&machine.labels))
-        && term
-            .fields
-            .iter()
-            .all(|requirement| requirement.matches(&fields))
+    term.labels.iter().all(|requirement| requirement.matches(&machine.labels))
+        && term.fields.iter().all(|requirement| requirement.matches(&fields))
 }

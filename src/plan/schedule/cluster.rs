@@ -92,10 +92,7 @@ impl Machine {
     /// itself.
     fn heed_wish(&mut self, work: &Work, name: &NodeName) {
         let key = Key::cluster(Kind::Node, name);
-        let wish = work
-            .revisions
-            .values()
-            .find_map(|r| r.desired.objects.get(&key));
+        let wish = work.revisions.values().find_map(|r| r.desired.objects.get(&key));
         let Some(Body::Node(wish)) = wish.map(|object| &object.body) else {
             return;
         };
@@ -112,10 +109,7 @@ impl Machine {
 
     /// How many pods it takes.
     pub fn pods_max(&self) -> usize {
-        let said = self
-            .allocatable
-            .get("pods")
-            .map_or(PODS_DEFAULT, Quantity::as_units);
+        let said = self.allocatable.get("pods").map_or(PODS_DEFAULT, Quantity::as_units);
         usize::try_from(said).unwrap_or(0)
     }
 }

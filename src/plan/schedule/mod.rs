@@ -94,13 +94,7 @@ pub(super) fn place_pods(work: &mut Work) {
         .pods
         .values()
         .filter(|pod| pod.node.is_none() && pod.is_active() && pod.template.is_some())
-        .map(|pod| {
-            (
-                std::cmp::Reverse(0),
-                pod.binding.sequence,
-                pod.binding.key.clone(),
-            )
-        })
+        .map(|pod| (std::cmp::Reverse(0), pod.binding.sequence, pod.binding.key.clone()))
         .collect();
     if waiting.is_empty() {
         return;
@@ -142,10 +136,7 @@ fn place(work: &mut Work, cluster: &mut Cluster, key: &PodKey) {
 
 /// The best node for a pod, or why there is none.
 pub fn choose(cluster: &Cluster, spec: &crate::kinds::pod::PodSpec) -> Result<NodeName, Unfit> {
-    let mut unfit = Unfit {
-        nodes: cluster.machines.len(),
-        ..Unfit::default()
-    };
+    let mut unfit = Unfit { nodes: cluster.machines.len(), ..Unfit::default() };
     let requests = spec.requests();
     let mut best: Option<(score::Score, &NodeName)> = None;
     for (name, machine) in &cluster.machines {

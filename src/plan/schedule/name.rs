@@ -6,8 +6,5 @@ use crate::kinds::pod::PodSpec;
 use super::Why;
 
 pub(super) fn refuses(spec: &PodSpec, name: &NodeName) -> Option<Why> {
-    spec.node_name
-        .as_ref()
-        .filter(|asked| *asked != name)
-        .map(|_| Why::OtherNode)
+    spec.node_name.as_ref().filter(|asked| *asked != name).map(|_| Why::OtherNode)
 }

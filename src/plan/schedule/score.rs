@@ -25,17 +25,11 @@ pub(super) fn score(spec: &PodSpec, requests: &ResourceList, machine: &Machine) 
 fn least_allocated(requests: &ResourceList, machine: &Machine) -> i64 {
     const COUNTED: [&str; 2] = ["cpu", "memory"];
     let share = |name: &str| {
-        let has = machine
-            .allocatable
-            .get(name)
-            .map_or(0, crate::kinds::quantity::Quantity::as_millis);
+        let has =
+            machine.allocatable.get(name).map_or(0, crate::kinds::quantity::Quantity::as_millis);
         let asked = requests.get(name).copied().unwrap_or_default();
         let left = (machine.free(name) - asked).as_millis().max(0);
-        if has <= 0 {
-            0
-        } else {
-            left.saturating_mul(100) / has
-        }
+        if has <= 0 { 0 } else { left.saturating_mul(100) / has }
     };
     COUNTED.iter().map(|name| share(name)).sum::<i64>() / 2
 }

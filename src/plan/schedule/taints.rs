@@ -31,15 +31,9 @@ pub(super) fn disliked(spec: &PodSpec, machine: &Machine) -> usize {
 
 fn cordon() -> Taint {
     let key = TAINT_UNSCHEDULABLE.to_owned();
-    Taint {
-        key,
-        value: String::new(),
-        effect: TaintEffect::NoSchedule,
-    }
+    Taint { key, value: String::new(), effect: TaintEffect::NoSchedule }
 }
 
 fn tolerates(spec: &PodSpec, taint: &Taint) -> bool {
-    spec.tolerations
-        .iter()
-        .any(|toleration| toleration.tolerates(taint))
+    spec.tolerations.iter().any(|toleration| toleration.tolerates(taint))
 }
