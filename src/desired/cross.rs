@@ -242,13 +242,21 @@ impl<'f> World<'f> {
     fn check_mentions(&self, findings: &mut Vec<Finding>) {
         let mut node_ports: BTreeMap<u16, &Object> = BTreeMap::new();
         let mut cluster_ips: BTreeMap<Ipv4Addr, &Object> = BTreeMap::new();
+        // Objects are sorted by namespace: most stand in the one that was looked up last.
+        let mut namespace_seen: Option<&Wanted> = None;
         for (object, mentions) in &self.objects {
             for mention in *mentions {
+                if namespace_seen == Some(&mention.wanted) {
+                    continue;
+                }
                 let finding = match &mention.wanted {
                     Wanted::Object(kind, name) => self.missing(object, *kind, name),
                     Wanted::NodePort(port) => claim(&mut node_ports, *port, object, "node port"),
                     Wanted::ClusterIp(ip) => claim(&mut cluster_ips, *ip, object, "address"),
                 };
+                if let (None, Wanted::Object(Kind::Namespace, _)) = (&finding, &mention.wanted) {
+                    namespace_seen = Some(&mention.wanted);
+                }
                 if let Some(finding) = finding {
                     let place = Place {
                         path: Arc::clone(&object.place.path),

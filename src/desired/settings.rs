@@ -149,10 +149,11 @@ fn each(
 
 /// `group/Kind`, `Kind.group` or, of the core group, `Kind`.
 fn group_and_kind(text: &str) -> Option<(&str, &str)> {
-    let (group, kind) = match (text.split_once('/'), text.split_once('.')) {
-        (Some((group, kind)), _) => (group, kind),
-        (None, Some((kind, group))) => (group, kind),
-        (None, None) => ("", text),
+    let (group, kind) = if let Some((group, kind)) = text.split_once('/') {
+        (group, kind)
+    } else {
+        let (kind, group) = text.split_once('.').unwrap_or((text, ""));
+        (group, kind)
     };
     let is_kind = kind == "*"
         || (kind.starts_with(|c: char| c.is_ascii_uppercase())

@@ -276,7 +276,6 @@ fn fill(entries: &mut Vec<Entry<'_>>, above: At, structure: &'static Structure) 
         let value = match field.fill {
             Some(Fill::Text(text)) => Value::Text(Cow::Borrowed(text)),
             Some(Fill::Int(value)) => Value::Int(value, Cow::Borrowed("")),
-            Some(Fill::Bool(value)) => Value::Bool(value, Cow::Borrowed("")),
             Some(Fill::Structure) | None => continue,
         };
         if entries.iter().all(|entry| entry.key != field.name) {

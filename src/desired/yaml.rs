@@ -676,7 +676,7 @@ mod tests {
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..4).prop_map(Json::from),
                 prop::collection::btree_map("[a-z][a-zA-Z0-9./_-]{1,8}", inner, 0..4)
-                    .prop_map(|map| Json::from_iter(map)),
+                    .prop_map(Json::from_iter),
             ]
         })
     }

@@ -96,13 +96,11 @@ fn check_type(
         "kubernetes.io/ssh-auth" => {
             need("ssh-privatekey");
         }
-        "kubernetes.io/basic-auth" => {
-            if !data.contains_key("username") && !data.contains_key("password") {
-                check.error(
-                    &path,
-                    format!("needs username or password in a Secret of type {kind}"),
-                );
-            }
+        "kubernetes.io/basic-auth"
+            if !data.contains_key("username") && !data.contains_key("password") =>
+        {
+            let message = format!("needs username or password in a Secret of type {kind}");
+            check.error(&path, message);
         }
         "kubernetes.io/service-account-token" if !has_account => {
             let metadata = Path::Root.field("metadata");

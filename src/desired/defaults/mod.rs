@@ -13,7 +13,6 @@ pub(super) use computed::{Finish, autoscaler, finish, pod};
 pub(super) enum Fill {
     Text(&'static str),
     Int(i64),
-    Bool(bool),
     /// An empty structure, which is then given its own defaults.
     Structure,
 }
