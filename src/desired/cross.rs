@@ -323,16 +323,11 @@ impl<'f> World<'f> {
             }
         }
         for (index, workload) in workloads.iter().enumerate() {
-            let everyone: Vec<usize>;
-            let candidates = match narrowest(workload, &carriers) {
-                Some(candidates) => candidates,
-                None => {
-                    everyone = (0..workloads.len())
-                        .filter(|other| workloads[*other].namespace == workload.namespace)
-                        .collect();
-                    &everyone
-                }
-            };
+            let candidates = narrowest(workload, &carriers).unwrap_or_else(|| {
+                let all = 0..workloads.len();
+                all.filter(|other| workloads[*other].namespace == workload.namespace)
+                    .collect()
+            });
             let caught = candidates
                 .iter()
                 .map(|other| (*other, &workloads[*other]))
@@ -449,20 +444,24 @@ fn workload(object: &Object) -> Option<Workload<'_>> {
 /// The workloads whose pods carry a label, by (namespace, key, value).
 type Carriers<'o> = BTreeMap<(&'o str, &'o str, &'o str), Vec<usize>>;
 
-/// The shortest list of workloads that holds all whose pods `workload` can pick; none if nothing
-/// narrows it down.
-fn narrowest<'c, 'o>(
-    workload: &Workload<'o>,
-    carriers: &'c Carriers<'o>,
-) -> Option<&'c Vec<usize>> {
+/// The fewest workloads among which are all whose pods `workload` can pick; none if nothing
+/// narrows it down, as when it only says what labels must not be there.
+fn narrowest<'o>(workload: &Workload<'o>, carriers: &Carriers<'o>) -> Option<Vec<usize>> {
+    let of = |key: &'o str, value: &'o str| {
+        let list = carriers.get(&(workload.namespace, key, value));
+        list.map(Vec::as_slice).unwrap_or_default()
+    };
     let requirements = workload.selector.requirements().iter();
     requirements
         .filter_map(|requirement| match requirement {
-            // A selector picks its own pods, so somebody carries the label.
-            Requirement::In(key, values) if values.len() == 1 => {
-                carriers.get(&(workload.namespace, key.as_str(), values.first()?.as_str()))
-            }
+            Requirement::In(key, values) => Some(
+                values
+                    .iter()
+                    .map(|value| of(key, value))
+                    .collect::<Vec<_>>(),
+            ),
             _ => None,
         })
-        .min_by_key(|list| list.len())
+        .min_by_key(|lists| lists.iter().map(|list| list.len()).sum::<usize>())
+        .map(|lists| lists.concat())
 }

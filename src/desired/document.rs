@@ -13,7 +13,7 @@ use super::report::Report;
 use super::settings::{self, Settings};
 use super::shape::{SHAPES, Type};
 use super::support;
-use super::tree::{At, Entries as _, Entry, Node, Value, to_json};
+use super::tree::{At, Described, Entries as _, Entry, Node, Value, quoted, to_json};
 use super::walk;
 use super::yaml::{self, DEPTH_MAX, Document, Problem, ProblemKind};
 use super::{defaults, json};
@@ -95,6 +95,9 @@ struct Reader {
     path: Arc<str>,
     out: ParsedFile,
 }
+
+/// A file with more findings than this is not read to its end.
+const FILE_FINDINGS_MAX: usize = 1000;
 
 /// How Git LFS begins the file that stands in for a large one.
 const LFS_POINTER: &str = "version https://git-lfs.github.com/spec/";
@@ -187,10 +190,17 @@ impl Reader {
             let Some(root) = document.root.take() else {
                 continue;
             };
+            if self.out.findings.len() + self.out.waivable.len() > FILE_FINDINGS_MAX {
+                let message = format!("this file has more than {FILE_FINDINGS_MAX} findings");
+                let hint = "if it is no manifest, list it in .windlassignore";
+                let finding = Finding::error(self.place(root.at), message).hint(hint);
+                self.out.findings.push(finding);
+                return;
+            }
             if root.value == Value::Null {
                 continue;
             }
-            match envelope::read(&root, None) {
+            match envelope::read(&root) {
                 // What is no manifest may be as odd as it likes.
                 Envelope::Bare => bare.push(root.at),
                 envelope => {
@@ -218,13 +228,17 @@ impl Reader {
             ProblemKind::Warning => Severity::Warning,
             ProblemKind::Fatal | ProblemKind::Error => Severity::Error,
         };
-        let is_template = problem.kind != ProblemKind::Warning && text.contains("{{");
         let hint = problem.hint.or_else(|| {
-            is_template.then(|| {
-                "it looks like a template: commit what it renders to, or list it in \
-                 .windlassignore"
-                    .to_owned()
-            })
+            match problem.kind {
+                ProblemKind::Warning => None,
+                _ if text.contains("{{") => Some(
+                    "it looks like a template: commit what it renders to, or list it in \
+                 .windlassignore",
+                ),
+                ProblemKind::Fatal => Some("if it is no manifest, list it in .windlassignore"),
+                ProblemKind::Error => None,
+            }
+            .map(str::to_owned)
         });
         self.out.findings.push(Finding {
             severity,
@@ -271,15 +285,26 @@ impl Reader {
         };
         for entry in entries {
             if !FIELDS.contains(&&*entry.key) {
-                let message = format!("unknown field {:?} in a list", entry.key);
+                let message = format!("unknown field {} in a list", quoted(&entry.key));
                 let finding = Finding::error(self.place(entry.at), message);
                 self.out.findings.push(finding);
             }
-            let Value::List(items) = entry.node.value else {
-                continue;
+            let items = match entry.node.value {
+                Value::List(items) => items,
+                Value::Null => continue,
+                other if entry.key == "items" => {
+                    let message = format!("expected a list, found {}", Described(&other, true));
+                    let finding = Finding::error(self.place(entry.at), message).at("items");
+                    self.out.findings.push(finding);
+                    continue;
+                }
+                _ => continue,
             };
             for mut item in items {
                 let at = item.at;
+                if self.out.findings.len() > FILE_FINDINGS_MAX {
+                    return;
+                }
                 let Some(fields) = item.as_map_mut() else {
                     let finding = Finding::error(self.place(at), "expected an object");
                     self.out.findings.push(finding);
@@ -292,7 +317,7 @@ impl Reader {
                         }
                     }
                 }
-                match envelope::read(&item, None) {
+                match envelope::read(&item) {
                     Envelope::Bare => {
                         let message = "this item has neither apiVersion nor kind";
                         self.out

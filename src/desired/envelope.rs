@@ -4,7 +4,7 @@
 use super::near::nearest;
 use super::report::Alternatives;
 use super::shape::SHAPES;
-use super::tree::{At, Node, Value};
+use super::tree::{At, Entry, Node, Value};
 use crate::kinds::registry::{KINDS, Kind};
 
 /// What a document is.
@@ -34,36 +34,29 @@ pub(super) struct Refusal {
     pub(super) foreign: Option<(String, String)>,
 }
 
-/// Reads what `root` claims to be; a list's items may take `inherited` (apiVersion, kind).
-pub(super) fn read(root: &Node<'_>, inherited: Option<(&str, &str)>) -> Envelope {
+/// Reads what `root` claims to be.
+pub(super) fn read(root: &Node<'_>) -> Envelope {
     let written = |field: &str| root.entry(field).filter(|e| e.node.value != Value::Null);
     let (version, kind) = (written("apiVersion"), written("kind"));
-    if let (None, None) = (version, kind)
-        && inherited.is_none()
-    {
+    if let (None, None) = (version, kind) {
         return Envelope::Bare;
     }
-    let text = |entry: Option<&super::tree::Entry<'_>>, field, inherited: Option<&str>| {
+    let text = |entry: Option<&Entry<'_>>, field| {
         let Some(entry) = entry else {
-            return inherited.map(str::to_owned).ok_or_else(|| {
-                refusal(
-                    root.at,
-                    Some(field),
-                    "is required: the document is half a manifest",
-                )
-            });
+            let message = "is required: the document is half a manifest";
+            return Err(refusal(root.at, Some(field), message));
         };
         match entry.node.as_text() {
             Some(text) if !text.is_empty() => Ok(text.to_owned()),
             _ => Err(refusal(entry.at, Some(field), "must be text")),
         }
     };
-    let api_version = text(version, "apiVersion", inherited.map(|(version, _)| version));
-    let kind_name = text(kind, "kind", inherited.map(|(_, kind)| kind));
+    let api_version = text(version, "apiVersion");
+    let kind_name = text(kind, "kind");
     match (api_version, kind_name) {
         (Ok(api_version), Ok(kind_name)) => {
             let at = kind.map_or(root.at, |entry| entry.node.at);
-            claim(at, api_version, &kind_name, root)
+            claim(at, api_version, &kind_name)
         }
         (Err(refusal), _) | (_, Err(refusal)) => Envelope::Refused(refusal),
     }
@@ -79,7 +72,7 @@ fn refusal(at: At, field: Option<&'static str>, message: impl Into<String>) -> R
     }
 }
 
-fn claim(at: At, api_version: String, kind_name: &str, root: &Node<'_>) -> Envelope {
+fn claim(at: At, api_version: String, kind_name: &str) -> Envelope {
     let (group, version) = match api_version.split_once('/') {
         Some((group, version)) => (group, version),
         None => ("", api_version.as_str()),
@@ -89,23 +82,18 @@ fn claim(at: At, api_version: String, kind_name: &str, root: &Node<'_>) -> Envel
     {
         return Envelope::Object { kind, api_version };
     }
-    if root
-        .get("items")
-        .is_some_and(|items| items.as_list().is_some())
-    {
-        if (api_version.as_str(), kind_name) == ("v1", "List") {
-            return Envelope::List {
-                item_kind: None,
-                api_version,
-            };
-        }
-        let item = kind_name.strip_suffix("List");
-        if let Some(kind) = item.and_then(|item| Kind::find(group, item)) {
-            return Envelope::List {
-                item_kind: Some(kind.name()),
-                api_version,
-            };
-        }
+    if (api_version.as_str(), kind_name) == ("v1", "List") {
+        return Envelope::List {
+            item_kind: None,
+            api_version,
+        };
+    }
+    let item = kind_name.strip_suffix("List");
+    if let Some(kind) = item.and_then(|item| Kind::find(group, item)) {
+        return Envelope::List {
+            item_kind: Some(kind.name()),
+            api_version,
+        };
     }
     Envelope::Refused(no_matches(at, &api_version, kind_name))
 }

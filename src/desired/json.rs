@@ -65,6 +65,7 @@ impl<'a> Reader<'a> {
     }
 
     fn fail<T>(&mut self, message: impl Into<String>) -> Result<T, Problem> {
+        let message = format!("this is not JSON: {}", message.into());
         Err(Problem::fatal(self.here(), message))
     }
 

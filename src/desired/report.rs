@@ -7,6 +7,10 @@ use super::path::Path;
 use super::tree::At;
 use crate::kinds::finding::{Finding, Place, Severity};
 
+/// One object, or one document, has at most this many findings: nobody reads more, and a file that
+/// is no manifest at all must not cost its length in messages.
+pub(super) const FINDINGS_MAX: usize = 100;
+
 /// Collects what is wrong with one document.
 pub(super) struct Report {
     file: Arc<str>,
@@ -15,6 +19,7 @@ pub(super) struct Report {
     /// Say nothing of any value: the object is, or may be, a Secret.
     pub(super) quiet: bool,
     findings: Vec<Finding>,
+    has_errors: bool,
     /// Fields whose shape is wrong already: what follows from that is not said again.
     broken: Vec<String>,
 }
@@ -26,6 +31,7 @@ impl Report {
             object: None,
             quiet: false,
             findings: Vec::new(),
+            has_errors: false,
             broken: Vec::new(),
         }
     }
@@ -48,6 +54,10 @@ impl Report {
         message: impl Into<String>,
         hint: Option<String>,
     ) {
+        self.has_errors |= severity == Severity::Error;
+        if self.is_full() {
+            return;
+        }
         let field = path.to_string();
         self.findings.push(Finding {
             place: self.place(at),
@@ -68,7 +78,9 @@ impl Report {
         message: impl Into<String>,
         hint: Option<String>,
     ) {
-        self.broken.push(path.to_string());
+        if !self.is_full() {
+            self.broken.push(path.to_string());
+        }
         self.add(Severity::Error, at, path, message, hint);
     }
 
@@ -92,13 +104,24 @@ impl Report {
             .any(|field| is_within(field, &path))
     }
 
+    /// Whether nothing more is noted, except that the object is refused.
+    pub(super) fn is_full(&self) -> bool {
+        self.findings.len() >= FINDINGS_MAX
+    }
+
     /// Whether anything refuses the object.
     pub(super) fn has_errors(&self) -> bool {
-        self.findings.iter().any(Finding::is_error)
+        self.has_errors
     }
 
     /// What was found.
-    pub(super) fn finish(self) -> Vec<Finding> {
+    pub(super) fn finish(mut self) -> Vec<Finding> {
+        // The warnings may have come first.
+        if self.is_full() && self.has_errors && !self.findings.iter().any(Finding::is_error) {
+            let place = self.findings[0].place.clone();
+            let message = format!("more than {FINDINGS_MAX} findings, errors among them");
+            self.findings.push(Finding::error(place, message));
+        }
         self.findings
     }
 }

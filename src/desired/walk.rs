@@ -222,6 +222,11 @@ impl Walk<'_> {
     }
 
     fn unknown(&mut self, entry: &Entry<'_>, structure: &'static Structure, path: &Path<'_>) {
+        if self.report.is_full() {
+            let message = "unknown field";
+            self.report.broken(entry.at, path, message, None);
+            return;
+        }
         let names = structure.fields.iter().map(|field| field.name.as_str());
         let hint = match nearest(&entry.key, names) {
             Some(name) => Some(format!("did you mean {name:?}?")),

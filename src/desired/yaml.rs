@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag};
 
 use super::scalar::{self, Resolved};
-use super::tree::{At, Entry, Node, Value};
+use super::tree::{At, Entry, Node, Value, quoted};
 
 /// Values may nest this deep. Kubernetes' own types need some 20, the JSON schemas of custom
 /// resources some 60; the tree's functions call themselves, so there has to be a bound.
@@ -28,6 +28,9 @@ const ALIASED_VALUES_MAX: usize = 100_000;
 /// Anchors of one document may stand over this many values, counted once for each anchor above
 /// them: what an anchor names is kept until the document ends.
 const ANCHORED_VALUES_MAX: usize = 1_000_000;
+
+/// So many slips, and as many oddities, of one document are noted.
+const PROBLEMS_MAX: usize = 100;
 
 /// Something wrong with the text, before anybody asks what it means.
 #[derive(Debug)]
@@ -202,7 +205,7 @@ impl<'a> Builder<'a> {
     }
 
     fn note(&mut self, kind: ProblemKind, at: At, message: impl Into<String>) {
-        self.problems.push(Problem::new(kind, at, message));
+        note(&mut self.problems, Problem::new(kind, at, message));
     }
 
     fn take(&mut self, event: Event<'a>, span: Span) -> Result<(), Problem> {
@@ -408,10 +411,9 @@ impl<'a> Builder<'a> {
         };
         if let Some(raw) = raw.filter(|raw| *raw != key) {
             let message = format!("the key {raw} is read as {key:?}, as Kubernetes reads it");
-            self.problems.push(
-                Problem::new(ProblemKind::Warning, at, message)
-                    .hint(format!("write it in quotes: \"{raw}\"")),
-            );
+            let problem = Problem::new(ProblemKind::Warning, at, message);
+            let hint = format!("write it in quotes: \"{raw}\"");
+            note(&mut self.problems, problem.hint(hint));
         }
         Key::Text(key, at)
     }
@@ -451,10 +453,9 @@ impl<'a> Builder<'a> {
                         "{:?} is also in what '<<' brings in below: readers differ on which wins",
                         entry.key
                     );
-                    self.problems.push(
-                        Problem::new(ProblemKind::Error, place, message)
-                            .hint("write '<<' above the keys that replace what it brings in"),
-                    );
+                    let problem = Problem::new(ProblemKind::Error, place, message);
+                    let hint = "write '<<' above the keys that replace what it brings in";
+                    note(&mut self.problems, problem.hint(hint));
                 }
                 Some(_) => {}
                 None => {
@@ -464,6 +465,18 @@ impl<'a> Builder<'a> {
                 }
             }
         }
+    }
+}
+
+/// Notes a problem, unless there are enough of its kind. Oddities can't crowd out slips: one slip
+/// refuses the document.
+fn note(problems: &mut Vec<Problem>, problem: Problem) {
+    let room = match problem.kind {
+        ProblemKind::Warning => PROBLEMS_MAX,
+        ProblemKind::Fatal | ProblemKind::Error => 2 * PROBLEMS_MAX,
+    };
+    if problems.len() < room {
+        problems.push(problem);
     }
 }
 
@@ -487,8 +500,12 @@ pub(super) fn drop_duplicates(entries: &mut Vec<Entry<'_>>, problems: &mut Vec<P
             true
         }
         Some(line) => {
-            let message = format!("the key {:?} stands already at line {line}", entry.key);
-            problems.push(Problem::new(ProblemKind::Error, entry.at, message));
+            let key = quoted(&entry.key);
+            let message = format!("the key {key} stands already at line {line}");
+            note(
+                problems,
+                Problem::new(ProblemKind::Error, entry.at, message),
+            );
             false
         }
     });

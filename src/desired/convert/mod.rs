@@ -151,7 +151,10 @@ impl<'c, 't> Check<'c, 't> {
     }
 
     fn say(&mut self, severity: Severity, path: &Path<'_>, message: String, hint: Option<String>) {
-        if !self.report.is_echo(path) {
+        if self.report.is_full() {
+            self.report
+                .add(severity, At::default(), path, message, hint);
+        } else if !self.report.is_echo(path) {
             let at = path.locate(self.root);
             self.report.add(severity, at, path, message, hint);
         }

@@ -510,6 +510,47 @@ fn files_that_are_no_text_are_refused() {
 }
 
 #[test]
+fn findings_have_a_bound_and_errors_are_not_lost_in_it() {
+    let many = |line: &str| line.repeat(5_000);
+    let fields: String = (0..5_000).fold(String::new(), |text, n| text + &format!("f{n}: 1\n"));
+    let head = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n";
+    let table = [
+        format!("{head}{fields}"),
+        format!("{head}{}", many("data: {}\n")),
+        many("apiVersion: v1\nkind: Gadget\n---\n"),
+        many("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: A}\n---\n"),
+        format!(
+            "apiVersion: v1\nkind: List\nitems:\n{}",
+            many("- {kind: x}\n")
+        ),
+    ];
+    for text in table {
+        let (_, findings) = read(&[("a.yaml", &text)]);
+        let count = findings.len();
+        // A thousand of the file's own, and as many objects that are there twice.
+        assert!((1..=2_200).contains(&count), "{count}: {}", &text[..40]);
+        assert!(
+            findings
+                .iter()
+                .any(crate::kinds::finding::Finding::is_error)
+        );
+    }
+    // A hundred warnings come first, and the error still refuses the object.
+    let warned = "    - {mountPath: a, name: v}\n".repeat(150);
+    let text = format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: a}}\nspec:\n  containers:\n  - name: a\n    \
+         image: a\n    volumeMounts:\n{warned}  volumes: [{{name: v}}]\n  restartPolicy: never\n"
+    );
+    let (desired, findings) = read(&[("a.yaml", &text)]);
+    assert!(desired.objects.is_empty());
+    assert!(
+        findings
+            .iter()
+            .any(crate::kinds::finding::Finding::is_error)
+    );
+}
+
+#[test]
 fn the_same_files_give_the_same_answer_in_any_order() {
     let (mut listing, files) = repository(corpus::FILES);
     let (one, first) = assemble(&listing, &files);
