@@ -63,10 +63,7 @@ impl Walk<'_> {
                     return true;
                 }
             }
-            Type::Any => {
-                sort_keys(node);
-                return true;
-            }
+            Type::Any => return true,
             _ => match scalar(node, holds) {
                 Ok(()) => return true,
                 Err(Misfit::Type) => {}
@@ -159,6 +156,7 @@ impl Walk<'_> {
         if let Some(finish) = structure.finish {
             finish(entries, above);
         }
+        // Whoever writes it out sorts what is not sorted; once here is cheaper than each time.
         entries.sort_by(|a, b| a.key.cmp(&b.key));
     }
 
@@ -393,19 +391,6 @@ fn zero<'a>(holds: Type) -> Value<'a> {
         Type::Quantity => Value::Text(Cow::Borrowed("0")),
         Type::Text | Type::Bytes | Type::Time | Type::IntOrText => Value::Text(Cow::Borrowed("")),
         Type::Any => Value::Null,
-    }
-}
-
-fn sort_keys(node: &mut Node<'_>) {
-    match &mut node.value {
-        Value::List(items) => items.iter_mut().for_each(sort_keys),
-        Value::Map(entries) => {
-            entries
-                .iter_mut()
-                .for_each(|entry| sort_keys(&mut entry.node));
-            entries.sort_by(|a, b| a.key.cmp(&b.key));
-        }
-        _ => {}
     }
 }
 

@@ -692,7 +692,7 @@ mod tests {
         leaf.prop_recursive(4, 24, 5, |inner| {
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..4).prop_map(Json::from),
-                prop::collection::btree_map("[a-z][a-zA-Z0-9./_-]{1,8}", inner, 0..4)
+                prop::collection::btree_map("[a-z][a-zA-Z0-9./_-]{3,8}", inner, 0..4)
                     .prop_map(Json::from_iter),
             ]
         })

@@ -165,7 +165,6 @@ fn secret(entries: &mut Vec<Entry<'_>>, _: At) {
             None => data.push(Entry { node, ..entry }),
         }
     }
-    data.sort_by(|a, b| a.key.cmp(&b.key));
 }
 
 /// A ReplicationController without a selector takes its template's labels, one without labels too.
@@ -185,13 +184,11 @@ fn replication_controller(entries: &mut Vec<Entry<'_>>, at: At) {
         && !spec.has("selector")
     {
         spec.put(at, "selector", labels.clone());
-        spec.sort_by(|a, b| a.key.cmp(&b.key));
     }
     if let Some(metadata) = entries.get_mut("metadata").and_then(Node::as_map_mut)
         && !metadata.has("labels")
     {
         metadata.put(at, "labels", labels);
-        metadata.sort_by(|a, b| a.key.cmp(&b.key));
     }
 }
 
@@ -208,7 +205,6 @@ fn strategy(entries: &mut Vec<Entry<'_>>, at: At) {
                 rolling.put(at, bound, Node::text(at, "25%"));
             }
         }
-        rolling.sort_by(|a, b| a.key.cmp(&b.key));
     }
 }
 
@@ -225,7 +221,6 @@ pub(in super::super) fn pod(pod: &mut Node<'_>) {
     };
     if !entries.has("enableServiceLinks") {
         entries.put(at, "enableServiceLinks", Node::bool(at, true));
-        entries.sort_by(|a, b| a.key.cmp(&b.key));
     }
     let host_network = flag(entries, "hostNetwork");
     for list in ["containers", "initContainers"] {
@@ -259,7 +254,6 @@ fn requests_from_limits(resources: &mut Node<'_>) {
                 requests.push(limit);
             }
         }
-        requests.sort_by(|a, b| a.key.cmp(&b.key));
     }
 }
 
@@ -270,7 +264,6 @@ fn host_port(port: &mut Node<'_>) {
         && !entries.has("hostPort")
     {
         entries.put(at, "hostPort", Node::int(at, number));
-        entries.sort_by(|a, b| a.key.cmp(&b.key));
     }
 }
 
@@ -315,7 +308,6 @@ pub(in super::super) fn autoscaler(root: &mut Node<'_>) -> Option<Type> {
         if !spec.has("minReplicas") {
             spec.put(at, "minReplicas", Node::int(at, 1));
         }
-        spec.sort_by(|a, b| a.key.cmp(&b.key));
     }
     SHAPES.root(NEW, "HorizontalPodAutoscaler")
 }
