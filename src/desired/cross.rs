@@ -43,13 +43,23 @@ pub(super) fn assemble(listing: &[FileEntry], files: &Files) -> (Desired, Vec<Fi
     for (path, file) in chosen {
         gathered.take(path, file, &settings);
     }
-    let Gathered { mut findings, mut skipped, objects, refused, .. } = gathered;
+    let Gathered {
+        mut findings,
+        mut skipped,
+        objects,
+        refused,
+        ..
+    } = gathered;
     let world = World::of(objects, &refused, &mut findings);
     world.check(&mut findings);
     findings.sort();
     findings.dedup();
     skipped.sort();
-    let desired = Desired { objects: world.into_objects(), skipped, settings };
+    let desired = Desired {
+        objects: world.into_objects(),
+        skipped,
+        settings,
+    };
     (desired, findings)
 }
 
@@ -65,7 +75,10 @@ fn choose<'f>(
     for entry in listing {
         let path = &*entry.path;
         let mut skip = |why| {
-            gathered.skipped.push(Skipped { path: Arc::clone(&entry.path), why });
+            gathered.skipped.push(Skipped {
+                path: Arc::clone(&entry.path),
+                why,
+            });
         };
         match sort_of(entry) {
             Err(Some(why)) => skip(why),
@@ -112,7 +125,10 @@ fn directory(path: &str) -> &str {
 }
 
 fn is_below(path: &str, directory: &str) -> bool {
-    directory.is_empty() || path.strip_prefix(directory).is_some_and(|rest| rest.starts_with('/'))
+    directory.is_empty()
+        || path
+            .strip_prefix(directory)
+            .is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// What the files hold.
@@ -145,7 +161,11 @@ impl<'f> Gathered<'f> {
         }
         for (key, at) in &file.refused {
             if !let_through.contains(key) {
-                let place = Place { path: Arc::clone(path), line: at.line, column: at.column };
+                let place = Place {
+                    path: Arc::clone(path),
+                    line: at.line,
+                    column: at.column,
+                };
                 self.refused.push((key, place));
             }
         }
@@ -192,7 +212,10 @@ impl<'f> World<'f> {
                 }
             }
         }
-        Self { objects: kept, refused: refused.iter().map(|(key, _)| *key).collect() }
+        Self {
+            objects: kept,
+            refused: refused.iter().map(|(key, _)| *key).collect(),
+        }
     }
 
     fn into_objects(self) -> BTreeMap<Key, Arc<Object>> {
@@ -203,7 +226,9 @@ impl<'f> World<'f> {
     }
 
     fn has(&self, key: &Key) -> bool {
-        let found = self.objects.binary_search_by(|(object, _)| object.key.cmp(key));
+        let found = self
+            .objects
+            .binary_search_by(|(object, _)| object.key.cmp(key));
         found.is_ok() || self.refused.contains(key)
     }
 
@@ -217,20 +242,31 @@ impl<'f> World<'f> {
     fn check_mentions(&self, findings: &mut Vec<Finding>) {
         let mut node_ports: BTreeMap<u16, &Object> = BTreeMap::new();
         let mut cluster_ips: BTreeMap<Ipv4Addr, &Object> = BTreeMap::new();
+        // Objects are sorted by namespace: most stand in the one that was looked up last.
+        let mut namespace_seen: Option<&Wanted> = None;
         for (object, mentions) in &self.objects {
             for mention in *mentions {
+                if namespace_seen == Some(&mention.wanted) {
+                    continue;
+                }
                 let finding = match &mention.wanted {
                     Wanted::Object(kind, name) => self.missing(object, *kind, name),
                     Wanted::NodePort(port) => claim(&mut node_ports, *port, object, "node port"),
                     Wanted::ClusterIp(ip) => claim(&mut cluster_ips, *ip, object, "address"),
                 };
+                if let (None, Wanted::Object(Kind::Namespace, _)) = (&finding, &mention.wanted) {
+                    namespace_seen = Some(&mention.wanted);
+                }
                 if let Some(finding) = finding {
                     let place = Place {
                         path: Arc::clone(&object.place.path),
                         line: mention.at.line,
                         column: mention.at.column,
                     };
-                    findings.push(Finding { place, ..finding.of(&object.key).at(&*mention.field) });
+                    findings.push(Finding {
+                        place,
+                        ..finding.of(&object.key).at(&*mention.field)
+                    });
                 }
             }
         }
@@ -244,8 +280,16 @@ impl<'f> World<'f> {
             Kind::ServiceAccount => *name == *"default",
             _ => false,
         };
-        let namespace = object.key.namespace.clone().filter(|_| kind.info().namespaced);
-        let key = Key { kind, namespace, name: name.clone() };
+        let namespace = object
+            .key
+            .namespace
+            .clone()
+            .filter(|_| kind.info().namespaced);
+        let key = Key {
+            kind,
+            namespace,
+            name: name.clone(),
+        };
         if exists_by_itself || self.has(&key) {
             return None;
         }
@@ -257,14 +301,20 @@ impl<'f> World<'f> {
                 Finding::error(nowhere, format!("there is no PriorityClass {name}"))
             }
             Kind::ServiceAccount => Finding::warning(nowhere, format!("there is no {key}")),
-            _ => Finding::warning(nowhere, format!("there is no {key}: the pod will wait for it")),
+            _ => Finding::warning(
+                nowhere,
+                format!("there is no {key}: the pod will wait for it"),
+            ),
         })
     }
 
     /// Workloads that would count each other's pods as their own.
     fn check_selectors(&self, findings: &mut Vec<Finding>) {
-        let workloads: Vec<Workload<'_>> =
-            self.objects.iter().filter_map(|(object, _)| workload(object)).collect();
+        let workloads: Vec<Workload<'_>> = self
+            .objects
+            .iter()
+            .filter_map(|(object, _)| workload(object))
+            .collect();
         let mut carriers = Carriers::new();
         for (index, workload) in workloads.iter().enumerate() {
             for (key, value) in workload.labels {
@@ -273,16 +323,11 @@ impl<'f> World<'f> {
             }
         }
         for (index, workload) in workloads.iter().enumerate() {
-            let everyone: Vec<usize>;
-            let candidates = match narrowest(workload, &carriers) {
-                Some(candidates) => candidates,
-                None => {
-                    everyone = (0..workloads.len())
-                        .filter(|other| workloads[*other].namespace == workload.namespace)
-                        .collect();
-                    &everyone
-                }
-            };
+            let candidates = narrowest(workload, &carriers).unwrap_or_else(|| {
+                let all = 0..workloads.len();
+                all.filter(|other| workloads[*other].namespace == workload.namespace)
+                    .collect()
+            });
             let caught = candidates
                 .iter()
                 .map(|other| (*other, &workloads[*other]))
@@ -293,8 +338,9 @@ impl<'f> World<'f> {
                     workload.selector, caught.object.key, caught.object.place
                 );
                 let place = workload.object.place.clone();
-                let finding =
-                    Finding::warning(place, message).of(&workload.object.key).at("spec.selector");
+                let finding = Finding::warning(place, message)
+                    .of(&workload.object.key)
+                    .at("spec.selector");
                 findings.push(finding);
             }
         }
@@ -309,8 +355,9 @@ impl<'f> World<'f> {
         };
         for (object, _) in defaults {
             let message = format!("{} is the default already ({})", first.key, first.place);
-            let finding =
-                Finding::error(object.place.clone(), message).of(&object.key).at("globalDefault");
+            let finding = Finding::error(object.place.clone(), message)
+                .of(&object.key)
+                .at("globalDefault");
             findings.push(finding);
         }
     }
@@ -358,7 +405,10 @@ fn claim<'o, K: Ord + std::fmt::Display>(
     let text = what.to_string();
     match claims.get(&what) {
         Some(first) if first.key != object.key => {
-            let message = format!("{name} {text} is asked for by {} ({})", first.key, first.place);
+            let message = format!(
+                "{name} {text} is asked for by {} ({})",
+                first.key, first.place
+            );
             Some(Finding::error(Place::file(""), message))
         }
         Some(_) => None,
@@ -394,20 +444,24 @@ fn workload(object: &Object) -> Option<Workload<'_>> {
 /// The workloads whose pods carry a label, by (namespace, key, value).
 type Carriers<'o> = BTreeMap<(&'o str, &'o str, &'o str), Vec<usize>>;
 
-/// The shortest list of workloads that holds all whose pods `workload` can pick; none if nothing
-/// narrows it down.
-fn narrowest<'c, 'o>(
-    workload: &Workload<'o>,
-    carriers: &'c Carriers<'o>,
-) -> Option<&'c Vec<usize>> {
+/// The fewest workloads among which are all whose pods `workload` can pick; none if nothing
+/// narrows it down, as when it only says what labels must not be there.
+fn narrowest<'o>(workload: &Workload<'o>, carriers: &Carriers<'o>) -> Option<Vec<usize>> {
+    let of = |key: &'o str, value: &'o str| {
+        let list = carriers.get(&(workload.namespace, key, value));
+        list.map(Vec::as_slice).unwrap_or_default()
+    };
     let requirements = workload.selector.requirements().iter();
     requirements
         .filter_map(|requirement| match requirement {
-            // A selector picks its own pods, so somebody carries the label.
-            Requirement::In(key, values) if values.len() == 1 => {
-                carriers.get(&(workload.namespace, key.as_str(), values.first()?.as_str()))
-            }
+            Requirement::In(key, values) => Some(
+                values
+                    .iter()
+                    .map(|value| of(key, value))
+                    .collect::<Vec<_>>(),
+            ),
             _ => None,
         })
-        .min_by_key(|list| list.len())
+        .min_by_key(|lists| lists.iter().map(|list| list.len()).sum::<usize>())
+        .map(|lists| lists.concat())
 }

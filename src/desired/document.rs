@@ -13,7 +13,7 @@ use super::report::Report;
 use super::settings::{self, Settings};
 use super::shape::{SHAPES, Type};
 use super::support;
-use super::tree::{At, Entries as _, Entry, Node, Value, to_json};
+use super::tree::{At, Described, Entries as _, Entry, Node, Value, quoted, to_json};
 use super::walk;
 use super::yaml::{self, DEPTH_MAX, Document, Problem, ProblemKind};
 use super::{defaults, json};
@@ -77,7 +77,10 @@ pub(super) enum Waiver {
 
 /// Reads a file.
 pub(super) fn parse(content: &FileContent) -> ParsedFile {
-    let mut reader = Reader { path: Arc::clone(&content.path), out: ParsedFile::default() };
+    let mut reader = Reader {
+        path: Arc::clone(&content.path),
+        out: ParsedFile::default(),
+    };
     match reader.text(&content.bytes) {
         Ok(text) => reader.file(text),
         Err(finding) => {
@@ -93,12 +96,19 @@ struct Reader {
     out: ParsedFile,
 }
 
+/// A file with more findings than this is not read to its end.
+const FILE_FINDINGS_MAX: usize = 1000;
+
 /// How Git LFS begins the file that stands in for a large one.
 const LFS_POINTER: &str = "version https://git-lfs.github.com/spec/";
 
 impl Reader {
     fn place(&self, at: At) -> Place {
-        Place { path: Arc::clone(&self.path), line: at.line, column: at.column }
+        Place {
+            path: Arc::clone(&self.path),
+            line: at.line,
+            column: at.column,
+        }
     }
 
     /// The file's text, without a byte order mark.
@@ -168,8 +178,9 @@ impl Reader {
         let mut bare = Vec::new();
         for document in &mut documents {
             let problems = std::mem::take(&mut document.problems);
-            let (fatal, slips): (Vec<_>, Vec<_>) =
-                problems.into_iter().partition(|problem| problem.kind == ProblemKind::Fatal);
+            let (fatal, slips): (Vec<_>, Vec<_>) = problems
+                .into_iter()
+                .partition(|problem| problem.kind == ProblemKind::Fatal);
             if !fatal.is_empty() {
                 self.out.is_manifest = true;
             }
@@ -179,10 +190,17 @@ impl Reader {
             let Some(root) = document.root.take() else {
                 continue;
             };
+            if self.out.findings.len() + self.out.waivable.len() > FILE_FINDINGS_MAX {
+                let message = format!("this file has more than {FILE_FINDINGS_MAX} findings");
+                let hint = "if it is no manifest, list it in .windlassignore";
+                let finding = Finding::error(self.place(root.at), message).hint(hint);
+                self.out.findings.push(finding);
+                return;
+            }
             if root.value == Value::Null {
                 continue;
             }
-            match envelope::read(&root, None) {
+            match envelope::read(&root) {
                 // What is no manifest may be as odd as it likes.
                 Envelope::Bare => bare.push(root.at),
                 envelope => {
@@ -198,7 +216,9 @@ impl Reader {
             for at in bare {
                 let message = "this document has neither apiVersion nor kind, while others of the \
                                file are manifests";
-                self.out.findings.push(Finding::error(self.place(at), message));
+                self.out
+                    .findings
+                    .push(Finding::error(self.place(at), message));
             }
         }
     }
@@ -208,13 +228,17 @@ impl Reader {
             ProblemKind::Warning => Severity::Warning,
             ProblemKind::Fatal | ProblemKind::Error => Severity::Error,
         };
-        let is_template = problem.kind != ProblemKind::Warning && text.contains("{{");
         let hint = problem.hint.or_else(|| {
-            is_template.then(|| {
-                "it looks like a template: commit what it renders to, or list it in \
-                 .windlassignore"
-                    .to_owned()
-            })
+            match problem.kind {
+                ProblemKind::Warning => None,
+                _ if text.contains("{{") => Some(
+                    "it looks like a template: commit what it renders to, or list it in \
+                 .windlassignore",
+                ),
+                ProblemKind::Fatal => Some("if it is no manifest, list it in .windlassignore"),
+                ProblemKind::Error => None,
+            }
+            .map(str::to_owned)
         });
         self.out.findings.push(Finding {
             severity,
@@ -246,9 +270,10 @@ impl Reader {
             Envelope::Refused(refusal) => self.refuse(refusal, None),
             Envelope::Object { kind, api_version } => self.object(root, kind, &api_version),
             Envelope::List { .. } if depth == DEPTH_MAX => {}
-            Envelope::List { item_kind, api_version } => {
-                self.list(root, item_kind, &api_version, depth)
-            }
+            Envelope::List {
+                item_kind,
+                api_version,
+            } => self.list(root, item_kind, &api_version, depth),
         }
     }
 
@@ -260,15 +285,26 @@ impl Reader {
         };
         for entry in entries {
             if !FIELDS.contains(&&*entry.key) {
-                let message = format!("unknown field {:?} in a list", entry.key);
+                let message = format!("unknown field {} in a list", quoted(&entry.key));
                 let finding = Finding::error(self.place(entry.at), message);
                 self.out.findings.push(finding);
             }
-            let Value::List(items) = entry.node.value else {
-                continue;
+            let items = match entry.node.value {
+                Value::List(items) => items,
+                Value::Null => continue,
+                other if entry.key == "items" => {
+                    let message = format!("expected a list, found {}", Described(&other, true));
+                    let finding = Finding::error(self.place(entry.at), message).at("items");
+                    self.out.findings.push(finding);
+                    continue;
+                }
+                _ => continue,
             };
             for mut item in items {
                 let at = item.at;
+                if self.out.findings.len() > FILE_FINDINGS_MAX {
+                    return;
+                }
                 let Some(fields) = item.as_map_mut() else {
                     let finding = Finding::error(self.place(at), "expected an object");
                     self.out.findings.push(finding);
@@ -281,10 +317,12 @@ impl Reader {
                         }
                     }
                 }
-                match envelope::read(&item, None) {
+                match envelope::read(&item) {
                     Envelope::Bare => {
                         let message = "this item has neither apiVersion nor kind";
-                        self.out.findings.push(Finding::error(self.place(at), message));
+                        self.out
+                            .findings
+                            .push(Finding::error(self.place(at), message));
                     }
                     envelope => self.document(item, envelope, depth + 1),
                 }
@@ -299,7 +337,13 @@ impl Reader {
         report.quiet = kind == Kind::Secret;
         report.object = Some(label(kind, &root));
         if info.support == Support::Made {
-            report.add(Severity::Error, at, &Path::Root, support::refusal(kind), None);
+            report.add(
+                Severity::Error,
+                at,
+                &Path::Root,
+                support::refusal(kind),
+                None,
+            );
             self.out.findings.extend(report.finish());
             return;
         }
@@ -330,7 +374,11 @@ impl Reader {
         let parts = written.and_then(|written| Template::of(kind, &root)?.parts(written));
         let body = convert::body(kind, &json, &meta, parts, &mut check);
         let mentions = check.into_mentions();
-        let key = Key { kind, namespace: meta.namespace, name: meta.name };
+        let key = Key {
+            kind,
+            namespace: meta.namespace,
+            name: meta.name,
+        };
         report.object = Some(key.to_string());
         let object = (!report.has_errors()).then(|| {
             Arc::new(Object {
@@ -364,14 +412,19 @@ impl Reader {
             )),
             ..Finding::error(self.place(at), support::refusal(kind))
         };
-        self.out.waivable.push(Waivable { waiver: Waiver::Unenforced(kind), finding, object });
+        self.out.waivable.push(Waivable {
+            waiver: Waiver::Unenforced(kind),
+            finding,
+            object,
+        });
     }
 }
 
 /// The documents of a text. JSON is told by the file's name, or by being JSON.
 fn read_text<'a>(text: &'a str, name: &str) -> Vec<Document<'a>> {
-    let is_json_file =
-        name.rsplit_once('.').is_some_and(|(_, extension)| extension.eq_ignore_ascii_case("json"));
+    let is_json_file = name
+        .rsplit_once('.')
+        .is_some_and(|(_, extension)| extension.eq_ignore_ascii_case("json"));
     let begins_as_json = text.trim_start().starts_with(['{', '[']);
     if is_json_file || begins_as_json {
         let (values, mut problems) = json::read(text);
@@ -379,12 +432,18 @@ fn read_text<'a>(text: &'a str, name: &str) -> Vec<Document<'a>> {
         if is_json_file || is_json {
             let mut documents: Vec<Document<'_>> = values
                 .into_iter()
-                .map(|value| Document { root: Some(value), problems: Vec::new() })
+                .map(|value| Document {
+                    root: Some(value),
+                    problems: Vec::new(),
+                })
                 .collect();
             match documents.first_mut() {
                 // A problem that stops the reading has no document of its own.
                 Some(first) if is_json => first.problems.append(&mut problems),
-                _ => documents.push(Document { root: None, problems }),
+                _ => documents.push(Document {
+                    root: None,
+                    problems,
+                }),
             }
             return documents;
         }
@@ -396,7 +455,10 @@ fn read_text<'a>(text: &'a str, name: &str) -> Vec<Document<'a>> {
 fn label(kind: Kind, root: &Node<'_>) -> String {
     let metadata = root.get("metadata");
     let text = |field: &str| metadata.and_then(|node| node.get_text(field));
-    match (text("name").or_else(|| text("generateName")), kind.info().namespaced) {
+    match (
+        text("name").or_else(|| text("generateName")),
+        kind.info().namespaced,
+    ) {
         (None, _) => kind.to_string(),
         (Some(name), false) => format!("{kind} {name}"),
         (Some(name), true) => format!("{kind} {}/{name}", text("namespace").unwrap_or("default")),

@@ -69,11 +69,6 @@ const IGNORE_FILE: &str = ".windlassignore";
 /// and reading it would only cost memory.
 pub const FILE_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
-/// Which version of our reading gave a digest of meaning: digests of two versions can't be compared.
-/// Raise it when defaults or the canonical form change, or an upgrade would take every template for
-/// a new one.
-pub const MEANING_VERSION: u32 = 1;
-
 /// What a revision of the repository asks for.
 #[derive(Clone, Debug, Default)]
 pub struct Desired {
@@ -123,7 +118,9 @@ fn sort_of(entry: &FileEntry) -> Result<(), Option<Why>> {
     // `.github`, `.gitlab-ci.yml`: other tools keep their own files there.
     let is_hidden = path.split('/').any(|part| part.starts_with('.'));
     let is_manifest = path.rsplit_once('.').is_some_and(|(_, extension)| {
-        ["yaml", "yml", "json"].iter().any(|known| extension.eq_ignore_ascii_case(known))
+        ["yaml", "yml", "json"]
+            .iter()
+            .any(|known| extension.eq_ignore_ascii_case(known))
     });
     match entry.kind {
         _ if is_hidden && !is_ours => Err(None),

@@ -9,9 +9,9 @@ use super::tree::{At, Node};
 #[derive(Clone, Copy)]
 pub(super) enum Path<'a> {
     Root,
-    Field(&'a Path<'a>, &'a str),
-    Index(&'a Path<'a>, usize),
-    Key(&'a Path<'a>, &'a str),
+    Field(&'a Self, &'a str),
+    Index(&'a Self, usize),
+    Key(&'a Self, &'a str),
 }
 
 impl<'a> Path<'a> {

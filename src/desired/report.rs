@@ -7,6 +7,10 @@ use super::path::Path;
 use super::tree::At;
 use crate::kinds::finding::{Finding, Place, Severity};
 
+/// One object, or one document, has at most this many findings: nobody reads more, and a file that
+/// is no manifest at all must not cost its length in messages.
+pub(super) const FINDINGS_MAX: usize = 100;
+
 /// Collects what is wrong with one document.
 pub(super) struct Report {
     file: Arc<str>,
@@ -15,6 +19,7 @@ pub(super) struct Report {
     /// Say nothing of any value: the object is, or may be, a Secret.
     pub(super) quiet: bool,
     findings: Vec<Finding>,
+    has_errors: bool,
     /// Fields whose shape is wrong already: what follows from that is not said again.
     broken: Vec<String>,
 }
@@ -26,13 +31,18 @@ impl Report {
             object: None,
             quiet: false,
             findings: Vec::new(),
+            has_errors: false,
             broken: Vec::new(),
         }
     }
 
     /// The place in this report's file.
     pub(super) fn place(&self, at: At) -> Place {
-        Place { path: Arc::clone(&self.file), line: at.line, column: at.column }
+        Place {
+            path: Arc::clone(&self.file),
+            line: at.line,
+            column: at.column,
+        }
     }
 
     /// Adds a finding about the field at `path`.
@@ -44,6 +54,10 @@ impl Report {
         message: impl Into<String>,
         hint: Option<String>,
     ) {
+        self.has_errors |= severity == Severity::Error;
+        if self.is_full() {
+            return;
+        }
         let field = path.to_string();
         self.findings.push(Finding {
             place: self.place(at),
@@ -64,7 +78,9 @@ impl Report {
         message: impl Into<String>,
         hint: Option<String>,
     ) {
-        self.broken.push(path.to_string());
+        if !self.is_full() {
+            self.broken.push(path.to_string());
+        }
         self.add(Severity::Error, at, path, message, hint);
     }
 
@@ -74,30 +90,47 @@ impl Report {
             return false;
         }
         let path = path.to_string();
-        self.broken.iter().any(|broken| is_within(&path, broken) || is_within(broken, &path))
+        self.broken
+            .iter()
+            .any(|broken| is_within(&path, broken) || is_within(broken, &path))
     }
 
     /// Whether the field at `path`, or one within it, was found wrong already.
     pub(super) fn has_error_within(&self, path: &Path<'_>) -> bool {
         let path = path.to_string();
         let fields = self.findings.iter().filter(|finding| finding.is_error());
-        fields.filter_map(|finding| finding.field.as_deref()).any(|field| is_within(field, &path))
+        fields
+            .filter_map(|finding| finding.field.as_deref())
+            .any(|field| is_within(field, &path))
+    }
+
+    /// Whether nothing more is noted, except that the object is refused.
+    pub(super) fn is_full(&self) -> bool {
+        self.findings.len() >= FINDINGS_MAX
     }
 
     /// Whether anything refuses the object.
     pub(super) fn has_errors(&self) -> bool {
-        self.findings.iter().any(Finding::is_error)
+        self.has_errors
     }
 
     /// What was found.
-    pub(super) fn finish(self) -> Vec<Finding> {
+    pub(super) fn finish(mut self) -> Vec<Finding> {
+        // The warnings may have come first.
+        if self.is_full() && self.has_errors && !self.findings.iter().any(Finding::is_error) {
+            let place = self.findings[0].place.clone();
+            let message = format!("more than {FINDINGS_MAX} findings, errors among them");
+            self.findings.push(Finding::error(place, message));
+        }
         self.findings
     }
 }
 
 /// Whether the field `inner` is `outer` or lies within it.
 fn is_within(inner: &str, outer: &str) -> bool {
-    inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+    inner
+        .strip_prefix(outer)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
 /// A list of words for a sentence: `a, b or c`.

@@ -22,7 +22,11 @@ use crate::kinds::time::Wall;
 /// Checks and completes `root`, an object whose shape is `holds`. With `judges` fields that are
 /// not carried out are judged; otherwise nothing acts on the object, and only its shape counts.
 pub(super) fn check(root: &mut Node<'_>, holds: Type, judges: bool, report: &mut Report) {
-    let mut walk = Walk { shapes: &SHAPES, judges, report };
+    let mut walk = Walk {
+        shapes: &SHAPES,
+        judges,
+        report,
+    };
     let at = root.at;
     walk.value(root, at, holds, &Path::Root);
 }
@@ -59,10 +63,7 @@ impl Walk<'_> {
                     return true;
                 }
             }
-            Type::Any => {
-                sort_keys(node);
-                return true;
-            }
+            Type::Any => return true,
             _ => match scalar(node, holds) {
                 Ok(()) => return true,
                 Err(Misfit::Type) => {}
@@ -88,7 +89,9 @@ impl Walk<'_> {
     fn misfit(&mut self, node: &Node<'_>, at: At, holds: Type, path: &Path<'_>) {
         let found = Described(&node.value, self.report.quiet);
         let message = format!("expected {}, found {found}", expected(holds));
-        let hint = (!self.report.quiet).then(|| hint(&node.value, holds)).flatten();
+        let hint = (!self.report.quiet)
+            .then(|| hint(&node.value, holds))
+            .flatten();
         self.report.broken(at, path, message, hint);
     }
 
@@ -145,13 +148,15 @@ impl Walk<'_> {
             }
             if field.is_required {
                 let message = "is required";
-                self.report.broken(at, &path.field(&field.name), message, None);
+                self.report
+                    .broken(at, &path.field(&field.name), message, None);
             }
         }
         fill(entries, above, structure);
         if let Some(finish) = structure.finish {
             finish(entries, above);
         }
+        // Whoever writes it out sorts what is not sorted; once here is cheaper than each time.
         entries.sort_by(|a, b| a.key.cmp(&b.key));
     }
 
@@ -168,8 +173,11 @@ impl Walk<'_> {
             return false;
         }
         let is_judged = self.judges || structure.name == "meta.v1.ObjectMeta";
-        let verdict =
-            if is_judged { self.judge(&entry.node, at, field, path) } else { Verdict::Shown };
+        let verdict = if is_judged {
+            self.judge(&entry.node, at, field, path)
+        } else {
+            Verdict::Shown
+        };
         if matches!(verdict, Verdict::Refused | Verdict::Dropped) {
             return false;
         }
@@ -212,6 +220,11 @@ impl Walk<'_> {
     }
 
     fn unknown(&mut self, entry: &Entry<'_>, structure: &'static Structure, path: &Path<'_>) {
+        if self.report.is_full() {
+            let message = "unknown field";
+            self.report.broken(entry.at, path, message, None);
+            return;
+        }
         let names = structure.fields.iter().map(|field| field.name.as_str());
         let hint = match nearest(&entry.key, names) {
             Some(name) => Some(format!("did you mean {name:?}?")),
@@ -266,7 +279,6 @@ fn fill(entries: &mut Vec<Entry<'_>>, above: At, structure: &'static Structure) 
         let value = match field.fill {
             Some(Fill::Text(text)) => Value::Text(Cow::Borrowed(text)),
             Some(Fill::Int(value)) => Value::Int(value, Cow::Borrowed("")),
-            Some(Fill::Bool(value)) => Value::Bool(value, Cow::Borrowed("")),
             Some(Fill::Structure) | None => continue,
         };
         if entries.iter().all(|entry| entry.key != field.name) {
@@ -293,7 +305,9 @@ fn is_excepted(node: &Node<'_>, support: &FieldSupport) -> bool {
     match &node.value {
         Value::Text(text) => is_listed(text),
         Value::Bool(value, _) => is_listed(if *value { "true" } else { "false" }),
-        Value::List(items) => items.iter().all(|item| item.as_text().is_some_and(is_listed)),
+        Value::List(items) => items
+            .iter()
+            .all(|item| item.as_text().is_some_and(is_listed)),
         _ => false,
     }
 }
@@ -377,17 +391,6 @@ fn zero<'a>(holds: Type) -> Value<'a> {
         Type::Quantity => Value::Text(Cow::Borrowed("0")),
         Type::Text | Type::Bytes | Type::Time | Type::IntOrText => Value::Text(Cow::Borrowed("")),
         Type::Any => Value::Null,
-    }
-}
-
-fn sort_keys(node: &mut Node<'_>) {
-    match &mut node.value {
-        Value::List(items) => items.iter_mut().for_each(sort_keys),
-        Value::Map(entries) => {
-            entries.iter_mut().for_each(|entry| sort_keys(&mut entry.node));
-            entries.sort_by(|a, b| a.key.cmp(&b.key));
-        }
-        _ => {}
     }
 }
 

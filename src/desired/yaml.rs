@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag};
 
 use super::scalar::{self, Resolved};
-use super::tree::{At, Entry, Node, Value};
+use super::tree::{At, Entry, Node, Value, quoted};
 
 /// Values may nest this deep. Kubernetes' own types need some 20, the JSON schemas of custom
 /// resources some 60; the tree's functions call themselves, so there has to be a bound.
@@ -28,6 +28,9 @@ const ALIASED_VALUES_MAX: usize = 100_000;
 /// Anchors of one document may stand over this many values, counted once for each anchor above
 /// them: what an anchor names is kept until the document ends.
 const ANCHORED_VALUES_MAX: usize = 1_000_000;
+
+/// So many slips, and as many oddities, of one document are noted.
+const PROBLEMS_MAX: usize = 100;
 
 /// Something wrong with the text, before anybody asks what it means.
 #[derive(Debug)]
@@ -51,7 +54,12 @@ pub(super) enum ProblemKind {
 
 impl Problem {
     pub(super) fn new(kind: ProblemKind, at: At, message: impl Into<String>) -> Self {
-        Self { at, message: message.into(), hint: None, kind }
+        Self {
+            at,
+            message: message.into(),
+            hint: None,
+            kind,
+        }
     }
 
     pub(super) fn fatal(at: At, message: impl Into<String>) -> Self {
@@ -105,7 +113,10 @@ fn parts(text: &str) -> Vec<(u32, &str)> {
 }
 
 fn parse(text: &str, lines_before: u32) -> Vec<Document<'_>> {
-    let mut builder = Builder { lines_before, ..Builder::default() };
+    let mut builder = Builder {
+        lines_before,
+        ..Builder::default()
+    };
     for event in Parser::new_from_str(text) {
         let step = match event {
             Ok((event, span)) => builder.take(event, span),
@@ -114,7 +125,10 @@ fn parse(text: &str, lines_before: u32) -> Vec<Document<'_>> {
                 let (line, column) = (error.marker().line(), error.marker().col());
                 let last = text.lines().count().max(1);
                 let at = if line > last {
-                    builder.at(last, text.lines().last().map_or(0, |row| row.chars().count()))
+                    builder.at(
+                        last,
+                        text.lines().last().map_or(0, |row| row.chars().count()),
+                    )
                 } else {
                     builder.at(line, column)
                 };
@@ -123,9 +137,10 @@ fn parse(text: &str, lines_before: u32) -> Vec<Document<'_>> {
         };
         if let Err(problem) = step {
             builder.problems.push(problem);
-            builder
-                .documents
-                .push(Document { root: None, problems: std::mem::take(&mut builder.problems) });
+            builder.documents.push(Document {
+                root: None,
+                problems: std::mem::take(&mut builder.problems),
+            });
             break;
         }
     }
@@ -135,7 +150,11 @@ fn parse(text: &str, lines_before: u32) -> Vec<Document<'_>> {
 /// The parser's words, with what usually lies behind them.
 fn syntax(at: At, info: &str) -> Problem {
     let problem = Problem::fatal(at, format!("this is not YAML: {info}"));
-    if info.contains("tab") { problem.hint("indent with spaces") } else { problem }
+    if info.contains("tab") {
+        problem.hint("indent with spaces")
+    } else {
+        problem
+    }
 }
 
 #[derive(Default)]
@@ -178,13 +197,15 @@ enum Key<'a> {
 impl<'a> Builder<'a> {
     fn at(&self, line: usize, column: usize) -> At {
         At {
-            line: u32::try_from(line).unwrap_or(u32::MAX).saturating_add(self.lines_before),
+            line: u32::try_from(line)
+                .unwrap_or(u32::MAX)
+                .saturating_add(self.lines_before),
             column: u32::try_from(column).unwrap_or(u32::MAX).saturating_add(1),
         }
     }
 
     fn note(&mut self, kind: ProblemKind, at: At, message: impl Into<String>) {
-        self.problems.push(Problem::new(kind, at, message));
+        note(&mut self.problems, Problem::new(kind, at, message));
     }
 
     fn take(&mut self, event: Event<'a>, span: Span) -> Result<(), Problem> {
@@ -206,7 +227,11 @@ impl<'a> Builder<'a> {
                 self.open(at, anchor, tag.as_deref(), Content::List(Vec::new()))?;
             }
             Event::MappingStart(anchor, tag) => {
-                let content = Content::Map { entries: Vec::new(), key: None, merges: Vec::new() };
+                let content = Content::Map {
+                    entries: Vec::new(),
+                    key: None,
+                    merges: Vec::new(),
+                };
                 self.open(at, anchor, tag.as_deref(), content)?;
             }
             Event::SequenceEnd | Event::MappingEnd => self.close()?,
@@ -239,7 +264,11 @@ impl<'a> Builder<'a> {
             let message = "this tag means nothing to Kubernetes; it is passed over";
             self.note(ProblemKind::Warning, at, message);
         }
-        self.stack.push(Frame { at, anchor, content });
+        self.stack.push(Frame {
+            at,
+            anchor,
+            content,
+        });
         Ok(())
     }
 
@@ -249,7 +278,11 @@ impl<'a> Builder<'a> {
         };
         let value = match frame.content {
             Content::List(items) => Value::List(items),
-            Content::Map { mut entries, merges, .. } => {
+            Content::Map {
+                mut entries,
+                merges,
+                ..
+            } => {
                 drop_duplicates(&mut entries, &mut self.problems);
                 for (above, source) in merges {
                     self.merge(&mut entries, above, source);
@@ -278,7 +311,10 @@ impl<'a> Builder<'a> {
 
     fn alias(&mut self, anchor: usize, at: At) -> Result<Node<'a>, Problem> {
         let Some(node) = self.anchors.get(&anchor) else {
-            return Err(Problem::fatal(at, "this alias stands within its own anchor"));
+            return Err(Problem::fatal(
+                at,
+                "this alias stands within its own anchor",
+            ));
         };
         self.aliased += node.weight();
         if self.aliased > ALIASED_VALUES_MAX {
@@ -327,7 +363,10 @@ impl<'a> Builder<'a> {
     /// Puts a finished value where it belongs: into the open collection, or at the root.
     fn place(&mut self, node: Node<'a>, is_merge: bool) {
         let waiting_for_key = match self.stack.last() {
-            Some(Frame { content: Content::Map { key: None, .. }, .. }) => true,
+            Some(Frame {
+                content: Content::Map { key: None, .. },
+                ..
+            }) => true,
             Some(_) => false,
             None => {
                 self.root = Some(node);
@@ -336,14 +375,22 @@ impl<'a> Builder<'a> {
         };
         if waiting_for_key {
             let new_key = if is_merge { Key::Merge } else { self.key(node) };
-            if let Some(Frame { content: Content::Map { key, .. }, .. }) = self.stack.last_mut() {
+            if let Some(Frame {
+                content: Content::Map { key, .. },
+                ..
+            }) = self.stack.last_mut()
+            {
                 *key = Some(new_key);
             }
             return;
         }
         match self.stack.last_mut().map(|frame| &mut frame.content) {
             Some(Content::List(items)) => items.push(node),
-            Some(Content::Map { entries, key, merges }) => match key.take() {
+            Some(Content::Map {
+                entries,
+                key,
+                merges,
+            }) => match key.take() {
                 Some(Key::Text(key, at)) => entries.push(Entry { key, at, node }),
                 Some(Key::Merge) => merges.push((entries.len(), node)),
                 Some(Key::Bad) | None => {}
@@ -364,10 +411,9 @@ impl<'a> Builder<'a> {
         };
         if let Some(raw) = raw.filter(|raw| *raw != key) {
             let message = format!("the key {raw} is read as {key:?}, as Kubernetes reads it");
-            self.problems.push(
-                Problem::new(ProblemKind::Warning, at, message)
-                    .hint(format!("write it in quotes: \"{raw}\"")),
-            );
+            let problem = Problem::new(ProblemKind::Warning, at, message);
+            let hint = format!("write it in quotes: \"{raw}\"");
+            note(&mut self.problems, problem.hint(hint));
         }
         Key::Text(key, at)
     }
@@ -407,10 +453,9 @@ impl<'a> Builder<'a> {
                         "{:?} is also in what '<<' brings in below: readers differ on which wins",
                         entry.key
                     );
-                    self.problems.push(
-                        Problem::new(ProblemKind::Error, place, message)
-                            .hint("write '<<' above the keys that replace what it brings in"),
-                    );
+                    let problem = Problem::new(ProblemKind::Error, place, message);
+                    let hint = "write '<<' above the keys that replace what it brings in";
+                    note(&mut self.problems, problem.hint(hint));
                 }
                 Some(_) => {}
                 None => {
@@ -420,6 +465,18 @@ impl<'a> Builder<'a> {
                 }
             }
         }
+    }
+}
+
+/// Notes a problem, unless there are enough of its kind. Oddities can't crowd out slips: one slip
+/// refuses the document.
+fn note(problems: &mut Vec<Problem>, problem: Problem) {
+    let room = match problem.kind {
+        ProblemKind::Warning => PROBLEMS_MAX,
+        ProblemKind::Fatal | ProblemKind::Error => 2 * PROBLEMS_MAX,
+    };
+    if problems.len() < room {
+        problems.push(problem);
     }
 }
 
@@ -443,8 +500,12 @@ pub(super) fn drop_duplicates(entries: &mut Vec<Entry<'_>>, problems: &mut Vec<P
             true
         }
         Some(line) => {
-            let message = format!("the key {:?} stands already at line {line}", entry.key);
-            problems.push(Problem::new(ProblemKind::Error, entry.at, message));
+            let key = quoted(&entry.key);
+            let message = format!("the key {key} stands already at line {line}");
+            note(
+                problems,
+                Problem::new(ProblemKind::Error, entry.at, message),
+            );
             false
         }
     });
@@ -488,7 +549,10 @@ mod tests {
             ("", ""),
             ("# only a comment\n", ""),
             ("mode: 0644\non: yes\n", r#"{"mode":420,"true":true}"#),
-            ("a: 'yes'\nb: \"1\"\nc: |\n  1\n", r#"{"a":"yes","b":"1","c":"1\n"}"#),
+            (
+                "a: 'yes'\nb: \"1\"\nc: |\n  1\n",
+                r#"{"a":"yes","b":"1","c":"1\n"}"#,
+            ),
             ("a:\nb: ~\n", r#"{"a":null,"b":null}"#),
             ("a: 1\n---\nb: 2\n...\n---\n", "{\"a\":1}\n{\"b\":2}\nnull"),
             ("--- # first\na: 1\n--- {b: 2}\n", "{\"a\":1}\n{\"b\":2}"),
@@ -505,10 +569,19 @@ mod tests {
             ),
             ("'<<': 1\n", r#"{"<<":1}"#),
             ("8080: a\n1.5: b\n", r#"{"1.5":"b","8080":"a"}"#),
-            ("a: !!str 1\nb: ! 2\nc: !!int '3'\n", r#"{"a":"1","b":"2","c":3}"#),
+            (
+                "a: !!str 1\nb: ! 2\nc: !!int '3'\n",
+                r#"{"a":"1","b":"2","c":3}"#,
+            ),
             ("%YAML 1.1\n---\na: 1\n", r#"{"a":1}"#),
-            ("a: https://x/y#z\nb: [A,B,]\n", r#"{"a":"https://x/y#z","b":["A","B"]}"#),
-            ("a: 2015-01-01\nb: 1:30\n", r#"{"a":"2015-01-01","b":"1:30"}"#),
+            (
+                "a: https://x/y#z\nb: [A,B,]\n",
+                r#"{"a":"https://x/y#z","b":["A","B"]}"#,
+            ),
+            (
+                "a: 2015-01-01\nb: 1:30\n",
+                r#"{"a":"2015-01-01","b":"1:30"}"#,
+            ),
         ];
         for (text, json) in table {
             let (read, problems) = read_all(text);
@@ -521,17 +594,32 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said_with_its_place() {
         let table: &[(&str, &[&str])] = &[
-            ("a: 1\nb: 2\na: 3\n", &["3:1 the key \"a\" stands already at line 1"]),
-            ("a: 1\n---\nb: 2\nb: 3\n", &["4:1 the key \"b\" stands already at line 3"]),
-            ("y: 1\n", &["1:1 the key y is read as \"true\", as Kubernetes reads it"]),
+            (
+                "a: 1\nb: 2\na: 3\n",
+                &["3:1 the key \"a\" stands already at line 1"],
+            ),
+            (
+                "a: 1\n---\nb: 2\nb: 3\n",
+                &["4:1 the key \"b\" stands already at line 3"],
+            ),
+            (
+                "y: 1\n",
+                &["1:1 the key y is read as \"true\", as Kubernetes reads it"],
+            ),
             ("~: 1\n", &["1:1 a key must be text"]),
             ("? [a]\n: 1\n", &["1:3 a key must be text"]),
             ("a: .inf\n", &["1:4 .inf is not a number JSON can carry"]),
             ("a: !Ref b\n", &["1:4 this tag means nothing to Kubernetes"]),
             ("a: !!int b\n", &["1:4 this is not an integer"]),
-            ("a: &a [*a]\n", &["1:8 this alias stands within its own anchor"]),
+            (
+                "a: &a [*a]\n",
+                &["1:8 this alias stands within its own anchor"],
+            ),
             ("a: *b\n", &["1:4 this is not YAML"]),
-            ("x: &x {p: 1}\nc:\n  p: 2\n  <<: *x\n", &["3:3 \"p\" is also in what"]),
+            (
+                "x: &x {p: 1}\nc:\n  p: 2\n  <<: *x\n",
+                &["3:3 \"p\" is also in what"],
+            ),
             ("c: {<<: 1}\n", &["1:9 '<<' takes a map"]),
             ("a: [1\n---\nb: {\n---\nc: 1\n", &["1:6", "3:5"]),
             ("a: b: c\n", &["1:5 this is not YAML"]),
@@ -604,8 +692,8 @@ mod tests {
         leaf.prop_recursive(4, 24, 5, |inner| {
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..4).prop_map(Json::from),
-                prop::collection::btree_map("[a-z][a-zA-Z0-9./_-]{1,8}", inner, 0..4)
-                    .prop_map(|map| Json::from_iter(map)),
+                prop::collection::btree_map("[a-z][a-zA-Z0-9./_-]{3,8}", inner, 0..4)
+                    .prop_map(Json::from_iter),
             ]
         })
     }

@@ -29,7 +29,10 @@ pub(super) fn config_map(map: api::ConfigMap, check: &mut Check<'_, '_>) -> Body
         data.insert(key, bytes.into());
     }
     check_size(&data, check);
-    Body::ConfigMap(Arc::new(ConfigMap { data, immutable: map.immutable.unwrap_or(false) }))
+    Body::ConfigMap(Arc::new(ConfigMap {
+        data,
+        immutable: map.immutable.unwrap_or(false),
+    }))
 }
 
 /// `ValidateSecret`. Messages name keys, never values.
@@ -45,7 +48,11 @@ pub(super) fn secret(secret: api::Secret, check: &mut Check<'_, '_>) -> Body {
     let annotations = secret.metadata.annotations.unwrap_or_default();
     let has_account = annotations.contains_key(SERVICE_ACCOUNT_ANNOTATION);
     check_type(&kind, &data, has_account, check);
-    Body::Secret(Arc::new(Secret { kind, data, immutable: secret.immutable.unwrap_or(false) }))
+    Body::Secret(Arc::new(Secret {
+        kind,
+        data,
+        immutable: secret.immutable.unwrap_or(false),
+    }))
 }
 
 /// `core.ServiceAccountNameKey`.
@@ -63,7 +70,10 @@ fn check_type(
         if data.contains_key(key) {
             return true;
         }
-        check.error(&path.key(key), format!("is required in a Secret of type {kind}"));
+        check.error(
+            &path.key(key),
+            format!("is required in a Secret of type {kind}"),
+        );
         false
     };
     match kind {
@@ -86,11 +96,11 @@ fn check_type(
         "kubernetes.io/ssh-auth" => {
             need("ssh-privatekey");
         }
-        "kubernetes.io/basic-auth" => {
-            if !data.contains_key("username") && !data.contains_key("password") {
-                check
-                    .error(&path, format!("needs username or password in a Secret of type {kind}"));
-            }
+        "kubernetes.io/basic-auth"
+            if !data.contains_key("username") && !data.contains_key("password") =>
+        {
+            let message = format!("needs username or password in a Secret of type {kind}");
+            check.error(&path, message);
         }
         "kubernetes.io/service-account-token" if !has_account => {
             let metadata = Path::Root.field("metadata");

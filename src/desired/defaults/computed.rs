@@ -25,11 +25,16 @@ pub(in super::super) fn finish(definition: &str) -> Option<Finish> {
 }
 
 fn text<'n>(entries: &'n [Entry<'_>], key: &str) -> Option<&'n str> {
-    entries.iter().find(|entry| entry.key == key).and_then(|entry| entry.node.as_text())
+    entries
+        .iter()
+        .find(|entry| entry.key == key)
+        .and_then(|entry| entry.node.as_text())
 }
 
 fn flag(entries: &[Entry<'_>], key: &str) -> bool {
-    entries.iter().any(|entry| entry.key == key && matches!(entry.node.value, Value::Bool(true, _)))
+    entries
+        .iter()
+        .any(|entry| entry.key == key && matches!(entry.node.value, Value::Bool(true, _)))
 }
 
 fn map<'a>(at: At, entries: Vec<Entry<'a>>) -> Node<'a> {
@@ -37,7 +42,11 @@ fn map<'a>(at: At, entries: Vec<Entry<'a>>) -> Node<'a> {
 }
 
 fn entry<'a>(at: At, key: &'static str, node: Node<'a>) -> Entry<'a> {
-    Entry { key: Cow::Borrowed(key), at, node }
+    Entry {
+        key: Cow::Borrowed(key),
+        at,
+        node,
+    }
 }
 
 /// `serviceAccount` is the old name of `serviceAccountName`; the API shows both.
@@ -59,7 +68,11 @@ fn pod_spec(entries: &mut Vec<Entry<'_>>, at: At) {
 fn container(entries: &mut Vec<Entry<'_>>, at: At) {
     if !entries.has("imagePullPolicy") {
         let image = text(entries, "image").unwrap_or_default();
-        let policy = if is_latest(image) { "Always" } else { "IfNotPresent" };
+        let policy = if is_latest(image) {
+            "Always"
+        } else {
+            "IfNotPresent"
+        };
         entries.put(at, "imagePullPolicy", Node::text(at, policy));
     }
 }
@@ -152,7 +165,6 @@ fn secret(entries: &mut Vec<Entry<'_>>, _: At) {
             None => data.push(Entry { node, ..entry }),
         }
     }
-    data.sort_by(|a, b| a.key.cmp(&b.key));
 }
 
 /// A ReplicationController without a selector takes its template's labels, one without labels too.
@@ -172,13 +184,11 @@ fn replication_controller(entries: &mut Vec<Entry<'_>>, at: At) {
         && !spec.has("selector")
     {
         spec.put(at, "selector", labels.clone());
-        spec.sort_by(|a, b| a.key.cmp(&b.key));
     }
     if let Some(metadata) = entries.get_mut("metadata").and_then(Node::as_map_mut)
         && !metadata.has("labels")
     {
         metadata.put(at, "labels", labels);
-        metadata.sort_by(|a, b| a.key.cmp(&b.key));
     }
 }
 
@@ -195,7 +205,6 @@ fn strategy(entries: &mut Vec<Entry<'_>>, at: At) {
                 rolling.put(at, bound, Node::text(at, "25%"));
             }
         }
-        rolling.sort_by(|a, b| a.key.cmp(&b.key));
     }
 }
 
@@ -212,7 +221,6 @@ pub(in super::super) fn pod(pod: &mut Node<'_>) {
     };
     if !entries.has("enableServiceLinks") {
         entries.put(at, "enableServiceLinks", Node::bool(at, true));
-        entries.sort_by(|a, b| a.key.cmp(&b.key));
     }
     let host_network = flag(entries, "hostNetwork");
     for list in ["containers", "initContainers"] {
@@ -246,7 +254,6 @@ fn requests_from_limits(resources: &mut Node<'_>) {
                 requests.push(limit);
             }
         }
-        requests.sort_by(|a, b| a.key.cmp(&b.key));
     }
 }
 
@@ -257,7 +264,6 @@ fn host_port(port: &mut Node<'_>) {
         && !entries.has("hostPort")
     {
         entries.put(at, "hostPort", Node::int(at, number));
-        entries.sort_by(|a, b| a.key.cmp(&b.key));
     }
 }
 
@@ -270,7 +276,8 @@ pub(in super::super) fn autoscaler(root: &mut Node<'_>) -> Option<Type> {
         return None;
     }
     let at = root.at;
-    root.as_map_mut()?.put(at, "apiVersion", Node::text(at, NEW));
+    root.as_map_mut()?
+        .put(at, "apiVersion", Node::text(at, NEW));
     if let Some(spec) = root.get_mut("spec").and_then(Node::as_map_mut) {
         let old = "targetCPUUtilizationPercentage";
         if let Some(index) = spec.iter().position(|entry| entry.key == old) {
@@ -284,7 +291,10 @@ pub(in super::super) fn autoscaler(root: &mut Node<'_>) -> Option<Type> {
             );
             let resource = map(
                 at,
-                vec![entry(at, "name", Node::text(at, "cpu")), entry(at, "target", target)],
+                vec![
+                    entry(at, "name", Node::text(at, "cpu")),
+                    entry(at, "target", target),
+                ],
             );
             let metric = map(
                 at,
@@ -298,7 +308,6 @@ pub(in super::super) fn autoscaler(root: &mut Node<'_>) -> Option<Type> {
         if !spec.has("minReplicas") {
             spec.put(at, "minReplicas", Node::int(at, 1));
         }
-        spec.sort_by(|a, b| a.key.cmp(&b.key));
     }
     SHAPES.root(NEW, "HorizontalPodAutoscaler")
 }

@@ -13,7 +13,6 @@ pub(super) use computed::{Finish, autoscaler, finish, pod};
 pub(super) enum Fill {
     Text(&'static str),
     Int(i64),
-    Bool(bool),
     /// An empty structure, which is then given its own defaults.
     Structure,
 }
@@ -27,11 +26,23 @@ const MODE_0644: i64 = 0o644;
 pub(super) const FILLS: &[(&str, &str, Fill)] = &[
     ("core.v1.PodSpec", "restartPolicy", Text("Always")),
     ("core.v1.PodSpec", "dnsPolicy", Text("ClusterFirst")),
-    ("core.v1.PodSpec", "schedulerName", Text("default-scheduler")),
+    (
+        "core.v1.PodSpec",
+        "schedulerName",
+        Text("default-scheduler"),
+    ),
     ("core.v1.PodSpec", "terminationGracePeriodSeconds", Int(30)),
     ("core.v1.PodSpec", "securityContext", Structure),
-    ("core.v1.Container", "terminationMessagePath", Text("/dev/termination-log")),
-    ("core.v1.Container", "terminationMessagePolicy", Text("File")),
+    (
+        "core.v1.Container",
+        "terminationMessagePath",
+        Text("/dev/termination-log"),
+    ),
+    (
+        "core.v1.Container",
+        "terminationMessagePolicy",
+        Text("File"),
+    ),
     ("core.v1.Container", "resources", Structure),
     ("core.v1.ContainerPort", "protocol", Text("TCP")),
     ("core.v1.Probe", "timeoutSeconds", Int(1)),
@@ -44,10 +55,26 @@ pub(super) const FILLS: &[(&str, &str, Fill)] = &[
     ("core.v1.ObjectFieldSelector", "apiVersion", Text("v1")),
     ("core.v1.ResourceFieldSelector", "divisor", Text("0")),
     ("core.v1.SecretVolumeSource", "defaultMode", Int(MODE_0644)),
-    ("core.v1.ConfigMapVolumeSource", "defaultMode", Int(MODE_0644)),
-    ("core.v1.DownwardAPIVolumeSource", "defaultMode", Int(MODE_0644)),
-    ("core.v1.ProjectedVolumeSource", "defaultMode", Int(MODE_0644)),
-    ("core.v1.ServiceAccountTokenProjection", "expirationSeconds", Int(3600)),
+    (
+        "core.v1.ConfigMapVolumeSource",
+        "defaultMode",
+        Int(MODE_0644),
+    ),
+    (
+        "core.v1.DownwardAPIVolumeSource",
+        "defaultMode",
+        Int(MODE_0644),
+    ),
+    (
+        "core.v1.ProjectedVolumeSource",
+        "defaultMode",
+        Int(MODE_0644),
+    ),
+    (
+        "core.v1.ServiceAccountTokenProjection",
+        "expirationSeconds",
+        Int(3600),
+    ),
     ("core.v1.HostPathVolumeSource", "type", Text("")),
     ("core.v1.Secret", "type", Text("Opaque")),
     ("core.v1.Service", "spec", Structure),
@@ -58,14 +85,38 @@ pub(super) const FILLS: &[(&str, &str, Fill)] = &[
     ("apps.v1.ReplicaSetSpec", "replicas", Int(1)),
     ("apps.v1.DeploymentSpec", "replicas", Int(1)),
     ("apps.v1.DeploymentSpec", "revisionHistoryLimit", Int(10)),
-    ("apps.v1.DeploymentSpec", "progressDeadlineSeconds", Int(600)),
+    (
+        "apps.v1.DeploymentSpec",
+        "progressDeadlineSeconds",
+        Int(600),
+    ),
     ("apps.v1.DeploymentSpec", "strategy", Structure),
     ("apps.v1.DeploymentStrategy", "type", Text("RollingUpdate")),
-    ("scheduling.v1.PriorityClass", "preemptionPolicy", Text("PreemptLowerPriority")),
-    ("autoscaling.v2.HorizontalPodAutoscalerSpec", "minReplicas", Int(1)),
-    ("core.v1.PersistentVolumeClaimSpec", "volumeMode", Text("Filesystem")),
-    ("core.v1.PersistentVolumeSpec", "volumeMode", Text("Filesystem")),
-    ("core.v1.PersistentVolumeSpec", "persistentVolumeReclaimPolicy", Text("Retain")),
+    (
+        "scheduling.v1.PriorityClass",
+        "preemptionPolicy",
+        Text("PreemptLowerPriority"),
+    ),
+    (
+        "autoscaling.v2.HorizontalPodAutoscalerSpec",
+        "minReplicas",
+        Int(1),
+    ),
+    (
+        "core.v1.PersistentVolumeClaimSpec",
+        "volumeMode",
+        Text("Filesystem"),
+    ),
+    (
+        "core.v1.PersistentVolumeSpec",
+        "volumeMode",
+        Text("Filesystem"),
+    ),
+    (
+        "core.v1.PersistentVolumeSpec",
+        "persistentVolumeReclaimPolicy",
+        Text("Retain"),
+    ),
 ];
 
 /// Fields that are no pointers in Go: there `0` and `false` are the same as nothing, and are not
@@ -81,7 +132,10 @@ pub(super) const ZERO_IS_ABSENT: &[(&str, &str)] = &[
         "failureThreshold initialDelaySeconds periodSeconds successThreshold timeoutSeconds",
     ),
     ("core.v1.ServicePort", "nodePort"),
-    ("core.v1.ServiceSpec", "healthCheckNodePort publishNotReadyAddresses"),
+    (
+        "core.v1.ServiceSpec",
+        "healthCheckNodePort publishNotReadyAddresses",
+    ),
     ("core.v1.ReplicationControllerSpec", "minReadySeconds"),
     ("core.v1.NodeSpec", "unschedulable"),
     ("apps.v1.ReplicaSetSpec", "minReadySeconds"),
