@@ -8,3 +8,4 @@
 pub mod conntrack;
 pub mod iptables;
 pub mod links;
+mod nfnetlink;

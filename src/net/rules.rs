@@ -12,7 +12,7 @@ use std::net::Ipv4Addr;
 use ipnetwork::Ipv4Network;
 
 use super::chains;
-use super::input::{DNS_PORT, HostPort, Input};
+use super::input::{DNS_PORT, HostPort, Input, ServiceView};
 use super::service::{self, Dispatch, MARK_MASQUERADE, MARK_OURS, REJECT_OTHERS, REJECT_TCP};
 use super::tree::{self, PortRule};
 use crate::kinds::rules::{Jump, RuleSet, Table};
@@ -34,7 +34,7 @@ const LOOPBACK: &str = "127.0.0.0/8";
 /// Renders every rule of this node. The same input gives the same rules, in whatever order its
 /// Services, pods and host ports stand.
 pub fn rules(input: &Input) -> RuleSet {
-    let input = &ordered(input);
+    let (services, input) = (in_order(&input.services), &ordered(input));
     let mut set = RuleSet {
         jumps: JUMPS
             .map(|(table, chain, ours)| Jump {
@@ -46,7 +46,7 @@ pub fn rules(input: &Input) -> RuleSet {
         ..RuleSet::default()
     };
     let mut dispatch = Dispatch::default();
-    for view in &input.services {
+    for view in services {
         service::render(view, input, &mut set, &mut dispatch);
     }
     dispatch
@@ -59,35 +59,47 @@ pub fn rules(input: &Input) -> RuleSet {
     set
 }
 
-/// A copy in which order says nothing. Conflicts (two Services with one node port) are settled by
-/// name; they are refused elsewhere, but rules must not depend on that.
+/// By name. Conflicts (two Services with one node port) are refused elsewhere; here the first name
+/// wins, whatever the order they came in.
+fn in_order(services: &[ServiceView]) -> Vec<&ServiceView> {
+    let mut sorted: Vec<&ServiceView> = services.iter().collect();
+    sorted.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+    sorted
+}
+
+/// Everything but the Services, which are many, in an order that says nothing, and with networks
+/// as iptables writes them.
 fn ordered(input: &Input) -> Input {
-    let mut input = input.clone();
-    let by_name = |a: &super::ServiceView, b: &super::ServiceView| {
-        (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name))
+    let mut ordered = Input {
+        node: input.node.clone(),
+        node_ips: input.node_ips.clone(),
+        pod_cidr: input.pod_cidr.map(canonical),
+        cluster_cidrs: input.cluster_cidrs.iter().copied().map(canonical).collect(),
+        service_cidr: canonical(input.service_cidr),
+        services: Vec::new(),
+        local_pods: input.local_pods.clone(),
+        host_ports: input.host_ports.clone(),
+        dns: input.dns,
+        zones: input.zones.clone(),
+        masquerade_egress: input.masquerade_egress,
+        localhost_node_ports: input.localhost_node_ports,
     };
-    input.services.sort_by(by_name);
-    input.local_pods.sort_unstable();
-    input.local_pods.dedup();
+    ordered.local_pods.sort_unstable();
+    ordered.local_pods.dedup();
     // A port at one address goes before the same port at all of them.
-    input
+    ordered
         .host_ports
         .sort_by_key(|port| (port.host_ip.is_none(), port.clone()));
-    input.pod_cidr = input.pod_cidr.map(canonical);
-    input.service_cidr = canonical(input.service_cidr);
-    for pods in &mut input.cluster_cidrs {
-        *pods = canonical(*pods);
-    }
-    if let Some(mine) = input.pod_cidr {
-        let covered =
+    if let Some(mine) = ordered.pod_cidr {
+        let covers =
             |all: &Ipv4Network| all.contains(mine.network()) && all.prefix() <= mine.prefix();
-        if !input.cluster_cidrs.iter().any(covered) {
-            input.cluster_cidrs.push(mine);
+        if !ordered.cluster_cidrs.iter().any(covers) {
+            ordered.cluster_cidrs.push(mine);
         }
     }
-    input.cluster_cidrs.sort_unstable();
-    input.cluster_cidrs.dedup();
-    input
+    ordered.cluster_cidrs.sort_unstable();
+    ordered.cluster_cidrs.dedup();
+    ordered
 }
 
 /// Without bits of a host: `10.1.0.7/16` is written 10.1.0.0/16 by everybody else.

@@ -50,10 +50,10 @@ pub(super) fn by_address(
 ) {
     leaves.sort_by_key(|leaf| leaf.address);
     set.chain(table, root);
-    divide(set, table, root, &leaves);
+    divide(set, table, root, &mut leaves);
 }
 
-fn divide(set: &mut RuleSet, table: Table, chain: &str, leaves: &[AddressRule]) {
+fn divide(set: &mut RuleSet, table: Table, chain: &str, leaves: &mut [AddressRule]) {
     let (Some(first), Some(last)) = (leaves.first(), leaves.last()) else {
         return;
     };
@@ -61,7 +61,9 @@ fn divide(set: &mut RuleSet, table: Table, chain: &str, leaves: &[AddressRule]) 
         return write(set, table, chain, leaves);
     }
     let prefix = prefix_below(first.address, last.address);
-    for group in leaves.chunk_by(|a, b| cut(a.address, prefix) == cut(b.address, prefix)) {
+    let together =
+        |a: &AddressRule, b: &AddressRule| cut(a.address, prefix) == cut(b.address, prefix);
+    for group in leaves.chunk_by_mut(together) {
         let Some(network) = cut(group[0].address, prefix) else {
             continue;
         };
@@ -75,9 +77,9 @@ fn divide(set: &mut RuleSet, table: Table, chain: &str, leaves: &[AddressRule]) 
     }
 }
 
-fn write(set: &mut RuleSet, table: Table, chain: &str, leaves: &[AddressRule]) {
-    let rules = set.chain(table, chain);
-    rules.extend(leaves.iter().map(|leaf| leaf.rule.clone()));
+fn write(set: &mut RuleSet, table: Table, chain: &str, leaves: &mut [AddressRule]) {
+    let rules = leaves.iter_mut().map(|leaf| std::mem::take(&mut leaf.rule));
+    set.chain(table, chain).extend(rules);
 }
 
 /// The length of the prefixes that tell `first` and `last` apart: one of 2, 7, 12, 17, 22, 27, 32,
@@ -103,7 +105,7 @@ pub(super) fn by_port(set: &mut RuleSet, table: Table, root: &str, mut leaves: V
         return;
     }
     let group_of = |leaf: &PortRule| (leaf.protocol, leaf.port / PORTS_PER_GROUP);
-    for group in leaves.chunk_by(|a, b| group_of(a) == group_of(b)) {
+    for group in leaves.chunk_by_mut(|a, b| group_of(a) == group_of(b)) {
         let (protocol, number) = group_of(&group[0]);
         let first = number * PORTS_PER_GROUP;
         let last = first + (PORTS_PER_GROUP - 1);
@@ -114,8 +116,8 @@ pub(super) fn by_port(set: &mut RuleSet, table: Table, root: &str, mut leaves: V
             root,
             format!("-p {word} -m {word} --dport {first}:{last} -j {below}"),
         );
-        let rules = set.chain(table, &below);
-        rules.extend(group.iter().map(|leaf| leaf.rule.clone()));
+        let rules = group.iter_mut().map(|leaf| std::mem::take(&mut leaf.rule));
+        set.chain(table, &below).extend(rules);
     }
 }
 

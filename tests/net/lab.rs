@@ -182,7 +182,9 @@ fn wire_up(node: &Namespace, world: &Namespace) {
          ip addr add {NODE}/24 dev eth0; ip link set eth0 up",
         world.id()
     ));
-    world.sh(&format!("ip addr add {WORLD}/24 dev wire; ip link set wire up"));
+    world.sh(&format!(
+        "ip addr add {WORLD}/24 dev wire; ip link set wire up"
+    ));
     for ip in OUTSIDERS.map(Ipv4Addr::from) {
         world.sh(&format!("ip addr add {ip}/32 dev lo"));
     }
@@ -292,9 +294,10 @@ fn ask(packet: &Packet) -> Reply {
             Reply::From(by.parse().expect("where"), source.parse().expect("whom"))
         }
         Err(error) => match error.kind() {
-            std::io::ErrorKind::ConnectionRefused => Reply::Refused,
-            // What `sendto` says where OUTPUT rejects a datagram.
-            std::io::ErrorKind::PermissionDenied => Reply::Refused,
+            // The second is what `sendto` says where OUTPUT rejects a datagram.
+            std::io::ErrorKind::ConnectionRefused | std::io::ErrorKind::PermissionDenied => {
+                Reply::Refused
+            }
             std::io::ErrorKind::TimedOut | std::io::ErrorKind::WouldBlock => Reply::Silence,
             other => panic!("{packet:?}: {other} {error}"),
         },
