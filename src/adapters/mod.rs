@@ -6,6 +6,7 @@
 //! Floor 4: imports `kinds`, `ports`, and of the pure rooms what turns values into bytes.
 
 pub mod conntrack;
+pub mod dns;
 pub mod iptables;
 pub mod links;
 mod nfnetlink;

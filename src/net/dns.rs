@@ -164,13 +164,15 @@ pub fn fit(query: &[u8], answer: Vec<u8>) -> Vec<u8> {
     }
 }
 
-/// Whether `answer` is an answer to `query`: same id, same question. Names are compared byte by
-/// byte, so that a client that mixes the case of its letters against forgers is served.
+/// Whether `answer` is an answer to `query`: same id, same question. Letters may come back in
+/// another case: some resolvers write all names in lower case.
 pub fn is_answer_to(query: &[u8], answer: &[u8]) -> bool {
     let (Some(asked), Some(answered)) = (question_of(query), question_of(answer)) else {
         return false;
     };
-    query.get(..2) == answer.get(..2) && asked == answered && answer[2] & 0x80 != 0
+    query.get(..2) == answer.get(..2)
+        && asked.eq_ignore_ascii_case(answered)
+        && answer[2] & 0x80 != 0
 }
 
 /// The bytes of the only question, name uncompressed as questions are; none where there is not
@@ -297,9 +299,11 @@ impl Asked<'_> {
         Found::Here
     }
 
+    /// Whether a name is the cluster's domain or below it. Before there is a zone nothing is.
     fn is_ours(&self, key: &str) -> bool {
-        key.strip_suffix(self.zone.domain.as_str())
-            .is_some_and(|above| above.is_empty() || above.ends_with('.'))
+        let domain = self.zone.domain.as_str();
+        let above = key.strip_suffix(domain).filter(|_| !domain.is_empty());
+        above.is_some_and(|above| above.is_empty() || above.ends_with('.'))
     }
 
     fn look_up_address(&self, ip: Ipv4Addr, reply: &mut Message) -> Found {
