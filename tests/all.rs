@@ -1,5 +1,7 @@
 //! Every test with real parts, in one program: it is linked once.
 
+#![allow(clippy::print_stdout)] // What is left out and what was measured is for people.
+
 mod git;
 mod net;
 mod support;

@@ -7,32 +7,21 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use nix::sys::socket::{setsockopt, sockopt::ReceiveTimeout};
-use nix::sys::time::TimeVal;
-use rtnetlink::sys::protocols::NETLINK_NETFILTER;
-use rtnetlink::sys::{Socket, SocketAddr};
+use rtnetlink::sys::Socket;
 
+use super::nfnetlink::{
+    Attributes, Messages, NLM_F_ACK, NLM_F_DUMP, NLMSG_DONE, NLMSG_ERROR, attribute, attributes_of,
+    error_of, open, receive, send,
+};
 use crate::ports::Fault;
 use crate::ports::filter::Flow;
-
-/// The kernel answers at once or not at all.
-const ANSWER_MAX_S: i64 = 5;
 
 /// The whole look, with a full table of a million entries on a slow machine.
 const LOOK_MAX: Duration = Duration::from_secs(30);
 
-// linux/netlink.h
-const HEADER_LEN: usize = 16;
-const NLM_F_REQUEST: u16 = 0x01;
-const NLM_F_ACK: u16 = 0x04;
-const NLM_F_DUMP: u16 = 0x300;
-const NLMSG_ERROR: u16 = 2;
-const NLMSG_DONE: u16 = 3;
-// linux/netfilter/nfnetlink.h, nfnetlink_conntrack.h
+// linux/netfilter/nfnetlink_conntrack.h
 const CT_GET: u16 = 0x0101;
 const CT_DELETE: u16 = 0x0102;
-/// `struct nfgenmsg` for IPv4.
-const GENERIC: [u8; 4] = [2, 0, 0, 0];
 const TUPLE_ORIGINAL: u16 = 1;
 const TUPLE_REPLY: u16 = 2;
 const TUPLE_IP: u16 = 1;
@@ -43,8 +32,6 @@ const PROTO_NUMBER: u16 = 1;
 const PROTO_DESTINATION_PORT: u16 = 3;
 const ID: u16 = 12;
 const ZONE: u16 = 18;
-/// Flags in an attribute's type: nested, network byte order.
-const TYPE_MASK: u16 = 0x3fff;
 const UDP: u8 = 17;
 const ENOENT: i32 = 2;
 
@@ -55,23 +42,22 @@ pub(super) async fn forget(flows: Vec<Flow>) -> Result<(), Fault> {
     }
     let work = tokio::task::spawn_blocking(move || forget_now(&flows));
     match tokio::time::timeout(LOOK_MAX, work).await {
-        Ok(Ok(done)) => {
-            done.map(|count| tracing::debug!(count, "flows forgotten")).map_err(|error| {
+        Ok(Ok(done)) => done
+            .map(|count| tracing::debug!(count, "flows forgotten"))
+            .map_err(|error| {
                 Fault::transient(format!(
                     "cannot forget flows in the kernel's connection table: {error}"
                 ))
-            })
-        }
+            }),
         Ok(Err(error)) => Err(Fault::transient(format!("forgetting flows: {error}"))),
-        Err(_) => Err(Fault::deadline("the kernel did not list its connections in time")),
+        Err(_) => Err(Fault::deadline(
+            "the kernel did not list its connections in time",
+        )),
     }
 }
 
 fn forget_now(flows: &[Flow]) -> std::io::Result<usize> {
-    let mut socket = Socket::new(NETLINK_NETFILTER)?;
-    socket.bind_auto()?;
-    socket.connect(&SocketAddr::new(0, 0))?;
-    setsockopt(&socket, ReceiveTimeout, &TimeVal::new(ANSWER_MAX_S, 0))?;
+    let socket = open()?;
     let doomed = doomed(&socket, flows)?;
     for entry in &doomed {
         send(&socket, CT_DELETE, NLM_F_ACK, entry)?;
@@ -85,34 +71,20 @@ fn doomed(socket: &Socket, flows: &[Flow]) -> std::io::Result<Vec<Vec<u8>>> {
     send(socket, CT_GET, NLM_F_DUMP, &[])?;
     let mut doomed = Vec::new();
     loop {
-        let (bytes, _) = socket.recv_from_full()?;
+        let bytes = receive(socket)?;
         for (kind, body) in Messages(&bytes) {
             match kind {
                 NLMSG_DONE => return Ok(doomed),
                 NLMSG_ERROR => return Err(error_of(body)),
-                _ => {
-                    doomed.extend(body.get(GENERIC.len()..).and_then(|body| identify(body, flows)))
-                }
+                _ => doomed.extend(identify(attributes_of(body), flows)),
             }
         }
     }
 }
 
-fn send(socket: &Socket, kind: u16, flags: u16, body: &[u8]) -> std::io::Result<()> {
-    let length = HEADER_LEN + GENERIC.len() + body.len();
-    let mut message = Vec::with_capacity(length);
-    message.extend(u32::try_from(length).unwrap_or(u32::MAX).to_ne_bytes());
-    message.extend(kind.to_ne_bytes());
-    message.extend((NLM_F_REQUEST | flags).to_ne_bytes());
-    message.extend([0; 8]);
-    message.extend(GENERIC);
-    message.extend(body);
-    socket.send(&message, 0).map(|_| ())
-}
-
 /// Takes the answer to a deletion. An entry that went by itself is as good.
 fn acknowledged(socket: &Socket) -> std::io::Result<()> {
-    let (bytes, _) = socket.recv_from_full()?;
+    let bytes = receive(socket)?;
     for (kind, body) in Messages(&bytes) {
         if kind == NLMSG_ERROR {
             let error = error_of(body);
@@ -123,11 +95,6 @@ fn acknowledged(socket: &Socket) -> std::io::Result<()> {
         }
     }
     Ok(())
-}
-
-fn error_of(body: &[u8]) -> std::io::Error {
-    let code = body.first_chunk().map_or(0, |bytes| i32::from_ne_bytes(*bytes));
-    std::io::Error::from_raw_os_error(code.saturating_neg())
 }
 
 /// The attributes by which the kernel finds this entry again, if one of `flows` describes it.
@@ -149,50 +116,14 @@ fn identify(body: &[u8], flows: &[Flow]) -> Option<Vec<u8>> {
     described.then(|| {
         let kept =
             Attributes(body).filter(|(kind, _, _)| matches!(*kind, TUPLE_ORIGINAL | ID | ZONE));
-        kept.flat_map(|(_, _, whole)| whole.iter().copied()).collect()
+        kept.flat_map(|(_, _, whole)| whole.iter().copied())
+            .collect()
     })
 }
 
 fn address(body: &[u8], kind: u16) -> Option<Ipv4Addr> {
     let octets: [u8; 4] = attribute(body, kind)?.try_into().ok()?;
     Some(octets.into())
-}
-
-fn attribute(body: &[u8], wanted: u16) -> Option<&[u8]> {
-    Attributes(body).find(|(kind, _, _)| *kind == wanted).map(|(_, value, _)| value)
-}
-
-/// Netlink messages in a buffer: (kind, body). Ends at the first that is not whole.
-struct Messages<'a>(&'a [u8]);
-
-impl<'a> Iterator for Messages<'a> {
-    type Item = (u16, &'a [u8]);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let length = u32::from_ne_bytes(*self.0.first_chunk()?);
-        let length = usize::try_from(length).ok()?;
-        let kind = u16::from_ne_bytes(*self.0.get(4..)?.first_chunk()?);
-        let body = self.0.get(HEADER_LEN..length)?;
-        self.0 = self.0.get(length.next_multiple_of(4)..).unwrap_or_default();
-        Some((kind, body))
-    }
-}
-
-/// Netlink attributes in a buffer: (kind, value, whole with padding).
-struct Attributes<'a>(&'a [u8]);
-
-impl<'a> Iterator for Attributes<'a> {
-    type Item = (u16, &'a [u8], &'a [u8]);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let length = usize::from(u16::from_ne_bytes(*self.0.first_chunk()?));
-        let kind = u16::from_ne_bytes(*self.0.get(2..)?.first_chunk()?) & TYPE_MASK;
-        let value = self.0.get(4..length)?;
-        let padded = length.next_multiple_of(4).min(self.0.len());
-        let (whole, rest) = self.0.split_at(padded);
-        self.0 = rest;
-        Some((kind, value, whole))
-    }
 }
 
 #[cfg(test)]
@@ -209,11 +140,16 @@ mod tests {
 
     fn tuple(kind: u16, source: [u8; 4], destination: [u8; 4], protocol: u8, port: u16) -> Vec<u8> {
         let ip = [attr(IP_SOURCE, &source), attr(IP_DESTINATION, &destination)].concat();
-        let proto =
-            [attr(PROTO_NUMBER, &[protocol]), attr(PROTO_DESTINATION_PORT, &port.to_be_bytes())]
-                .concat();
+        let proto = [
+            attr(PROTO_NUMBER, &[protocol]),
+            attr(PROTO_DESTINATION_PORT, &port.to_be_bytes()),
+        ]
+        .concat();
         let nested = 0x8000;
-        let parts = [attr(TUPLE_IP | nested, &ip), attr(TUPLE_PROTO | nested, &proto)];
+        let parts = [
+            attr(TUPLE_IP | nested, &ip),
+            attr(TUPLE_PROTO | nested, &proto),
+        ];
         attr(kind | nested, &parts.concat())
     }
 
@@ -242,16 +178,12 @@ mod tests {
             let identity = identify(&entry(protocol), &[flow]);
             assert_eq!(identity.is_some(), found, "{flow:?}");
             if let Some(identity) = identity {
-                assert_eq!(Attributes(&identity).count(), 2, "tuple and id, nothing else");
+                assert_eq!(
+                    Attributes(&identity).count(),
+                    2,
+                    "tuple and id, nothing else"
+                );
             }
-        }
-    }
-
-    #[test]
-    fn broken_messages_end_quietly() {
-        for bytes in [&[][..], &[1, 0], &[255, 255, 1, 0, 9], &[4, 0, 1, 0, 0, 0, 0, 0]] {
-            let _ = identify(bytes, &[]);
-            assert_eq!(Messages(bytes).count(), 0);
         }
     }
 }

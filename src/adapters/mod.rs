@@ -5,10 +5,15 @@
 //!
 //! Floor 4: imports `kinds`, `ports`, and of the pure rooms what turns values into bytes.
 
+pub mod clock;
 pub mod conntrack;
+pub mod dns;
 pub mod docker;
+pub mod engine;
 pub mod files;
 pub mod git;
 pub mod iptables;
 pub mod links;
+mod nfnetlink;
 pub mod probe;
+pub mod world;

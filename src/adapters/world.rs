@@ -41,7 +41,7 @@ impl World {
             Call::Links(call) => self.links.call(call).await.map(Answer::Links),
             Call::Files(call) => self.files.perform(call).await.map(Answer::Files),
             Call::Probe(call) => Ok(Answer::Probe(self.prober.perform(&call).await)),
-            Call::Names(zone) => self.names.serve(zone).await.map(|()| Answer::Names),
+            Call::Names(call) => self.names.call(call).await.map(Answer::Names),
         }
     }
 }

@@ -71,7 +71,7 @@ enum Purpose {
     Pod(Box<Ticket>),
     Rules(u64),
     CheckRules,
-    Names(Arc<crate::kinds::zone::Zone>),
+    Names(Box<crate::ports::names::Call>),
 }
 
 /// The agent: everything it knows, and nothing of how it comes to know it.
@@ -228,7 +228,7 @@ impl Agent {
             Purpose::Pod(ticket) => self.pod_answered(*ticket, result, now),
             Purpose::Rules(version) => self.rules_applied(version, result, now),
             Purpose::CheckRules => self.rules_checked(result, now),
-            Purpose::Names(zone) => self.names_served(zone, result, now),
+            Purpose::Names(names) => self.names_served(*names, result, now),
             Purpose::Keep | Purpose::Fence | Purpose::Compact | Purpose::Sweep => {
                 self.note_fault(&purpose, result.err());
             }

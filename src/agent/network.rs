@@ -11,12 +11,11 @@ use crate::kinds::object::Body;
 use crate::kinds::rules::RuleSet;
 use crate::kinds::status::PodStatus;
 use crate::kinds::time::{Elapsed, Now};
-use crate::kinds::zone::Zone;
 use crate::net::{self, DnsListener, HostPort, PodView, ServiceView};
 use crate::plan;
 use crate::ports::filter::{Answer as FilterAnswer, Call as FilterCall};
 use crate::ports::links::{Call as LinksCall, NodeNetwork, PeerRoute};
-use crate::ports::{Answer, Call, Fault};
+use crate::ports::{Answer, Call, Fault, names};
 
 use super::{Agent, Purpose};
 
@@ -28,7 +27,7 @@ const CHECK: Duration = Duration::from_secs(10);
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Where rules and names stand.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Network {
     needs_look: bool,
     wanted: Option<Arc<RuleSet>>,
@@ -42,14 +41,42 @@ pub(super) struct Network {
     check_at: Option<Elapsed>,
     is_checking: bool,
     retry_at: Option<Elapsed>,
-    zone: Option<Arc<Zone>>,
-    zone_served: Option<Arc<Zone>>,
+    names: Option<names::Call>,
+    names_served: Option<names::Call>,
     is_serving: bool,
+    /// The port at which DNS answers: another than 53 where somebody else has that.
+    dns_port: u16,
     node_network: Option<NodeNetwork>,
     node_network_ensured: Option<NodeNetwork>,
     is_ensuring: bool,
     pub(super) services: Arc<Vec<ServiceView>>,
     pub(super) fault: Option<Fault>,
+}
+
+impl Default for Network {
+    fn default() -> Self {
+        Self {
+            needs_look: false,
+            wanted: None,
+            applied: None,
+            version: 0,
+            in_flight: None,
+            leaving: BTreeSet::new(),
+            released: BTreeSet::new(),
+            check_at: None,
+            is_checking: false,
+            retry_at: None,
+            names: None,
+            names_served: None,
+            is_serving: false,
+            dns_port: net::input::DNS_PORT,
+            node_network: None,
+            node_network_ensured: None,
+            is_ensuring: false,
+            services: Arc::default(),
+            fault: None,
+        }
+    }
 }
 
 impl Network {
@@ -107,7 +134,7 @@ impl Agent {
             services: services.clone(),
             local_pods: pods.iter().filter(local).filter_map(|pod| pod.ip).collect(),
             host_ports: pods.iter().filter(local).flat_map(host_ports).collect(),
-            dns: Some(DnsListener { address: settings.dns_ip, port: 53 }),
+            dns: Some(DnsListener { address: settings.dns_ip, port: self.network.dns_port }),
             zones: self.zones(),
             masquerade_egress: true,
             localhost_node_ports: false,
@@ -132,7 +159,22 @@ impl Agent {
             peers,
             localhost_node_ports: false,
         };
-        let zone = Zone::default(); // ZONE
+        let addresses: Vec<(Name, Ipv4Addr)> = pods
+            .iter()
+            .filter(|pod| !pod.spec.host_network && !pod.finished)
+            .filter_map(|pod| Some((pod.key.namespace.clone(), pod.ip?)))
+            .collect();
+        let zone = net::zone(&net::ZoneInput {
+            domain: &self.config.domain,
+            services: &services,
+            pods: &addresses,
+            networks: &[settings.pod_network, settings.service_network],
+        });
+        let names = names::Call {
+            address: settings.dns_ip,
+            zone: Arc::new(zone),
+            resolvers: around.resolvers.clone(),
+        };
         let rules = net::rules(&input);
         let network = &mut self.network;
         network.leaving = self
@@ -147,8 +189,8 @@ impl Agent {
         if network.wanted.as_deref() != Some(&rules) {
             network.wanted = Some(Arc::new(rules));
         }
-        if network.zone.as_deref() != Some(&zone) {
-            network.zone = Some(Arc::new(zone));
+        if network.names.as_ref() != Some(&names) {
+            network.names = Some(names);
         }
     }
 
@@ -265,7 +307,7 @@ impl Agent {
             Ok(_) => {
                 self.network.node_network_ensured = Some(wanted);
                 // The DNS address may only now be there to answer at.
-                self.network.zone_served = None;
+                self.network.names_served = None;
             }
             Err(fault) => self.network_failed(fault, now),
         }
@@ -336,25 +378,31 @@ impl Agent {
 
     fn serve_names(&mut self) {
         let network = &mut self.network;
-        let Some(zone) = network.zone.clone() else {
-            return;
-        };
+        let Some(names) = network.names.clone() else { return };
         let is_ready = network.node_network_ensured.is_some() && !network.is_serving;
-        if is_ready && network.zone_served.as_ref() != Some(&zone) {
+        if is_ready && network.names_served.as_ref() != Some(&names) {
             network.is_serving = true;
-            self.call(Purpose::Names(zone.clone()), Call::Names(zone), RULES_TIMEOUT);
+            let purpose = Purpose::Names(Box::new(names.clone()));
+            self.call(purpose, Call::Names(names), RULES_TIMEOUT);
         }
     }
 
     pub(super) fn names_served(
         &mut self,
-        zone: Arc<Zone>,
+        names: names::Call,
         result: Result<Answer, Fault>,
         now: Now,
     ) {
         self.network.is_serving = false;
         match result {
-            Ok(_) => self.network.zone_served = Some(zone),
+            Ok(Answer::Names(answer)) => {
+                self.network.names_served = Some(names);
+                if self.network.dns_port != answer.port {
+                    self.network.dns_port = answer.port;
+                    self.network_needs_look();
+                }
+            }
+            Ok(_) => {}
             Err(fault) => self.network_failed(fault, now),
         }
     }

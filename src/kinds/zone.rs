@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
+use ipnetwork::Ipv4Network;
+
 /// Everything under the cluster's domain, by lower-case name without the final dot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Zone {
@@ -13,6 +15,9 @@ pub struct Zone {
     pub names: BTreeMap<String, Records>,
     /// The name of each address, for reverse look-ups.
     pub reverse: BTreeMap<Ipv4Addr, String>,
+    /// The networks of Services and pods: who asks for the name of an address in one of them is
+    /// answered here, also where it has none. The world outside could not know it.
+    pub networks: Vec<Ipv4Network>,
 }
 
 /// The records of one name.

@@ -31,6 +31,10 @@ pub mod restore;
 
 pub mod trace;
 
+pub mod zone;
+
+pub mod dns;
+
 pub mod words;
 
 #[cfg(test)]
@@ -42,3 +46,4 @@ pub use endpoints::{PodView, endpoints};
 pub use input::{DnsListener, HostPort, Input, ServiceView};
 pub use restore::restore;
 pub use rules::rules;
+pub use zone::{ZoneInput, zone};

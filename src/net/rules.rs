@@ -12,7 +12,7 @@ use std::net::Ipv4Addr;
 use ipnetwork::Ipv4Network;
 
 use super::chains;
-use super::input::{DNS_PORT, HostPort, Input};
+use super::input::{DNS_PORT, HostPort, Input, ServiceView};
 use super::service::{self, Dispatch, MARK_MASQUERADE, MARK_OURS, REJECT_OTHERS, REJECT_TCP};
 use super::tree::{self, PortRule};
 use crate::kinds::rules::{Jump, RuleSet, Table};
@@ -34,18 +34,24 @@ const LOOPBACK: &str = "127.0.0.0/8";
 /// Renders every rule of this node. The same input gives the same rules, in whatever order its
 /// Services, pods and host ports stand.
 pub fn rules(input: &Input) -> RuleSet {
-    let input = &ordered(input);
+    let (services, input) = (in_order(&input.services), &ordered(input));
     let mut set = RuleSet {
         jumps: JUMPS
-            .map(|(table, chain, ours)| Jump { table, chain, rule: format!("-j {ours}") })
+            .map(|(table, chain, ours)| Jump {
+                table,
+                chain,
+                rule: format!("-j {ours}"),
+            })
             .into(),
         ..RuleSet::default()
     };
     let mut dispatch = Dispatch::default();
-    for view in &input.services {
+    for view in services {
         service::render(view, input, &mut set, &mut dispatch);
     }
-    dispatch.ports.extend(input.host_ports.iter().map(host_port));
+    dispatch
+        .ports
+        .extend(input.host_ports.iter().map(host_port));
     lead(input, &mut set, &mut dispatch);
     masquerade(input, &mut set);
     refuse(input, &mut set, &mut dispatch);
@@ -53,33 +59,47 @@ pub fn rules(input: &Input) -> RuleSet {
     set
 }
 
-/// A copy in which order says nothing. Conflicts (two Services with one node port) are settled by
-/// name; they are refused elsewhere, but rules must not depend on that.
+/// By name. Conflicts (two Services with one node port) are refused elsewhere; here the first name
+/// wins, whatever the order they came in.
+fn in_order(services: &[ServiceView]) -> Vec<&ServiceView> {
+    let mut sorted: Vec<&ServiceView> = services.iter().collect();
+    sorted.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+    sorted
+}
+
+/// Everything but the Services, which are many, in an order that says nothing, and with networks
+/// as iptables writes them.
 fn ordered(input: &Input) -> Input {
-    let mut input = input.clone();
-    let by_name = |a: &super::ServiceView, b: &super::ServiceView| {
-        (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name))
+    let mut ordered = Input {
+        node: input.node.clone(),
+        node_ips: input.node_ips.clone(),
+        pod_cidr: input.pod_cidr.map(canonical),
+        cluster_cidrs: input.cluster_cidrs.iter().copied().map(canonical).collect(),
+        service_cidr: canonical(input.service_cidr),
+        services: Vec::new(),
+        local_pods: input.local_pods.clone(),
+        host_ports: input.host_ports.clone(),
+        dns: input.dns,
+        zones: input.zones.clone(),
+        masquerade_egress: input.masquerade_egress,
+        localhost_node_ports: input.localhost_node_ports,
     };
-    input.services.sort_by(by_name);
-    input.local_pods.sort_unstable();
-    input.local_pods.dedup();
+    ordered.local_pods.sort_unstable();
+    ordered.local_pods.dedup();
     // A port at one address goes before the same port at all of them.
-    input.host_ports.sort_by_key(|port| (port.host_ip.is_none(), port.clone()));
-    input.pod_cidr = input.pod_cidr.map(canonical);
-    input.service_cidr = canonical(input.service_cidr);
-    for pods in &mut input.cluster_cidrs {
-        *pods = canonical(*pods);
-    }
-    if let Some(mine) = input.pod_cidr {
-        let covered =
+    ordered
+        .host_ports
+        .sort_by_key(|port| (port.host_ip.is_none(), port.clone()));
+    if let Some(mine) = ordered.pod_cidr {
+        let covers =
             |all: &Ipv4Network| all.contains(mine.network()) && all.prefix() <= mine.prefix();
-        if !input.cluster_cidrs.iter().any(covered) {
-            input.cluster_cidrs.push(mine);
+        if !ordered.cluster_cidrs.iter().any(covers) {
+            ordered.cluster_cidrs.push(mine);
         }
     }
-    input.cluster_cidrs.sort_unstable();
-    input.cluster_cidrs.dedup();
-    input
+    ordered.cluster_cidrs.sort_unstable();
+    ordered.cluster_cidrs.dedup();
+    ordered
 }
 
 /// Without bits of a host: `10.1.0.7/16` is written 10.1.0.0/16 by everybody else.
@@ -122,13 +142,18 @@ fn lead(input: &Input, set: &mut RuleSet, dispatch: &mut Dispatch) {
     let ports = std::mem::take(&mut dispatch.ports);
     let any_port = !ports.is_empty();
     tree::by_port(set, Table::Nat, chains::LOCAL, ports);
-    for (chain, loopback_too) in
-        [(chains::PREROUTING, false), (chains::OUTPUT, input.localhost_node_ports)]
-    {
+    for (chain, loopback_too) in [
+        (chains::PREROUTING, false),
+        (chains::OUTPUT, input.localhost_node_ports),
+    ] {
         set.add(Table::Nat, chain, format!("-j {}", chains::SERVICES));
         if any_port {
             // By a link, a packet for 127.0.0.1 is never honest.
-            let but = if loopback_too { String::new() } else { format!("! -d {LOOPBACK} ") };
+            let but = if loopback_too {
+                String::new()
+            } else {
+                format!("! -d {LOOPBACK} ")
+            };
             set.add(
                 Table::Nat,
                 chain,
@@ -142,7 +167,10 @@ fn lead(input: &Input, set: &mut RuleSet, dispatch: &mut Dispatch) {
 fn masquerade(input: &Input, set: &mut RuleSet) {
     let mut add = |chain: &str, rule: String| set.add(Table::Nat, chain, rule);
     let take_over = format!("-j {}", chains::MASQUERADE);
-    add(chains::POSTROUTING, format!("-m conntrack --ctstate DNAT -j {}", chains::DNATED));
+    add(
+        chains::POSTROUTING,
+        format!("-m conntrack --ctstate DNAT -j {}", chains::DNATED),
+    );
     // What ends on this machine keeps its source: the answer comes by here anyway.
     add(chains::DNATED, "-o lo -j RETURN".into());
     if let Some(pods) = input.pod_cidr {
@@ -152,17 +180,27 @@ fn masquerade(input: &Input, set: &mut RuleSet) {
             add(hairpin, format!("-s {pod}/32 -d {pod}/32 {take_over}"));
         }
         // A host port reached at 127.0.0.1: no pod can answer to that.
-        add(chains::DNATED, format!("-s {LOOPBACK} -d {pods} {take_over}"));
+        add(
+            chains::DNATED,
+            format!("-s {LOOPBACK} -d {pods} {take_over}"),
+        );
         // On a pod's link, MASQUERADE would choose the address of whichever device comes first, or
         // find none on a node without network: the source is written out.
         let source = input.node_ips.first().copied().unwrap_or(GATEWAY);
         let snat = format!("-d {pods} -j SNAT --to-source {source} --random-fully");
         add(chains::MASQUERADE, snat);
     }
-    add(chains::DNATED, format!("-m connmark --mark {MARK_MASQUERADE} {take_over}"));
     add(
         chains::DNATED,
-        format!("-m conntrack --ctorigdst {} -j {}", input.service_cidr, chains::FOREIGN),
+        format!("-m connmark --mark {MARK_MASQUERADE} {take_over}"),
+    );
+    add(
+        chains::DNATED,
+        format!(
+            "-m conntrack --ctorigdst {} -j {}",
+            input.service_cidr,
+            chains::FOREIGN
+        ),
     );
     for pods in &input.cluster_cidrs {
         add(chains::FOREIGN, format!("-s {pods} -j RETURN"));
@@ -170,7 +208,10 @@ fn masquerade(input: &Input, set: &mut RuleSet) {
     add(chains::FOREIGN, take_over);
     add(chains::MASQUERADE, "-j MASQUERADE --random-fully".into());
     if let Some(pods) = input.pod_cidr.filter(|_| input.masquerade_egress) {
-        add(chains::POSTROUTING, format!("-s {pods} -j {}", chains::EGRESS));
+        add(
+            chains::POSTROUTING,
+            format!("-s {pods} -j {}", chains::EGRESS),
+        );
         for inside in &input.cluster_cidrs {
             add(chains::EGRESS, format!("-d {inside} -j RETURN"));
         }
@@ -186,14 +227,20 @@ fn refuse(input: &Input, set: &mut RuleSet, dispatch: &mut Dispatch) {
     tree::by_address(set, Table::Filter, chains::REFUSE, addresses);
     let ports = std::mem::take(&mut dispatch.refused_ports);
     let mut add = |chain: &str, rule: String| set.add(Table::Filter, chain, rule);
-    add(chains::REFUSE, format!("-d {} -j {}", input.service_cidr, chains::VACANT));
+    add(
+        chains::REFUSE,
+        format!("-d {} -j {}", input.service_cidr, chains::VACANT),
+    );
     if let Some(dns) = input.dns {
         add(chains::VACANT, format!("-d {}/32 -j RETURN", dns.address));
     }
     add(chains::VACANT, format!("-p tcp {REJECT_TCP}"));
     add(chains::VACANT, REJECT_OTHERS.into());
     if !ports.is_empty() {
-        add(chains::REFUSE, format!("-m addrtype --dst-type LOCAL -j {}", chains::REFUSE_PORTS));
+        add(
+            chains::REFUSE,
+            format!("-m addrtype --dst-type LOCAL -j {}", chains::REFUSE_PORTS),
+        );
         tree::by_port(set, Table::Filter, chains::REFUSE_PORTS, ports);
     }
 }
@@ -214,7 +261,10 @@ fn pass(input: &Input, set: &mut RuleSet, dispatch: &Dispatch) {
         let sources = input.cluster_cidrs.iter().map(|pods| format!("-s {pods}"));
         for from in sources.chain(["-i lo".to_owned()]) {
             for word in ["udp", "tcp"] {
-                add(chains::INPUT, dns_accept(&from, dns.address, dns.port, word));
+                add(
+                    chains::INPUT,
+                    dns_accept(&from, dns.address, dns.port, word),
+                );
             }
         }
     }
@@ -226,7 +276,10 @@ fn pass(input: &Input, set: &mut RuleSet, dispatch: &Dispatch) {
         add(chains::INPUT, format!("-s {pods} {answers}"));
     }
     for port in &dispatch.health_ports {
-        add(chains::INPUT, format!("-p tcp -m tcp --dport {port} -j ACCEPT"));
+        add(
+            chains::INPUT,
+            format!("-p tcp -m tcp --dport {port} -j ACCEPT"),
+        );
     }
 
     // FORWARD: a packet that belongs to no connection was not translated either, and its receiver
@@ -235,7 +288,10 @@ fn pass(input: &Input, set: &mut RuleSet, dispatch: &Dispatch) {
         add(chains::FORWARD, format!("-s {pods} {stray}"));
         add(chains::FORWARD, format!("-d {pods} {stray}"));
     }
-    add(chains::FORWARD, format!("-d {} {stray}", input.service_cidr));
+    add(
+        chains::FORWARD,
+        format!("-d {} {stray}", input.service_cidr),
+    );
     add(chains::FORWARD, new_ones.clone());
     for pods in &input.cluster_cidrs {
         add(chains::FORWARD, format!("-s {pods} -j ACCEPT"));

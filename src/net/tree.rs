@@ -50,10 +50,10 @@ pub(super) fn by_address(
 ) {
     leaves.sort_by_key(|leaf| leaf.address);
     set.chain(table, root);
-    divide(set, table, root, &leaves);
+    divide(set, table, root, &mut leaves);
 }
 
-fn divide(set: &mut RuleSet, table: Table, chain: &str, leaves: &[AddressRule]) {
+fn divide(set: &mut RuleSet, table: Table, chain: &str, leaves: &mut [AddressRule]) {
     let (Some(first), Some(last)) = (leaves.first(), leaves.last()) else {
         return;
     };
@@ -61,7 +61,9 @@ fn divide(set: &mut RuleSet, table: Table, chain: &str, leaves: &[AddressRule]) 
         return write(set, table, chain, leaves);
     }
     let prefix = prefix_below(first.address, last.address);
-    for group in leaves.chunk_by(|a, b| cut(a.address, prefix) == cut(b.address, prefix)) {
+    let together =
+        |a: &AddressRule, b: &AddressRule| cut(a.address, prefix) == cut(b.address, prefix);
+    for group in leaves.chunk_by_mut(together) {
         let Some(network) = cut(group[0].address, prefix) else {
             continue;
         };
@@ -75,9 +77,9 @@ fn divide(set: &mut RuleSet, table: Table, chain: &str, leaves: &[AddressRule]) 
     }
 }
 
-fn write(set: &mut RuleSet, table: Table, chain: &str, leaves: &[AddressRule]) {
-    let rules = set.chain(table, chain);
-    rules.extend(leaves.iter().map(|leaf| leaf.rule.clone()));
+fn write(set: &mut RuleSet, table: Table, chain: &str, leaves: &mut [AddressRule]) {
+    let rules = leaves.iter_mut().map(|leaf| std::mem::take(&mut leaf.rule));
+    set.chain(table, chain).extend(rules);
 }
 
 /// The length of the prefixes that tell `first` and `last` apart: one of 2, 7, 12, 17, 22, 27, 32,
@@ -103,15 +105,19 @@ pub(super) fn by_port(set: &mut RuleSet, table: Table, root: &str, mut leaves: V
         return;
     }
     let group_of = |leaf: &PortRule| (leaf.protocol, leaf.port / PORTS_PER_GROUP);
-    for group in leaves.chunk_by(|a, b| group_of(a) == group_of(b)) {
+    for group in leaves.chunk_by_mut(|a, b| group_of(a) == group_of(b)) {
         let (protocol, number) = group_of(&group[0]);
         let first = number * PORTS_PER_GROUP;
         let last = first + (PORTS_PER_GROUP - 1);
         let below = chains::by_port(protocol, first);
         let word = protocol.lower();
-        set.add(table, root, format!("-p {word} -m {word} --dport {first}:{last} -j {below}"));
-        let rules = set.chain(table, &below);
-        rules.extend(group.iter().map(|leaf| leaf.rule.clone()));
+        set.add(
+            table,
+            root,
+            format!("-p {word} -m {word} --dport {first}:{last} -j {below}"),
+        );
+        let rules = group.iter_mut().map(|leaf| std::mem::take(&mut leaf.rule));
+        set.chain(table, &below).extend(rules);
     }
 }
 
@@ -171,7 +177,10 @@ mod tests {
             }
             assert!(most <= 4 * RULES_MAX, "{name}: {most} rules");
             let extra = set.rule_count() - addresses.len();
-            assert!(extra <= addresses.len() / 3, "{name}: {extra} rules of dispatch");
+            assert!(
+                extra <= addresses.len() / 3,
+                "{name}: {extra} rules of dispatch"
+            );
         }
     }
 
@@ -197,7 +206,11 @@ mod tests {
     fn ports_are_grouped_where_there_are_many() {
         let leaves = |ports: std::ops::RangeInclusive<u16>| {
             ports
-                .map(|port| PortRule { protocol: Protocol::Tcp, port, rule: format!("{port}") })
+                .map(|port| PortRule {
+                    protocol: Protocol::Tcp,
+                    port,
+                    rule: format!("{port}"),
+                })
                 .collect::<Vec<_>>()
         };
         let mut few = RuleSet::default();
@@ -208,6 +221,11 @@ mod tests {
         assert_eq!(all.chains[&Table::Nat]["ROOT"].len(), 44);
         let mut last = RuleSet::default();
         by_port(&mut last, Table::Nat, "ROOT", leaves(65_000..=65_535));
-        assert!(last.chains[&Table::Nat]["ROOT"].last().expect("a rule").contains(":65535"));
+        assert!(
+            last.chains[&Table::Nat]["ROOT"]
+                .last()
+                .expect("a rule")
+                .contains(":65535")
+        );
     }
 }

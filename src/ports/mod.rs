@@ -20,14 +20,13 @@ pub mod files;
 pub mod filter;
 pub mod links;
 pub mod marks;
+pub mod names;
 pub mod probe;
 pub mod runtime;
 pub mod source;
 pub mod store;
 
 use std::fmt;
-
-use crate::kinds::zone::Zone;
 
 /// Something to be done in the world.
 #[derive(Clone, Debug)]
@@ -46,8 +45,8 @@ pub enum Call {
     Files(files::Call),
     /// Ask a container whether it is well.
     Probe(probe::Call),
-    /// Answer DNS questions from this zone from now on.
-    Names(std::sync::Arc<Zone>),
+    /// To the DNS server.
+    Names(names::Call),
 }
 
 /// What came of a [`Call`].
@@ -67,8 +66,8 @@ pub enum Answer {
     Files(files::Answer),
     /// From a container.
     Probe(probe::Answer),
-    /// The zone is being served.
-    Names,
+    /// From the DNS server.
+    Names(names::Answer),
 }
 
 /// Why a call failed, sorted by who must act.

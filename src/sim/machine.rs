@@ -17,7 +17,7 @@ use crate::kinds::time::{Elapsed, Now, Wall};
 use crate::kinds::zone::Zone;
 use crate::plan::Settings;
 use crate::ports::files::Layout;
-use crate::ports::{Answer, Call, Fault, files, filter, links, probe};
+use crate::ports::{Answer, Call, Fault, files, filter, links, names, probe};
 
 use super::runtime::Runtime;
 use super::source::Copy;
@@ -159,9 +159,9 @@ impl Machine {
             Call::Links(call) => self.perform_links(call).map(Answer::Links),
             Call::Filter(call) => Ok(Answer::Filter(self.perform_filter(call))),
             Call::Probe(_) => Ok(Answer::Probe(probe::Answer { good: true, message: "ok".into() })),
-            Call::Names(zone) => {
-                self.zone = Some(zone.clone());
-                Ok(Answer::Names)
+            Call::Names(call) => {
+                self.zone = Some(call.zone.clone());
+                Ok(Answer::Names(names::Answer { port: 53 }))
             }
             Call::Source(_) | Call::Store(_) | Call::Runtime(_) => {
                 Err(Fault::stalled("this call is carried out elsewhere"))

@@ -1,6 +1,7 @@
 //! The network with real packets: rules, links and names in network namespaces of their own.
 
 mod bench;
+mod dns;
 mod iptables;
 mod lab;
 mod links;

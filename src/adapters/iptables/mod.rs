@@ -5,10 +5,12 @@
 //! machines stand side by side in Linux, nft and legacy; rules in one do not see those in the
 //! other, so ours must go where Docker's are. Runs in the network namespace of the process.
 
+mod generation;
 mod saved;
 mod tools;
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use tokio::sync::Mutex;
 
@@ -31,12 +33,20 @@ pub struct Iptables {
     /// Rules whose text was not what was wanted, at the last check. Where they read the same after
     /// they were written again, this iptables only prints them in words of its own.
     odd: Mutex<Option<RuleSet>>,
+    /// The state of the kernel's rules (nft only) that was last looked at and found as wanted. While
+    /// it stands, nobody has touched any rule, and there is nothing to look at.
+    intact_at: Mutex<Option<(u32, Arc<RuleSet>)>>,
 }
 
 impl Iptables {
     /// Touches nothing yet.
     pub fn new(choice: Choice) -> Self {
-        Self { choice, chosen: Mutex::new(None), odd: Mutex::new(None) }
+        Self {
+            choice,
+            chosen: Mutex::new(None),
+            odd: Mutex::new(None),
+            intact_at: Mutex::new(None),
+        }
     }
 
     /// Does what is asked.
@@ -86,21 +96,41 @@ impl Iptables {
         Ok(Answer::Done)
     }
 
-    async fn check(&self, wanted: &RuleSet) -> Result<bool, Fault> {
+    async fn check(&self, wanted: &Arc<RuleSet>) -> Result<bool, Fault> {
         let mut chosen = self.chosen.lock().await;
         let tools = self.tools(&mut chosen).await?;
-        let saved = look(tools).await?;
-        if !jumps(&saved, wanted).is_empty() || !saved::same_shape(&saved.rules, wanted) {
-            return Ok(false);
+        let generation = match tools.backend() {
+            Backend::Nft => generation::now().await,
+            Backend::Legacy => None,
+        };
+        let mut intact_at = self.intact_at.lock().await;
+        let found_then = intact_at.take();
+        if let (Some(now), Some((then, rules))) = (generation, found_then)
+            && now == then
+            && (Arc::ptr_eq(&rules, wanted) || rules == *wanted)
+        {
+            *intact_at = Some((then, rules));
+            return Ok(true);
+        }
+        let intact = self.compare(&look(tools).await?, wanted).await;
+        if intact {
+            *intact_at = generation.map(|now| (now, wanted.clone()));
+        }
+        Ok(intact)
+    }
+
+    async fn compare(&self, saved: &Saved, wanted: &RuleSet) -> bool {
+        if !jumps(saved, wanted).is_empty() || !saved::same_shape(&saved.rules, wanted) {
+            return false;
         }
         let mut odd = self.odd.lock().await;
         if saved::same_text(&saved.rules, wanted) {
             *odd = None;
-            return Ok(true);
+            return true;
         }
         let only_printed_so = odd.as_ref() == Some(&saved.rules);
-        *odd = Some(saved.rules);
-        Ok(only_printed_so)
+        *odd = Some(saved.rules.clone());
+        only_printed_so
     }
 
     /// Takes everything of ours away, wherever it is.
@@ -113,7 +143,11 @@ impl Iptables {
             }
         }
         *chosen = None;
-        if faults.is_empty() { Ok(()) } else { Err(Fault::transient(faults.join("; "))) }
+        if faults.is_empty() {
+            Ok(())
+        } else {
+            Err(Fault::transient(faults.join("; ")))
+        }
     }
 
     /// The machine in use. Where it is chosen anew, ours are taken out of the other.
@@ -128,7 +162,9 @@ impl Iptables {
             tracing::debug!(backend = ?tools.backend(), "packet filter chosen");
             *chosen = Some(tools);
         }
-        chosen.as_ref().ok_or_else(|| Fault::transient("no packet filter chosen"))
+        chosen
+            .as_ref()
+            .ok_or_else(|| Fault::transient("no packet filter chosen"))
     }
 }
 
@@ -167,7 +203,10 @@ fn jumps(saved: &Saved, wanted: &RuleSet) -> String {
         let mut chains: Vec<&str> = built_in.map(|((_, chain), _)| chain.as_str()).collect();
         let ours = |chain: &str| -> Vec<&String> {
             let jumps = wanted.jumps.iter().filter(|jump| jump.table == table);
-            jumps.filter(|jump| jump.chain == chain).map(|jump| &jump.rule).collect()
+            jumps
+                .filter(|jump| jump.chain == chain)
+                .map(|jump| &jump.rule)
+                .collect()
         };
         for jump in wanted.jumps.iter().filter(|jump| jump.table == table) {
             if !chains.contains(&jump.chain) {
@@ -175,7 +214,10 @@ fn jumps(saved: &Saved, wanted: &RuleSet) -> String {
             }
         }
         for chain in chains {
-            let there = saved.built_in.get(&(table, chain.to_owned())).unwrap_or(&empty);
+            let there = saved
+                .built_in
+                .get(&(table, chain.to_owned()))
+                .unwrap_or(&empty);
             let marked: Vec<&String> = there.iter().filter(|rule| is_ours(rule)).collect();
             let wanted_here = ours(chain);
             let first: Vec<&String> = there.iter().take(wanted_here.len()).collect();

@@ -31,7 +31,7 @@ pub(super) fn pod(
     Body::Pod(Arc::new(PodTemplate {
         labels: meta.labels.clone(),
         annotations: meta.annotations.clone(),
-        spec,
+        spec: spec.into(),
         json: parts.json,
         meaning: parts.meaning,
         written: parts.written,
@@ -73,7 +73,7 @@ fn template(
     Arc::new(PodTemplate {
         labels,
         annotations,
-        spec,
+        spec: spec.into(),
         json: parts.json,
         meaning: parts.meaning,
         written: parts.written,
