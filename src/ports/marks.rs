@@ -172,10 +172,10 @@ mod tests {
         #[test]
         fn marks_survive_as_labels(
             attempt in 0u32.., backoff_ms in 0u64.., grace_s in 0u32.., sandbox in 0u32..,
-            ip in proptest::option::of(any::<std::net::Ipv4Addr>()), role in 0..3,
+            ip in proptest::option::of(any::<std::net::Ipv4Addr>()), role in 0usize..3,
         ) {
             let name = Name::trusted("web");
-            let role = [Role::Pause, Role::Init(name.clone()), Role::App(name)][role as usize].clone();
+            let role = [Role::Pause, Role::Init(name.clone()), Role::App(name)][role].clone();
             let before = Marks {
                 attempt, grace_s, sandbox, ip,
                 backoff: Duration::from_millis(backoff_ms),

@@ -18,6 +18,8 @@ use crate::ports::Fault;
 use crate::ports::marks;
 use crate::ports::runtime::{ContainerId, ContainerSeen, Marks, RunState, RuntimeSeen};
 
+/// The exit code after SIGKILL, which is also how the kernel kills for memory.
+const EXIT_KILLED: i64 = 137;
 /// Docker's "never".
 const NEVER: &str = "0001-";
 
@@ -107,18 +109,16 @@ impl Memory {
         let book = self.book();
         let seen = book.pages.get(id)?.seen.clone()?;
         use ContainerSummaryStateEnum as Listed;
-        let agrees = match (&seen.state, listed) {
-            (RunState::Running { .. }, Some(Listed::RUNNING | Listed::PAUSED))
-            | (
-                RunState::Ended {
-                    started: Some(_), ..
-                },
-                Some(Listed::EXITED | Listed::DEAD),
-            )
-            | (RunState::Created | RunState::Ended { started: None, .. }, Some(Listed::CREATED)) => {
-                true
+        let agrees = match seen.state {
+            RunState::Running { .. } => {
+                matches!(listed, Some(Listed::RUNNING | Listed::PAUSED))
             }
-            _ => false,
+            RunState::Ended {
+                started: Some(_), ..
+            } => matches!(listed, Some(Listed::EXITED | Listed::DEAD)),
+            RunState::Created | RunState::Ended { started: None, .. } => {
+                listed == Some(Listed::CREATED)
+            }
         };
         agrees.then_some(seen)
     }
@@ -188,7 +188,8 @@ impl Docker {
             Err(error) if fault::status(&error) == Some(404) => return Ok(None),
             Err(error) => return Err(self.fault(&error).while_doing("looking at a container")),
         };
-        let seen = read(found)
+        let seen = self
+            .understand(found)
             .ok()
             .filter(|seen| seen.marks.node == self.inner.options.node);
         if let Some(seen) = &seen {
@@ -204,9 +205,21 @@ impl Docker {
             .ok_or_else(|| Fault::not_found(format!("container {id} is gone")))
     }
 
-    /// Reads what Docker said of a container just now.
-    pub(super) fn remember(&self, found: ContainerInspectResponse) -> Result<ContainerSeen, Fault> {
-        read(found).map_err(Fault::stalled)
+    /// Reads what Docker said of a container just now, or says what is wrong with its labels.
+    pub(super) fn understand(
+        &self,
+        found: ContainerInspectResponse,
+    ) -> Result<ContainerSeen, String> {
+        let mut seen = read(found)?;
+        if let RunState::Ended {
+            exit_code: EXIT_KILLED,
+            oom_killed,
+            ..
+        } = &mut seen.state
+        {
+            *oom_killed = *oom_killed || self.inner.kernel_log.has_killed(&seen.id);
+        }
+        Ok(seen)
     }
 
     /// What Docker says of itself and its host.
@@ -322,7 +335,7 @@ mod tests {
         }
     }
 
-    fn inspected(state: serde_json::Value) -> RunState {
+    fn inspected(state: &serde_json::Value) -> RunState {
         let found = json!({
             "Id": "c1", "Image": "sha256:1", "Created": "2026-01-01T00:00:00Z",
             "Config": {"Labels": marks().to_labels()}, "State": state,
@@ -383,7 +396,7 @@ mod tests {
             ),
         ];
         for (state, wanted) in table {
-            assert_eq!(inspected(state.clone()), wanted, "{state}");
+            assert_eq!(inspected(&state), wanted, "{state}");
         }
     }
 

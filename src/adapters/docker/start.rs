@@ -11,7 +11,9 @@
 //! A container that could not be started is left for people to look at; whoever asked removes it
 //! later. What is removed here is only what is made again at once under the same name.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
+use std::sync::{Mutex, PoisonError};
 
 use bollard::query_parameters::{CreateContainerOptions, RemoveContainerOptions};
 
@@ -27,14 +29,49 @@ use crate::ports::{Fault, FaultKind};
 /// A leftover under our name, a pause image gone, a refused score, a refused network: each is met
 /// at most once.
 const ATTEMPTS_MAX: u32 = 5;
-/// `exec` failed because the program may not be executed, or is not there (docs: `docker run`).
-const EXIT_CANNOT_RUN: [i64; 2] = [126, 127];
+/// Docker's exit code for a program that may not be executed.
+const EXIT_NOT_EXECUTABLE: i64 = 126;
+/// And for one that is not there.
+const EXIT_NOT_FOUND: i64 = 127;
+
+/// Containers made and held; beyond this the oldest names are forgotten, and made anew when they
+/// are started.
+const HELD_MAX: usize = 256;
+
+/// Containers made and not yet to be started, by name.
+#[derive(Default)]
+pub(super) struct Held {
+    all: Mutex<BTreeMap<String, (ContainerSpec, String)>>,
+}
+
+impl Held {
+    fn keep(&self, spec: &ContainerSpec, id: &str) {
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() >= HELD_MAX {
+            all.pop_first();
+        }
+        let spec = ContainerSpec {
+            hold: false,
+            ..spec.clone()
+        };
+        all.insert(spec.name.clone(), (spec, id.to_owned()));
+    }
+
+    /// The container that was made for exactly this.
+    fn take(&self, spec: &ContainerSpec) -> Option<String> {
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        let (held, id) = all.remove(&spec.name)?;
+        (held == *spec).then_some(id)
+    }
+}
 
 /// What came of one attempt.
 enum Attempt {
-    Started(ContainerSeen),
+    Started(Box<ContainerSeen>),
     /// Something was mended: try again.
     Again,
+    /// The score may be what the host refuses: try again without.
+    WithoutScore,
 }
 
 impl Docker {
@@ -50,9 +87,12 @@ impl Docker {
             })
             .map_err(|why| Fault::stalled(format!("{REASON_CREATE}: {}: {why}", spec.name)))?;
         let _turn = self.turn().await?;
+        let mut lowers_score = true;
         for _ in 0..ATTEMPTS_MAX {
-            if let Attempt::Started(seen) = self.attempt(spec).await? {
-                return Ok(seen);
+            match self.attempt(spec, lowers_score).await? {
+                Attempt::Started(seen) => return Ok(*seen),
+                Attempt::Again => {}
+                Attempt::WithoutScore => lowers_score = false,
             }
         }
         Err(Fault::transient(format!(
@@ -70,7 +110,7 @@ impl Docker {
             .map_err(|_| Fault::transient("Docker is being left"))
     }
 
-    async fn attempt(&self, spec: &ContainerSpec) -> Result<Attempt, Fault> {
+    async fn attempt(&self, spec: &ContainerSpec, lowers_score: bool) -> Result<Attempt, Fault> {
         let is_pause = spec.image.is_empty();
         let image = if is_pause {
             self.pause_image().await?
@@ -85,19 +125,33 @@ impl Docker {
             } else {
                 OwnNetwork::ByPause
             },
-            may_lower_oom_score: !refused.oom_score.load(Ordering::Relaxed),
+            may_lower_oom_score: lowers_score && !refused.oom_score.load(Ordering::Relaxed),
         };
         let makes_network = body::makes_network(spec, &making);
-        let id = match self.create(spec, &making).await? {
-            Created::New(id) => id,
-            Created::Again => return Ok(Attempt::Again),
-            Created::Already(seen) => return Ok(Attempt::Started(seen)),
+        let held = self.inner.held.take(spec);
+        let id = match &held {
+            Some(id) => id.clone(),
+            None => match self.create(spec, &making).await? {
+                Created::New(id) => id,
+                Created::Again => return Ok(Attempt::Again),
+                Created::Already(seen) => return Ok(Attempt::Started(seen)),
+            },
         };
+        if spec.hold {
+            self.inner.held.keep(spec, &id);
+            return Ok(Attempt::Started(Box::new(self.look(&id).await?)));
+        }
         let client = self.client().await?;
         if let Err(error) = client.start_container(&id, None).await {
-            return self.start_failed(spec, &id, &error).await;
+            if held.is_some() {
+                // Gone since, or made before something was learned of this host.
+                self.remove_now(&id).await?;
+                return Ok(Attempt::Again);
+            }
+            return self.start_failed(spec, &making, &id, &error).await;
         }
-        let seen = self.look(&id).await?;
+        self.note_score(spec, &making);
+        let seen = Box::new(self.look(&id).await?);
         if is_pause
             && let Some(pid) = seen.pid()
             && pause::ready(pid, makes_network).await? == Readiness::Ready
@@ -160,9 +214,9 @@ impl Docker {
                 message: format!("{}; that container is not this one's", refusal.message),
             });
         };
-        let seen = self.remember(found)?;
+        let seen = self.understand(found).map_err(Fault::stalled)?;
         if was_started(&seen.state) {
-            return Ok(Created::Already(seen));
+            return Ok(Created::Already(Box::new(seen)));
         }
         tracing::info!(container = %spec.name, "a leftover that was never started is made anew");
         self.remove_now(&id).await?;
@@ -172,26 +226,11 @@ impl Docker {
     async fn start_failed(
         &self,
         spec: &ContainerSpec,
+        making: &Making<'_>,
         id: &str,
         error: &bollard::errors::Error,
     ) -> Result<Attempt, Fault> {
         let refusal = self.fault(error);
-        let message = fault::message(error);
-        if refuses_oom_score(message, spec.oom_score_adj)
-            && !self.inner.refused.oom_score.swap(true, Ordering::Relaxed)
-        {
-            tracing::warn!(
-                "this host lets no process be made less likely to be killed for memory \
-                 (no CAP_SYS_RESOURCE): negative oom_score_adj is left out from now on"
-            );
-            self.remove_now(id).await?;
-            return Ok(Attempt::Again);
-        }
-        if refuses_oom_score(message, spec.oom_score_adj) {
-            // Learned by another start while this one was under way.
-            self.remove_now(id).await?;
-            return Ok(Attempt::Again);
-        }
         // Docker has translated the error into an exit code; the list says the same later.
         let exit_code = match self.look(id).await {
             Ok(ContainerSeen {
@@ -200,7 +239,17 @@ impl Docker {
             }) => exit_code,
             _ => 0,
         };
-        let (reason, kind) = if EXIT_CANNOT_RUN.contains(&exit_code) {
+        let refused = &self.inner.refused;
+        if making.may_lower_oom_score
+            && spec.oom_score_adj < 0
+            && exit_code != EXIT_NOT_FOUND
+            && !refused.oom_score_granted.load(Ordering::Relaxed)
+        {
+            // runc does not say that it was the score ("can't get final child's PID from pipe").
+            self.remove_now(id).await?;
+            return Ok(Attempt::WithoutScore);
+        }
+        let (reason, kind) = if [EXIT_NOT_FOUND, EXIT_NOT_EXECUTABLE].contains(&exit_code) {
             (REASON_CANNOT_RUN, FaultKind::Stalled)
         } else {
             (REASON_RUN, refusal.kind)
@@ -209,6 +258,22 @@ impl Docker {
             kind,
             message: format!("{reason}: {}", refusal.message),
         })
+    }
+
+    /// Draws the conclusion from a start that went well.
+    fn note_score(&self, spec: &ContainerSpec, making: &Making<'_>) {
+        let refused = &self.inner.refused;
+        if spec.oom_score_adj >= 0 {
+            return;
+        }
+        if making.may_lower_oom_score {
+            refused.oom_score_granted.store(true, Ordering::Relaxed);
+        } else if !refused.oom_score.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "this host lets no process be made less likely to be killed for memory \
+                 (no CAP_SYS_RESOURCE): negative oom_score_adj is left out from now on"
+            );
+        }
     }
 
     async fn pause_ended(&self, id: &str, makes_network: bool) -> Result<Attempt, Fault> {
@@ -262,7 +327,7 @@ impl Docker {
 enum Created {
     New(String),
     /// It was there, and had been started.
-    Already(ContainerSeen),
+    Already(Box<ContainerSeen>),
     /// Something was mended: try again.
     Again,
 }
@@ -279,22 +344,12 @@ fn refuses_host(message: &str) -> bool {
     message.contains("host's network namespace") || message.contains("user namespaces")
 }
 
-fn refuses_oom_score(message: &str, asked: i64) -> bool {
-    asked < 0
-        && (message.contains("oom_score_adj") || message.contains("oom score"))
-        && message.contains("permission denied")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn refusals_are_told_by_their_words() {
-        let oom = "setting oom score for ready process caused: write /proc/7/oom_score_adj: permission denied";
-        assert!(refuses_oom_score(oom, -998));
-        assert!(!refuses_oom_score(oom, 1000), "raising needs no right");
-        assert!(!refuses_oom_score("exec: permission denied", -998));
         assert!(refuses_host(
             "cannot share the host's network namespace when user namespaces are enabled"
         ));

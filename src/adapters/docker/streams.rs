@@ -10,8 +10,9 @@ use bollard::query_parameters::{
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use http_body_util::BodyExt as _;
-use hyper::Request;
+use hyper::Method;
 use hyper::body::Incoming;
+use hyper::http::request::Builder;
 use hyper_util::rt::TokioIo;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWrite};
@@ -176,7 +177,7 @@ impl Docker {
         // 20.10 does not say in its answer whether there is a terminal.
         let tty = has_tty(&self.found(id).await?);
         let path = format!("/containers/{}/logs?{}", segment(id)?, options.query());
-        let response = self.request(Request::get(""), &path, Vec::new()).await?;
+        let response = self.request(Builder::new(), &path, Vec::new()).await?;
         Ok(body_pieces(response.into_body(), Unframer::new(tty)))
     }
 
@@ -214,7 +215,8 @@ impl Docker {
         stdin: bool,
         process: Process,
     ) -> Result<Session, Fault> {
-        let request = Request::post("")
+        let request = Builder::new()
+            .method(Method::POST)
             .header("Connection", "Upgrade")
             .header("Upgrade", "tcp");
         let response = self.request(request, path, body).await?;

@@ -13,6 +13,7 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use http_body_util::{BodyExt as _, Full};
 use hyper::Response;
 use hyper::body::Incoming;
+use hyper::http::request::Builder;
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use tokio::net::UnixStream;
@@ -28,7 +29,7 @@ impl Docker {
     /// follow for as long as it likes; dropping it closes the connection.
     pub(super) async fn request(
         &self,
-        request: hyper::http::request::Builder,
+        request: Builder,
         path: &str,
         body: Vec<u8>,
     ) -> Result<Response<Incoming>, Fault> {
@@ -81,9 +82,10 @@ async fn refusal(response: Response<Incoming>) -> Fault {
         Ok(body) => body.to_bytes(),
         Err(_) => Bytes::new(),
     };
-    let message = serde_json::from_slice::<Message>(&body)
-        .map(|said| said.message)
-        .unwrap_or_else(|_| String::from_utf8_lossy(&body).into_owned());
+    let message = serde_json::from_slice::<Message>(&body).map_or_else(
+        |_| String::from_utf8_lossy(&body).into_owned(),
+        |said| said.message,
+    );
     fault::of_status(status, &message)
 }
 

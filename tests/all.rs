@@ -1,0 +1,4 @@
+//! All tests that need more than a function: one binary, linked once.
+
+mod docker;
+mod support;
