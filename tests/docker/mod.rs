@@ -1,4 +1,7 @@
 //! The adapters for Docker, for the files pods read and for probes, on a real Docker.
 
+mod images;
 mod measure;
 mod pods;
+mod streams;
+mod watch;

@@ -167,6 +167,17 @@ impl Host {
             kill(Pid::from_raw(pid), signal).expect("dockerd can be signalled");
             dockerd.wait().expect("dockerd ends");
         }
+        // containerd ends with it, but whoever inherits it may be slow to notice, and the next
+        // dockerd takes a zombie for a containerd that runs.
+        let pid_file = self.dir.join("exec/containerd/containerd.pid");
+        let containerd = fs::read_to_string(&pid_file).unwrap_or_default();
+        for _ in 0..START_STEPS_MAX {
+            if containerd.is_empty() || !Path::new("/proc").join(containerd.trim()).exists() {
+                break;
+            }
+            std::thread::sleep(START_STEP);
+        }
+        let _ = fs::remove_file(pid_file);
     }
 
     /// Starts Docker and waits until it answers.

@@ -4,3 +4,4 @@ pub(crate) mod host;
 pub(crate) mod http;
 pub(crate) mod images;
 pub(crate) mod pods;
+pub(crate) mod registry;

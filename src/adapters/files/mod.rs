@@ -13,6 +13,8 @@
 
 mod part;
 mod set;
+#[cfg(test)]
+mod tests;
 mod tree;
 
 use std::fs::{self, File, OpenOptions};

@@ -53,7 +53,8 @@ pub(super) fn remove(directory: &Path) -> Result<(), Fault> {
 
 /// The places below `directory` where something is mounted, the deepest first.
 fn mounts_below(directory: &Path) -> io::Result<Vec<PathBuf>> {
-    let table = fs::read("/proc/self/mountinfo")?;
+    // The thread's, which may be in another mount namespace than the process it belongs to.
+    let table = fs::read("/proc/thread-self/mountinfo")?;
     let mut mounted: Vec<PathBuf> = table
         .split(|byte| *byte == b'\n')
         .filter_map(|line| line.split(|byte| *byte == b' ').nth(4))
