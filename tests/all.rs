@@ -1,4 +1,5 @@
 //! All tests that need more than a function: one binary, linked once.
 
 mod docker;
+mod probe;
 mod support;

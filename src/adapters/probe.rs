@@ -138,8 +138,11 @@ impl Prober {
         };
         let fields = request.headers_mut();
         fields.insert(HOST, HeaderValue::try_from(authority)?);
+        if headers.contains_key(HOST) {
+            fields.remove(HOST);
+        }
         for (name, value) in headers {
-            fields.insert(name, value.clone());
+            fields.append(name, value.clone());
         }
         if url.scheme() == "https" {
             let mut session = Ssl::new(&self.tls)?;
@@ -172,11 +175,8 @@ fn request_headers(wanted: &[(String, String)]) -> Result<HeaderMap, Complaint> 
     for name in given.keys() {
         headers.remove(name);
     }
-    for (name, value) in given {
-        // Only the first of several has its name.
-        if let Some(name) = name.filter(|_| !value.is_empty()) {
-            headers.append(name, value);
-        }
+    for (name, value) in given.iter().filter(|(_, value)| !value.is_empty()) {
+        headers.append(name, value.clone());
     }
     Ok(headers)
 }

@@ -1,6 +1,9 @@
 //! What the adapter costs beside Docker itself. Not a test of anything: run it on a quiet machine
 //! with `cargo test --release --test all measure -- --ignored --nocapture --test-threads 1`.
 
+// What is measured is said to whoever asked for it.
+#![allow(clippy::print_stdout)]
+
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;

@@ -1,5 +1,6 @@
 //! The adapters for Docker, for the files pods read and for probes, on a real Docker.
 
+mod files;
 mod images;
 mod measure;
 mod pods;

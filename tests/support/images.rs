@@ -38,7 +38,7 @@ pub(crate) fn busybox(name: &str, config: &Value) -> Archive {
     let applets = [
         "sh", "cat", "sleep", "echo", "ls", "id", "ip", "ps", "stat", "head", "true", "false",
         "dd", "kill", "hostname", "touch", "nc", "mkdir", "readlink", "ln", "rm", "wc", "tail",
-        "stty", "printf",
+        "stty", "printf", "tee",
     ];
     let paths: Vec<String> = applets.iter().map(|name| format!("bin/{name}")).collect();
     entries.extend(paths.iter().map(|path| Entry::Link {

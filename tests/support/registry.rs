@@ -1,5 +1,6 @@
 //! A registry on a host's loopback: Debian's docker-registry.
 
+use std::process::Child;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -14,9 +15,10 @@ pub(crate) const PASSWORD: &str = "s3cret?~>>??";
 /// bcrypt of [`PASSWORD`]; docker-registry takes nothing else.
 const HTPASSWD: &str = "team:$2b$04$Ta9L.KCY3s/qkRr126QtdO.VoZbdLvXacKLDscrteK/SYkx/H33Eu\n";
 
-/// A registry. It ends with its host.
+/// A registry. It ends when it is dropped, or with its host.
 pub(crate) struct Registry<'a> {
     host: &'a Host,
+    process: Child,
     /// Where Docker finds it: `127.0.0.1:<port>`.
     pub(crate) address: String,
     is_locked: bool,
@@ -46,9 +48,10 @@ impl<'a> Registry<'a> {
         std::fs::write(&config_file, config.to_string()).expect("written");
         let mut command = host.command("docker-registry");
         command.arg("serve").arg(&config_file);
-        host.spawn(&format!("registry-{port}.log"), &mut command);
+        let process = host.spawn(&format!("registry-{port}.log"), &mut command);
         let registry = Self {
             host,
+            process,
             address: format!("127.0.0.1:{port}"),
             is_locked,
         };
@@ -95,5 +98,12 @@ impl<'a> Registry<'a> {
         let path = format!("/images/{repository}:{tag}");
         plain.delete(&path).expect("answers").expect(200);
         digest.to_owned()
+    }
+}
+
+impl Drop for Registry<'_> {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }
