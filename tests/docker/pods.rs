@@ -9,7 +9,7 @@ use windlass::ports::runtime::{
     ContainerSeen, ContainerSpec, Marks, NetworkMode, Role, RunState, Share, split_reason,
 };
 
-use crate::support::host::Host;
+use crate::support::host::{Flavour, Host};
 use crate::support::pods::Node;
 
 fn namespace(pid: u32, kind: &str) -> u64 {
@@ -559,6 +559,33 @@ async fn a_refused_oom_score_is_left_out() {
         "the refused attempt is not left behind"
     );
     node.remove(&[&pause]).await;
+}
+
+#[tokio::test]
+async fn where_host_network_is_refused_docker_makes_the_network() {
+    let Some(host) = Host::start_as("wdl-userns-", Flavour::UserNamespaces) else {
+        return;
+    };
+    let node = Node::new(&host, "userns");
+    for pod in ["one", "two"] {
+        let (pause, app) = node.pod(pod, &["sleep", "1000"]).await;
+        let network = namespace(pid(&pause), "net");
+        assert_ne!(network, host.netns().metadata().expect("is there").ino());
+        assert_eq!(namespace(pid(&app), "net"), network);
+        assert_eq!(status(pid(&pause), "CapBnd:"), "0000000000000000");
+        assert!(node.says(&app, "ip -o link").await.contains("lo"));
+        assert!(
+            node.says(&app, "head -1 /proc/self/uid_map")
+                .await
+                .contains("200000")
+        );
+        node.remove(&[&app, &pause]).await;
+    }
+    assert_eq!(
+        node.list().await,
+        [],
+        "the refused attempt is not left behind"
+    );
 }
 
 #[tokio::test]

@@ -39,10 +39,20 @@ const START_STEP: Duration = Duration::from_millis(100);
 /// Inside the namespace, so every host may have the same.
 const DOCKER_BRIDGE: &str = "172.29.0.1/24";
 
+/// How Docker is set up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flavour {
+    /// As it comes.
+    Plain,
+    /// Containers' users are mapped to others of the host (`userns-remap`).
+    UserNamespaces,
+}
+
 /// A machine of its own, as far as a network and Docker go.
 pub(crate) struct Host {
     name: String,
     dir: PathBuf,
+    flavour: Flavour,
     dockerd: Mutex<Option<Child>>,
     /// Held open for as long as the host is wanted.
     keeper: Mutex<Option<(Child, ChildStdin)>>,
@@ -52,6 +62,11 @@ impl Host {
     /// Starts a host. None if this machine can't have one, said aloud; a panic where that is not
     /// acceptable (`CI=1`, `WINDLASS_REQUIRE_ROOT=1`).
     pub(crate) fn start(prefix: &str) -> Option<Self> {
+        Self::start_as(prefix, Flavour::Plain)
+    }
+
+    /// The same with Docker set up otherwise.
+    pub(crate) fn start_as(prefix: &str, flavour: Flavour) -> Option<Self> {
         if !may_run(&["dockerd", "containerd", "ip", "nsenter", "iptables"]) {
             return None;
         }
@@ -65,6 +80,7 @@ impl Host {
             keeper: Mutex::new(Some(keeper(&dir, &name))),
             name,
             dir,
+            flavour,
             dockerd: Mutex::new(None),
         };
         run(Command::new("ip").args(["netns", "add", &host.name]));
@@ -187,7 +203,10 @@ impl Host {
         // Left by one that was killed.
         let _ = fs::remove_file(self.dir.join("dockerd.pid"));
         let path = |name: &str| self.dir.join(name).display().to_string();
-        let mut command = self.command("dockerd");
+        let mut command = match self.flavour {
+            Flavour::Plain => self.command("dockerd"),
+            Flavour::UserNamespaces => self.remapped_dockerd(),
+        };
         command
             .args(["--config-file", &path("daemon.json")])
             .args(["--data-root", &path("data"), "--exec-root", &path("exec")])
@@ -211,6 +230,23 @@ impl Host {
             std::thread::sleep(START_STEP);
         }
         panic!("dockerd does not answer:\n{}", self.docker_log());
+    }
+
+    /// dockerd with another /etc/subuid than the machine's, which it alone sees.
+    fn remapped_dockerd(&self) -> Command {
+        const MAPPED: &str = "nobody:nogroup";
+        let map = self.dir.join("subid");
+        fs::write(&map, "nobody:200000:65536\nnogroup:200000:65536\n").expect("written");
+        let script = r#"set -e
+            mount --make-rprivate /
+            mount --bind "$1" /etc/subuid
+            mount --bind "$1" /etc/subgid
+            shift
+            exec "$@""#;
+        let mut command = self.command("unshare");
+        command.args(["--mount", "sh", "-c", script, "remapped"]);
+        command.arg(map).args(["dockerd", "--userns-remap", MAPPED]);
+        command
     }
 
     /// The end of Docker's own log.
