@@ -563,7 +563,7 @@ async fn a_refused_oom_score_is_left_out() {
 
 #[tokio::test]
 async fn where_host_network_is_refused_docker_makes_the_network() {
-    let Some(host) = Host::start_as("wdl-userns-", Flavour::UserNamespaces) else {
+    let Some(host) = Host::start_as("wdock-userns-", Flavour::UserNamespaces) else {
         return;
     };
     let node = Node::new(&host, "userns");

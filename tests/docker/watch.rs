@@ -68,7 +68,7 @@ async fn each_change_rings_and_nothing_else_does() {
 
 #[tokio::test]
 async fn docker_may_go_away_and_come_back() {
-    let Some(host) = Host::start("wdl-watch-") else {
+    let Some(host) = Host::start("wdock-watch-") else {
         return;
     };
     let node = Node::new(&host, "restart");
@@ -107,7 +107,7 @@ async fn docker_may_go_away_and_come_back() {
 
 #[tokio::test]
 async fn docker_may_come_up_after_us() {
-    let Some(host) = Host::start("wdl-late-") else {
+    let Some(host) = Host::start("wdock-late-") else {
         return;
     };
     let node = Node::new(&host, "late");

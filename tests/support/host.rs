@@ -98,7 +98,7 @@ impl Host {
         static SHARED: OnceLock<Option<Host>> = OnceLock::new();
         SHARED
             .get_or_init(|| {
-                let host = Self::start("wdl-shared-");
+                let host = Self::start("wdock-shared-");
                 if host.is_some() {
                     at_exit(|| {
                         if let Some(Some(host)) = SHARED.get() {
@@ -302,11 +302,17 @@ fn keeper(dir: &Path, name: &str) -> (Child, ChildStdin) {
     (keeper, pipe)
 }
 
-/// A process' number and when it was started: numbers are given anew. None once it is gone.
+/// A process' number and when it was started: numbers are given anew. None once it has ended.
 fn identity(pid: u32) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name, in parentheses, may hold blanks; the start time is the 20th field after it.
     let fields: Vec<_> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    if fields
+        .first()
+        .is_some_and(|state| ["Z", "X"].contains(state))
+    {
+        return None;
+    }
     Some(format!("{pid} {}", fields.get(19)?))
 }
 
