@@ -164,7 +164,51 @@ async fn measure() {
     told("30 pods, floor at concurrency 4", floor);
     told("30 pods, adapter at concurrency 4", ours);
 
+    let held = held_pods(&node).await;
+    told("pod, adapter, app made while pause starts", held);
+    told("container killed to hint", kills(&node).await);
     list_of_a_hundred(&node).await;
+}
+
+/// Pods whose app is made while their pause starts.
+async fn held_pods(node: &Node<'_>) -> Vec<Duration> {
+    let mut times = Vec::new();
+    for _ in 0..ROUNDS {
+        let begun = clock();
+        let hold = |spec: ContainerSpec| ContainerSpec { hold: true, ..spec };
+        let pause = node
+            .start(hold(node.pause_spec("held")))
+            .await
+            .expect("made");
+        let app = node.app_spec("held", &pause, &SLEEP);
+        let (started, _) = tokio::join!(
+            node.start(node.pause_spec("held")),
+            node.start(hold(app.clone()))
+        );
+        started.expect("starts");
+        let app = node.start(app).await.expect("starts");
+        times.push(begun.elapsed());
+        node.remove(&[&app, &pause]).await;
+    }
+    times
+}
+
+async fn kills(node: &Node<'_>) -> Vec<Duration> {
+    let mut hints = node.docker.watch();
+    let mut times = Vec::new();
+    for _ in 0..ROUNDS {
+        let (pause, app) = node.pod("killed", &SLEEP).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        while hints.try_recv().is_ok() {}
+        let pid = i32::try_from(app.pid().expect("it runs")).expect("a pid");
+        let begun = clock();
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::SIGKILL)
+            .expect("killed");
+        hints.recv().await.expect("a hint");
+        times.push(begun.elapsed());
+        node.remove(&[&app, &pause]).await;
+    }
+    times
 }
 
 async fn list_of_a_hundred(node: &Node<'_>) {

@@ -9,6 +9,7 @@ use windlass::ports::runtime::{Answer, Call, ContainerSeen, RuntimeHint};
 
 use crate::support::host::Host;
 use crate::support::pods::Node;
+use crate::support::proxy::Proxy;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -64,6 +65,38 @@ async fn each_change_rings_and_nothing_else_does() {
     next_about(&mut hints, &app).await;
     node.remove(&[&pause]).await;
     next_about(&mut hints, &pause).await;
+}
+
+#[tokio::test]
+async fn an_idle_node_costs_one_request() {
+    let Some(host) = Host::shared() else { return };
+    let proxy = Proxy::start(host.dir().join("counting.sock"), &host.socket());
+    let node = Node::through(host, "idle", proxy.socket.clone());
+    let (pause, app) = node.pod("web", &["sleep", "1000"]).await;
+    node.list().await;
+    proxy.requests();
+    assert_eq!(node.list().await.len(), 2);
+    assert_eq!(
+        proxy.requests(),
+        3,
+        "Docker is not heard: each is looked at"
+    );
+
+    let mut hints = node.docker.watch();
+    assert_eq!(next(&mut hints).await, RuntimeHint::Resync);
+    node.list().await;
+    drain(&mut hints).await;
+    proxy.requests();
+    for _ in 0..3 {
+        assert_eq!(node.list().await.len(), 2);
+        assert_eq!(proxy.requests(), 1, "nothing has happened");
+    }
+    node.signal(&app, "KILL").await;
+    next_about(&mut hints, &app).await;
+    proxy.requests();
+    node.list().await;
+    assert_eq!(proxy.requests(), 2, "one has changed");
+    node.remove(&[&app, &pause]).await;
 }
 
 #[tokio::test]

@@ -210,6 +210,7 @@ async fn a_large_body_is_not_read_to_its_end() {
     let port = listener.local_addr().expect("a port").port();
     std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().expect("a probe");
+        let _ = stream.read(&mut [0; 1024]);
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n");
         while stream.write_all(&[b'x'; 4096]).is_ok() {}
     });
@@ -231,6 +232,7 @@ async fn time_covers_everything() {
     let slow_port = slow.local_addr().expect("a port").port();
     std::thread::spawn(move || {
         let (mut stream, _) = slow.accept().expect("a probe");
+        let _ = stream.read(&mut [0; 1024]);
         for byte in b"HTTP/1.1 200 OK\r\nX: ".iter().chain([b'x'; 1000].iter()) {
             if stream.write_all(&[*byte]).is_err() {
                 return;

@@ -4,4 +4,5 @@ pub(crate) mod host;
 pub(crate) mod http;
 pub(crate) mod images;
 pub(crate) mod pods;
+pub(crate) mod proxy;
 pub(crate) mod registry;

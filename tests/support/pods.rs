@@ -1,6 +1,7 @@
 //! Pods for tests, as the node room would ask for them.
 
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use windlass::adapters::docker::{Docker, Options};
@@ -23,9 +24,14 @@ pub(crate) struct Node<'a> {
 
 impl<'a> Node<'a> {
     pub(crate) fn new(host: &'a Host, name: &str) -> Self {
+        Self::through(host, name, host.socket())
+    }
+
+    /// A node that reaches Docker through another socket.
+    pub(crate) fn through(host: &'a Host, name: &str, socket: PathBuf) -> Self {
         let name = Name::trusted(name);
         let docker = Docker::connect(Options {
-            socket: host.socket(),
+            socket,
             node: name.clone(),
             registry_config: None,
             digest_map: None,

@@ -134,7 +134,7 @@ impl Docker {
             None => match self.create(spec, &making).await? {
                 Created::New(id) => id,
                 Created::Again => return Ok(Attempt::Again),
-                Created::Already(seen) => return Ok(Attempt::Started(seen)),
+                Created::Already(seen) => return self.already(is_pause, makes_network, seen).await,
             },
         };
         if spec.hold {
@@ -152,14 +152,21 @@ impl Docker {
         }
         self.note_score(spec, &making);
         let seen = Box::new(self.look(&id).await?);
-        if is_pause
-            && let Some(pid) = seen.pid()
-            && pause::ready(pid, makes_network).await? == Readiness::Ready
-        {
+        if !is_pause || is_ready(&seen, makes_network).await? {
             return Ok(Attempt::Started(seen));
         }
-        if is_pause {
-            return self.pause_ended(&id, makes_network).await;
+        self.pause_ended(&id, makes_network).await
+    }
+
+    /// One that was started before, perhaps only just: we may have been killed in between.
+    async fn already(
+        &self,
+        is_pause: bool,
+        makes_network: bool,
+        seen: Box<ContainerSeen>,
+    ) -> Result<Attempt, Fault> {
+        if is_pause && seen.is_running() && !is_ready(&seen, makes_network).await? {
+            return Ok(Attempt::Started(Box::new(self.look(&seen.id).await?)));
         }
         Ok(Attempt::Started(seen))
     }
@@ -330,6 +337,14 @@ enum Created {
     Already(Box<ContainerSeen>),
     /// Something was mended: try again.
     Again,
+}
+
+/// Whether a pause container runs and has got ready.
+async fn is_ready(seen: &ContainerSeen, makes_network: bool) -> Result<bool, Fault> {
+    match seen.pid() {
+        Some(pid) => Ok(pause::ready(pid, makes_network).await? == Readiness::Ready),
+        None => Ok(false),
+    }
 }
 
 fn was_started(state: &RunState) -> bool {

@@ -33,6 +33,8 @@ use crate::ports::{Fault, FaultKind};
 
 /// `v1.MaxContainerTerminationMessageLength`.
 const LAST_WORDS_BYTES_MAX: u64 = 4096;
+/// Only root passes through.
+const PODS_MODE: u32 = 0o700;
 /// An empty directory's mode in Kubernetes; whoever the container runs as may write.
 const EMPTY_DIR_MODE: u32 = 0o777;
 /// What `fsGroup` adds to a directory that may be written: group's rights, and that what is made
@@ -52,13 +54,17 @@ impl Files {
     /// in memory is not: Secrets would be written to disk then.
     pub fn open(layout: Layout) -> Result<Self, Fault> {
         let [in_memory, on_disk] = layout.pods();
-        for (directory, mode) in [
-            (&layout.run_dir, 0o755),
-            (&layout.data_dir, 0o700),
-            (&in_memory, 0o755),
-            (&on_disk, 0o755),
-        ] {
+        for (directory, mode) in [(&layout.run_dir, 0o755), (&layout.data_dir, 0o700)] {
             make_directory(directory, mode).map_err(|error| fault(&error, directory))?;
+        }
+        for directory in [&in_memory, &on_disk] {
+            // Secrets are readable for whoever a container runs as; containers reach them by mounts,
+            // and users of the node not at all.
+            make_directory(directory, PODS_MODE)
+                .and_then(|()| {
+                    fs::set_permissions(directory, fs::Permissions::from_mode(PODS_MODE))
+                })
+                .map_err(|error| fault(&error, directory))?;
         }
         let is_tmpfs = nix::sys::statfs::statfs(&in_memory)
             .is_ok_and(|statfs| statfs.filesystem_type() == TMPFS);

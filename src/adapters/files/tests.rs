@@ -132,6 +132,20 @@ fn a_file_that_exists_is_written_in_place() {
 }
 
 #[test]
+fn users_of_the_node_see_no_pod_s_files() {
+    with_layout(1 << 20, |layout, _| {
+        for directory in layout.pods() {
+            assert_eq!(mode(&directory), 0o700);
+            fs::set_permissions(&directory, fs::Permissions::from_mode(0o755)).expect("set");
+        }
+        Files::open(layout.clone()).expect("opens");
+        for directory in layout.pods() {
+            assert_eq!(mode(&directory), 0o700);
+        }
+    });
+}
+
+#[test]
 fn a_full_disk_leaves_the_old() {
     with_layout(256 << 10, |layout, _| {
         let small = [("a", "old a", 0o644), ("b", "old b", 0o644)];
