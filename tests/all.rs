@@ -2,6 +2,8 @@
 
 #![allow(clippy::print_stdout)] // What is left out and what was measured is for people.
 
+mod docker;
 mod git;
 mod net;
+mod probe;
 mod support;

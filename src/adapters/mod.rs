@@ -1,7 +1,8 @@
 //! The real world: each adapter carries out one of the [`crate::ports`] on this machine.
 //!
 //! Adapters do and decide nothing: what is wanted comes in as a call, what came of it goes out as an
-//! answer or a fault. They bound every wait, and they touch nothing that doesn't carry our mark.
+//! answer or a fault. They bound every wait. What they list is ours by its mark, and what they are
+//! asked to change comes from such lists.
 //!
 //! Floor 4: imports `kinds`, `ports`, and of the pure rooms what turns values into bytes.
 

@@ -66,9 +66,11 @@ impl Prober {
             match &call.target {
                 Target::Http { .. } => self.http(&call.target).await,
                 Target::Tcp { host, port } => tcp(host, *port).await,
-                Target::Grpc { host, port, service } => {
-                    grpc(&host.to_string(), *port, service).await
-                }
+                Target::Grpc {
+                    host,
+                    port,
+                    service,
+                } => grpc(&host.to_string(), *port, service).await,
             }
         };
         match tokio::time::timeout(call.timeout, asked).await {
@@ -79,7 +81,14 @@ impl Prober {
     }
 
     async fn http(&self, target: &Target) -> Result<String, Complaint> {
-        let Target::Http { host, port, path, tls, headers } = target else {
+        let Target::Http {
+            host,
+            port,
+            path,
+            tls,
+            headers,
+        } = target
+        else {
             return Err(complain("not an HTTP probe"));
         };
         let scheme = if *tls { "https" } else { "http" };
@@ -106,11 +115,15 @@ impl Prober {
                 }
                 None if (200..400).contains(&status) => return Ok(text_of(response).await),
                 None => {
-                    return Err(complain(format!("HTTP probe failed with statuscode: {status}")));
+                    return Err(complain(format!(
+                        "HTTP probe failed with statuscode: {status}"
+                    )));
                 }
             }
         }
-        Err(complain(format!("Get \"{url}\": stopped after {REDIRECTS_MAX} redirects")))
+        Err(complain(format!(
+            "Get \"{url}\": stopped after {REDIRECTS_MAX} redirects"
+        )))
     }
 
     async fn get(&self, url: &Url, headers: &HeaderMap) -> Result<Response<Incoming>, Complaint> {
@@ -125,8 +138,11 @@ impl Prober {
         };
         let fields = request.headers_mut();
         fields.insert(HOST, HeaderValue::try_from(authority)?);
+        if headers.contains_key(HOST) {
+            fields.remove(HOST);
+        }
         for (name, value) in headers {
-            fields.insert(name, value.clone());
+            fields.append(name, value.clone());
         }
         if url.scheme() == "https" {
             let mut session = Ssl::new(&self.tls)?;
@@ -159,11 +175,8 @@ fn request_headers(wanted: &[(String, String)]) -> Result<HeaderMap, Complaint> 
     for name in given.keys() {
         headers.remove(name);
     }
-    for (name, value) in given {
-        // Only the first of several has its name.
-        if let Some(name) = name.filter(|_| !value.is_empty()) {
-            headers.append(name, value);
-        }
+    for (name, value) in given.iter().filter(|(_, value)| !value.is_empty()) {
+        headers.append(name, value.clone());
     }
     Ok(headers)
 }
@@ -209,14 +222,20 @@ async fn tcp(host: &str, port: u16) -> Result<String, Complaint> {
 async fn connect(host: &str, port: u16) -> Result<TcpStream, Complaint> {
     let host = host.trim_start_matches('[').trim_end_matches(']');
     TcpStream::connect((host, port)).await.map_err(|error| {
-        complain(format!("dial tcp {}:{port}: {}", bracketed(host), plain(&error)))
+        complain(format!(
+            "dial tcp {}:{port}: {}",
+            bracketed(host),
+            plain(&error)
+        ))
     })
 }
 
 async fn grpc(host: &str, port: u16, service: &str) -> Result<String, Complaint> {
     let address = format!("{}:{port}", bracketed(host));
     let stream = connect(host, port).await.map_err(|error| {
-        complain(format!("error: failed to connect service at {address:?}: {error}"))
+        complain(format!(
+            "error: failed to connect service at {address:?}: {error}"
+        ))
     })?;
     let (mut sender, connection) =
         hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
@@ -262,10 +281,13 @@ async fn grpc(host: &str, port: u16, service: &str) -> Result<String, Complaint>
     }
     match serving_status(&body.to_bytes()) {
         Some(SERVING) => Ok("service healthy".into()),
-        Some(status) => {
-            Err(complain(format!("service unhealthy (responded with {:?})", status_name(status))))
-        }
-        None => Err(complain("error: health rpc failed: the answer can't be read")),
+        Some(status) => Err(complain(format!(
+            "service unhealthy (responded with {:?})",
+            status_name(status)
+        ))),
+        None => Err(complain(
+            "error: health rpc failed: the answer can't be read",
+        )),
     }
 }
 
@@ -383,7 +405,11 @@ fn plain(error: &std::io::Error) -> String {
 }
 
 fn bracketed(host: &str) -> String {
-    if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.to_owned() }
+    if host.contains(':') && !host.starts_with('[') {
+        format!("[{host}]")
+    } else {
+        host.to_owned()
+    }
 }
 
 fn out_of_time(timeout: Duration) -> String {

@@ -218,7 +218,10 @@ mod tests {
     use proptest::prelude::*;
 
     fn layout() -> Layout {
-        Layout { run_dir: "/run/windlass".into(), data_dir: "/var/lib/windlass".into() }
+        Layout {
+            run_dir: "/run/windlass".into(),
+            data_dir: "/var/lib/windlass".into(),
+        }
     }
 
     #[test]
@@ -229,7 +232,10 @@ mod tests {
             layout.file(&pod, "resolv.conf").display().to_string(),
             "/run/windlass/pods/u-1/files/resolv.conf"
         );
-        assert_eq!(volume(VolumeRoot::Set("cfg".into())), "/run/windlass/pods/u-1/sets/cfg");
+        assert_eq!(
+            volume(VolumeRoot::Set("cfg".into())),
+            "/run/windlass/pods/u-1/sets/cfg"
+        );
         assert_eq!(
             volume(VolumeRoot::Directory("m".into(), true)),
             "/run/windlass/pods/u-1/memory/m"

@@ -141,7 +141,8 @@ fn uid(text: &str) -> Result<Uid, String> {
 }
 
 fn number<T: std::str::FromStr>(key: &str, text: &str) -> Result<T, String> {
-    text.parse().map_err(|_| format!("label {key} is {text:?}, which can't be read"))
+    text.parse()
+        .map_err(|_| format!("label {key} is {text:?}, which can't be read"))
 }
 
 #[cfg(test)]
@@ -171,10 +172,10 @@ mod tests {
         #[test]
         fn marks_survive_as_labels(
             attempt in 0u32.., backoff_ms in 0u64.., grace_s in 0u32.., sandbox in 0u32..,
-            ip in proptest::option::of(any::<std::net::Ipv4Addr>()), role in 0..3,
+            ip in proptest::option::of(any::<std::net::Ipv4Addr>()), role in 0usize..3,
         ) {
             let name = Name::trusted("web");
-            let role = [Role::Pause, Role::Init(name.clone()), Role::App(name)][role as usize].clone();
+            let role = [Role::Pause, Role::Init(name.clone()), Role::App(name)][role].clone();
             let before = Marks {
                 attempt, grace_s, sandbox, ip,
                 backoff: Duration::from_millis(backoff_ms),
@@ -223,11 +224,23 @@ mod tests {
     fn each_making_of_a_container_has_a_name_of_its_own() {
         let web = Role::App(Name::trusted("web"));
         let uid = Uid::from_bytes([7; 16]);
-        assert_eq!(marks(web.clone()).container_name(), format!("wdl_web_web-1_shop_{uid}_2_3"));
+        assert_eq!(
+            marks(web.clone()).container_name(),
+            format!("wdl_web_web-1_shop_{uid}_2_3")
+        );
         let mut all = vec![marks(Role::Pause), marks(web.clone())];
-        all.push(Marks { attempt: 4, ..marks(web.clone()) });
-        all.push(Marks { sandbox: 3, ..marks(web.clone()) });
-        all.push(Marks { uid: Uid::from_bytes([8; 16]), ..marks(web) });
+        all.push(Marks {
+            attempt: 4,
+            ..marks(web.clone())
+        });
+        all.push(Marks {
+            sandbox: 3,
+            ..marks(web.clone())
+        });
+        all.push(Marks {
+            uid: Uid::from_bytes([8; 16]),
+            ..marks(web)
+        });
         let names: std::collections::BTreeSet<_> = all.iter().map(Marks::container_name).collect();
         assert_eq!(names.len(), all.len());
     }

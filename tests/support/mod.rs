@@ -1,14 +1,24 @@
-//! What integration tests share: scratch directories, the `git` command, and the rule that a
-//! skipped test says so.
+//! What the tests stand on: hosts of their own, images for them, Git and its servers, scratch
+//! directories, and the rule that a skipped test says so.
 
+pub(crate) mod host;
+pub(crate) mod http;
+pub(crate) mod images;
 pub(crate) mod namespace;
+pub(crate) mod pods;
+pub(crate) mod proxy;
+pub(crate) mod registry;
+pub(crate) mod servers;
 
 use std::path::Path;
 use std::process::{Command, Output};
 
 /// A directory that is removed with its owner, also when a test fails.
 pub(crate) fn scratch(prefix: &str) -> tempfile::TempDir {
-    tempfile::Builder::new().prefix(prefix).tempdir().expect("a scratch directory")
+    tempfile::Builder::new()
+        .prefix(prefix)
+        .tempdir()
+        .expect("a scratch directory")
 }
 
 /// Runs `git` with nothing of this machine's configuration and a name of its own.
@@ -58,4 +68,18 @@ pub(crate) fn skip(test: &str, why: &str) -> bool {
     assert!(!strict, "{test}: {why}");
     eprintln!("SKIPPED {test}: {why}");
     false
+}
+
+/// Runs a program, which must succeed, and returns what it printed.
+pub(crate) fn must_run(program: &str, args: &[&str]) -> String {
+    let out = Command::new(program)
+        .args(args)
+        .output()
+        .unwrap_or_else(|error| panic!("{program}: {error}"));
+    assert!(
+        out.status.success(),
+        "{program} {args:?}: {}",
+        String::from_utf8_lossy(&out.stderr)
+    );
+    String::from_utf8_lossy(&out.stdout).trim_end().to_owned()
 }

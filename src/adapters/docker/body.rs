@@ -104,12 +104,20 @@ fn host_config(spec: &ContainerSpec, making: &Making<'_>) -> HostConfig {
         } else {
             some(&spec.cap_add)
         },
-        cap_drop: if is_pause { Some(vec!["ALL".into()]) } else { some(&spec.cap_drop) },
-        security_opt: some(&spec.security_opts),
+        cap_drop: if is_pause {
+            Some(vec!["ALL".into()])
+        } else {
+            some(&spec.cap_drop)
+        },
+        security_opt: if is_pause {
+            Some(pause_security(&spec.security_opts))
+        } else {
+            some(&spec.security_opts)
+        },
         group_add: some(&spec.groups),
         readonly_rootfs: Some(spec.read_only_root || is_pause),
-        // Not unmasked for pause either, though it would start a little faster: in a pod whose
-        // processes see each other, its /proc can be reached through /proc/1/root.
+        // Not unmasked for pause either, though it would start a little faster: whoever sees its
+        // process (shared or host pid namespace) reaches its /proc/sys through /proc/<pid>/root.
         masked_paths: spec.unmasked_proc.then(Vec::new),
         readonly_paths: spec.unmasked_proc.then(Vec::new),
         sysctls: some_map(&sysctls(&spec.sysctls, makes_network)),
@@ -120,7 +128,11 @@ fn host_config(spec: &ContainerSpec, making: &Making<'_>) -> HostConfig {
         }),
         log_config: Some(HostConfigLogConfig {
             typ: Some("json-file".into()),
-            config: Some(LOG_OPTIONS.map(|(name, value)| (name.into(), value.into())).into()),
+            config: Some(
+                LOG_OPTIONS
+                    .map(|(name, value)| (name.into(), value.into()))
+                    .into(),
+            ),
         }),
         ..HostConfig::default()
     }
@@ -132,6 +144,16 @@ fn pause_capabilities(makes_network: bool) -> Vec<String> {
         .filter(|name| makes_network || **name == "SETPCAP")
         .map(|name| (*name).to_owned())
         .collect()
+}
+
+/// Making Docker's filter of system calls takes a tenth of a pod's start; pause gives itself a
+/// stricter one.
+fn pause_security(wanted: &[String]) -> Vec<String> {
+    let mut options = wanted.to_vec();
+    if !wanted.iter().any(|option| option.starts_with("seccomp")) {
+        options.push("seccomp=unconfined".into());
+    }
+    options
 }
 
 /// Docker refuses parameters of the network for a container in the node's; where pause makes its
@@ -197,7 +219,11 @@ mod tests {
     use serde_json::{Value, json};
 
     fn said(spec: &ContainerSpec, own_network: OwnNetwork, may_lower_oom_score: bool) -> Value {
-        let making = Making { image: "sha256:1", own_network, may_lower_oom_score };
+        let making = Making {
+            image: "sha256:1",
+            own_network,
+            may_lower_oom_score,
+        };
         serde_json::to_value(body(spec, &making)).expect("serializes")
     }
 
@@ -222,6 +248,7 @@ mod tests {
         assert_eq!(host["CapAdd"], json!(["NET_ADMIN", "SETPCAP", "SYS_ADMIN"]));
         assert_eq!(host["Sysctls"], json!({"kernel.msgmax": "2"}));
         assert_eq!(host["ReadonlyRootfs"], json!(true));
+        assert_eq!(host["SecurityOpt"], json!(["seccomp=unconfined"]));
         assert_eq!(host["OomScoreAdj"], json!(-998));
         assert!(host.get("MaskedPaths").is_none_or(Value::is_null));
 
@@ -320,7 +347,10 @@ mod tests {
         assert_eq!(host["LogConfig"]["Type"], json!("json-file"));
         assert_eq!(host["LogConfig"]["Config"]["max-size"], json!("10m"));
         assert_eq!(host["Mounts"][0]["Source"], json!("/a:b"));
-        assert_eq!(host["Mounts"][0]["BindOptions"]["Propagation"], json!("rslave"));
+        assert_eq!(
+            host["Mounts"][0]["BindOptions"]["Propagation"],
+            json!("rslave")
+        );
         assert_eq!(host["Mounts"][1]["Type"], json!("volume"));
     }
 }

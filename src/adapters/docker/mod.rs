@@ -24,6 +24,7 @@ mod control;
 mod exec;
 mod fault;
 mod images;
+mod oom;
 mod pause;
 mod progress;
 mod seen;
@@ -81,6 +82,8 @@ struct Inner {
     seen: seen::Memory,
     pause: pause::Image,
     refused: Refused,
+    held: start::Held,
+    kernel_log: oom::KernelLog,
     flights: images::Flights,
     progress: progress::Board,
     at_once: Semaphore,
@@ -93,6 +96,8 @@ struct Refused {
     host_network: AtomicBool,
     /// A negative `oom_score_adj`: no CAP_SYS_RESOURCE.
     oom_score: AtomicBool,
+    /// Whether it has ever granted one: then failures have other reasons.
+    oom_score_granted: AtomicBool,
 }
 
 impl Docker {
@@ -107,6 +112,8 @@ impl Docker {
                 seen: seen::Memory::default(),
                 pause: pause::Image::default(),
                 refused: Refused::default(),
+                held: start::Held::default(),
+                kernel_log: oom::KernelLog::default(),
                 flights: images::Flights::default(),
                 progress: progress::Board::default(),
                 at_once: Semaphore::new(at_once),
@@ -132,9 +139,11 @@ impl Docker {
             }
             Call::Signal { id, signal } => self.signal(&id, &signal).await.map(|()| Answer::Done),
             Call::Remove { ids } => self.remove(&ids).await.map(|()| Answer::Done),
-            Call::Exec { id, command, timeout } => {
-                self.exec(&id, command, timeout).await.map(Answer::Exec)
-            }
+            Call::Exec {
+                id,
+                command,
+                timeout,
+            } => self.exec(&id, command, timeout).await.map(Answer::Exec),
             Call::Survey => {
                 let seen = self.survey().await?;
                 Ok(Answer::Survey(Box::new(seen)))

@@ -11,7 +11,9 @@
 //! A container that could not be started is left for people to look at; whoever asked removes it
 //! later. What is removed here is only what is made again at once under the same name.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
+use std::sync::{Mutex, PoisonError};
 
 use bollard::query_parameters::{CreateContainerOptions, RemoveContainerOptions};
 
@@ -27,14 +29,49 @@ use crate::ports::{Fault, FaultKind};
 /// A leftover under our name, a pause image gone, a refused score, a refused network: each is met
 /// at most once.
 const ATTEMPTS_MAX: u32 = 5;
-/// `exec` failed because the program may not be executed, or is not there (docs: `docker run`).
-const EXIT_CANNOT_RUN: [i64; 2] = [126, 127];
+/// Docker's exit code for a program that may not be executed.
+const EXIT_NOT_EXECUTABLE: i64 = 126;
+/// And for one that is not there.
+const EXIT_NOT_FOUND: i64 = 127;
+
+/// Containers made and held; beyond this the oldest names are forgotten, and made anew when they
+/// are started.
+const HELD_MAX: usize = 256;
+
+/// Containers made and not yet to be started, by name.
+#[derive(Default)]
+pub(super) struct Held {
+    all: Mutex<BTreeMap<String, (ContainerSpec, String)>>,
+}
+
+impl Held {
+    fn keep(&self, spec: &ContainerSpec, id: &str) {
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() >= HELD_MAX {
+            all.pop_first();
+        }
+        let spec = ContainerSpec {
+            hold: false,
+            ..spec.clone()
+        };
+        all.insert(spec.name.clone(), (spec, id.to_owned()));
+    }
+
+    /// The container that was made for exactly this.
+    fn take(&self, spec: &ContainerSpec) -> Option<String> {
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        let (held, id) = all.remove(&spec.name)?;
+        (held == *spec).then_some(id)
+    }
+}
 
 /// What came of one attempt.
 enum Attempt {
-    Started(ContainerSeen),
+    Started(Box<ContainerSeen>),
     /// Something was mended: try again.
     Again,
+    /// The score may be what the host refuses: try again without.
+    WithoutScore,
 }
 
 impl Docker {
@@ -50,9 +87,12 @@ impl Docker {
             })
             .map_err(|why| Fault::stalled(format!("{REASON_CREATE}: {}: {why}", spec.name)))?;
         let _turn = self.turn().await?;
+        let mut lowers_score = true;
         for _ in 0..ATTEMPTS_MAX {
-            if let Attempt::Started(seen) = self.attempt(spec).await? {
-                return Ok(seen);
+            match self.attempt(spec, lowers_score).await? {
+                Attempt::Started(seen) => return Ok(*seen),
+                Attempt::Again => {}
+                Attempt::WithoutScore => lowers_score = false,
             }
         }
         Err(Fault::transient(format!(
@@ -63,12 +103,20 @@ impl Docker {
 
     /// A turn to do something that costs Docker much.
     pub(super) async fn turn(&self) -> Result<tokio::sync::SemaphorePermit<'_>, Fault> {
-        self.inner.at_once.acquire().await.map_err(|_| Fault::transient("Docker is being left"))
+        self.inner
+            .at_once
+            .acquire()
+            .await
+            .map_err(|_| Fault::transient("Docker is being left"))
     }
 
-    async fn attempt(&self, spec: &ContainerSpec) -> Result<Attempt, Fault> {
+    async fn attempt(&self, spec: &ContainerSpec, lowers_score: bool) -> Result<Attempt, Fault> {
         let is_pause = spec.image.is_empty();
-        let image = if is_pause { self.pause_image().await? } else { spec.image.clone() };
+        let image = if is_pause {
+            self.pause_image().await?
+        } else {
+            spec.image.clone()
+        };
         let refused = &self.inner.refused;
         let making = Making {
             image: &image,
@@ -77,27 +125,48 @@ impl Docker {
             } else {
                 OwnNetwork::ByPause
             },
-            may_lower_oom_score: !refused.oom_score.load(Ordering::Relaxed),
+            may_lower_oom_score: lowers_score && !refused.oom_score.load(Ordering::Relaxed),
         };
         let makes_network = body::makes_network(spec, &making);
-        let id = match self.create(spec, &making).await? {
-            Created::New(id) => id,
-            Created::Again => return Ok(Attempt::Again),
-            Created::Already(seen) => return Ok(Attempt::Started(seen)),
+        let held = self.inner.held.take(spec);
+        let id = match &held {
+            Some(id) => id.clone(),
+            None => match self.create(spec, &making).await? {
+                Created::New(id) => id,
+                Created::Again => return Ok(Attempt::Again),
+                Created::Already(seen) => return self.already(is_pause, makes_network, seen).await,
+            },
         };
+        if spec.hold {
+            self.inner.held.keep(spec, &id);
+            return Ok(Attempt::Started(Box::new(self.look(&id).await?)));
+        }
         let client = self.client().await?;
         if let Err(error) = client.start_container(&id, None).await {
-            return self.start_failed(spec, &id, &error).await;
+            if held.is_some() {
+                // Gone since, or made before something was learned of this host.
+                self.remove_now(&id).await?;
+                return Ok(Attempt::Again);
+            }
+            return self.start_failed(spec, &making, &id, &error).await;
         }
-        let seen = self.look(&id).await?;
-        if is_pause
-            && let Some(pid) = seen.pid()
-            && pause::ready(pid, makes_network).await? == Readiness::Ready
-        {
+        self.note_score(spec, &making);
+        let seen = Box::new(self.look(&id).await?);
+        if !is_pause || is_ready(&seen, makes_network).await? {
             return Ok(Attempt::Started(seen));
         }
-        if is_pause {
-            return self.pause_ended(&id, makes_network).await;
+        self.pause_ended(&id, makes_network).await
+    }
+
+    /// One that was started before, perhaps only just: we may have been killed in between.
+    async fn already(
+        &self,
+        is_pause: bool,
+        makes_network: bool,
+        seen: Box<ContainerSeen>,
+    ) -> Result<Attempt, Fault> {
+        if is_pause && seen.is_running() && !is_ready(&seen, makes_network).await? {
+            return Ok(Attempt::Started(Box::new(self.look(&seen.id).await?)));
         }
         Ok(Attempt::Started(seen))
     }
@@ -108,7 +177,10 @@ impl Docker {
             name: Some(spec.name.clone()),
             ..CreateContainerOptions::default()
         };
-        let error = match client.create_container(Some(options), body::body(spec, making)).await {
+        let error = match client
+            .create_container(Some(options), body::body(spec, making))
+            .await
+        {
             Ok(created) => return Ok(Created::New(created.id)),
             Err(error) => error,
         };
@@ -139,7 +211,9 @@ impl Docker {
         };
         let labels = found.config.as_ref().and_then(|c| c.labels.as_ref());
         let is_same = labels.is_some_and(|labels| {
-            spec.labels.iter().all(|(key, value)| labels.get(key) == Some(value))
+            spec.labels
+                .iter()
+                .all(|(key, value)| labels.get(key) == Some(value))
         });
         let Some(id) = found.id.clone().filter(|_| is_same) else {
             return Err(Fault {
@@ -147,9 +221,9 @@ impl Docker {
                 message: format!("{}; that container is not this one's", refusal.message),
             });
         };
-        let seen = self.remember(found)?;
+        let seen = self.understand(found).map_err(Fault::stalled)?;
         if was_started(&seen.state) {
-            return Ok(Created::Already(seen));
+            return Ok(Created::Already(Box::new(seen)));
         }
         tracing::info!(container = %spec.name, "a leftover that was never started is made anew");
         self.remove_now(&id).await?;
@@ -159,37 +233,54 @@ impl Docker {
     async fn start_failed(
         &self,
         spec: &ContainerSpec,
+        making: &Making<'_>,
         id: &str,
         error: &bollard::errors::Error,
     ) -> Result<Attempt, Fault> {
         let refusal = self.fault(error);
-        let message = fault::message(error);
-        if refuses_oom_score(message, spec.oom_score_adj)
-            && !self.inner.refused.oom_score.swap(true, Ordering::Relaxed)
-        {
-            tracing::warn!(
-                "this host lets no process be made less likely to be killed for memory \
-                 (no CAP_SYS_RESOURCE): negative oom_score_adj is left out from now on"
-            );
-            self.remove_now(id).await?;
-            return Ok(Attempt::Again);
-        }
-        if refuses_oom_score(message, spec.oom_score_adj) {
-            // Learned by another start while this one was under way.
-            self.remove_now(id).await?;
-            return Ok(Attempt::Again);
-        }
         // Docker has translated the error into an exit code; the list says the same later.
         let exit_code = match self.look(id).await {
-            Ok(ContainerSeen { state: RunState::Ended { exit_code, .. }, .. }) => exit_code,
+            Ok(ContainerSeen {
+                state: RunState::Ended { exit_code, .. },
+                ..
+            }) => exit_code,
             _ => 0,
         };
-        let (reason, kind) = if EXIT_CANNOT_RUN.contains(&exit_code) {
+        let refused = &self.inner.refused;
+        if making.may_lower_oom_score
+            && spec.oom_score_adj < 0
+            && exit_code != EXIT_NOT_FOUND
+            && !refused.oom_score_granted.load(Ordering::Relaxed)
+        {
+            // runc does not say that it was the score ("can't get final child's PID from pipe").
+            self.remove_now(id).await?;
+            return Ok(Attempt::WithoutScore);
+        }
+        let (reason, kind) = if [EXIT_NOT_FOUND, EXIT_NOT_EXECUTABLE].contains(&exit_code) {
             (REASON_CANNOT_RUN, FaultKind::Stalled)
         } else {
             (REASON_RUN, refusal.kind)
         };
-        Err(Fault { kind, message: format!("{reason}: {}", refusal.message) })
+        Err(Fault {
+            kind,
+            message: format!("{reason}: {}", refusal.message),
+        })
+    }
+
+    /// Draws the conclusion from a start that went well.
+    fn note_score(&self, spec: &ContainerSpec, making: &Making<'_>) {
+        let refused = &self.inner.refused;
+        if spec.oom_score_adj >= 0 {
+            return;
+        }
+        if making.may_lower_oom_score {
+            refused.oom_score_granted.store(true, Ordering::Relaxed);
+        } else if !refused.oom_score.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "this host lets no process be made less likely to be killed for memory \
+                 (no CAP_SYS_RESOURCE): negative oom_score_adj is left out from now on"
+            );
+        }
     }
 
     async fn pause_ended(&self, id: &str, makes_network: bool) -> Result<Attempt, Fault> {
@@ -211,7 +302,12 @@ impl Docker {
     }
 
     fn note_no_host_network(&self, why: &str) {
-        if !self.inner.refused.host_network.swap(true, Ordering::Relaxed) {
+        if !self
+            .inner
+            .refused
+            .host_network
+            .swap(true, Ordering::Relaxed)
+        {
             tracing::warn!(
                 why,
                 "pods get their network namespaces from Docker from now on, which is slower"
@@ -220,8 +316,11 @@ impl Docker {
     }
 
     pub(super) async fn remove_now(&self, id: &str) -> Result<(), Fault> {
-        let options =
-            RemoveContainerOptions { force: true, v: true, ..RemoveContainerOptions::default() };
+        let options = RemoveContainerOptions {
+            force: true,
+            v: true,
+            ..RemoveContainerOptions::default()
+        };
         let client = self.client().await?;
         match client.remove_container(id, Some(options)).await {
             Ok(()) => Ok(()),
@@ -235,9 +334,17 @@ impl Docker {
 enum Created {
     New(String),
     /// It was there, and had been started.
-    Already(ContainerSeen),
+    Already(Box<ContainerSeen>),
     /// Something was mended: try again.
     Again,
+}
+
+/// Whether a pause container runs and has got ready.
+async fn is_ready(seen: &ContainerSeen, makes_network: bool) -> Result<bool, Fault> {
+    match seen.pid() {
+        Some(pid) => Ok(pause::ready(pid, makes_network).await? == Readiness::Ready),
+        None => Ok(false),
+    }
 }
 
 fn was_started(state: &RunState) -> bool {
@@ -252,22 +359,12 @@ fn refuses_host(message: &str) -> bool {
     message.contains("host's network namespace") || message.contains("user namespaces")
 }
 
-fn refuses_oom_score(message: &str, asked: i64) -> bool {
-    asked < 0
-        && (message.contains("oom_score_adj") || message.contains("oom score"))
-        && message.contains("permission denied")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn refusals_are_told_by_their_words() {
-        let oom = "setting oom score for ready process caused: write /proc/7/oom_score_adj: permission denied";
-        assert!(refuses_oom_score(oom, -998));
-        assert!(!refuses_oom_score(oom, 1000), "raising needs no right");
-        assert!(!refuses_oom_score("exec: permission denied", -998));
         assert!(refuses_host(
             "cannot share the host's network namespace when user namespaces are enabled"
         ));

@@ -10,8 +10,9 @@ use bollard::query_parameters::{
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use http_body_util::BodyExt as _;
-use hyper::Request;
+use hyper::Method;
 use hyper::body::Incoming;
+use hyper::http::request::Builder;
 use hyper_util::rt::TokioIo;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWrite};
@@ -176,7 +177,7 @@ impl Docker {
         // 20.10 does not say in its answer whether there is a terminal.
         let tty = has_tty(&self.found(id).await?);
         let path = format!("/containers/{}/logs?{}", segment(id)?, options.query());
-        let response = self.request(Request::get(""), &path, Vec::new()).await?;
+        let response = self.request(Builder::new(), &path, Vec::new()).await?;
         Ok(body_pieces(response.into_body(), Unframer::new(tty)))
     }
 
@@ -191,7 +192,8 @@ impl Docker {
         let exec = self.create_exec(id, command, tty, stdin).await?;
         let path = format!("/exec/{}/start", segment(&exec)?);
         let body = json!({"Detach": false, "Tty": tty}).to_string();
-        self.converse(&path, body.into_bytes(), tty, stdin, Process::Exec(exec)).await
+        self.converse(&path, body.into_bytes(), tty, stdin, Process::Exec(exec))
+            .await
     }
 
     /// Talks to a container's own process.
@@ -201,7 +203,8 @@ impl Docker {
             "/containers/{}/attach?stream=true&stdin={stdin}&stdout=true&stderr=true",
             segment(id)?
         );
-        self.converse(&path, Vec::new(), tty, stdin, Process::Container(id.into())).await
+        self.converse(&path, Vec::new(), tty, stdin, Process::Container(id.into()))
+            .await
     }
 
     async fn converse(
@@ -212,7 +215,10 @@ impl Docker {
         stdin: bool,
         process: Process,
     ) -> Result<Session, Fault> {
-        let request = Request::post("").header("Connection", "Upgrade").header("Upgrade", "tcp");
+        let request = Builder::new()
+            .method(Method::POST)
+            .header("Connection", "Upgrade")
+            .header("Upgrade", "tcp");
         let response = self.request(request, path, body).await?;
         let connection = hyper::upgrade::on(response)
             .await
@@ -224,7 +230,10 @@ impl Docker {
         Ok(Session {
             output: reader_pieces(reader, Unframer::new(tty)),
             input,
-            control: Control { docker: self.clone(), process },
+            control: Control {
+                docker: self.clone(),
+                process,
+            },
         })
     }
 
@@ -241,14 +250,24 @@ impl Docker {
 }
 
 fn has_tty(found: &ContainerInspectResponse) -> bool {
-    found.config.as_ref().and_then(|config| config.tty).unwrap_or(false)
+    found
+        .config
+        .as_ref()
+        .and_then(|config| config.tty)
+        .unwrap_or(false)
 }
 
 /// An id as part of a path: Docker's are hexadecimal, so anything else is not one.
 pub(super) fn segment(id: &str) -> Result<&str, Fault> {
     let is_plain = !id.is_empty()
-        && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
-    if is_plain { Ok(id) } else { Err(Fault::not_found(format!("{id:?} is no container"))) }
+        && id
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
+    if is_plain {
+        Ok(id)
+    } else {
+        Err(Fault::not_found(format!("{id:?} is no container")))
+    }
 }
 
 fn body_pieces(body: Incoming, unframer: Unframer) -> Pieces {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bollard::models::EventMessage;
 use bollard::query_parameters::EventsOptions;
-use futures_util::StreamExt as _;
+use futures_util::{Stream, StreamExt as _};
 use tokio::sync::mpsc;
 
 use super::Docker;
@@ -93,6 +93,7 @@ impl Docker {
         Ok(format!("{seconds}.{millis:03}000000"))
     }
 
+    /// Docker's events from a moment on, until it is lost.
     async fn pass_on(&self, hints: &mpsc::Sender<RuntimeHint>, since: String) {
         let Ok(client) = self.client().await else {
             return;
@@ -110,39 +111,91 @@ impl Docker {
             ),
             ..EventsOptions::default()
         };
-        let mut events = std::pin::pin!(client.events(Some(options)));
-        let mut has_dropped = false;
-        loop {
-            tokio::select! {
-                event = events.next() => match event {
-                    Some(Ok(event)) => has_dropped |= !self.ring(hints, event),
-                    Some(Err(error)) => {
-                        tracing::debug!(%error, "Docker's events have ended");
-                        return;
-                    }
-                    None => return,
-                },
-                // Docker drops the events of who reads slowly, and doesn't say so; so the hints are
-                // dropped here instead, and that is said once there is room.
-                room = hints.reserve(), if has_dropped => match room {
-                    Ok(room) => {
-                        room.send(RuntimeHint::Resync);
-                        has_dropped = false;
-                    }
-                    Err(_) => return,
-                },
-                () = hints.closed() => return,
+        let ids = client.events(Some(options)).map(|event| match event {
+            Ok(event) => Some(subject(event)),
+            Err(error) => {
+                tracing::debug!(%error, "Docker's events have ended");
+                None
             }
+        });
+        let note = |id: &ContainerId| self.inner.seen.changed(id);
+        ring(ids, hints, note).await;
+    }
+}
+
+/// The container an event is about.
+fn subject(event: EventMessage) -> Option<ContainerId> {
+    event.actor?.id.map(ContainerId::from)
+}
+
+/// Passes containers on as hints until there are no more or nobody listens. Docker drops the events
+/// of who reads slowly, and doesn't say so; so hints that find no room are dropped here instead, and
+/// `Resync` says so as soon as there is room.
+async fn ring(
+    ids: impl Stream<Item = Option<Option<ContainerId>>>,
+    hints: &mpsc::Sender<RuntimeHint>,
+    note: impl Fn(&ContainerId),
+) {
+    let mut ids = std::pin::pin!(ids);
+    let mut has_dropped = false;
+    loop {
+        tokio::select! {
+            id = ids.next() => {
+                // The stream has ended, or its next item was an error.
+                let Some(Some(id)) = id else { return };
+                let Some(id) = id else { continue };
+                note(&id);
+                has_dropped |= hints.try_send(RuntimeHint::Changed(id)).is_err();
+            }
+            room = hints.reserve(), if has_dropped => match room {
+                Ok(room) => {
+                    room.send(RuntimeHint::Resync);
+                    has_dropped = false;
+                }
+                Err(_) => return,
+            },
+            () = hints.closed() => return,
         }
     }
+}
 
-    /// Passes one event on; whether there was room for it.
-    fn ring(&self, hints: &mpsc::Sender<RuntimeHint>, event: EventMessage) -> bool {
-        let Some(id) = event.actor.and_then(|actor| actor.id) else {
-            return true;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn hints_that_find_no_room_become_one_resync() {
+        let (sender, mut receiver) = mpsc::channel(2);
+        let ids: Vec<ContainerId> = ["a", "b", "c", "d"].map(ContainerId::from).to_vec();
+        let told = futures_util::stream::iter(ids.clone().into_iter().map(|id| Some(Some(id))));
+        let noted = std::sync::Mutex::new(Vec::new());
+        let note = |id: &ContainerId| noted.lock().expect("whole").push(id.clone());
+        // Docker says no more for now, and doesn't hang up.
+        let told = told.chain(futures_util::stream::pending());
+        let heard = async {
+            let mut heard = Vec::new();
+            while heard.len() < 3 {
+                // Whoever listens is slow.
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                heard.extend(receiver.recv().await);
+            }
+            heard
         };
-        let id = ContainerId::from(id);
-        self.inner.seen.changed(&id);
-        hints.try_send(RuntimeHint::Changed(id)).is_ok()
+        tokio::select! {
+            () = ring(told, &sender, note) => panic!("it hung up"),
+            heard = heard => assert_eq!(
+                heard,
+                [
+                    RuntimeHint::Changed("a".into()),
+                    RuntimeHint::Changed("b".into()),
+                    RuntimeHint::Resync,
+                ]
+            ),
+        }
+        assert_eq!(
+            *noted.lock().expect("whole"),
+            ids,
+            "all are forgotten by the memory"
+        );
     }
 }

@@ -13,6 +13,7 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use http_body_util::{BodyExt as _, Full};
 use hyper::Response;
 use hyper::body::Incoming;
+use hyper::http::request::Builder;
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use tokio::net::UnixStream;
@@ -28,7 +29,7 @@ impl Docker {
     /// follow for as long as it likes; dropping it closes the connection.
     pub(super) async fn request(
         &self,
-        request: hyper::http::request::Builder,
+        request: Builder,
         path: &str,
         body: Vec<u8>,
     ) -> Result<Response<Incoming>, Fault> {
@@ -44,14 +45,19 @@ impl Docker {
             .body(Full::new(Bytes::from(body)))
             .map_err(|error| Fault::stalled(format!("a request to Docker: {error}")))?;
         let exchange = async {
-            let stream = UnixStream::connect(socket).await.map_err(|error| lost(&error))?;
+            let stream = UnixStream::connect(socket)
+                .await
+                .map_err(|error| lost(&error))?;
             let (mut sender, connection) =
                 hyper::client::conn::http1::handshake(TokioIo::new(stream))
                     .await
                     .map_err(|error| lost(&error))?;
             // Ends with the body, or with whoever took the connection over.
             tokio::spawn(connection.with_upgrades());
-            sender.send_request(request).await.map_err(|error| lost(&error))
+            sender
+                .send_request(request)
+                .await
+                .map_err(|error| lost(&error))
         };
         let bound = std::time::Duration::from_secs(REQUEST_S_MAX);
         let response = tokio::time::timeout(bound, exchange)
@@ -76,9 +82,10 @@ async fn refusal(response: Response<Incoming>) -> Fault {
         Ok(body) => body.to_bytes(),
         Err(_) => Bytes::new(),
     };
-    let message = serde_json::from_slice::<Message>(&body)
-        .map(|said| said.message)
-        .unwrap_or_else(|_| String::from_utf8_lossy(&body).into_owned());
+    let message = serde_json::from_slice::<Message>(&body).map_or_else(
+        |_| String::from_utf8_lossy(&body).into_owned(),
+        |said| said.message,
+    );
     fault::of_status(status, &message)
 }
 
@@ -95,7 +102,11 @@ pub(super) struct Unframer {
 impl Unframer {
     /// For a stream of a container or exec that has a terminal, or has none.
     pub(super) fn new(tty: bool) -> Self {
-        Self { is_raw: tty, pending: BytesMut::new(), present: None }
+        Self {
+            is_raw: tty,
+            pending: BytesMut::new(),
+            present: None,
+        }
     }
 
     pub(super) fn push(&mut self, bytes: &[u8]) {

@@ -13,6 +13,8 @@
 
 mod part;
 mod set;
+#[cfg(test)]
+mod tests;
 mod tree;
 
 use std::fs::{self, File, OpenOptions};
@@ -31,6 +33,8 @@ use crate::ports::{Fault, FaultKind};
 
 /// `v1.MaxContainerTerminationMessageLength`.
 const LAST_WORDS_BYTES_MAX: u64 = 4096;
+/// Only root passes through.
+const PODS_MODE: u32 = 0o700;
 /// An empty directory's mode in Kubernetes; whoever the container runs as may write.
 const EMPTY_DIR_MODE: u32 = 0o777;
 /// What `fsGroup` adds to a directory that may be written: group's rights, and that what is made
@@ -50,13 +54,17 @@ impl Files {
     /// in memory is not: Secrets would be written to disk then.
     pub fn open(layout: Layout) -> Result<Self, Fault> {
         let [in_memory, on_disk] = layout.pods();
-        for (directory, mode) in [
-            (&layout.run_dir, 0o755),
-            (&layout.data_dir, 0o700),
-            (&in_memory, 0o755),
-            (&on_disk, 0o755),
-        ] {
+        for (directory, mode) in [(&layout.run_dir, 0o755), (&layout.data_dir, 0o700)] {
             make_directory(directory, mode).map_err(|error| fault(&error, directory))?;
+        }
+        for directory in [&in_memory, &on_disk] {
+            // Secrets are readable for whoever a container runs as; containers reach them by mounts,
+            // and users of the node not at all.
+            make_directory(directory, PODS_MODE)
+                .and_then(|()| {
+                    fs::set_permissions(directory, fs::Permissions::from_mode(PODS_MODE))
+                })
+                .map_err(|error| fault(&error, directory))?;
         }
         let is_tmpfs = nix::sys::statfs::statfs(&in_memory)
             .is_ok_and(|statfs| statfs.filesystem_type() == TMPFS);
@@ -66,7 +74,9 @@ impl Files {
                 "not in memory (tmpfs): Secrets of pods are written to its disk; use a directory under /run"
             );
         }
-        Ok(Self { layout: Arc::new(layout) })
+        Ok(Self {
+            layout: Arc::new(layout),
+        })
     }
 
     /// Where things are.
@@ -104,15 +114,28 @@ fn carry_out(layout: &Layout, call: Call) -> Result<Answer, Fault> {
 
 fn grant(layout: &Layout, pod: &Uid, wish: &FileWish) -> Result<(), Fault> {
     match wish {
-        FileWish::File { name, content, mode, keep } => {
+        FileWish::File {
+            name,
+            content,
+            mode,
+            keep,
+        } => {
             let path = layout.file(pod, name);
             write_file(&path, content, *mode, *keep).map_err(|error| fault(&error, &path))
         }
-        FileWish::Set { volume, files, group } => {
+        FileWish::Set {
+            volume,
+            files,
+            group,
+        } => {
             let path = layout.volume(pod, &VolumeRoot::Set(volume.clone()));
             set::write(&path, files, *group)
         }
-        FileWish::Directory { volume, memory, group } => {
+        FileWish::Directory {
+            volume,
+            memory,
+            group,
+        } => {
             let root = VolumeRoot::Directory(volume.clone(), memory.is_some());
             let path = layout.volume(pod, &root);
             let made = match memory {
@@ -122,9 +145,11 @@ fn grant(layout: &Layout, pod: &Uid, wish: &FileWish) -> Result<(), Fault> {
             made.map_err(|error| fault(&error, &path))
         }
         FileWish::HostPath { path, kind } => part::host_path(Path::new(path), *kind),
-        FileWish::SubPath { root, path } => {
-            part::sub_path(&layout.volume(pod, root), path, &layout.sub_path(pod, root, path))
-        }
+        FileWish::SubPath { root, path } => part::sub_path(
+            &layout.volume(pod, root),
+            path,
+            &layout.sub_path(pod, root, path),
+        ),
     }
 }
 
@@ -132,8 +157,11 @@ fn grant(layout: &Layout, pod: &Uid, wish: &FileWish) -> Result<(), Fault> {
 /// bind-mounted and would not see another file of the same name; its space is reserved before the
 /// first byte is touched. A file that does not exist appears whole.
 fn write_file(path: &Path, content: &[u8], mode: u32, keep: bool) -> io::Result<()> {
-    let opened =
-        OpenOptions::new().read(true).write(true).custom_flags(OFlag::O_NOFOLLOW.bits()).open(path);
+    let opened = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(OFlag::O_NOFOLLOW.bits())
+        .open(path);
     match opened {
         Ok(_) if keep => Ok(()),
         Ok(mut file) => {
@@ -296,7 +324,8 @@ fn make_directory(path: &Path, mode: u32) -> io::Result<()> {
 }
 
 fn parent_of(path: &Path) -> io::Result<&Path> {
-    path.parent().ok_or_else(|| io::Error::other(format!("{} has no parent", path.display())))
+    path.parent()
+        .ok_or_else(|| io::Error::other(format!("{} has no parent", path.display())))
 }
 
 /// Sorts an error by who must act, and names the path.
@@ -317,7 +346,10 @@ fn fault(error: &io::Error, path: &Path) -> Fault {
         Kind::StorageFull => "; what was there before is unchanged, free some space",
         _ => "",
     };
-    Fault { kind, message: format!("{}: {}{advice}", path.display(), describe(error)) }
+    Fault {
+        kind,
+        message: format!("{}: {}{advice}", path.display(), describe(error)),
+    }
 }
 
 /// An error's text without its number, which helps nobody.

@@ -22,7 +22,10 @@ use crate::ports::Fault;
 /// Removes `directory`; that it is not there is no error.
 pub(super) fn remove(directory: &Path) -> Result<(), Fault> {
     let (Some(parent), Some(name)) = (directory.parent(), directory.file_name()) else {
-        return Err(Fault::stalled(format!("{} can't be removed", directory.display())));
+        return Err(Fault::stalled(format!(
+            "{} can't be removed",
+            directory.display()
+        )));
     };
     // Only the way to it is resolved, as the mount table has it resolved; it itself may be a link.
     let parent = match fs::canonicalize(parent) {
@@ -50,7 +53,8 @@ pub(super) fn remove(directory: &Path) -> Result<(), Fault> {
 
 /// The places below `directory` where something is mounted, the deepest first.
 fn mounts_below(directory: &Path) -> io::Result<Vec<PathBuf>> {
-    let table = fs::read("/proc/self/mountinfo")?;
+    // The thread's, which may be in another mount namespace than the process it belongs to.
+    let table = fs::read("/proc/thread-self/mountinfo")?;
     let mut mounted: Vec<PathBuf> = table
         .split(|byte| *byte == b'\n')
         .filter_map(|line| line.split(|byte| *byte == b' ').nth(4))
@@ -211,7 +215,10 @@ mod tests {
         fs::write(gone.join(".raised-1"), "another").expect("written");
         remove(&gone).expect("removed");
         assert!(!gone.exists());
-        assert_eq!(fs::read(kept.join("inner/file")).expect("still there"), b"x");
+        assert_eq!(
+            fs::read(kept.join("inner/file")).expect("still there"),
+            b"x"
+        );
         remove(&gone).expect("gone already is no error");
     }
 

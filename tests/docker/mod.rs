@@ -1,0 +1,8 @@
+//! The adapters for Docker, for the files pods read and for probes, on a real Docker.
+
+mod files;
+mod images;
+mod measure;
+mod pods;
+mod streams;
+mod watch;
