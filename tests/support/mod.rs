@@ -1,6 +1,8 @@
 //! What integration tests share: scratch directories, the `git` command, and the rule that a
 //! skipped test says so.
 
+pub(crate) mod servers;
+
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -59,4 +61,18 @@ pub(crate) fn skip(test: &str, why: &str) -> bool {
     assert!(!strict, "{test}: {why}");
     eprintln!("SKIPPED {test}: {why}");
     false
+}
+
+/// Runs a program, which must succeed, and returns what it printed.
+pub(crate) fn must_run(program: &str, args: &[&str]) -> String {
+    let out = Command::new(program)
+        .args(args)
+        .output()
+        .unwrap_or_else(|error| panic!("{program}: {error}"));
+    assert!(
+        out.status.success(),
+        "{program} {args:?}: {}",
+        String::from_utf8_lossy(&out.stderr)
+    );
+    String::from_utf8_lossy(&out.stdout).trim_end().to_owned()
 }

@@ -12,13 +12,14 @@ use std::cell::{Cell, RefCell};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError, RwLockReadGuard};
 
 use git2::{CertificateCheckStatus, Cred, CredentialType, ErrorClass, ErrorCode, RemoteCallbacks};
 use tracing::warn;
 
 use super::known_hosts::{self, HostKey, Verdict};
 use super::place::{Place, Remote, Scheme};
-use super::{fault, setup};
+use super::{durable, fault, setup};
 use crate::ports::Fault;
 
 /// What opens a repository behind a server. Everything is optional: a path needs nothing.
@@ -105,17 +106,16 @@ impl Access {
     }
 
     /// Does `work` while libgit2 can find the known hosts of this repository.
-    pub(super) fn connected<T>(
+    pub(super) fn connected<T, E: From<Fault>>(
         &self,
-        work: impl FnOnce(&Notes) -> Result<T, Fault>,
-    ) -> Result<T, Fault> {
+        work: impl FnOnce(&Notes) -> Result<T, E>,
+    ) -> Result<T, E> {
         let notes = Notes::default();
-        let is_ssh = matches!(&self.place, Place::Remote(remote) if remote.scheme == Scheme::Ssh);
-        if !is_ssh {
-            return work(&notes);
-        }
-        self.offer_known_hosts()?;
-        let home = setup::SSH_HOME.read();
+        let remote = match &self.place {
+            Place::Remote(remote) if remote.scheme == Scheme::Ssh => remote,
+            _ => return work(&notes),
+        };
+        let home = self.offer_known_hosts(remote)?;
         let outcome = work(&notes);
         drop(home);
         outcome
@@ -124,36 +124,32 @@ impl Access {
     /// Makes our known hosts readable to libgit2, which asks a server for a type of key that it
     /// finds there. Otherwise a server known by its RSA key alone would show another and seem
     /// changed.
-    fn offer_known_hosts(&self) -> Result<(), Fault> {
+    fn offer_known_hosts(
+        &self,
+        remote: &Remote,
+    ) -> Result<RwLockReadGuard<'static, Option<PathBuf>>, Fault> {
         let list = self.known_hosts()?;
-        let mut current = match setup::SSH_HOME.try_write() {
-            Ok(current) => current,
-            // Somebody is connecting: the list is what it was, or will be at the next call.
-            Err(_) => return Ok(()),
-        };
-        let home = match current.as_ref() {
-            Some(home) if home.is_dir() => home.clone(),
-            _ => self.home.clone(),
-        };
-        let file = home.join(".ssh/known_hosts");
-        let old = fs::read_to_string(&file).unwrap_or_default();
-        let mut lines: Vec<&str> = old.lines().collect();
-        let missing: Vec<&str> = list.lines().filter(|line| !lines.contains(line)).collect();
-        if !missing.is_empty() {
-            lines.extend(missing);
-            // It grows with every change of the list; it only orders a preference.
-            let from = lines.len().saturating_sub(KNOWN_HOSTS_LINES_MAX);
-            let text = lines[from..].join("\n") + "\n";
-            fs::create_dir_all(home.join(".ssh"))
-                .and_then(|()| fs::write(&file, text))
-                .map_err(|error| {
-                    fault::sort_io(&error, format!("can't write {}", file.display()))
-                })?;
+        for _ in 0..HOME_TRIES {
+            let home = setup::SSH_HOME
+                .read()
+                .unwrap_or_else(PoisonError::into_inner);
+            if let Some(path) = home.as_ref().filter(|home| home.is_dir()) {
+                copy_list(&path.join(".ssh/known_hosts"), &list, remote)?;
+                return Ok(home);
+            }
+            drop(home);
+            // The first to come, or the one before took its directory with it.
+            let mut home = setup::SSH_HOME
+                .write()
+                .unwrap_or_else(PoisonError::into_inner);
+            durable::make_dir(&self.home.join(".ssh"), 0o700)?;
+            setup::ssh_home(&self.home, &mut home)?;
         }
-        if current.as_ref() != Some(&home) {
-            setup::ssh_home(&home, &mut current)?;
-        }
-        Ok(())
+        Err(Fault::transient(format!(
+            "{}: {} vanishes again and again",
+            self.place,
+            self.home.display()
+        )))
     }
 
     fn known_hosts_files(&self) -> Vec<PathBuf> {
@@ -350,5 +346,28 @@ impl Access {
     }
 }
 
-/// Lines of the copy that libgit2 reads.
+/// How often the home directory is made.
+const HOME_TRIES: u32 = 10;
+/// Lines of the copy that libgit2 reads. It grows with every change of a list, and only orders a
+/// preference.
 const KNOWN_HOSTS_LINES_MAX: usize = 4096;
+
+/// Makes the copy that libgit2 reads say of this host what our list says; other hosts' lines stay,
+/// for other remotes.
+fn copy_list(file: &Path, list: &str, remote: &Remote) -> Result<(), Fault> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let old = fs::read_to_string(file).unwrap_or_default();
+    let others = old.lines().filter(|line| {
+        !list.lines().any(|ours| ours == *line)
+            && !known_hosts::is_about(line, &remote.host, remote.port)
+    });
+    let mut lines: Vec<&str> = others.chain(list.lines()).collect();
+    lines.drain(..lines.len().saturating_sub(KNOWN_HOSTS_LINES_MAX));
+    let text = lines.join("\n") + "\n";
+    if text == old {
+        return Ok(());
+    }
+    durable::write_file(file, text.as_bytes())
+        .map_err(|error| fault::sort_io(&error, format!("can't write {}", file.display())))
+}

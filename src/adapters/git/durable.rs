@@ -67,6 +67,10 @@ pub(super) fn sync_tree(path: &Path) -> io::Result<()> {
     sync_dir(path)
 }
 
+/// How long a lock that is held for life is waited for. A process being started has copies of its
+/// parent's locks until it runs its own program: for that moment a free lock seems taken.
+pub(super) const FORKS_WAIT: Duration = Duration::from_millis(300);
+
 /// A lock held by this process until it is dropped.
 #[derive(Debug)]
 pub(super) struct Lock {

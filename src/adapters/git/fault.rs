@@ -56,11 +56,29 @@ const REFTABLE: &str = "libgit2 can't read this repository's format (reftable or
 const CERTIFICATE: &str = "The server's certificate is not valid for this name or not signed by an \
                            authority this machine trusts. If it is your own authority, name its \
                            certificate as `caFile`.";
-const REDIRECTED: &str = "The server sends us elsewhere, and a password is never sent after a \
-                          redirect: write the address it names.";
+const REDIRECTED: &str = "The server sends us to another host, and a password is never sent after \
+                          a redirect: write the address it names.";
+const BAD_KEY: &str = "The ssh key can't be used. It must be a private key as ssh-keygen makes it; if \
+                       it has a passphrase, name a file that holds it as `sshPassphraseFile`.";
+const SILENT: &str = "The server was silent for too long; it is tried again.";
+const UNRESOLVED: &str = "Is the name right, and does this machine's DNS work? It is tried again.";
+const NOT_LISTENING: &str = "Nothing answers there: is the server up? It is tried again.";
 
 /// What a text of libgit2 means: a part of it, who must act, and what to do.
 const TEXTS: &[(&str, FaultKind, &str)] = &[
+    ("imed out", FaultKind::Transient, SILENT),
+    (
+        "syscall failure: Resource temporarily unavailable",
+        FaultKind::Transient,
+        SILENT,
+    ),
+    (
+        "failed to resolve address",
+        FaultKind::Transient,
+        UNRESOLVED,
+    ),
+    ("Connection refused", FaultKind::Transient, NOT_LISTENING),
+    ("no such repository", FaultKind::Stalled, NO_REPOSITORY),
     ("No space left on device", FaultKind::Stalled, DISK_FULL),
     ("Disk quota exceeded", FaultKind::Stalled, DISK_FULL),
     ("Permission denied", FaultKind::Stalled, PERMISSION),
@@ -78,6 +96,7 @@ const TEXTS: &[(&str, FaultKind, &str)] = &[
         NO_REPOSITORY,
     ),
     ("repository not exported", FaultKind::Stalled, NO_REPOSITORY),
+    ("failed to resolve path", FaultKind::Stalled, NO_REPOSITORY),
     (
         "could not find repository",
         FaultKind::Stalled,
@@ -104,14 +123,12 @@ const TEXTS: &[(&str, FaultKind, &str)] = &[
         CERTIFICATE,
     ),
     ("certificate", FaultKind::Stalled, CERTIFICATE),
+    ("Unable to extract public key", FaultKind::Stalled, BAD_KEY),
     ("authenticat", FaultKind::Stalled, REFUSED),
     ("invalid content-type", FaultKind::Stalled, NO_REPOSITORY),
 ];
 
 fn judge(code: ErrorCode, class: ErrorClass, text: &str) -> (FaultKind, &'static str) {
-    if class == ErrorClass::Ssh && text.contains("imed out") {
-        return (FaultKind::Transient, "");
-    }
     if let Some((_, kind, advice)) = TEXTS.iter().find(|(part, ..)| text.contains(part)) {
         return (*kind, advice);
     }

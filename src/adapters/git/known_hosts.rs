@@ -98,6 +98,12 @@ pub(super) fn look_up(list: &str, host: &str, port: u16, shown: &HostKey) -> Ver
     verdict
 }
 
+/// Whether a line of the list is about this host.
+pub(super) fn is_about(line: &str, host: &str, port: u16) -> bool {
+    let name = written(&host.to_lowercase(), port);
+    Entry::parse(line).is_some_and(|entry| entry.is_for(&name))
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Mark {
     None,

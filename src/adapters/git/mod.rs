@@ -41,5 +41,5 @@ pub mod watch;
 
 pub use access::Credentials;
 pub use setup::Timeouts;
-//pub use source::{Source, SourceConfig};
+pub use source::{Source, SourceConfig};
 pub use store::{Store, StoreConfig};

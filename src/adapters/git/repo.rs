@@ -24,7 +24,7 @@ pub(super) const CONFIG: &[(&str, &str)] = &[
     ("receive.autogc", "false"),
     // State is moved, never deleted; `git push --mirror` from a wrong directory is refused.
     ("receive.denyDeletes", "true"),
-    // A secret is never sent to where a redirect leads.
+    // A secret is never sent to another host that a redirect leads to.
     ("http.followRedirects", "false"),
     // The history of a register is its audit log; the reflog would be a second one.
     ("core.logAllRefUpdates", "false"),
@@ -44,14 +44,14 @@ pub(super) fn open_or_make(path: &Path) -> Result<(Repository, bool), Fault> {
         }
     };
     if vacant {
-        make(path)?;
+        make(path, None)?;
     }
     Ok((open(path)?, vacant))
 }
 
 /// Makes a bare repository beside `path` and moves it there, so that neither a kill nor another
-/// maker can leave half of one.
-pub(super) fn make(path: &Path) -> Result<(), Fault> {
+/// maker can leave half of one. `mark` is an empty file put into it.
+pub(super) fn make(path: &Path, mark: Option<&str>) -> Result<(), Fault> {
     let what = || format!("can't make the repository {}", path.display());
     let parent = path.parent().unwrap_or(Path::new("/"));
     durable::make_dir(parent, 0o755)?;
@@ -68,7 +68,8 @@ pub(super) fn make(path: &Path) -> Result<(), Fault> {
                 .set_str(key, value)
                 .map_err(|error| fault::sort(&error, what()))?;
         }
-        durable::sync_tree(&beside)
+        let mark = mark.map_or(Ok(()), |name| fs::write(beside.join(name), ""));
+        mark.and_then(|()| durable::sync_tree(&beside))
             .and_then(|()| fs::rename(&beside, path))
             .and_then(|()| durable::sync_dir(parent))
             .map_err(|error| fault::sort_io(&error, what()))

@@ -6,7 +6,7 @@ use crate::kinds::name::NodeName;
 use crate::ports::Fault;
 use crate::ports::store::{Answer, Call};
 
-use super::access::{Access, Credentials};
+use super::access::Credentials;
 use super::place::Place;
 use super::setup::{self, Timeouts};
 use super::store_local::LocalStore;

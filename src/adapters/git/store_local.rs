@@ -165,7 +165,7 @@ impl Inner {
             return Ok(());
         }
         let path = self.lock_dir()?.join(format!("node-{}.lock", self.node));
-        locks.node = match Lock::try_take(&path)? {
+        locks.node = match Lock::take(&path, durable::FORKS_WAIT)? {
             Ok(lock) => {
                 lock.sign();
                 Some(lock)
