@@ -1,7 +1,7 @@
 //! What every state store must do, wherever it is. Each backend runs all of it.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use windlass::adapters::git::{Store, StoreConfig};
@@ -14,6 +14,9 @@ use windlass::ports::{Fault, FaultKind};
 pub(crate) trait Backend {
     /// How one node reaches the (one) store, with a data directory of its own.
     fn config(&self, node: &str) -> StoreConfig;
+
+    /// The repository that holds the registers.
+    fn repository(&self) -> PathBuf;
 
     fn open(&self, node: &str) -> Store {
         Store::open(self.config(node)).expect("opens")
@@ -114,6 +117,8 @@ pub(crate) async fn all(backend: &dyn Backend) {
     a_read_of_nonsense_is_a_fault(backend).await;
     history_is_the_audit_log_and_has_an_end(backend).await;
     the_fence_is_the_nodes_own(backend).await;
+    a_beat_moves_a_register_and_costs_no_objects(backend).await;
+    what_was_seen_is_recalled(backend).await;
     compaction_loses_nothing(backend).await;
 }
 
@@ -339,6 +344,96 @@ async fn the_fence_is_the_nodes_own(backend: &dyn Backend) {
     }
     assert_eq!(look(&backend.open("n1")).await.fence, generation(7));
     assert_eq!(look(&backend.open("n2")).await.fence, Generation::default());
+}
+
+pub(crate) async fn beat(store: &Store, register: &Register, base: &Oid) -> Result<Landing, Fault> {
+    let call = Call::Beat {
+        register: register.clone(),
+        base: base.clone(),
+    };
+    match store.perform(call).await? {
+        Answer::Landing(landing) => Ok(landing),
+        other => panic!("beat: {other:?}"),
+    }
+}
+
+async fn a_beat_moves_a_register_and_costs_no_objects(backend: &dyn Backend) {
+    let a = backend.open("n1");
+    let begun = look(&a).await.nodes[&Name::trusted("n1")].clone();
+    let content = read(&a, &node("n1"), &begun).await.expect("reads");
+    let objects = || crate::support::must_git(&backend.repository(), &["count-objects", "-v"]);
+    let mut base = begun.clone();
+    let mut ring = std::collections::BTreeSet::new();
+    let mut after_a_round = None;
+    for n in 0..20 {
+        let Ok(Landing::Landed(next)) = beat(&a, &node("n1"), &base).await else {
+            panic!("beat {n}");
+        };
+        assert_ne!(next, base);
+        if n == 0 {
+            let stale = beat(&a, &node("n1"), &base).await;
+            let theirs = Some(next.clone());
+            assert_eq!(stale, Ok(Landing::Raced { theirs }));
+        }
+        ring.insert(next.clone());
+        base = next;
+        match n {
+            16 => after_a_round = Some(objects()),
+            19 => assert_eq!(Some(objects()), after_a_round),
+            _ => {}
+        }
+    }
+    assert_eq!(ring.len(), 16);
+    let b = backend.open("n2");
+    assert_eq!(look(&b).await.nodes[&Name::trusted("n1")], base);
+    assert_eq!(read(&b, &node("n1"), &base).await, Ok(content));
+    // A new state begins a ring of its own.
+    let news = landed(
+        &a,
+        &node("n1"),
+        Some(&base),
+        vec![put("status/x", "news")],
+        "news",
+    )
+    .await;
+    let Ok(Landing::Landed(next)) = beat(&a, &node("n1"), &news).await else {
+        panic!("beat");
+    };
+    assert!(!ring.contains(&next));
+    let tree = read(&b, &node("n1"), &next).await.expect("reads");
+    assert_eq!(&*tree.files["status/x"], b"news");
+    let leader = look(&a).await.coordinator.expect("made before");
+    let fault = beat(&a, &COORDINATOR, &leader)
+        .await
+        .expect_err("a history has no beats");
+    assert_eq!(fault.kind, FaultKind::Stalled);
+    let fault = beat(&b, &node("n1"), &next).await.expect_err("not its own");
+    assert_eq!(fault.kind, FaultKind::Stalled);
+}
+
+pub(crate) async fn recall(store: &Store) -> Glance {
+    match store.perform(Call::Recall).await {
+        Ok(Answer::Seen(glance)) => glance,
+        other => panic!("recall: {other:?}"),
+    }
+}
+
+async fn what_was_seen_is_recalled(backend: &dyn Backend) {
+    let a = backend.open("n1");
+    let seen = look(&a).await;
+    let rev = seen.coordinator.clone().expect("made before");
+    read(&a, &COORDINATOR, &rev).await.expect("reads");
+    drop(a);
+    let recalled = recall(&backend.open("n1")).await;
+    assert!(!recalled.holds_lock);
+    assert_eq!(
+        (recalled.coordinator, recalled.fence),
+        (seen.coordinator, seen.fence)
+    );
+    assert_eq!(
+        recalled.nodes.get(&Name::trusted("n1")),
+        seen.nodes.get(&Name::trusted("n1"))
+    );
 }
 
 async fn compaction_loses_nothing(backend: &dyn Backend) {

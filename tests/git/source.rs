@@ -62,7 +62,14 @@ impl Shelf {
     }
 
     pub(crate) fn config(&self) -> SourceConfig {
-        SourceConfig::new(&self.bare().display().to_string(), self.cache())
+        self.config_for(&self.bare().display().to_string())
+    }
+
+    pub(crate) fn config_for(&self, url: &str) -> SourceConfig {
+        SourceConfig {
+            timeouts: super::timeouts(),
+            ..SourceConfig::new(url, self.cache())
+        }
     }
 
     fn open(&self) -> Source {
@@ -396,7 +403,7 @@ async fn a_missing_branch_is_no_fault_and_loses_nothing() {
 #[tokio::test]
 async fn a_repository_that_is_not_there_or_not_readable_is_said_plainly() {
     let shelf = Shelf::new();
-    let config = |url: &str| SourceConfig::new(url, shelf.cache());
+    let config = |url: &str| shelf.config_for(url);
     for (url, part) in [
         ("/nonexistent/wgit", "no such repository"),
         ("/etc/hostname", "is a file"),
@@ -598,7 +605,10 @@ async fn one_agent_at_a_time_uses_a_copy() {
     let other = shelf.dir.path().join("precious");
     std::fs::create_dir(&other).expect("makes");
     std::fs::write(other.join("file"), "x").expect("writes");
-    let config = SourceConfig::new(&shelf.bare().display().to_string(), other.clone());
+    let config = SourceConfig {
+        cache: other.clone(),
+        ..shelf.config()
+    };
     assert_eq!(
         Source::open(config).err().expect("refused").kind,
         FaultKind::Stalled
@@ -607,7 +617,7 @@ async fn one_agent_at_a_time_uses_a_copy() {
 }
 
 /// Overwrites every file that `find` names, as a failing disk would.
-fn spoil(cache: &Path, pattern: &str) -> usize {
+pub(crate) fn spoil(cache: &Path, pattern: &str) -> usize {
     let line = format!(
         "find {} -path '{pattern}' -type f | while read f; do chmod u+w $f; s=$(stat -c %s $f); head -c $((s/2)) $f > $f.x; head -c $((s - s/2)) /dev/zero >> $f.x; mv $f.x $f; echo $f; done",
         cache.display()

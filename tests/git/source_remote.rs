@@ -12,7 +12,7 @@ use crate::support::servers::{GitDaemon, Httpd, Silent, Sshd};
 use crate::support::{must_git, skip};
 
 /// Whether the servers are installed.
-fn have_servers(test: &str) -> bool {
+pub(crate) fn have_servers(test: &str) -> bool {
     ["/usr/sbin/sshd", "/usr/sbin/nginx", "/usr/sbin/fcgiwrap"]
         .iter()
         .all(|program| {
@@ -20,20 +20,10 @@ fn have_servers(test: &str) -> bool {
         })
 }
 
-/// Short, so that a silent server ends a test soon; long enough for a busy machine.
-fn timeouts() -> Timeouts {
-    Timeouts {
-        connect: Duration::from_secs(5),
-        server: Duration::from_secs(5),
-        local: Duration::from_secs(60),
-        network: Duration::from_secs(60),
-    }
-}
-
 fn config(shelf: &Shelf, url: &str, credentials: Credentials) -> SourceConfig {
     SourceConfig {
         credentials,
-        timeouts: timeouts(),
+        timeouts: super::timeouts(),
         ..SourceConfig::new(url, shelf.cache())
     }
 }
@@ -386,7 +376,7 @@ async fn a_call_has_an_end_of_its_own() {
     let source = Source::open(SourceConfig {
         timeouts: Timeouts {
             network: Duration::from_millis(200),
-            ..timeouts()
+            ..super::timeouts()
         },
         ..config(&shelf, &url, Credentials::default())
     })

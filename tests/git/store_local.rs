@@ -30,6 +30,10 @@ impl Local {
 }
 
 impl Backend for Local {
+    fn repository(&self) -> PathBuf {
+        self.store()
+    }
+
     fn config(&self, node: &str) -> StoreConfig {
         let path = self.store();
         let url = if self.as_url {
@@ -37,7 +41,10 @@ impl Backend for Local {
         } else {
             path.display().to_string()
         };
-        StoreConfig::new(&url, Name::trusted(node), self.dir.path().join(node))
+        StoreConfig {
+            timeouts: super::timeouts(),
+            ..StoreConfig::new(&url, Name::trusted(node), self.dir.path().join(node))
+        }
     }
 }
 

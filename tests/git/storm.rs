@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use windlass::adapters::git::{Store, StoreConfig};
 use windlass::kinds::binding::Generation;
-use windlass::kinds::name::Name;
+use windlass::kinds::name::{Name, NodeName};
 use windlass::ports::FaultKind;
 use windlass::ports::store::{Answer, Call, Landing, Register};
 
@@ -20,6 +20,14 @@ use super::conformance::{
 };
 use super::store_local::Local;
 use crate::support::{is_root, must_git, scratch};
+
+fn open(url: &str, node: NodeName, data: PathBuf) -> Store {
+    let config = StoreConfig {
+        timeouts: super::timeouts(),
+        ..StoreConfig::new(url, node, data)
+    };
+    Store::open(config).expect("opens")
+}
 
 const JOB: &str = "WGIT_CHILD_JOB";
 const STORE: &str = "WGIT_CHILD_STORE";
@@ -88,7 +96,7 @@ async fn child() {
     let name = std::env::var(NODE).expect("a node");
     let data = store.with_file_name(format!("data-{name}"));
     let url = store.display().to_string();
-    let store = Store::open(StoreConfig::new(&url, Name::trusted(&name), data)).expect("opens");
+    let store = open(&url, Name::trusted(&name), data);
     let ack = |n: usize| {
         let mut out = std::io::stdout().lock();
         writeln!(out, "ACK {n}")
@@ -200,12 +208,11 @@ async fn a_hundred_kills_lose_no_acknowledged_write_and_leave_no_lock() {
         raise(&judge, &Register::Coordinator).await;
         acknowledged = now + 1;
         // The fence is never behind what was acted on, and never torn.
-        let again = Store::open(StoreConfig::new(
+        let again = open(
             &store.display().to_string(),
             Name::trusted("n1"),
             store.with_file_name("data-n1"),
-        ))
-        .expect("opens");
+        );
         let seen = look(&again).await.fence.number;
         assert!(seen >= fence, "{seen} < {fence}");
         fence = seen;
@@ -379,7 +386,7 @@ async fn a_full_disk_is_said_clearly_loses_nothing_and_passes() {
     let path = disk.dir.path().join("state.git");
     let data = disk.dir.path().join("data");
     let url = path.display().to_string();
-    let store = Store::open(StoreConfig::new(&url, Name::trusted("n1"), data)).expect("opens");
+    let store = open(&url, Name::trusted("n1"), data);
     let fence = |number| Call::Fence(Generation { epoch: 1, number });
     let mut base = landed(
         &store,

@@ -2,10 +2,13 @@
 //! their owner.
 
 use std::fs;
-use std::net::{TcpListener, TcpStream};
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::{must_run, scratch};
@@ -334,4 +337,88 @@ impl Silent {
     pub(crate) fn port(&self) -> u16 {
         self.listener.local_addr().expect("an address").port()
     }
+}
+
+/// A wire between a client and a server that can be cut.
+pub(crate) struct Wire {
+    port: u16,
+    cut: Arc<AtomicU8>,
+}
+
+/// How a wire is cut.
+#[derive(Clone, Copy)]
+pub(crate) enum Cut {
+    /// It is whole.
+    None = 0,
+    /// What the server answers to a push is lost, and the connection with it.
+    Answer = 1,
+    /// The same, and nobody can connect from then on.
+    AnswerAndAll = 2,
+    /// Nobody can connect.
+    All = 3,
+}
+
+impl Wire {
+    pub(crate) fn to(server: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let cut = Arc::new(AtomicU8::new(0));
+        let state = Arc::clone(&cut);
+        std::thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                if state.load(Ordering::SeqCst) == Cut::All as u8 {
+                    continue;
+                }
+                let Ok(server) = TcpStream::connect(("127.0.0.1", server)) else {
+                    continue;
+                };
+                join(&client, &server, &state);
+            }
+        });
+        Self { port, cut }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub(crate) fn cut(&self, how: Cut) {
+        self.cut.store(how as u8, Ordering::SeqCst);
+    }
+}
+
+/// A request for refs is short; what follows it in a push is the push.
+const REQUEST_BYTES: usize = 200;
+
+fn join(client: &TcpStream, server: &TcpStream, cut: &Arc<AtomicU8>) {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let clone = |stream: &TcpStream| stream.try_clone().expect("clones");
+    let (mut from, mut to, count) = (clone(client), clone(server), Arc::clone(&asked));
+    std::thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        while let Ok(n @ 1..) = from.read(&mut buffer) {
+            count.fetch_add(n, Ordering::SeqCst);
+            if to.write_all(&buffer[..n]).is_err() {
+                break;
+            }
+        }
+        let _ = to.shutdown(Shutdown::Write);
+    });
+    let (mut from, mut to, cut) = (clone(server), clone(client), Arc::clone(cut));
+    std::thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        while let Ok(n @ 1..) = from.read(&mut buffer) {
+            let how = cut.load(Ordering::SeqCst);
+            if asked.load(Ordering::SeqCst) > REQUEST_BYTES && how != 0 {
+                if how == Cut::AnswerAndAll as u8 {
+                    cut.store(Cut::All as u8, Ordering::SeqCst);
+                }
+                break;
+            }
+            if to.write_all(&buffer[..n]).is_err() {
+                break;
+            }
+        }
+        let _ = to.shutdown(Shutdown::Both);
+    });
 }

@@ -14,7 +14,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError, RwLockReadGuard};
 
-use git2::{CertificateCheckStatus, Cred, CredentialType, ErrorClass, ErrorCode, RemoteCallbacks};
+use git2::{
+    CertificateCheckStatus, Cred, CredentialType, ErrorClass, ErrorCode, ProxyOptions,
+    RemoteCallbacks,
+};
 use tracing::warn;
 
 use super::known_hosts::{self, HostKey, Verdict};
@@ -344,6 +347,13 @@ impl Access {
             ),
         })
     }
+}
+
+/// The proxy to go through, from the environment: `https_proxy`, `no_proxy`.
+pub(super) fn proxy<'a>() -> ProxyOptions<'a> {
+    let mut proxy = ProxyOptions::new();
+    proxy.auto();
+    proxy
 }
 
 /// How often the home directory is made.

@@ -1,8 +1,8 @@
 //! What libgit2 says, told to the person who is woken by it: what failed, where, why, what to do.
 //!
 //! libgit2's codes are coarse (most network errors are `-1`), so the sorting looks at its texts as
-//! well; each row of the table was seen from a real server. A text that is not in the table is
-//! passed on as it is, as a fault that may pass by itself.
+//! well: texts seen from real servers, and those of large hosting services. A text that is not in
+//! the table is passed on as it is, as a fault that may pass by itself.
 
 use std::fmt;
 use std::io;
@@ -50,6 +50,8 @@ const REFUSED: &str = "The server does not accept our key, token or password for
                        Check that it is registered there, with the rights that are needed.";
 const NO_REPOSITORY: &str = "There is no such repository, or we may not see it: check the address, \
                              and whether our key, token or password has access to it.";
+const READ_ONLY_ACCESS: &str = "We may read this repository but not write to it: check the rights of \
+                                our key or token, and that the server takes pushes.";
 const REFTABLE: &str = "libgit2 can't read this repository's format (reftable or sha256). Convert \
                         it (`git refs migrate --ref-format=files`), or give an ssh or http address \
                         in place of the path.";
@@ -79,6 +81,11 @@ const TEXTS: &[(&str, FaultKind, &str)] = &[
     ),
     ("Connection refused", FaultKind::Transient, NOT_LISTENING),
     ("no such repository", FaultKind::Stalled, NO_REPOSITORY),
+    ("Repository not found", FaultKind::Stalled, NO_REPOSITORY),
+    ("access denied", FaultKind::Stalled, NO_REPOSITORY),
+    ("service not enabled", FaultKind::Stalled, READ_ONLY_ACCESS),
+    ("marked as read only", FaultKind::Stalled, READ_ONLY_ACCESS),
+    ("Permission to", FaultKind::Stalled, READ_ONLY_ACCESS),
     ("No space left on device", FaultKind::Stalled, DISK_FULL),
     ("Disk quota exceeded", FaultKind::Stalled, DISK_FULL),
     ("Permission denied", FaultKind::Stalled, PERMISSION),

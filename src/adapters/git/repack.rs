@@ -54,6 +54,12 @@ pub(super) fn pack_count(git_dir: &Path) -> usize {
     packs(&git_dir.join("objects")).map_or(0, |packs| packs.len())
 }
 
+/// Guesses whether there are more loose objects than `bound`, from one of their 256 directories:
+/// ids are evenly spread.
+pub(super) fn is_loose_above(git_dir: &Path, bound: usize) -> bool {
+    fs::read_dir(git_dir.join("objects/17")).is_ok_and(|sample| sample.count() > bound / 256)
+}
+
 /// Repacks the repository at `git_dir`. `exclude_writers` is called once the slow part is done and
 /// keeps writers out until its answer is dropped; none means that they can't be kept out now, and
 /// nothing is removed. Unreachable objects younger than `grace` are left alone.

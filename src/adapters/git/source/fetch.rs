@@ -8,14 +8,13 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::Path;
 
-use git2::{AutotagOption, Direction, ErrorCode, FetchOptions, ProxyOptions, Repository};
+use git2::{AutotagOption, Direction, ErrorCode, FetchOptions, Repository};
 use tracing::{debug, warn};
 
 use crate::ports::Fault;
 
-use super::super::access::Access;
-use super::super::{fault, repo};
-use super::cache;
+use super::super::access::{Access, proxy};
+use super::super::{cache, fault, repo};
 
 /// Branches and tags of the repository, by their full names; tags as the commit they name.
 pub(super) type Names = BTreeMap<String, git2::Oid>;
@@ -152,13 +151,6 @@ fn from_server(cache: &Repository, access: &Access, wanted: &Wanted<'_>) -> Resu
             names,
         })
     })
-}
-
-fn proxy<'a>() -> ProxyOptions<'a> {
-    // From the environment: `https_proxy`, `no_proxy`.
-    let mut proxy = ProxyOptions::new();
-    proxy.auto();
-    proxy
 }
 
 fn advertised(heads: &[git2::RemoteHead<'_>]) -> Names {

@@ -10,29 +10,27 @@
 //! Fetch alone: every other verb works without it, except that Resolve asks for names it doesn't
 //! know.
 
-mod cache;
 mod fetch;
+mod resolve;
 mod survey;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use git2::{ErrorCode, ObjectType, Repository};
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::kinds::binding::Oid;
+use crate::ports::Fault;
 use crate::ports::source::{Answer, Call, FileContent, FileEntry, FileKind, Survey};
-use crate::ports::{Fault, FaultKind};
 
 use super::access::{Access, Credentials};
-use super::durable::{self, Lock};
+use super::copy::{Copy, Trouble};
 use super::place::Place;
-use super::repo::{self, Pool};
 use super::setup::{self, Timeouts};
 use super::workers::Workers;
-use super::{fault, repack};
+use super::{cache, repo};
 use fetch::{Failed, Found, Wanted};
 use survey::Listing;
 
@@ -71,8 +69,6 @@ impl SourceConfig {
 /// and a bound for somebody's disk image.
 const READ_BYTES_MAX: usize = 256 << 20;
 
-/// How long a repack waits for fetches to end before it leaves things as they are.
-const FETCHES_WAIT: Duration = Duration::from_secs(30);
 /// A repack of a large copy may take this much longer than other calls.
 const REPACK_PATIENCE: u32 = 20;
 
@@ -87,14 +83,8 @@ struct Inner {
     access: Access,
     branch: String,
     directory: String,
-    cache: PathBuf,
-    pool: Pool,
-    lock: Mutex<Option<Lock>>,
-    /// Held for reading while objects are written, for writing while they are removed.
-    objects: RwLock<()>,
-    /// How often the copy was made anew, so that two calls don't do it for one damage.
-    rescues: AtomicU64,
-    repacking: AtomicBool,
+    copy: Arc<Copy>,
+    /// The last one.
     listing: Mutex<Arc<Listing>>,
 }
 
@@ -117,30 +107,16 @@ impl Source {
                 "the directory {directory:?} leads out of the repository"
             )));
         }
-        let cache = std::path::absolute(&config.cache).map_err(Fault::stalled)?;
-        let parent = cache
-            .parent()
-            .map(std::path::Path::to_path_buf)
-            .unwrap_or_default();
-        durable::make_dir(&parent, 0o700)?;
-        let access = Access::new(
-            Place::parse(&config.url)?,
-            config.credentials,
-            cache.join("windlass-home"),
-        )?;
+        let place = Place::parse(&config.url)?;
+        let copy = Copy::open(&config.cache, "the desired repository")?;
+        let access = Access::new(place, config.credentials, copy.path.join("windlass-home"))?;
         let inner = Inner {
             access,
             branch,
             directory: directory.to_owned(),
-            pool: Pool::new(cache.clone()),
-            cache,
-            lock: Mutex::default(),
-            objects: RwLock::default(),
-            rescues: AtomicU64::default(),
-            repacking: AtomicBool::default(),
+            copy: Arc::new(copy),
             listing: Mutex::default(),
         };
-        inner.hold()?;
         Ok(Self {
             inner: Arc::new(inner),
             workers: Arc::new(Workers::new("windlass-source")),
@@ -161,149 +137,22 @@ impl Source {
         };
         let fetched = matches!(call, Call::Fetch);
         let inner = Arc::clone(&self.inner);
-        let answer = self
-            .workers
-            .run(&what, deadline, move || inner.perform(&call))
-            .await;
+        let work = move || inner.copy.with(|repo| inner.perform(repo, &call));
+        let answer = self.workers.run(&what, deadline, work).await;
         if fetched && answer.is_ok() {
-            self.tidy();
+            let patience = self.timeouts.local * REPACK_PATIENCE;
+            Copy::tidy(&self.inner.copy, &self.workers, patience, false);
         }
         answer
-    }
-
-    /// Repacks the copy in the background, if it has become slow.
-    fn tidy(&self) {
-        if !cache::needs_repack(&self.inner.cache)
-            || self.inner.repacking.swap(true, Ordering::AcqRel)
-        {
-            return;
-        }
-        let (inner, workers) = (Arc::clone(&self.inner), Arc::clone(&self.workers));
-        let deadline = self.timeouts.local * REPACK_PATIENCE;
-        tokio::spawn(async move {
-            let job = Arc::clone(&inner);
-            let done = workers
-                .run(
-                    "repack the copy of the desired repository",
-                    deadline,
-                    move || job.repack(),
-                )
-                .await;
-            match done {
-                Ok(()) => inner.repacking.store(false, Ordering::Release),
-                // Not tried again before the next start: it would fail at each fetch.
-                Err(fault) => warn!(%fault, "the copy of the desired repository stays large"),
-            }
-        });
-    }
-}
-
-/// Why a call failed inside.
-enum Trouble {
-    /// To be told as it is.
-    Fault(Fault),
-    /// Our copy can't be read.
-    Damage(git2::Error),
-}
-
-impl From<Fault> for Trouble {
-    fn from(fault: Fault) -> Self {
-        Self::Fault(fault)
     }
 }
 
 impl Inner {
-    fn perform(&self, call: &Call) -> Result<Answer, Fault> {
-        self.hold()?;
-        let rescues = self.rescues.load(Ordering::Acquire);
-        let damage = match self.attempt(call) {
-            Ok(answer) => return Ok(answer),
-            Err(Trouble::Fault(fault)) => return Err(fault),
-            // A repack may have moved what was looked for: a fresh look tells.
-            Err(Trouble::Damage(_)) => match self.attempt(call) {
-                Ok(answer) => return Ok(answer),
-                Err(Trouble::Fault(fault)) => return Err(fault),
-                Err(Trouble::Damage(error)) => fault::sort(&error, self.cache.display()),
-            },
-        };
-        if damage.kind == FaultKind::Stalled {
-            // A full or failing disk: nothing is mended by writing to it.
-            return Err(damage);
-        }
-        self.rescue(&damage, rescues)?;
-        self.attempt(call).map_err(|trouble| match trouble {
-            Trouble::Fault(fault) if fault.kind == FaultKind::NotFound => Fault::transient(format!(
-                "{} The copy was damaged and has been made anew; the next fetch brings back what \
-                 is missing.",
-                fault.message
-            )),
-            Trouble::Fault(fault) => fault,
-            Trouble::Damage(error) => fault::sort(&error, self.cache.display()),
-        })
-    }
-
-    /// Keeps others away from the copy, opens it, and mends it if need be.
-    fn hold(&self) -> Result<(), Fault> {
-        let mut lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        if lock.as_ref().is_some_and(Lock::is_in_place) && self.cache.join("HEAD").exists() {
-            return Ok(());
-        }
-        if !lock.as_ref().is_some_and(Lock::is_in_place) {
-            let taken = Lock::take(&cache::lock_path(&self.cache), durable::FORKS_WAIT)?
-.map_err(|holder| {
-                Fault::stalled(format!(
-                    "the copy of the desired repository in {} is in use by {holder}: is another \
-                     agent running with the same data directory?",
-                    self.cache.display()
-                ))
-            })?;
-            taken.sign();
-            *lock = Some(taken);
-        }
-        cache::open(&self.cache)
-    }
-
-    fn rescue(&self, why: &Fault, seen: u64) -> Result<(), Fault> {
-        // Nobody opens the copy meanwhile.
-        let _held = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.rescues.load(Ordering::Acquire) != seen {
-            return Ok(());
-        }
-        let Ok(_alone) = self.objects.try_write() else {
-            return Err(Fault::transient(format!(
-                "{} The copy is damaged; it is made anew once a fetch under way has ended.",
-                why.message
-            )));
-        };
-        self.pool.clear();
-        *self.listing() = Arc::default();
-        cache::rescue(&self.cache, why)?;
-        self.rescues.fetch_add(1, Ordering::AcqRel);
-        Ok(())
-    }
-
     fn listing(&self) -> std::sync::MutexGuard<'_, Arc<Listing>> {
         self.listing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn attempt(&self, call: &Call) -> Result<Answer, Trouble> {
-        let mut damage = None;
-        let outcome = self.pool.with(|repo| {
-            self.with_repo(repo, call).or_else(|trouble| match trouble {
-                Trouble::Fault(fault) => Err(fault),
-                Trouble::Damage(error) => {
-                    damage = Some(error);
-                    Err(Fault::transient(""))
-                }
-            })
-        });
-        match damage {
-            Some(error) => Err(Trouble::Damage(error)),
-            None => Ok(outcome?),
-        }
-    }
-
-    fn with_repo(&self, repo: &Repository, call: &Call) -> Result<Answer, Trouble> {
+    fn perform(&self, repo: &Repository, call: &Call) -> Result<Answer, Trouble> {
         match call {
             Call::Fetch => self.fetch(repo),
             Call::Survey { commit, since } => self.survey(repo, commit, since.as_ref()),
@@ -314,19 +163,11 @@ impl Inner {
         }
     }
 
-    fn sort(&self, error: git2::Error) -> Trouble {
-        if fault::is_damage(&error) {
-            Trouble::Damage(error)
-        } else {
-            Trouble::Fault(fault::sort(&error, self.cache.display()))
-        }
-    }
-
     fn bring(&self, repo: &Repository, wanted: &Wanted<'_>) -> Result<Found, Trouble> {
-        let _writes = self.objects.read().unwrap_or_else(PoisonError::into_inner);
+        let _writing = self.copy.writing();
         fetch::fetch(repo, &self.access, wanted).map_err(|failed| match failed {
             Failed::There(fault) | Failed::Moved(fault) => Trouble::Fault(fault),
-            Failed::Here(error) => self.sort(error),
+            Failed::Here(error) => self.copy.sort(error),
         })
     }
 
@@ -363,7 +204,7 @@ impl Inner {
             Err(error) if error.code() == ErrorCode::NotFound => {
                 Err(Fault::not_found(format!("the commit {id:?} is not in the copy")).into())
             }
-            Err(error) => Err(self.sort(error)),
+            Err(error) => Err(self.copy.sort(error)),
         }
     }
 
@@ -399,7 +240,7 @@ impl Inner {
             };
             Ok((survey, listing))
         };
-        let (survey, listing) = look().map_err(|error| self.sort(error))?;
+        let (survey, listing) = look().map_err(|error| self.copy.sort(error))?;
         if let Some(listing) = listing {
             *self.listing() = Arc::new(listing);
         }
@@ -420,7 +261,7 @@ impl Inner {
                         ))
                         .into());
                     }
-                    Err(error) => return Err(self.sort(error)),
+                    Err(error) => return Err(self.copy.sort(error)),
                 };
                 total = total.saturating_add(blob.size());
                 if total > READ_BYTES_MAX {
@@ -455,7 +296,7 @@ impl Inner {
                 }
             )))
         };
-        let sort = |error| self.sort(error);
+        let sort = |error| self.copy.sort(error);
         let Some(root) = self.tree(&commit).map_err(sort)? else {
             return Err(absent());
         };
@@ -510,12 +351,12 @@ impl Inner {
     }
 
     fn keep(&self, repo: &Repository, commits: &[Oid]) -> Result<Answer, Trouble> {
-        let _writes = self.objects.read().unwrap_or_else(PoisonError::into_inner);
-        let mut wanted = std::collections::BTreeSet::new();
+        let _writing = self.copy.writing();
+        let mut wanted = BTreeSet::new();
         for id in commits {
             wanted.insert(self.commit(repo, id)?.id());
         }
-        let there = cache::kept_names(&self.cache);
+        let there = cache::kept_names(&self.copy.path);
         let work = || -> Result<(), git2::Error> {
             // First what is to stay: a cut between the two keeps too much.
             for id in wanted.difference(&there) {
@@ -527,104 +368,7 @@ impl Inner {
             }
             Ok(())
         };
-        work().map_err(|error| self.sort(error))?;
+        work().map_err(|error| self.copy.sort(error))?;
         Ok(Answer::Kept)
-    }
-
-    fn repack(&self) -> Result<(), Fault> {
-        let alone = || {
-            const STEP: Duration = Duration::from_millis(50);
-            let mut waited = Duration::ZERO;
-            loop {
-                match self.objects.try_write() {
-                    Ok(alone) => return Ok(Some(alone)),
-                    Err(_) if waited >= FETCHES_WAIT => return Ok(None),
-                    Err(_) => {
-                        std::thread::sleep(STEP);
-                        waited += STEP;
-                    }
-                }
-            }
-        };
-        repack::repack(&self.cache, Duration::ZERO, alone)?;
-        self.pool.clear();
-        Ok(())
-    }
-
-    /// Finds the commit a person means: `main`, `v1.2`, `1a2b3c4`, `HEAD~2`.
-    fn resolve(&self, repo: &Repository, text: &str) -> Result<Answer, Trouble> {
-        let text = text.trim();
-        let at = text.find(['~', '^']).unwrap_or(text.len());
-        let (name, steps) = text.split_at(at);
-        let unknown = |more: &str| {
-            let branch = self.branch.trim_start_matches("refs/heads/");
-            Trouble::Fault(Fault::not_found(format!(
-                "{text:?} is no branch, no tag and no commit in the history of {branch}{more}"
-            )))
-        };
-        if name.is_empty() || name.contains([':', '@', '{', ' ', '\\', '*', '?', '[']) {
-            return Err(unknown(""));
-        }
-        let commit = match self.known_here(repo, name)? {
-            Some(commit) => commit,
-            None => match self.asked_for(repo, name) {
-                Ok(Some(commit)) => commit,
-                Ok(None) => return Err(unknown("")),
-                Err(Trouble::Fault(fault)) => {
-                    return Err(unknown(&format!(
-                        " as last fetched, and the remote can't be asked: {fault}"
-                    )));
-                }
-                Err(damage) => return Err(damage),
-            },
-        };
-        match repo
-            .revparse_single(&format!("{commit}{steps}"))
-            .and_then(|object| object.peel_to_commit())
-        {
-            Ok(commit) => Ok(Answer::Resolved(repo::oid(commit.id()))),
-            Err(error) if error.code() == ErrorCode::NotFound => Err(unknown("")),
-            Err(error) if error.code() == ErrorCode::InvalidSpec => Err(unknown("")),
-            Err(error) => Err(self.sort(error)),
-        }
-    }
-
-    /// What a name means, if the copy can tell.
-    fn known_here(&self, repo: &Repository, name: &str) -> Result<Option<git2::Oid>, Trouble> {
-        let branch = self.branch.trim_start_matches("refs/heads/");
-        let ours = [branch, &self.branch, "HEAD"].contains(&name)
-            || name.strip_prefix("origin/") == Some(branch);
-        if ours {
-            return repo::target(repo, cache::TIP).map_err(|error| self.sort(error));
-        }
-        if name.len() < 4 || !name.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return Ok(None);
-        }
-        match repo.find_commit_by_prefix(name) {
-            Ok(commit) => Ok(Some(commit.id())),
-            Err(error) if error.code() == ErrorCode::Ambiguous => Err(Fault::not_found(format!(
-                "more than one object's id begins with {name}: write more digits"
-            ))
-            .into()),
-            Err(_) => Ok(None),
-        }
-    }
-
-    /// What a branch or tag means, by asking for it; it is then in the copy.
-    fn asked_for(&self, repo: &Repository, name: &str) -> Result<Option<git2::Oid>, Trouble> {
-        let name = name.strip_prefix("origin/").unwrap_or(name);
-        let refs = if name.starts_with("refs/") {
-            vec![name.to_owned()]
-        } else {
-            vec![format!("refs/tags/{name}"), format!("refs/heads/{name}")]
-        };
-        if !refs.iter().all(|name| git2::Reference::is_valid_name(name)) {
-            return Ok(None);
-        }
-        let wanted = Wanted {
-            refs: &refs,
-            local: None,
-        };
-        Ok(self.bring(repo, &wanted)?.commit)
     }
 }

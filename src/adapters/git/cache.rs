@@ -1,9 +1,11 @@
-//! The desired repository's copy on this machine: what an agent with no network starts from.
+//! Copies of other repositories on this machine: what an agent with no network starts from.
 //!
 //! ```text
-//!   refs/windlass/tip          the branch's newest commit, as last fetched
-//!   refs/windlass/keep/<oid>   commits that stay, whatever happens to the branch
-//!   windlass-cache             a mark: this directory is ours, and may be made anew
+//!   refs/windlass/tip           of the desired repository: the branch's newest commit
+//!   refs/windlass/keep/<oid>    of the desired repository: commits that stay, come what may
+//!   refs/windlass/coordinator   of the state store: the registers as last seen
+//!   refs/windlass/nodes/<name>
+//!   windlass-cache              a mark: this directory is ours, and may be made anew
 //! ```
 //! A copy that is damaged is made anew. The kept commits are carried over, each with its history
 //! if that can be read, else alone; only what can't be read at all is lost, and said to be.
@@ -22,7 +24,7 @@ use tracing::{error, info, warn};
 
 use crate::ports::Fault;
 
-use super::super::{durable, fault, repack, repo};
+use super::{durable, fault, repo};
 
 /// The branch's newest commit.
 pub(super) const TIP: &str = "refs/windlass/tip";
@@ -143,7 +145,7 @@ pub(super) fn rescue(cache: &Path, why: &Fault) -> Result<(), Fault> {
     error!(
         cache = %cache.display(),
         %why,
-        "the copy of the desired repository is damaged and is made anew; check the disk"
+        "a copy of a repository is damaged and is made anew; check the disk"
     );
     let (rescued, broken) = (beside(cache, ".rescued"), beside(cache, ".broken"));
     let io = |error: &std::io::Error| {
@@ -219,13 +221,4 @@ fn copy(repo: &Repository, commit: git2::Oid, history: bool) -> Result<(), git2:
 /// The cache lacks some commits' parents.
 pub(super) fn is_shallow(cache: &Path) -> bool {
     cache.join("shallow").exists()
-}
-
-/// So many packs make a repack worth while: each fetch leaves one, and at 500 a fetch is twice as
-/// slow.
-const PACKS_MAX: usize = 200;
-
-/// Whether the cache has become slow.
-pub(super) fn needs_repack(cache: &Path) -> bool {
-    repack::pack_count(cache) > PACKS_MAX
 }
