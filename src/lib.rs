@@ -1,6 +1,7 @@
 //! Windlass: ordinary Kubernetes manifests on plain Docker hosts, straight from Git.
 pub mod adapters;
 pub mod agent;
+pub mod cli;
 pub mod desired;
 pub mod kinds;
 pub mod net;

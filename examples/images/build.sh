@@ -4,7 +4,8 @@
 #   examples/images/build.sh DIR      writes DIR/<name>.tar, each for `docker load`
 #
 # Every image is one layer: a program with the libraries it needs, and the scripts beside this file.
-# Needs busybox-static and redis-server (redis-tools comes with it); `make images` installs them.
+# Needs redis-server (redis-tools comes with it), which `make images` installs, and busybox, which is
+# only downloaded.
 set -eu
 
 out=${1:?usage: build.sh DIR}
@@ -21,12 +22,23 @@ rootfs() {
     echo 'root:x:0:0:root:/:/bin/sh' >"$root/etc/passwd"
     echo 'app:x:1000:1000:app:/:/bin/sh' >>"$root/etc/passwd"
     printf 'root:x:0:\napp:x:1000:\n' >"$root/etc/group"
+    echo 'hosts: files dns' >"$root/etc/nsswitch.conf"
 }
 
-# tools: a shell and the usual tools, in one static file.
+# tools: a shell and the usual tools. The dynamically linked busybox: the static one can't look up
+# names (glibc's resolver is a plug-in). The package is unpacked, not installed, because it excludes
+# busybox-static, which this machine may have.
 tools() {
-    cp "$(command -v busybox)" "$root/bin/busybox"
-    for applet in $("$root/bin/busybox" --list); do
+    if [ ! -e "$work/busybox/bin/busybox" ]; then
+        mkdir "$work/deb"
+        (cd "$work/deb" && apt-get -q download busybox >/dev/null 2>&1) || {
+            echo "build.sh: the Debian package busybox can't be downloaded" >&2
+            exit 1
+        }
+        dpkg-deb -x "$work"/deb/busybox_*.deb "$work/busybox"
+    fi
+    program "$work/busybox/bin/busybox"
+    for applet in $("$work/busybox/bin/busybox" --list); do
         [ "$applet" = busybox ] || ln -s busybox "$root/bin/$applet"
     done
 }

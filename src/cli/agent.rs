@@ -1,32 +1,187 @@
-//! `windlass agent`: this machine's agent, until it is told to stop.
+//! `windlass agent`: this machine's agent, until it is told to stop. Pods go on without it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::adapters::docker::{Docker, Options};
+use crate::adapters::clock;
 use crate::adapters::dns::Dns;
-use crate::adapters::engine::Engine;
+use crate::adapters::docker::{Docker, Options};
+use crate::adapters::engine::{Engine, Question};
 use crate::adapters::files::Files;
-use crate::adapters::git::{Source, SourceConfig, Store, StoreConfig, watch as git_watch};
+use crate::adapters::git::watch::Watch;
+use crate::adapters::git::{Source, SourceConfig, Store, StoreConfig};
 use crate::adapters::iptables::Iptables;
 use crate::adapters::links::Links;
-use crate::adapters::notify::Notify;
 use crate::adapters::probe::Prober;
 use crate::adapters::world::World;
-use crate::adapters::clock;
 use crate::agent::Agent;
 use crate::agent::event::Hint;
+use crate::agent::picture::Picture;
+use crate::ports::Fault;
 use crate::ports::links::{Answer as LinksAnswer, Call as LinksCall};
+use crate::ports::runtime::RuntimeHint;
 
 use super::config::{self, Loaded};
 
-/// Hints that wait for the agent; more are dropped, because each only says "look".
+/// Hints that wait for the agent. Each only says "look", so one that finds no room is no loss.
 const HINTS_MAX: usize = 1000;
 /// Questions that wait for the agent.
 const QUESTIONS_MAX: usize = 100;
-/// How long the machine's addresses may take to be read at the start.
-const SURVEY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Why the agent could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartFault {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] config::ConfigFault),
+    /// The machine.
+    #[error("{0}")]
+    Machine(#[from] Fault),
+    /// The operating system.
+    #[error("{what}: {error}")]
+    System {
+        /// What was being done.
+        what: &'static str,
+        /// What it said.
+        error: std::io::Error,
+    },
+}
+
+/// Runs the agent.
+pub fn run(path: &Path) -> Result<(), StartFault> {
+    let system = |what| move |error| StartFault::System { what, error };
+    let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let loaded = config::load(path, hostname.trim(), &incarnation())?;
+    super::log::init(&loaded.file.log);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(system("the runtime can't be started"))?;
+    runtime.block_on(serve(loaded))
+}
+
+/// Text unlike that of any other life of any agent.
+fn incarnation() -> String {
+    let mut bytes = [0; 8];
+    // Without randomness the time and the process id tell lives apart well enough.
+    if getrandom::fill(&mut bytes).is_err() {
+        let seed = clock::now().elapsed.since_boot().as_nanos() ^ u128::from(std::process::id());
+        bytes.copy_from_slice(&seed.to_be_bytes()[8..]);
+    }
+    crate::kinds::digest::hex(&bytes)
+}
+
+async fn serve(loaded: Loaded) -> Result<(), StartFault> {
+    let (hints_in, hints) = mpsc::channel(HINTS_MAX);
+    let (_questions_in, questions) = mpsc::channel::<Question>(QUESTIONS_MAX);
+    let world = Arc::new(world(&loaded)?);
+    check_networks(&loaded, &world.links).await?;
+    let bells = listen(&loaded, &world.docker, &hints_in);
+    let agent = Agent::new(loaded.agent.clone());
+    let (pictures, _looking) = watch::channel(Arc::new(agent.picture(clock::now())));
+    let (stop_in, stop) = oneshot::channel();
+    tokio::spawn(stop_on_signal(stop_in));
+    let mut notify = super::notify::Notify::new();
+    tracing::info!(node = %loaded.agent.node, desired = loaded.file.desired.url, "agent begins");
+    let pulse = Box::new(move |picture: &Picture| notify.pulse(picture));
+    Engine { world, hints, questions, pictures, stop, pulse }.run(agent).await;
+    drop(bells);
+    tracing::info!("agent ends; pods go on without it");
+    Ok(())
+}
+
+/// Brings up everything through which the agent touches the world.
+fn world(loaded: &Loaded) -> Result<World, Fault> {
+    let file = &loaded.file;
+    let source = SourceConfig {
+        branch: file.desired.branch.clone(),
+        directory: file.desired.directory.clone(),
+        credentials: loaded.credentials.clone(),
+        ..SourceConfig::new(&file.desired.url, file.data_dir.join("desired.git"))
+    };
+    let node = loaded.agent.node.clone();
+    let state = StoreConfig::new(&loaded.state_url, node.clone(), file.data_dir.join("store"));
+    Ok(World {
+        files: Files::open(loaded.agent.layout.clone())?,
+        source: Source::open(source)?,
+        store: Store::open(state)?,
+        docker: Docker::connect(Options {
+            socket: file.docker.socket.clone(),
+            node,
+            registry_config: file.docker.registry_config.clone(),
+            digest_map: Some(file.data_dir.join("digests.json")),
+        }),
+        filter: Iptables::new(loaded.filter),
+        links: Links::default(),
+        names: Dns::default(),
+        prober: Prober::new()?,
+    })
+}
+
+/// Refuses to start where our networks are already somebody else's.
+async fn check_networks(loaded: &Loaded, links: &Links) -> Result<(), StartFault> {
+    let LinksAnswer::Survey(seen) = links.call(LinksCall::Survey).await? else { return Ok(()) };
+    let complaints = config::overlaps(&loaded.agent.settings, &seen.routes);
+    if complaints.is_empty() {
+        return Ok(());
+    }
+    let path = "the configuration".to_owned();
+    Err(config::ConfigFault { path, complaints }.into())
+}
+
+/// Listens for what shortens the next look: Docker's events, pushes to repositories on this machine.
+fn listen(loaded: &Loaded, docker: &Docker, hints: &mpsc::Sender<Hint>) -> Vec<Watch> {
+    let mut runtime = docker.watch();
+    let runtime_hints = hints.clone();
+    tokio::spawn(async move {
+        while let Some(hint) = runtime.recv().await {
+            let is_resync = hint == RuntimeHint::Resync;
+            let hint = Hint::Runtime(hint);
+            // A single change may be lost, the next listing finds it; "list again" may not.
+            if is_resync {
+                let _ = runtime_hints.send(hint).await;
+            } else if runtime_hints.try_send(hint).is_err() {
+                let _ = runtime_hints.send(Hint::Runtime(RuntimeHint::Resync)).await;
+            }
+        }
+    });
+    let repositories = [
+        (loaded.file.desired.url.clone(), Hint::SourceMoved),
+        (loaded.state_url.clone(), Hint::StoreMoved),
+    ];
+    let local = repositories.into_iter().filter(|(url, _)| config::is_path(url));
+    local.map(|(url, hint)| ring(&url, hint, hints.clone())).collect()
+}
+
+fn ring(url: &str, hint: Hint, hints: mpsc::Sender<Hint>) -> Watch {
+    let path = url.strip_prefix("file://").unwrap_or(url);
+    let (watch, mut bell) = Watch::start(Path::new(path));
+    tokio::spawn(async move {
+        while bell.recv().await.is_some() {
+            // Full: the agent has enough reasons to look already.
+            let _ = hints.try_send(hint.clone());
+        }
+    });
+    watch
+}
+
+async fn stop_on_signal(stop: oneshot::Sender<()>) {
+    let (Ok(mut term), Ok(mut int)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        // Without signals the agent can still be killed, which it survives just as well.
+        tokio::time::sleep(Duration::MAX).await;
+        return;
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+    // The engine has ended already.
+    let _ = stop.send(());
+}

@@ -12,7 +12,7 @@ use ipnetwork::Ipv4Network;
 use serde::Deserialize;
 
 use crate::adapters::git::Credentials;
-use crate::adapters::iptables::Choice;
+use crate::adapters::iptables::{Backend, Choice};
 use crate::agent::config::Config;
 use crate::kinds::labels::{Labels, label_key_complaint, label_value_complaint};
 use crate::kinds::name::{NameRule, NodeName};
@@ -390,9 +390,9 @@ fn parse_ports(text: &str) -> Result<(u16, u16), String> {
 
 fn parse_filter(text: &str) -> Result<Choice, String> {
     match text {
-        "auto" => Ok(Choice::Auto),
-        "nft" => Ok(Choice::Nft),
-        "legacy" => Ok(Choice::Legacy),
+        "auto" => Ok(Choice::AsDocker),
+        "nft" => Ok(Choice::Always(Backend::Nft)),
+        "legacy" => Ok(Choice::Always(Backend::Legacy)),
         _ => Err(format!("'{text}' is none of auto, nft, legacy")),
     }
 }

@@ -55,6 +55,18 @@ pub enum Call {
         /// What was decided and why: the commit's message.
         why: String,
     },
+    /// Show that the writer of a node's register lives: the register goes on, in a small ring of
+    /// states with the content of `base`. It costs no objects, and says nothing new.
+    Beat {
+        /// The register; not the coordinator's, whose states are a history.
+        register: Register,
+        /// The state it is in.
+        base: Rev,
+    },
+    /// What the registers were when they were last seen from here, without asking anybody: what an
+    /// agent begins with while the store can't be reached. It is no look: nothing follows from
+    /// what it does not show, nor from its standing still.
+    Recall,
     /// Remember, so that a power cut can't make us forget it, that decisions up to this one may
     /// have been acted on.
     Fence(Generation),
@@ -70,11 +82,11 @@ pub enum Call {
 /// What comes back.
 #[derive(Clone, Debug)]
 pub enum Answer {
-    /// To [`Call::Look`].
+    /// To [`Call::Look`] and [`Call::Recall`].
     Seen(Glance),
     /// To [`Call::Read`].
     Tree(Tree),
-    /// To [`Call::Commit`].
+    /// To [`Call::Commit`] and [`Call::Beat`].
     Landing(Landing),
     /// To [`Call::Fence`].
     Fenced,

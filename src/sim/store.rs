@@ -53,6 +53,13 @@ impl Registers {
                 Ok(Answer::Fenced)
             }
             Call::History { limit } => Ok(Answer::History(self.history(*limit))),
+            Call::Beat { register, base } => {
+                Ok(Answer::Landing(self.commit(register, Some(base), &[], "beat")))
+            }
+            Call::Recall => {
+                let glance = self.glance(node, process, *fence);
+                Ok(Answer::Seen(Glance { holds_lock: false, ..glance }))
+            }
             Call::Compact => Ok(Answer::Compacted),
         }
     }

@@ -48,8 +48,11 @@ impl Docker {
     /// Removes containers with the volumes Docker made for them. All are tried; the faults of all
     /// are told.
     pub(super) async fn remove(&self, ids: &[ContainerId]) -> Result<(), Fault> {
-        let mut removals = futures_util::stream::iter(ids)
-            .map(|id| async move { (id, self.remove_one(id).await) })
+        let mut removals = futures_util::stream::iter(ids.iter().cloned())
+            .map(|id| async move {
+                let answer = self.remove_one(&id).await;
+                (id, answer)
+            })
             .buffer_unordered(AT_ONCE_MIN);
         let mut worst: Option<Fault> = None;
         while let Some((id, answer)) = removals.next().await {

@@ -12,13 +12,17 @@ use std::cell::{Cell, RefCell};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError, RwLockReadGuard};
 
-use git2::{CertificateCheckStatus, Cred, CredentialType, ErrorClass, ErrorCode, RemoteCallbacks};
+use git2::{
+    CertificateCheckStatus, Cred, CredentialType, ErrorClass, ErrorCode, ProxyOptions,
+    RemoteCallbacks,
+};
 use tracing::warn;
 
 use super::known_hosts::{self, HostKey, Verdict};
 use super::place::{Place, Remote, Scheme};
-use super::{fault, setup};
+use super::{durable, fault, setup};
 use crate::ports::Fault;
 
 /// What opens a repository behind a server. Everything is optional: a path needs nothing.
@@ -81,7 +85,10 @@ impl Access {
         if let Some(file) = &credentials.ca_file {
             setup::trust_certificates(file)?;
         }
-        for file in [&credentials.ssh_key, &credentials.password_file].into_iter().flatten() {
+        for file in [&credentials.ssh_key, &credentials.password_file]
+            .into_iter()
+            .flatten()
+        {
             let mode = fs::metadata(file)
                 .map_err(|error| fault::sort_io(&error, format!("can't read {}", file.display())))?
                 .permissions()
@@ -94,21 +101,24 @@ impl Access {
                 );
             }
         }
-        Ok(Self { place, credentials, home })
+        Ok(Self {
+            place,
+            credentials,
+            home,
+        })
     }
 
     /// Does `work` while libgit2 can find the known hosts of this repository.
-    pub(super) fn connected<T>(
+    pub(super) fn connected<T, E: From<Fault>>(
         &self,
-        work: impl FnOnce(&Notes) -> Result<T, Fault>,
-    ) -> Result<T, Fault> {
+        work: impl FnOnce(&Notes) -> Result<T, E>,
+    ) -> Result<T, E> {
         let notes = Notes::default();
-        let is_ssh = matches!(&self.place, Place::Remote(remote) if remote.scheme == Scheme::Ssh);
-        if !is_ssh {
-            return work(&notes);
-        }
-        self.offer_known_hosts()?;
-        let home = setup::SSH_HOME.read();
+        let remote = match &self.place {
+            Place::Remote(remote) if remote.scheme == Scheme::Ssh => remote,
+            _ => return work(&notes),
+        };
+        let home = self.offer_known_hosts(remote)?;
         let outcome = work(&notes);
         drop(home);
         outcome
@@ -117,34 +127,32 @@ impl Access {
     /// Makes our known hosts readable to libgit2, which asks a server for a type of key that it
     /// finds there. Otherwise a server known by its RSA key alone would show another and seem
     /// changed.
-    fn offer_known_hosts(&self) -> Result<(), Fault> {
+    fn offer_known_hosts(
+        &self,
+        remote: &Remote,
+    ) -> Result<RwLockReadGuard<'static, Option<PathBuf>>, Fault> {
         let list = self.known_hosts()?;
-        let mut current = match setup::SSH_HOME.try_write() {
-            Ok(current) => current,
-            // Somebody is connecting: the list is what it was, or will be at the next call.
-            Err(_) => return Ok(()),
-        };
-        let home = match current.as_ref() {
-            Some(home) if home.is_dir() => home.clone(),
-            _ => self.home.clone(),
-        };
-        let file = home.join(".ssh/known_hosts");
-        let old = fs::read_to_string(&file).unwrap_or_default();
-        let mut lines: Vec<&str> = old.lines().collect();
-        let missing: Vec<&str> = list.lines().filter(|line| !lines.contains(line)).collect();
-        if !missing.is_empty() {
-            lines.extend(missing);
-            // It grows with every change of the list; it only orders a preference.
-            let from = lines.len().saturating_sub(KNOWN_HOSTS_LINES_MAX);
-            let text = lines[from..].join("\n") + "\n";
-            fs::create_dir_all(home.join(".ssh")).and_then(|()| fs::write(&file, text)).map_err(
-                |error| fault::sort_io(&error, format!("can't write {}", file.display())),
-            )?;
+        for _ in 0..HOME_TRIES {
+            let home = setup::SSH_HOME
+                .read()
+                .unwrap_or_else(PoisonError::into_inner);
+            if let Some(path) = home.as_ref().filter(|home| home.is_dir()) {
+                copy_list(&path.join(".ssh/known_hosts"), &list, remote)?;
+                return Ok(home);
+            }
+            drop(home);
+            // The first to come, or the one before took its directory with it.
+            let mut home = setup::SSH_HOME
+                .write()
+                .unwrap_or_else(PoisonError::into_inner);
+            durable::make_dir(&self.home.join(".ssh"), 0o700)?;
+            setup::ssh_home(&self.home, &mut home)?;
         }
-        if current.as_ref() != Some(&home) {
-            setup::ssh_home(&home, &mut current)?;
-        }
-        Ok(())
+        Err(Fault::transient(format!(
+            "{}: {} vanishes again and again",
+            self.place,
+            self.home.display()
+        )))
     }
 
     fn known_hosts_files(&self) -> Vec<PathBuf> {
@@ -165,7 +173,9 @@ impl Access {
             });
         }
         let files = self.known_hosts_files();
-        let texts = files.iter().filter_map(|file| fs::read_to_string(file).ok());
+        let texts = files
+            .iter()
+            .filter_map(|file| fs::read_to_string(file).ok());
         Ok(texts.collect::<Vec<_>>().join("\n"))
     }
 
@@ -189,7 +199,12 @@ impl Access {
         user_of_address: Option<&str>,
         allowed: CredentialType,
     ) -> Result<Cred, git2::Error> {
-        let user = self.credentials.username.as_deref().or(user_of_address).unwrap_or("git");
+        let user = self
+            .credentials
+            .username
+            .as_deref()
+            .or(user_of_address)
+            .unwrap_or("git");
         if allowed.contains(CredentialType::USERNAME) {
             return Cred::username(user);
         }
@@ -286,9 +301,10 @@ impl Access {
     ) -> Result<CertificateCheckStatus, git2::Error> {
         let list = self.known_hosts().map_err(|fault| notes.refuse(fault))?;
         let Some(shown) = key.hostkey().map(|raw| HostKey(raw.to_vec())) else {
-            return Err(
-                notes.refuse(Fault::transient(format!("{}: the server showed no key", self.place)))
-            );
+            return Err(notes.refuse(Fault::transient(format!(
+                "{}: the server showed no key",
+                self.place
+            ))));
         };
         let verdict = known_hosts::look_up(&list, &remote.host, remote.port, &shown);
         if verdict == Verdict::Known {
@@ -299,7 +315,9 @@ impl Access {
 
     fn distrust(&self, remote: &Remote, shown: &HostKey, verdict: &Verdict) -> Fault {
         let files = self.known_hosts_files();
-        let file = files.first().map_or_else(String::new, |f| f.display().to_string());
+        let file = files
+            .first()
+            .map_or_else(String::new, |f| f.display().to_string());
         let host = known_hosts::written(&remote.host, remote.port);
         let print = format!("{} {}", shown.kind(), shown.fingerprint());
         let add = format!("add this line to {file}: {host} {shown}");
@@ -331,5 +349,35 @@ impl Access {
     }
 }
 
-/// Lines of the copy that libgit2 reads.
+/// The proxy to go through, from the environment: `https_proxy`, `no_proxy`.
+pub(super) fn proxy<'a>() -> ProxyOptions<'a> {
+    let mut proxy = ProxyOptions::new();
+    proxy.auto();
+    proxy
+}
+
+/// How often the home directory is made.
+const HOME_TRIES: u32 = 10;
+/// Lines of the copy that libgit2 reads. It grows with every change of a list, and only orders a
+/// preference.
 const KNOWN_HOSTS_LINES_MAX: usize = 4096;
+
+/// Makes the copy that libgit2 reads say of this host what our list says; other hosts' lines stay,
+/// for other remotes.
+fn copy_list(file: &Path, list: &str, remote: &Remote) -> Result<(), Fault> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let old = fs::read_to_string(file).unwrap_or_default();
+    let others = old.lines().filter(|line| {
+        !list.lines().any(|ours| ours == *line)
+            && !known_hosts::is_about(line, &remote.host, remote.port)
+    });
+    let mut lines: Vec<&str> = others.chain(list.lines()).collect();
+    lines.drain(..lines.len().saturating_sub(KNOWN_HOSTS_LINES_MAX));
+    let text = lines.join("\n") + "\n";
+    if text == old {
+        return Ok(());
+    }
+    durable::write_file(file, text.as_bytes())
+        .map_err(|error| fault::sort_io(&error, format!("can't write {}", file.display())))
+}

@@ -28,8 +28,12 @@ pub(super) fn write_file(path: &Path, content: &[u8]) -> io::Result<()> {
     beside.push(".new");
     let beside = PathBuf::from(beside);
     let outcome = (|| {
-        let mut file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&beside)?;
         file.write_all(content)?;
         file.sync_all()?;
         fs::rename(&beside, path)?;
@@ -63,6 +67,10 @@ pub(super) fn sync_tree(path: &Path) -> io::Result<()> {
     sync_dir(path)
 }
 
+/// How long a lock that is held for life is waited for. A process being started has copies of its
+/// parent's locks until it runs its own program: for that moment a free lock seems taken.
+pub(super) const FORKS_WAIT: Duration = Duration::from_millis(300);
+
 /// A lock held by this process until it is dropped.
 #[derive(Debug)]
 pub(super) struct Lock {
@@ -92,7 +100,10 @@ impl Lock {
             }
             Err(TryLockError::Error(error)) => return Err(fault::sort_io(&error, what())),
         }
-        let lock = Self { file, path: path.to_path_buf() };
+        let lock = Self {
+            file,
+            path: path.to_path_buf(),
+        };
         if lock.is_in_place() {
             Ok(Ok(lock))
         } else {

@@ -37,7 +37,9 @@ impl HostKey {
             return "unknown";
         };
         let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
-        rest.get(..length).and_then(|kind| std::str::from_utf8(kind).ok()).unwrap_or("unknown")
+        rest.get(..length)
+            .and_then(|kind| std::str::from_utf8(kind).ok())
+            .unwrap_or("unknown")
     }
 
     /// `SHA256:…`, as `ssh-keygen -l` shows it.
@@ -56,7 +58,11 @@ impl fmt::Display for HostKey {
 
 /// How a host is written in the list.
 pub(super) fn written(host: &str, port: u16) -> String {
-    if port == 22 { host.to_owned() } else { format!("[{host}]:{port}") }
+    if port == 22 {
+        host.to_owned()
+    } else {
+        format!("[{host}]:{port}")
+    }
 }
 
 /// Looks a server's key up. Where several lines fit, one that has the key wins, except a revoked
@@ -92,6 +98,12 @@ pub(super) fn look_up(list: &str, host: &str, port: u16, shown: &HostKey) -> Ver
     verdict
 }
 
+/// Whether a line of the list is about this host.
+pub(super) fn is_about(line: &str, host: &str, port: u16) -> bool {
+    let name = written(&host.to_lowercase(), port);
+    Entry::parse(line).is_some_and(|entry| entry.is_for(&name))
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Mark {
     None,
@@ -124,7 +136,11 @@ impl<'a> Entry<'a> {
         }
         let _kind = words.next()?;
         let key = STANDARD.decode(words.next()?).ok()?;
-        Some(Self { mark, hosts, key: HostKey(key) })
+        Some(Self {
+            mark,
+            hosts,
+            key: HostKey(key),
+        })
     }
 
     fn is_for(&self, name: &str) -> bool {
@@ -157,9 +173,15 @@ fn hmac_sha1(key: &[u8], text: &[u8]) -> Vec<u8> {
     for (to, from) in block.iter_mut().zip(key) {
         *to = *from;
     }
-    let inner =
-        Sha1::new().chain_update(block.map(|byte| byte ^ 0x36)).chain_update(text).finalize();
-    Sha1::new().chain_update(block.map(|byte| byte ^ 0x5c)).chain_update(inner).finalize().to_vec()
+    let inner = Sha1::new()
+        .chain_update(block.map(|byte| byte ^ 0x36))
+        .chain_update(text)
+        .finalize();
+    Sha1::new()
+        .chain_update(block.map(|byte| byte ^ 0x5c))
+        .chain_update(inner)
+        .finalize()
+        .to_vec()
 }
 
 /// `*` stands for any text and `?` for any character, as in ssh_config(5), PATTERNS.
@@ -197,7 +219,10 @@ mod tests {
     use super::*;
 
     fn key(kind: &str, body: &str) -> HostKey {
-        let mut blob = u32::try_from(kind.len()).expect("short").to_be_bytes().to_vec();
+        let mut blob = u32::try_from(kind.len())
+            .expect("short")
+            .to_be_bytes()
+            .to_vec();
         blob.extend_from_slice(kind.as_bytes());
         blob.extend_from_slice(body.as_bytes());
         HostKey(blob)
@@ -208,7 +233,10 @@ mod tests {
         let a = key("ssh-ed25519", "a");
         let b = key("ssh-ed25519", "b");
         let rsa = key("ssh-rsa", "r");
-        let changed = |line| Verdict::Changed { line, known: b.clone() };
+        let changed = |line| Verdict::Changed {
+            line,
+            known: b.clone(),
+        };
         let table = [
             (format!("git.example {a} me"), Verdict::Known),
             (format!("GIT.example {a}"), Verdict::Known),
@@ -223,9 +251,18 @@ mod tests {
             (format!("# git.example {a}"), Verdict::Unknown),
             (format!("\n\ngit.example {b}"), changed(3)),
             (format!("git.example {b}\ngit.example {a}"), Verdict::Known),
-            (format!("git.example {rsa}"), Verdict::OtherType { line: 1, known: rsa.clone() }),
+            (
+                format!("git.example {rsa}"),
+                Verdict::OtherType {
+                    line: 1,
+                    known: rsa.clone(),
+                },
+            ),
             (format!("git.example {rsa}\ngit.example {b}"), changed(2)),
-            (format!("git.example {a}\n@revoked * {a}"), Verdict::Revoked { line: 2 }),
+            (
+                format!("git.example {a}\n@revoked * {a}"),
+                Verdict::Revoked { line: 2 },
+            ),
             (format!("@cert-authority *.example {a}"), Verdict::Unknown),
             ("git.example ssh-ed25519 !!!".into(), Verdict::Unknown),
             ("git.example".into(), Verdict::Unknown),
@@ -248,7 +285,10 @@ mod tests {
         let key = HostKey(STANDARD.decode(body).expect("base64"));
         assert_eq!(look_up(&list, "git.example", 2222, &key), Verdict::Known);
         assert_eq!(look_up(&list, "git.example", 22, &key), Verdict::Unknown);
-        assert_eq!(key.fingerprint(), "SHA256:SAYSECF3NXo2HdVQZrUpQMM6ZPUUSXLB6INQT5aMRmg");
+        assert_eq!(
+            key.fingerprint(),
+            "SHA256:SAYSECF3NXo2HdVQZrUpQMM6ZPUUSXLB6INQT5aMRmg"
+        );
         // RFC 2202, test case 2.
         let hex = |bytes: Vec<u8>| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
         assert_eq!(

@@ -25,14 +25,18 @@ mod known_hosts;
 mod place;
 
 mod durable;
+mod repo;
+
+mod repack;
+mod tree;
+
+mod cache;
+mod copy;
+pub mod source;
+
 mod fence;
 mod history;
 mod register;
-mod repack;
-mod repo;
-mod tree;
-
-pub mod source;
 pub mod store;
 mod store_local;
 mod store_remote;
@@ -41,5 +45,5 @@ pub mod watch;
 
 pub use access::Credentials;
 pub use setup::Timeouts;
-//pub use source::{Source, SourceConfig};
+pub use source::{Source, SourceConfig};
 pub use store::{Store, StoreConfig};

@@ -23,6 +23,18 @@ use crate::ports::store::{Edit, Register, Tree};
 use super::tree::{self, Unwritten};
 use super::{history, repo};
 
+/// A ring has so many commits. Who looks after exactly so many beats sees none; at a beat every
+/// few seconds nobody looks that rarely and means it.
+const RING: u32 = 16;
+const RING_HOST: &str = "beat.windlass";
+
+/// The state a ring began from, and the place in it.
+fn ring_place(address: &str) -> Option<(&str, u32)> {
+    let (place, host) = address.split_once('@')?;
+    let (number, origin) = place.split_once('.')?;
+    (host == RING_HOST).then_some((origin, number.parse().ok()?))
+}
+
 /// All registers stand below this.
 pub(super) const PREFIX: &str = "refs/windlass/";
 
@@ -43,6 +55,21 @@ fn address(register: &Register) -> String {
     let name = register.to_string();
     let short = name.strip_prefix(PREFIX).unwrap_or(&name);
     format!("{short}@windlass")
+}
+
+/// What is to become of a register.
+pub(super) enum Change<'a> {
+    /// Its content changes; and why.
+    Edits(&'a [Edit], &'a str),
+    /// Its writer shows that it lives.
+    Beat,
+}
+
+impl Change<'_> {
+    /// Whether nothing is asked for.
+    pub(super) fn is_nothing(&self) -> bool {
+        matches!(self, Self::Edits(edits, _) if edits.is_empty())
+    }
 }
 
 /// Writes commits in the name of one agent.
@@ -69,8 +96,34 @@ impl Scribe {
         }
     }
 
+    /// Refuses to write what another writes: one writer per ref.
+    pub(super) fn may_write(&self, register: &Register) -> Result<(), Fault> {
+        match register {
+            Register::Node(node) if *node != self.node => Err(Fault::stalled(format!(
+                "{register} is written by node {node} only, and this is {}",
+                self.node
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes the commit that makes `change` of `base`.
+    pub(super) fn write(
+        &self,
+        repo: &Repository,
+        register: &Register,
+        base: Option<git2::Oid>,
+        change: &Change<'_>,
+    ) -> Result<git2::Oid, Unwritten> {
+        match (change, base) {
+            (Change::Edits(edits, why), _) => self.commit(repo, register, base, edits, why),
+            (Change::Beat, Some(base)) => self.beat(repo, register, base),
+            (Change::Beat, None) => Err(Fault::stalled("an absent register has no beats").into()),
+        }
+    }
+
     /// Writes the commit that makes `edits` on top of `base`.
-    pub(super) fn commit(
+    fn commit(
         &self,
         repo: &Repository,
         register: &Register,
@@ -95,6 +148,40 @@ impl Scribe {
         let parent = parent.map(|id| repo.find_commit(id)).transpose()?;
         let parents: Vec<_> = parent.iter().collect();
         Ok(repo.commit(None, &author, &committer, &why, &tree, &parents)?)
+    }
+
+    /// Writes the commit that follows `base` in the ring of its state, unless it is there.
+    fn beat(
+        &self,
+        repo: &Repository,
+        register: &Register,
+        base: git2::Oid,
+    ) -> Result<git2::Oid, Unwritten> {
+        if *register == Register::Coordinator {
+            return Err(Fault::stalled("the coordinator's register has no beats").into());
+        }
+        let base = repo.find_commit(base)?;
+        let now = base.committer();
+        let place = String::from_utf8_lossy(now.email_bytes()).into_owned();
+        let (origin, next) = match ring_place(&place) {
+            Some((origin, number)) => (origin.to_owned(), (number + 1) % RING),
+            None => (base.id().to_string(), 0),
+        };
+        // Everything is taken over, the times too, so that the same place is the same commit.
+        let committer = Signature::new(
+            self.node.as_str(),
+            &format!("{next}.{origin}@{RING_HOST}"),
+            &now.when(),
+        )?;
+        let message = format!("beat {next}\n");
+        Ok(repo.commit(
+            None,
+            &base.author(),
+            &committer,
+            &message,
+            &base.tree()?,
+            &[],
+        )?)
     }
 
     /// The parent of the next decision: `base`, or the same with its history cut back.
@@ -168,13 +255,24 @@ pub(super) fn readable(git_dir: &Path, register: &Register, limit: usize) -> Vec
         .filter_map(|id| {
             let commit = repo.find_commit(id).ok()?;
             let ours = commit.author().email_bytes() == address.as_bytes();
-            ours.then(|| (commit.committer().when().seconds(), id, commit.parent_id(0).ok()))
+            ours.then(|| {
+                (
+                    commit.committer().when().seconds(),
+                    id,
+                    commit.parent_id(0).ok(),
+                )
+            })
         })
         .collect();
     // Newest first; of those of the same second, first what nothing follows.
     let parents: Vec<git2::Oid> = found.iter().filter_map(|(.., parent)| *parent).collect();
     found.sort_by_key(|(time, id, _)| (-time, parents.contains(id), *id));
-    found.into_iter().map(|(_, id, _)| id).filter(|id| is_whole(&repo, *id)).take(limit).collect()
+    found
+        .into_iter()
+        .map(|(_, id, _)| id)
+        .filter(|id| is_whole(&repo, *id))
+        .take(limit)
+        .collect()
 }
 
 /// Whether a commit's whole tree can be read.

@@ -24,7 +24,7 @@ pub(super) const CONFIG: &[(&str, &str)] = &[
     ("receive.autogc", "false"),
     // State is moved, never deleted; `git push --mirror` from a wrong directory is refused.
     ("receive.denyDeletes", "true"),
-    // A secret is never sent to where a redirect leads.
+    // A secret is never sent to another host that a redirect leads to.
     ("http.followRedirects", "false"),
     // The history of a register is its audit log; the reflog would be a second one.
     ("core.logAllRefUpdates", "false"),
@@ -37,18 +37,21 @@ pub(super) fn open_or_make(path: &Path) -> Result<(Repository, bool), Fault> {
         Ok(mut entries) => entries.next().is_none(),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => true,
         Err(error) => {
-            return Err(fault::sort_io(&error, format!("can't read {}", path.display())));
+            return Err(fault::sort_io(
+                &error,
+                format!("can't read {}", path.display()),
+            ));
         }
     };
     if vacant {
-        make(path)?;
+        make(path, None)?;
     }
     Ok((open(path)?, vacant))
 }
 
 /// Makes a bare repository beside `path` and moves it there, so that neither a kill nor another
-/// maker can leave half of one.
-pub(super) fn make(path: &Path) -> Result<(), Fault> {
+/// maker can leave half of one. `mark` is an empty file put into it.
+pub(super) fn make(path: &Path, mark: Option<&str>) -> Result<(), Fault> {
     let what = || format!("can't make the repository {}", path.display());
     let parent = path.parent().unwrap_or(Path::new("/"));
     durable::make_dir(parent, 0o755)?;
@@ -61,9 +64,12 @@ pub(super) fn make(path: &Path) -> Result<(), Fault> {
             .map_err(|error| fault::sort(&error, what()))?;
         let mut config = repo.config().map_err(|error| fault::sort(&error, what()))?;
         for (key, value) in CONFIG {
-            config.set_str(key, value).map_err(|error| fault::sort(&error, what()))?;
+            config
+                .set_str(key, value)
+                .map_err(|error| fault::sort(&error, what()))?;
         }
-        durable::sync_tree(&beside)
+        let mark = mark.map_or(Ok(()), |name| fs::write(beside.join(name), ""));
+        mark.and_then(|()| durable::sync_tree(&beside))
             .and_then(|()| fs::rename(&beside, path))
             .and_then(|()| durable::sync_dir(parent))
             .map_err(|error| fault::sort_io(&error, what()))
@@ -82,13 +88,20 @@ pub(super) fn make(path: &Path) -> Result<(), Fault> {
 pub(super) fn unique() -> String {
     use std::sync::atomic::{AtomicU64, Ordering};
     static NEXT: AtomicU64 = AtomicU64::new(0);
-    format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+    format!(
+        "{}-{}",
+        std::process::id(),
+        NEXT.fetch_add(1, Ordering::Relaxed)
+    )
 }
 
 /// Opens the repository at `path`, and only there: not one that surrounds it.
 pub(super) fn open(path: &Path) -> Result<Repository, Fault> {
     if path.is_file() {
-        return Err(Fault::stalled(format!("{} is a file, not a repository", path.display())));
+        return Err(Fault::stalled(format!(
+            "{} is a file, not a repository",
+            path.display()
+        )));
     }
     Repository::open(path).map_err(|error| fault::sort(&error, path.display()))
 }
@@ -109,7 +122,10 @@ const IDLE_MAX: usize = 4;
 
 impl Pool {
     pub(super) fn new(path: PathBuf) -> Self {
-        Self { path, idle: Mutex::new(Vec::new()) }
+        Self {
+            path,
+            idle: Mutex::new(Vec::new()),
+        }
     }
 
     fn stamp(&self) -> Stamp {

@@ -6,10 +6,11 @@ use crate::kinds::name::NodeName;
 use crate::ports::Fault;
 use crate::ports::store::{Answer, Call};
 
-use super::access::{Access, Credentials};
+use super::access::Credentials;
 use super::place::Place;
 use super::setup::{self, Timeouts};
 use super::store_local::LocalStore;
+use super::store_remote::RemoteStore;
 use super::{durable, history};
 
 /// Where the state store is and who uses it.
@@ -48,6 +49,8 @@ impl StoreConfig {
 pub enum Store {
     /// On this machine.
     Local(LocalStore),
+    /// Behind a Git server.
+    Remote(RemoteStore),
 }
 
 impl Store {
@@ -58,7 +61,7 @@ impl Store {
         durable::make_dir(&config.data, 0o700)?;
         match Place::parse(&config.url)? {
             Place::Path(path) => Ok(Self::Local(LocalStore::open(config, &path)?)),
-            Place::Remote(_) => Err(Fault::stalled("not built")),
+            place @ Place::Remote(_) => Ok(Self::Remote(RemoteStore::open(config, place)?)),
         }
     }
 
@@ -66,6 +69,7 @@ impl Store {
     pub async fn perform(&self, call: Call) -> Result<Answer, Fault> {
         match self {
             Self::Local(store) => store.perform(call).await,
+            Self::Remote(store) => store.perform(call).await,
         }
     }
 }

@@ -27,11 +27,11 @@ use tracing::{info, warn};
 
 use crate::kinds::name::NodeName;
 use crate::ports::Fault;
-use crate::ports::store::{Answer, Call, Edit, Glance, Landing, Register, Rev, Tree};
+use crate::ports::store::{Answer, Call, Glance, Landing, Register, Rev, Tree};
 
 use super::durable::Lock;
 use super::fence::Fence;
-use super::register::{self, Memo, Scribe};
+use super::register::{self, Change, Memo, Scribe};
 use super::repo::{self, Pool};
 use super::setup::Timeouts;
 use super::store::StoreConfig;
@@ -110,6 +110,8 @@ impl LocalStore {
             Call::Look => "look at the state store".to_owned(),
             Call::Read { register, .. } => format!("read {register}"),
             Call::Commit { register, .. } => format!("write {register}"),
+            Call::Beat { register, .. } => format!("beat {register}"),
+            Call::Recall => "read the state store".to_owned(),
             Call::Fence(_) => "write the fence".to_owned(),
             Call::History { .. } => "read the history".to_owned(),
             Call::Compact => "compact the state store".to_owned(),
@@ -119,7 +121,9 @@ impl LocalStore {
             _ => self.timeouts.local,
         };
         let inner = Arc::clone(&self.inner);
-        self.workers.run(&what, deadline, move || inner.perform(call)).await
+        self.workers
+            .run(&what, deadline, move || inner.perform(call))
+            .await
     }
 }
 
@@ -134,10 +138,19 @@ impl Inner {
         }
         match call {
             Call::Look => self.look().map(Answer::Seen),
+            Call::Recall => self.glance(false).map(Answer::Seen),
             Call::Read { register, rev } => self.read(&register, &rev).map(Answer::Tree),
-            Call::Commit { register, base, edits, why } => {
-                self.commit(&register, base.as_ref(), &edits, &why).map(Answer::Landing)
-            }
+            Call::Commit {
+                register,
+                base,
+                edits,
+                why,
+            } => self
+                .commit(&register, base.as_ref(), &Change::Edits(&edits, &why))
+                .map(Answer::Landing),
+            Call::Beat { register, base } => self
+                .commit(&register, Some(&base), &Change::Beat)
+                .map(Answer::Landing),
             Call::Fence(generation) => self.fence.raise(generation).map(|()| Answer::Fenced),
             Call::History { limit } => self.history(limit),
             Call::Compact => self.compact().map(|()| Answer::Compacted),
@@ -158,7 +171,7 @@ impl Inner {
             return Ok(());
         }
         let path = self.lock_dir()?.join(format!("node-{}.lock", self.node));
-        locks.node = match Lock::try_take(&path)? {
+        locks.node = match Lock::take(&path, durable::FORKS_WAIT)? {
             Ok(lock) => {
                 lock.sign();
                 Some(lock)
@@ -197,7 +210,16 @@ impl Inner {
             self.hold_name(&mut locks)?;
             self.hold_coordinator(&mut locks)?
         };
-        let glance = self.pool.with(|repo| {
+        let glance = self.glance(holds_lock)?;
+        self.memo.keep(|register| match register {
+            Register::Coordinator => glance.coordinator.is_some(),
+            Register::Node(node) => glance.nodes.contains_key(node),
+        });
+        Ok(glance)
+    }
+
+    fn glance(&self, holds_lock: bool) -> Result<Glance, Fault> {
+        self.pool.with(|repo| {
             let mut glance = Glance {
                 coordinator: None,
                 nodes: BTreeMap::new(),
@@ -220,12 +242,7 @@ impl Inner {
                 }
             }
             Ok(glance)
-        })?;
-        self.memo.keep(|register| match register {
-            Register::Coordinator => glance.coordinator.is_some(),
-            Register::Node(node) => glance.nodes.contains_key(node),
-        });
-        Ok(glance)
+        })
     }
 
     /// The names of all registers. libgit2 passes over refs that it can't read, and a torn register
@@ -278,9 +295,9 @@ impl Inner {
         error: &git2::Error,
     ) -> Fault {
         match self.current(repo, register) {
-            Ok(Some(now)) if now != rev && register::is_missing(error) => {
-                Fault::not_found(format!("the state {rev} of {register} is gone; it is {now} now"))
-            }
+            Ok(Some(now)) if now != rev && register::is_missing(error) => Fault::not_found(
+                format!("the state {rev} of {register} is gone; it is {now} now"),
+            ),
             Ok(Some(now)) if now == rev && fault::is_damage(error) => {
                 register::damaged(&self.git_dir, register, error)
             }
@@ -304,18 +321,10 @@ impl Inner {
         &self,
         register: &Register,
         base: Option<&Rev>,
-        edits: &[Edit],
-        why: &str,
+        change: &Change<'_>,
     ) -> Result<Landing, Fault> {
         self.hold_name(&mut self.locks())?;
-        if let Register::Node(node) = register
-            && *node != self.node
-        {
-            return Err(Fault::stalled(format!(
-                "{register} is written by node {node} only, and this is {}",
-                self.node
-            )));
-        }
+        self.scribe.may_write(register)?;
         let base = base.map(repo::raw).transpose()?;
         let _turn = self.take_turn()?;
         self.pool.with(|repo| {
@@ -323,10 +332,10 @@ impl Inner {
             if now != base {
                 return Ok(raced(now));
             }
-            if let (true, Some(base)) = (edits.is_empty(), base) {
+            if let (true, Some(base)) = (change.is_nothing(), base) {
                 return Ok(Landing::Landed(repo::oid(base)));
             }
-            let commit = match self.scribe.commit(repo, register, base, edits, why) {
+            let commit = match self.scribe.write(repo, register, base, change) {
                 Ok(commit) => commit,
                 Err(Unwritten::Refused(fault)) => return Err(fault),
                 Err(Unwritten::Git(error)) if fault::is_damage(&error) => {
@@ -450,5 +459,7 @@ impl Inner {
 }
 
 fn raced(now: Option<git2::Oid>) -> Landing {
-    Landing::Raced { theirs: now.map(repo::oid) }
+    Landing::Raced {
+        theirs: now.map(repo::oid),
+    }
 }

@@ -1,0 +1,299 @@
+//! Bringing commits to this machine.
+//!
+//! From a server, libgit2 does it. From a path we do it ourselves: the missing objects are packed
+//! there and unpacked here. libgit2's own way for paths reads every ref of the other repository and
+//! fails if one of them is broken, even one that nobody asked for.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::Path;
+
+use git2::{AutotagOption, Direction, ErrorCode, FetchOptions, Repository};
+use tracing::{debug, warn};
+
+use crate::ports::Fault;
+
+use super::super::access::{Access, proxy};
+use super::super::{cache, fault, repo};
+
+/// Branches and tags of the repository, by their full names; tags as the commit they name.
+pub(super) type Names = BTreeMap<String, git2::Oid>;
+
+/// What is wanted: the ref of that name.
+pub(super) struct Wanted<'a> {
+    /// `refs/heads/main`; the first that exists.
+    pub(super) refs: &'a [String],
+    /// What to point to it, once it is here.
+    pub(super) local: Option<&'a str>,
+}
+
+/// What was found.
+pub(super) struct Found {
+    /// The commit; none if there is no such ref.
+    pub(super) commit: Option<git2::Oid>,
+    /// What else there is.
+    pub(super) names: Names,
+}
+
+/// Why nothing was brought.
+pub(super) enum Failed {
+    /// The other side, or the way there.
+    There(Fault),
+    /// Our own copy.
+    Here(git2::Error),
+    /// The ref moved between two requests.
+    Moved(Fault),
+}
+
+impl From<git2::Error> for Failed {
+    fn from(error: git2::Error) -> Self {
+        Self::Here(error)
+    }
+}
+
+impl From<Fault> for Failed {
+    fn from(fault: Fault) -> Self {
+        Self::There(fault)
+    }
+}
+
+/// Brings what is wanted into the cache.
+pub(super) fn fetch(
+    cache: &Repository,
+    access: &Access,
+    wanted: &Wanted<'_>,
+) -> Result<Found, Failed> {
+    match access.place.path() {
+        Some(path) => from_path(cache, path, wanted),
+        None => match from_server(cache, access, wanted) {
+            Err(Failed::Moved(_)) => match from_server(cache, access, wanted) {
+                Err(Failed::Moved(fault)) => Err(Failed::There(fault)),
+                other => other,
+            },
+            other => other,
+        },
+    }
+}
+
+fn point(cache: &Repository, wanted: &Wanted<'_>, commit: git2::Oid) -> Result<(), git2::Error> {
+    if let Some(local) = wanted.local
+        && repo::target(cache, local)? != Some(commit)
+    {
+        cache.reference(local, commit, true, "")?;
+    }
+    Ok(())
+}
+
+/// Whether a commit is here with everything it needs: a ref of ours has said so.
+fn is_here(cache: &Repository, commit: git2::Oid) -> Result<bool, git2::Error> {
+    if cache::is_shallow(cache.path()) {
+        return Ok(false);
+    }
+    let kept = repo::target(cache, &format!("{}{commit}", cache::KEEP))?;
+    Ok(kept == Some(commit) || repo::target(cache, cache::TIP)? == Some(commit))
+}
+
+fn from_server(cache: &Repository, access: &Access, wanted: &Wanted<'_>) -> Result<Found, Failed> {
+    access.connected(|notes| -> Result<Found, Failed> {
+        let there = |error: &git2::Error| Failed::There(notes.explain(error, &access.place));
+        let url = access.place.to_string();
+        let mut remote = cache.remote_anonymous(&url)?;
+        let mut connection = remote
+            .connect_auth(
+                Direction::Fetch,
+                Some(access.callbacks(notes)),
+                Some(proxy()),
+            )
+            .map_err(|error| there(&error))?;
+        let names = advertised(connection.list().map_err(|error| there(&error))?);
+        let found = wanted
+            .refs
+            .iter()
+            .find_map(|name| Some((name, *names.get(name)?)));
+        let Some((name, commit)) = found else {
+            return Ok(Found {
+                commit: None,
+                names,
+            });
+        };
+        if !is_here(cache, commit)? {
+            let mut options = FetchOptions::new();
+            options
+                .remote_callbacks(access.callbacks(notes))
+                .proxy_options(proxy())
+                .download_tags(AutotagOption::None);
+            if cache::is_shallow(cache.path()) {
+                // All of it: history that was lost comes back.
+                options.depth(i32::MAX);
+            }
+            connection
+                .remote()
+                .download(&[name.as_str()], Some(&mut options))
+                .map_err(|error| {
+                    if error.code() == ErrorCode::Eof {
+                        debug!(
+                            error = error.message(),
+                            "the ref moved while it was fetched"
+                        );
+                        return Failed::Moved(notes.explain(&error, &access.place));
+                    }
+                    if fault::is_damage(&error) {
+                        return Failed::Here(error);
+                    }
+                    there(&error)
+                })?;
+            // Throws if it is not here, or is not a commit.
+            cache.find_commit(commit)?;
+        }
+        point(cache, wanted, commit)?;
+        Ok(Found {
+            commit: Some(commit),
+            names,
+        })
+    })
+}
+
+fn advertised(heads: &[git2::RemoteHead<'_>]) -> Names {
+    let mut names = Names::new();
+    for head in heads {
+        let name = head.name();
+        if !name.starts_with("refs/heads/") && !name.starts_with("refs/tags/") {
+            continue;
+        }
+        // `refs/tags/v1^{}` is the commit behind an annotated tag and comes after it.
+        names.insert(name.trim_end_matches("^{}").to_owned(), head.oid());
+    }
+    names
+}
+
+fn from_path(cache: &Repository, path: &Path, wanted: &Wanted<'_>) -> Result<Found, Failed> {
+    let sort = |error: &git2::Error| Failed::There(fault::sort(error, path.display()));
+    let theirs = repo::open(path)?;
+    let mut commit = None;
+    for name in wanted.refs {
+        match theirs.find_reference(name).and_then(|r| r.peel_to_commit()) {
+            Ok(found) => {
+                commit = Some(found.id());
+                break;
+            }
+            Err(error) if error.code() == ErrorCode::NotFound && !is_broken(&theirs, name) => {}
+            Err(error) => {
+                return Err(Failed::There(
+                    fault::sort(&error, path.display())
+                        .while_doing(format!("{name} can't be read")),
+                ));
+            }
+        }
+    }
+    let Some(commit) = commit else {
+        return Ok(Found {
+            commit: None,
+            names: names_of(&theirs).map_err(|error| sort(&error))?,
+        });
+    };
+    if !is_here(cache, commit)? {
+        let haves = haves(cache)?;
+        if let Err(error) = copy(cache, &theirs, commit, &haves) {
+            if haves.is_empty() {
+                return Err(error.sorted(path));
+            }
+            // What we have may stand there without its history: then all is copied.
+            warn!(from = %path.display(), "copied as a whole");
+            copy(cache, &theirs, commit, &[]).map_err(|error| error.sorted(path))?;
+        }
+        cache.find_commit(commit)?;
+        if cache::is_shallow(cache.path()) {
+            let _ = std::fs::remove_file(cache.path().join("shallow"));
+        }
+    }
+    point(cache, wanted, commit)?;
+    Ok(Found {
+        commit: Some(commit),
+        names: Names::new(),
+    })
+}
+
+/// Whether a ref is there but can't be read, rather than absent.
+fn is_broken(repo: &Repository, name: &str) -> bool {
+    repo.commondir().join(name).is_file() || repo::target(repo, name).ok().flatten().is_some()
+}
+
+fn names_of(repo: &Repository) -> Result<Names, git2::Error> {
+    let mut names = Names::new();
+    for reference in repo.references_glob("refs/heads/*")? {
+        let reference = reference?;
+        if let (Ok(name), Some(id)) = (reference.name(), reference.target()) {
+            names.insert(name.to_owned(), id);
+        }
+    }
+    Ok(names)
+}
+
+/// What the cache has with everything that belongs to it.
+fn haves(cache: &Repository) -> Result<Vec<git2::Oid>, git2::Error> {
+    if cache::is_shallow(cache.path()) {
+        return Ok(Vec::new());
+    }
+    let mut haves = Vec::new();
+    for reference in cache.references_glob("refs/windlass/*")? {
+        haves.extend(reference?.target());
+    }
+    Ok(haves)
+}
+
+enum CopyError {
+    There(git2::Error),
+    Here(git2::Error),
+}
+
+impl CopyError {
+    fn sorted(self, path: &Path) -> Failed {
+        match self {
+            Self::There(error) => Failed::There(fault::sort(&error, path.display())),
+            Self::Here(error) => Failed::Here(error),
+        }
+    }
+}
+
+/// Copies a commit and all it reaches, but for what `haves` reach.
+fn copy(
+    cache: &Repository,
+    theirs: &Repository,
+    commit: git2::Oid,
+    haves: &[git2::Oid],
+) -> Result<(), CopyError> {
+    let mut builder = theirs.packbuilder().map_err(CopyError::There)?;
+    builder.set_threads(1);
+    let collect = |builder: &mut git2::PackBuilder<'_>| -> Result<(), git2::Error> {
+        let mut walk = theirs.revwalk()?;
+        walk.push(commit)?;
+        for have in haves {
+            match walk.hide(*have) {
+                Ok(()) => {}
+                Err(error) if error.code() == ErrorCode::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        builder.insert_walk(&mut walk)
+    };
+    collect(&mut builder).map_err(CopyError::There)?;
+    if builder.object_count() == 0 {
+        return Ok(());
+    }
+    let odb = cache.odb().map_err(CopyError::Here)?;
+    let mut writer = odb.packwriter().map_err(CopyError::Here)?;
+    let mut here = None;
+    let read = builder.foreach(|chunk| match writer.write_all(chunk) {
+        Ok(()) => true,
+        Err(error) => {
+            here = Some(git2::Error::from_str(&error.to_string()));
+            false
+        }
+    });
+    if let Some(error) = here {
+        return Err(CopyError::Here(error));
+    }
+    read.map_err(CopyError::There)?;
+    writer.commit().map_err(CopyError::Here)?;
+    Ok(())
+}
