@@ -122,11 +122,7 @@ fn manifest(n: u32) -> String {
 }
 
 fn content(path: &str, text: &str) -> FileContent {
-    FileContent {
-        path: path.into(),
-        blob: Oid::new("0"),
-        bytes: text.as_bytes().into(),
-    }
+    FileContent { path: path.into(), blob: Oid::new("0"), bytes: text.as_bytes().into() }
 }
 
 fn parse_on(threads: usize, contents: &[FileContent]) -> Vec<(Arc<str>, Arc<ParsedFile>)> {
@@ -142,10 +138,7 @@ fn parse_on(threads: usize, contents: &[FileContent]) -> Vec<(Arc<str>, Arc<Pars
                 })
             })
             .collect();
-        workers
-            .into_iter()
-            .flat_map(|worker| worker.join().unwrap_or_default())
-            .collect()
+        workers.into_iter().flat_map(|worker| worker.join().unwrap_or_default()).collect()
     })
 }
 
@@ -174,16 +167,8 @@ fn resident_kib() -> u64 {
 fn cpu() -> Duration {
     const TICKS_A_SECOND: u64 = 100;
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields = stat
-        .rsplit(')')
-        .next()
-        .unwrap_or_default()
-        .split_whitespace();
-    let ticks: u64 = fields
-        .skip(11)
-        .take(2)
-        .filter_map(|f| f.parse::<u64>().ok())
-        .sum();
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    let ticks: u64 = fields.skip(11).take(2).filter_map(|f| f.parse::<u64>().ok()).sum();
     Duration::from_millis(ticks * 1000 / TICKS_A_SECOND)
 }
 
@@ -214,10 +199,7 @@ fn main() {
     let parsed = parse_on(1, &contents);
     let after = resident_kib();
     let per_object = (after.saturating_sub(before)) * 1024 / u64::from(MANIFESTS);
-    println!(
-        "memory: {} MiB, {per_object} bytes an object",
-        (after - before) / 1024
-    );
+    println!("memory: {} MiB, {per_object} bytes an object", (after - before) / 1024);
 
     for threads in [1, 2] {
         let before = cpu();
@@ -230,11 +212,7 @@ fn main() {
     }
     let files: Files = parsed.into_iter().collect();
     let (took, (wish, findings)) = best(|| desired::assemble(&listing, &files));
-    println!(
-        "assemble: {took:?}, {} objects, {} findings",
-        wish.objects.len(),
-        findings.len()
-    );
+    println!("assemble: {took:?}, {} objects, {} findings", wish.objects.len(), findings.len());
     for finding in findings.iter().take(3) {
         println!("  {finding}");
     }

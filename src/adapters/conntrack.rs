@@ -42,17 +42,15 @@ pub(super) async fn forget(flows: Vec<Flow>) -> Result<(), Fault> {
     }
     let work = tokio::task::spawn_blocking(move || forget_now(&flows));
     match tokio::time::timeout(LOOK_MAX, work).await {
-        Ok(Ok(done)) => done
-            .map(|count| tracing::debug!(count, "flows forgotten"))
-            .map_err(|error| {
+        Ok(Ok(done)) => {
+            done.map(|count| tracing::debug!(count, "flows forgotten")).map_err(|error| {
                 Fault::transient(format!(
                     "cannot forget flows in the kernel's connection table: {error}"
                 ))
-            }),
+            })
+        }
         Ok(Err(error)) => Err(Fault::transient(format!("forgetting flows: {error}"))),
-        Err(_) => Err(Fault::deadline(
-            "the kernel did not list its connections in time",
-        )),
+        Err(_) => Err(Fault::deadline("the kernel did not list its connections in time")),
     }
 }
 
@@ -116,8 +114,7 @@ fn identify(body: &[u8], flows: &[Flow]) -> Option<Vec<u8>> {
     described.then(|| {
         let kept =
             Attributes(body).filter(|(kind, _, _)| matches!(*kind, TUPLE_ORIGINAL | ID | ZONE));
-        kept.flat_map(|(_, _, whole)| whole.iter().copied())
-            .collect()
+        kept.flat_map(|(_, _, whole)| whole.iter().copied()).collect()
     })
 }
 
@@ -140,16 +137,11 @@ mod tests {
 
     fn tuple(kind: u16, source: [u8; 4], destination: [u8; 4], protocol: u8, port: u16) -> Vec<u8> {
         let ip = [attr(IP_SOURCE, &source), attr(IP_DESTINATION, &destination)].concat();
-        let proto = [
-            attr(PROTO_NUMBER, &[protocol]),
-            attr(PROTO_DESTINATION_PORT, &port.to_be_bytes()),
-        ]
-        .concat();
+        let proto =
+            [attr(PROTO_NUMBER, &[protocol]), attr(PROTO_DESTINATION_PORT, &port.to_be_bytes())]
+                .concat();
         let nested = 0x8000;
-        let parts = [
-            attr(TUPLE_IP | nested, &ip),
-            attr(TUPLE_PROTO | nested, &proto),
-        ];
+        let parts = [attr(TUPLE_IP | nested, &ip), attr(TUPLE_PROTO | nested, &proto)];
         attr(kind | nested, &parts.concat())
     }
 
@@ -178,11 +170,7 @@ mod tests {
             let identity = identify(&entry(protocol), &[flow]);
             assert_eq!(identity.is_some(), found, "{flow:?}");
             if let Some(identity) = identity {
-                assert_eq!(
-                    Attributes(&identity).count(),
-                    2,
-                    "tuple and id, nothing else"
-                );
+                assert_eq!(Attributes(&identity).count(), 2, "tuple and id, nothing else");
             }
         }
     }

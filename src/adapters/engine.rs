@@ -11,9 +11,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::agent::Agent;
-use crate::agent::event::{
-    Ask, AskId, Done, Effect, EffectId, Event, Hint, Parsed, Reply, Work,
-};
+use crate::agent::event::{Ask, AskId, Done, Effect, EffectId, Event, Hint, Parsed, Reply, Work};
 use crate::agent::picture::Picture;
 use crate::desired;
 use crate::plan;
@@ -158,7 +156,9 @@ fn parse_all(files: &[FileContent]) -> Vec<Parsed> {
             .map(|part| scope.spawn(|| part.iter().map(parse).collect::<Vec<_>>()))
             .collect();
         // A part that panicked must not look like files that are empty.
-        let joined = parts.into_iter().map(|part| part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        let joined = parts
+            .into_iter()
+            .map(|part| part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
         joined.flatten().collect()
     })
 }

@@ -14,6 +14,7 @@ pub mod engine;
 pub mod files;
 pub mod git;
 pub mod iptables;
+pub mod lab;
 pub mod links;
 mod nfnetlink;
 pub mod probe;

@@ -53,9 +53,7 @@ pub(super) fn receive(socket: &Socket) -> std::io::Result<Vec<u8>> {
 
 /// The error in an [`NLMSG_ERROR`]; number 0 for an acknowledgement.
 pub(super) fn error_of(body: &[u8]) -> std::io::Error {
-    let code = body
-        .first_chunk()
-        .map_or(0, |bytes| i32::from_ne_bytes(*bytes));
+    let code = body.first_chunk().map_or(0, |bytes| i32::from_ne_bytes(*bytes));
     std::io::Error::from_raw_os_error(code.saturating_neg())
 }
 
@@ -66,9 +64,7 @@ pub(super) fn attributes_of(body: &[u8]) -> &[u8] {
 
 /// The value of the first attribute of that kind.
 pub(super) fn attribute(body: &[u8], wanted: u16) -> Option<&[u8]> {
-    Attributes(body)
-        .find(|(kind, _, _)| *kind == wanted)
-        .map(|(_, value, _)| value)
+    Attributes(body).find(|(kind, _, _)| *kind == wanted).map(|(_, value, _)| value)
 }
 
 /// Netlink messages in a buffer: (kind, body). Ends at the first that is not whole.
@@ -110,21 +106,12 @@ mod tests {
 
     #[test]
     fn broken_messages_end_quietly() {
-        for bytes in [
-            &[][..],
-            &[1, 0],
-            &[255, 255, 1, 0, 9],
-            &[4, 0, 1, 0, 0, 0, 0, 0],
-            &[0; 32],
-        ] {
+        for bytes in [&[][..], &[1, 0], &[255, 255, 1, 0, 9], &[4, 0, 1, 0, 0, 0, 0, 0], &[0; 32]] {
             assert_eq!(Messages(bytes).count(), 0, "{bytes:?}");
         }
-        for (bytes, count) in [
-            (&[][..], 0),
-            (&[3, 0, 1, 0], 0),
-            (&[4, 0, 1, 0], 1),
-            (&[5, 0, 1, 0, 7], 1),
-        ] {
+        for (bytes, count) in
+            [(&[][..], 0), (&[3, 0, 1, 0], 0), (&[4, 0, 1, 0], 1), (&[5, 0, 1, 0, 7], 1)]
+        {
             assert_eq!(Attributes(bytes).count(), count, "{bytes:?}");
         }
     }

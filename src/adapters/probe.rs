@@ -66,11 +66,9 @@ impl Prober {
             match &call.target {
                 Target::Http { .. } => self.http(&call.target).await,
                 Target::Tcp { host, port } => tcp(host, *port).await,
-                Target::Grpc {
-                    host,
-                    port,
-                    service,
-                } => grpc(&host.to_string(), *port, service).await,
+                Target::Grpc { host, port, service } => {
+                    grpc(&host.to_string(), *port, service).await
+                }
             }
         };
         match tokio::time::timeout(call.timeout, asked).await {
@@ -81,14 +79,7 @@ impl Prober {
     }
 
     async fn http(&self, target: &Target) -> Result<String, Complaint> {
-        let Target::Http {
-            host,
-            port,
-            path,
-            tls,
-            headers,
-        } = target
-        else {
+        let Target::Http { host, port, path, tls, headers } = target else {
             return Err(complain("not an HTTP probe"));
         };
         let scheme = if *tls { "https" } else { "http" };
@@ -115,15 +106,11 @@ impl Prober {
                 }
                 None if (200..400).contains(&status) => return Ok(text_of(response).await),
                 None => {
-                    return Err(complain(format!(
-                        "HTTP probe failed with statuscode: {status}"
-                    )));
+                    return Err(complain(format!("HTTP probe failed with statuscode: {status}")));
                 }
             }
         }
-        Err(complain(format!(
-            "Get \"{url}\": stopped after {REDIRECTS_MAX} redirects"
-        )))
+        Err(complain(format!("Get \"{url}\": stopped after {REDIRECTS_MAX} redirects")))
     }
 
     async fn get(&self, url: &Url, headers: &HeaderMap) -> Result<Response<Incoming>, Complaint> {
@@ -222,20 +209,14 @@ async fn tcp(host: &str, port: u16) -> Result<String, Complaint> {
 async fn connect(host: &str, port: u16) -> Result<TcpStream, Complaint> {
     let host = host.trim_start_matches('[').trim_end_matches(']');
     TcpStream::connect((host, port)).await.map_err(|error| {
-        complain(format!(
-            "dial tcp {}:{port}: {}",
-            bracketed(host),
-            plain(&error)
-        ))
+        complain(format!("dial tcp {}:{port}: {}", bracketed(host), plain(&error)))
     })
 }
 
 async fn grpc(host: &str, port: u16, service: &str) -> Result<String, Complaint> {
     let address = format!("{}:{port}", bracketed(host));
     let stream = connect(host, port).await.map_err(|error| {
-        complain(format!(
-            "error: failed to connect service at {address:?}: {error}"
-        ))
+        complain(format!("error: failed to connect service at {address:?}: {error}"))
     })?;
     let (mut sender, connection) =
         hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
@@ -281,13 +262,10 @@ async fn grpc(host: &str, port: u16, service: &str) -> Result<String, Complaint>
     }
     match serving_status(&body.to_bytes()) {
         Some(SERVING) => Ok("service healthy".into()),
-        Some(status) => Err(complain(format!(
-            "service unhealthy (responded with {:?})",
-            status_name(status)
-        ))),
-        None => Err(complain(
-            "error: health rpc failed: the answer can't be read",
-        )),
+        Some(status) => {
+            Err(complain(format!("service unhealthy (responded with {:?})", status_name(status))))
+        }
+        None => Err(complain("error: health rpc failed: the answer can't be read")),
     }
 }
 
@@ -405,11 +383,7 @@ fn plain(error: &std::io::Error) -> String {
 }
 
 fn bracketed(host: &str) -> String {
-    if host.contains(':') && !host.starts_with('[') {
-        format!("[{host}]")
-    } else {
-        host.to_owned()
-    }
+    if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.to_owned() }
 }
 
 fn out_of_time(timeout: Duration) -> String {

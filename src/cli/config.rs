@@ -275,7 +275,10 @@ fn check(file: File, hostname: &str, incarnation: &str) -> Result<Loaded, Vec<St
     let node = wrong.take("node.name", NodeName::parse(&named, NameRule::Subdomain));
     for (key, value) in &file.node.labels {
         for complaint in [label_key_complaint(key), label_value_complaint(value)] {
-            wrong.take::<()>("node.labels", complaint.map_or(Ok(()), |c| Err(format!("{key}: {c}"))));
+            wrong.take::<()>(
+                "node.labels",
+                complaint.map_or(Ok(()), |c| Err(format!("{key}: {c}"))),
+            );
         }
     }
     let reserved: ResourceList = file
@@ -375,7 +378,11 @@ fn parse_network(text: &str) -> Result<Ipv4Network, String> {
     let network: Ipv4Network =
         text.parse().map_err(|_| format!("'{text}' is not a network such as 10.244.0.0/16"))?;
     if network.ip() != network.network() {
-        return Err(format!("'{text}' has bits below its prefix; write {}/{}", network.network(), network.prefix()));
+        return Err(format!(
+            "'{text}' has bits below its prefix; write {}/{}",
+            network.network(),
+            network.prefix()
+        ));
     }
     Ok(network)
 }
@@ -487,9 +494,14 @@ desired: {url: /x, poll: soon}
 network: {podNetwork: 10.0.0.1/16, packetFilter: pf, nodePorts: 9-1}
 ";
         let complaints = read(text).expect_err("is wrong");
-        for field in
-            ["node.name", "node.reserved.cpu", "desired.poll", "podNetwork", "packetFilter", "nodePorts"]
-        {
+        for field in [
+            "node.name",
+            "node.reserved.cpu",
+            "desired.poll",
+            "podNetwork",
+            "packetFilter",
+            "nodePorts",
+        ] {
             assert!(complaints.contains(field), "{field} is missing in: {complaints}");
         }
     }

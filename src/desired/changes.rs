@@ -87,10 +87,7 @@ fn differing_fields(old: &Object, new: &Object) -> Vec<FieldChange> {
     let kind = new.key.kind;
     let read = |object: &Object| serde_json::from_str::<Json>(&object.json).unwrap_or_default();
     let shape = SHAPES.root(&kind.api_version(), kind.name());
-    let mut differ = Differ {
-        is_secret: kind == Kind::Secret,
-        fields: Vec::new(),
-    };
+    let mut differ = Differ { is_secret: kind == Kind::Secret, fields: Vec::new() };
     let (old, new) = (read(old), read(new));
     differ.compare("", Some(&old), Some(&new), shape.unwrap_or(Type::Any));
     differ.fields.sort_by(|a, b| a.path.cmp(&b.path));
@@ -125,11 +122,8 @@ impl Differ {
             (None, None) => {}
             (old, new) => {
                 let show = |value: &Json| self.show(path, value);
-                let change = FieldChange {
-                    path: path.to_owned(),
-                    old: old.map(show),
-                    new: new.map(show),
-                };
+                let change =
+                    FieldChange { path: path.to_owned(), old: old.map(show), new: new.map(show) };
                 self.fields.push(change);
             }
         }
@@ -150,12 +144,7 @@ impl Differ {
         names.dedup();
         for name in names {
             let path = format!("{path}[{name}]");
-            self.compare(
-                &path,
-                before.get(name).copied(),
-                after.get(name).copied(),
-                holds,
-            );
+            self.compare(&path, before.get(name).copied(), after.get(name).copied(), holds);
         }
         // A variable may use those above it, init containers run one after the other: order counts.
         let order = |list: &[Json], other: &BTreeMap<&str, &Json>| -> Vec<String> {
@@ -183,17 +172,13 @@ impl Differ {
 
 /// The items by name, if every one has a name of its own.
 fn by_name(items: &[Json]) -> Option<BTreeMap<&str, &Json>> {
-    let named: BTreeMap<&str, &Json> = items
-        .iter()
-        .map(|item| Some((name_of(item)?, item)))
-        .collect::<Option<_>>()?;
+    let named: BTreeMap<&str, &Json> =
+        items.iter().map(|item| Some((name_of(item)?, item))).collect::<Option<_>>()?;
     (named.len() == items.len()).then_some(named)
 }
 
 fn name_of(item: &Json) -> Option<&str> {
-    ["name", "mountPath"]
-        .iter()
-        .find_map(|field| item.get(field)?.as_str())
+    ["name", "mountPath"].iter().find_map(|field| item.get(field)?.as_str())
 }
 
 fn is_same(old: &Json, new: &Json, holds: Type) -> bool {

@@ -43,23 +43,13 @@ pub(super) fn assemble(listing: &[FileEntry], files: &Files) -> (Desired, Vec<Fi
     for (path, file) in chosen {
         gathered.take(path, file, &settings);
     }
-    let Gathered {
-        mut findings,
-        mut skipped,
-        objects,
-        refused,
-        ..
-    } = gathered;
+    let Gathered { mut findings, mut skipped, objects, refused, .. } = gathered;
     let world = World::of(objects, &refused, &mut findings);
     world.check(&mut findings);
     findings.sort();
     findings.dedup();
     skipped.sort();
-    let desired = Desired {
-        objects: world.into_objects(),
-        skipped,
-        settings,
-    };
+    let desired = Desired { objects: world.into_objects(), skipped, settings };
     (desired, findings)
 }
 
@@ -75,10 +65,7 @@ fn choose<'f>(
     for entry in listing {
         let path = &*entry.path;
         let mut skip = |why| {
-            gathered.skipped.push(Skipped {
-                path: Arc::clone(&entry.path),
-                why,
-            });
+            gathered.skipped.push(Skipped { path: Arc::clone(&entry.path), why });
         };
         match sort_of(entry) {
             Err(Some(why)) => skip(why),
@@ -125,10 +112,7 @@ fn directory(path: &str) -> &str {
 }
 
 fn is_below(path: &str, directory: &str) -> bool {
-    directory.is_empty()
-        || path
-            .strip_prefix(directory)
-            .is_some_and(|rest| rest.starts_with('/'))
+    directory.is_empty() || path.strip_prefix(directory).is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// What the files hold.
@@ -161,11 +145,7 @@ impl<'f> Gathered<'f> {
         }
         for (key, at) in &file.refused {
             if !let_through.contains(key) {
-                let place = Place {
-                    path: Arc::clone(path),
-                    line: at.line,
-                    column: at.column,
-                };
+                let place = Place { path: Arc::clone(path), line: at.line, column: at.column };
                 self.refused.push((key, place));
             }
         }
@@ -212,10 +192,7 @@ impl<'f> World<'f> {
                 }
             }
         }
-        Self {
-            objects: kept,
-            refused: refused.iter().map(|(key, _)| *key).collect(),
-        }
+        Self { objects: kept, refused: refused.iter().map(|(key, _)| *key).collect() }
     }
 
     fn into_objects(self) -> BTreeMap<Key, Arc<Object>> {
@@ -226,9 +203,7 @@ impl<'f> World<'f> {
     }
 
     fn has(&self, key: &Key) -> bool {
-        let found = self
-            .objects
-            .binary_search_by(|(object, _)| object.key.cmp(key));
+        let found = self.objects.binary_search_by(|(object, _)| object.key.cmp(key));
         found.is_ok() || self.refused.contains(key)
     }
 
@@ -263,10 +238,7 @@ impl<'f> World<'f> {
                         line: mention.at.line,
                         column: mention.at.column,
                     };
-                    findings.push(Finding {
-                        place,
-                        ..finding.of(&object.key).at(&*mention.field)
-                    });
+                    findings.push(Finding { place, ..finding.of(&object.key).at(&*mention.field) });
                 }
             }
         }
@@ -280,16 +252,8 @@ impl<'f> World<'f> {
             Kind::ServiceAccount => *name == *"default",
             _ => false,
         };
-        let namespace = object
-            .key
-            .namespace
-            .clone()
-            .filter(|_| kind.info().namespaced);
-        let key = Key {
-            kind,
-            namespace,
-            name: name.clone(),
-        };
+        let namespace = object.key.namespace.clone().filter(|_| kind.info().namespaced);
+        let key = Key { kind, namespace, name: name.clone() };
         if exists_by_itself || self.has(&key) {
             return None;
         }
@@ -301,20 +265,14 @@ impl<'f> World<'f> {
                 Finding::error(nowhere, format!("there is no PriorityClass {name}"))
             }
             Kind::ServiceAccount => Finding::warning(nowhere, format!("there is no {key}")),
-            _ => Finding::warning(
-                nowhere,
-                format!("there is no {key}: the pod will wait for it"),
-            ),
+            _ => Finding::warning(nowhere, format!("there is no {key}: the pod will wait for it")),
         })
     }
 
     /// Workloads that would count each other's pods as their own.
     fn check_selectors(&self, findings: &mut Vec<Finding>) {
-        let workloads: Vec<Workload<'_>> = self
-            .objects
-            .iter()
-            .filter_map(|(object, _)| workload(object))
-            .collect();
+        let workloads: Vec<Workload<'_>> =
+            self.objects.iter().filter_map(|(object, _)| workload(object)).collect();
         let mut carriers = Carriers::new();
         for (index, workload) in workloads.iter().enumerate() {
             for (key, value) in workload.labels {
@@ -325,8 +283,7 @@ impl<'f> World<'f> {
         for (index, workload) in workloads.iter().enumerate() {
             let candidates = narrowest(workload, &carriers).unwrap_or_else(|| {
                 let all = 0..workloads.len();
-                all.filter(|other| workloads[*other].namespace == workload.namespace)
-                    .collect()
+                all.filter(|other| workloads[*other].namespace == workload.namespace).collect()
             });
             let caught = candidates
                 .iter()
@@ -338,9 +295,8 @@ impl<'f> World<'f> {
                     workload.selector, caught.object.key, caught.object.place
                 );
                 let place = workload.object.place.clone();
-                let finding = Finding::warning(place, message)
-                    .of(&workload.object.key)
-                    .at("spec.selector");
+                let finding =
+                    Finding::warning(place, message).of(&workload.object.key).at("spec.selector");
                 findings.push(finding);
             }
         }
@@ -355,9 +311,8 @@ impl<'f> World<'f> {
         };
         for (object, _) in defaults {
             let message = format!("{} is the default already ({})", first.key, first.place);
-            let finding = Finding::error(object.place.clone(), message)
-                .of(&object.key)
-                .at("globalDefault");
+            let finding =
+                Finding::error(object.place.clone(), message).of(&object.key).at("globalDefault");
             findings.push(finding);
         }
     }
@@ -405,10 +360,7 @@ fn claim<'o, K: Ord + std::fmt::Display>(
     let text = what.to_string();
     match claims.get(&what) {
         Some(first) if first.key != object.key => {
-            let message = format!(
-                "{name} {text} is asked for by {} ({})",
-                first.key, first.place
-            );
+            let message = format!("{name} {text} is asked for by {} ({})", first.key, first.place);
             Some(Finding::error(Place::file(""), message))
         }
         Some(_) => None,
@@ -454,12 +406,9 @@ fn narrowest<'o>(workload: &Workload<'o>, carriers: &Carriers<'o>) -> Option<Vec
     let requirements = workload.selector.requirements().iter();
     requirements
         .filter_map(|requirement| match requirement {
-            Requirement::In(key, values) => Some(
-                values
-                    .iter()
-                    .map(|value| of(key, value))
-                    .collect::<Vec<_>>(),
-            ),
+            Requirement::In(key, values) => {
+                Some(values.iter().map(|value| of(key, value)).collect::<Vec<_>>())
+            }
             _ => None,
         })
         .min_by_key(|lists| lists.iter().map(|list| list.len()).sum::<usize>())

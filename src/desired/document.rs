@@ -77,10 +77,7 @@ pub(super) enum Waiver {
 
 /// Reads a file.
 pub(super) fn parse(content: &FileContent) -> ParsedFile {
-    let mut reader = Reader {
-        path: Arc::clone(&content.path),
-        out: ParsedFile::default(),
-    };
+    let mut reader = Reader { path: Arc::clone(&content.path), out: ParsedFile::default() };
     match reader.text(&content.bytes) {
         Ok(text) => reader.file(text),
         Err(finding) => {
@@ -104,11 +101,7 @@ const LFS_POINTER: &str = "version https://git-lfs.github.com/spec/";
 
 impl Reader {
     fn place(&self, at: At) -> Place {
-        Place {
-            path: Arc::clone(&self.path),
-            line: at.line,
-            column: at.column,
-        }
+        Place { path: Arc::clone(&self.path), line: at.line, column: at.column }
     }
 
     /// The file's text, without a byte order mark.
@@ -178,9 +171,8 @@ impl Reader {
         let mut bare = Vec::new();
         for document in &mut documents {
             let problems = std::mem::take(&mut document.problems);
-            let (fatal, slips): (Vec<_>, Vec<_>) = problems
-                .into_iter()
-                .partition(|problem| problem.kind == ProblemKind::Fatal);
+            let (fatal, slips): (Vec<_>, Vec<_>) =
+                problems.into_iter().partition(|problem| problem.kind == ProblemKind::Fatal);
             if !fatal.is_empty() {
                 self.out.is_manifest = true;
             }
@@ -216,9 +208,7 @@ impl Reader {
             for at in bare {
                 let message = "this document has neither apiVersion nor kind, while others of the \
                                file are manifests";
-                self.out
-                    .findings
-                    .push(Finding::error(self.place(at), message));
+                self.out.findings.push(Finding::error(self.place(at), message));
             }
         }
     }
@@ -270,10 +260,9 @@ impl Reader {
             Envelope::Refused(refusal) => self.refuse(refusal, None),
             Envelope::Object { kind, api_version } => self.object(root, kind, &api_version),
             Envelope::List { .. } if depth == DEPTH_MAX => {}
-            Envelope::List {
-                item_kind,
-                api_version,
-            } => self.list(root, item_kind, &api_version, depth),
+            Envelope::List { item_kind, api_version } => {
+                self.list(root, item_kind, &api_version, depth)
+            }
         }
     }
 
@@ -320,9 +309,7 @@ impl Reader {
                 match envelope::read(&item) {
                     Envelope::Bare => {
                         let message = "this item has neither apiVersion nor kind";
-                        self.out
-                            .findings
-                            .push(Finding::error(self.place(at), message));
+                        self.out.findings.push(Finding::error(self.place(at), message));
                     }
                     envelope => self.document(item, envelope, depth + 1),
                 }
@@ -337,13 +324,7 @@ impl Reader {
         report.quiet = kind == Kind::Secret;
         report.object = Some(label(kind, &root));
         if info.support == Support::Made {
-            report.add(
-                Severity::Error,
-                at,
-                &Path::Root,
-                support::refusal(kind),
-                None,
-            );
+            report.add(Severity::Error, at, &Path::Root, support::refusal(kind), None);
             self.out.findings.extend(report.finish());
             return;
         }
@@ -374,11 +355,7 @@ impl Reader {
         let parts = written.and_then(|written| Template::of(kind, &root)?.parts(written));
         let body = convert::body(kind, &json, &meta, parts, &mut check);
         let mentions = check.into_mentions();
-        let key = Key {
-            kind,
-            namespace: meta.namespace,
-            name: meta.name,
-        };
+        let key = Key { kind, namespace: meta.namespace, name: meta.name };
         report.object = Some(key.to_string());
         let object = (!report.has_errors()).then(|| {
             Arc::new(Object {
@@ -412,19 +389,14 @@ impl Reader {
             )),
             ..Finding::error(self.place(at), support::refusal(kind))
         };
-        self.out.waivable.push(Waivable {
-            waiver: Waiver::Unenforced(kind),
-            finding,
-            object,
-        });
+        self.out.waivable.push(Waivable { waiver: Waiver::Unenforced(kind), finding, object });
     }
 }
 
 /// The documents of a text. JSON is told by the file's name, or by being JSON.
 fn read_text<'a>(text: &'a str, name: &str) -> Vec<Document<'a>> {
-    let is_json_file = name
-        .rsplit_once('.')
-        .is_some_and(|(_, extension)| extension.eq_ignore_ascii_case("json"));
+    let is_json_file =
+        name.rsplit_once('.').is_some_and(|(_, extension)| extension.eq_ignore_ascii_case("json"));
     let begins_as_json = text.trim_start().starts_with(['{', '[']);
     if is_json_file || begins_as_json {
         let (values, mut problems) = json::read(text);
@@ -432,18 +404,12 @@ fn read_text<'a>(text: &'a str, name: &str) -> Vec<Document<'a>> {
         if is_json_file || is_json {
             let mut documents: Vec<Document<'_>> = values
                 .into_iter()
-                .map(|value| Document {
-                    root: Some(value),
-                    problems: Vec::new(),
-                })
+                .map(|value| Document { root: Some(value), problems: Vec::new() })
                 .collect();
             match documents.first_mut() {
                 // A problem that stops the reading has no document of its own.
                 Some(first) if is_json => first.problems.append(&mut problems),
-                _ => documents.push(Document {
-                    root: None,
-                    problems,
-                }),
+                _ => documents.push(Document { root: None, problems }),
             }
             return documents;
         }
@@ -455,10 +421,7 @@ fn read_text<'a>(text: &'a str, name: &str) -> Vec<Document<'a>> {
 fn label(kind: Kind, root: &Node<'_>) -> String {
     let metadata = root.get("metadata");
     let text = |field: &str| metadata.and_then(|node| node.get_text(field));
-    match (
-        text("name").or_else(|| text("generateName")),
-        kind.info().namespaced,
-    ) {
+    match (text("name").or_else(|| text("generateName")), kind.info().namespaced) {
         (None, _) => kind.to_string(),
         (Some(name), false) => format!("{kind} {name}"),
         (Some(name), true) => format!("{kind} {}/{name}", text("namespace").unwrap_or("default")),

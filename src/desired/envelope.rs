@@ -15,10 +15,7 @@ pub(super) enum Envelope {
     /// An object of a kind with a row in the registry, in a version that has a shape.
     Object { kind: Kind, api_version: String },
     /// Objects in `items`, which may leave out what the list says already.
-    List {
-        item_kind: Option<&'static str>,
-        api_version: String,
-    },
+    List { item_kind: Option<&'static str>, api_version: String },
     /// Something else.
     Refused(Refusal),
 }
@@ -63,13 +60,7 @@ pub(super) fn read(root: &Node<'_>) -> Envelope {
 }
 
 fn refusal(at: At, field: Option<&'static str>, message: impl Into<String>) -> Refusal {
-    Refusal {
-        at,
-        field,
-        message: message.into(),
-        hint: None,
-        foreign: None,
-    }
+    Refusal { at, field, message: message.into(), hint: None, foreign: None }
 }
 
 fn claim(at: At, api_version: String, kind_name: &str) -> Envelope {
@@ -83,17 +74,11 @@ fn claim(at: At, api_version: String, kind_name: &str) -> Envelope {
         return Envelope::Object { kind, api_version };
     }
     if (api_version.as_str(), kind_name) == ("v1", "List") {
-        return Envelope::List {
-            item_kind: None,
-            api_version,
-        };
+        return Envelope::List { item_kind: None, api_version };
     }
     let item = kind_name.strip_suffix("List");
     if let Some(kind) = item.and_then(|item| Kind::find(group, item)) {
-        return Envelope::List {
-            item_kind: Some(kind.name()),
-            api_version,
-        };
+        return Envelope::List { item_kind: Some(kind.name()), api_version };
     }
     Envelope::Refused(no_matches(at, &api_version, kind_name))
 }
@@ -122,10 +107,7 @@ fn no_matches(at: At, api_version: &str, kind_name: &str) -> Refusal {
         .map(|info| info.kind.api_version())
         .collect();
     if !versions.is_empty() {
-        refusal.hint = Some(format!(
-            "did you mean apiVersion: {}?",
-            Alternatives(&versions)
-        ));
+        refusal.hint = Some(format!("did you mean apiVersion: {}?", Alternatives(&versions)));
         return refusal;
     }
     let names = KINDS.iter().filter(|info| info.group == group);
@@ -147,11 +129,7 @@ fn no_matches(at: At, api_version: &str, kind_name: &str) -> Refusal {
 
 /// What is said of a kustomization.
 pub(super) fn kustomization(at: At) -> Refusal {
-    let mut refusal = refusal(
-        at,
-        None,
-        "this is a kustomization, and rendering is not built yet",
-    );
+    let mut refusal = refusal(at, None, "this is a kustomization, and rendering is not built yet");
     refusal.hint = Some(
         "commit what `kubectl kustomize` prints, and list this directory in .windlassignore"
             .to_owned(),
@@ -161,11 +139,7 @@ pub(super) fn kustomization(at: At) -> Refusal {
 
 /// What is said of a Helm chart.
 pub(super) fn chart(at: At) -> Refusal {
-    let mut refusal = refusal(
-        at,
-        None,
-        "this is a Helm chart, and rendering is not built yet",
-    );
+    let mut refusal = refusal(at, None, "this is a Helm chart, and rendering is not built yet");
     refusal.hint = Some(
         "commit what `helm template` prints, and list this directory in .windlassignore".to_owned(),
     );
@@ -185,10 +159,7 @@ impl std::fmt::Display for Successor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Use(version) => {
-                write!(
-                    f,
-                    "Kubernetes removed this version; use apiVersion: {version}"
-                )
+                write!(f, "Kubernetes removed this version; use apiVersion: {version}")
             }
             Self::Gone(since) => write!(f, "Kubernetes removed it in {since}, without a successor"),
         }
@@ -199,38 +170,16 @@ use Successor::{Gone, Use};
 
 /// <https://kubernetes.io/docs/reference/using-api/deprecation-guide/>
 const REMOVED: &[(&str, &[&str], Successor)] = &[
-    (
-        "extensions/v1beta1",
-        &["Deployment", "DaemonSet", "ReplicaSet"],
-        Use("apps/v1"),
-    ),
-    (
-        "extensions/v1beta1",
-        &["Ingress", "NetworkPolicy"],
-        Use("networking.k8s.io/v1"),
-    ),
+    ("extensions/v1beta1", &["Deployment", "DaemonSet", "ReplicaSet"], Use("apps/v1")),
+    ("extensions/v1beta1", &["Ingress", "NetworkPolicy"], Use("networking.k8s.io/v1")),
     ("extensions/v1beta1", &["PodSecurityPolicy"], Gone("1.25")),
-    (
-        "apps/v1beta1",
-        &["Deployment", "StatefulSet", "ControllerRevision"],
-        Use("apps/v1"),
-    ),
+    ("apps/v1beta1", &["Deployment", "StatefulSet", "ControllerRevision"], Use("apps/v1")),
     (
         "apps/v1beta2",
-        &[
-            "Deployment",
-            "StatefulSet",
-            "DaemonSet",
-            "ReplicaSet",
-            "ControllerRevision",
-        ],
+        &["Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ControllerRevision"],
         Use("apps/v1"),
     ),
-    (
-        "networking.k8s.io/v1beta1",
-        &["Ingress", "IngressClass"],
-        Use("networking.k8s.io/v1"),
-    ),
+    ("networking.k8s.io/v1beta1", &["Ingress", "IngressClass"], Use("networking.k8s.io/v1")),
     (
         "rbac.authorization.k8s.io/v1beta1",
         &["ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"],
@@ -245,39 +194,11 @@ const REMOVED: &[(&str, &[&str], Successor)] = &[
     ("policy/v1beta1", &["PodSecurityPolicy"], Gone("1.25")),
     ("batch/v1beta1", &["CronJob"], Use("batch/v1")),
     ("batch/v2alpha1", &["CronJob"], Use("batch/v1")),
-    (
-        "autoscaling/v2beta1",
-        &["HorizontalPodAutoscaler"],
-        Use("autoscaling/v2"),
-    ),
-    (
-        "autoscaling/v2beta2",
-        &["HorizontalPodAutoscaler"],
-        Use("autoscaling/v2"),
-    ),
-    (
-        "discovery.k8s.io/v1beta1",
-        &["EndpointSlice"],
-        Use("discovery.k8s.io/v1"),
-    ),
-    (
-        "scheduling.k8s.io/v1beta1",
-        &["PriorityClass"],
-        Use("scheduling.k8s.io/v1"),
-    ),
-    (
-        "scheduling.k8s.io/v1alpha1",
-        &["PriorityClass"],
-        Use("scheduling.k8s.io/v1"),
-    ),
-    (
-        "storage.k8s.io/v1beta1",
-        &["StorageClass", "CSIDriver"],
-        Use("storage.k8s.io/v1"),
-    ),
-    (
-        "coordination.k8s.io/v1beta1",
-        &["Lease"],
-        Use("coordination.k8s.io/v1"),
-    ),
+    ("autoscaling/v2beta1", &["HorizontalPodAutoscaler"], Use("autoscaling/v2")),
+    ("autoscaling/v2beta2", &["HorizontalPodAutoscaler"], Use("autoscaling/v2")),
+    ("discovery.k8s.io/v1beta1", &["EndpointSlice"], Use("discovery.k8s.io/v1")),
+    ("scheduling.k8s.io/v1beta1", &["PriorityClass"], Use("scheduling.k8s.io/v1")),
+    ("scheduling.k8s.io/v1alpha1", &["PriorityClass"], Use("scheduling.k8s.io/v1")),
+    ("storage.k8s.io/v1beta1", &["StorageClass", "CSIDriver"], Use("storage.k8s.io/v1")),
+    ("coordination.k8s.io/v1beta1", &["Lease"], Use("coordination.k8s.io/v1")),
 ];

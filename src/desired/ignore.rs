@@ -25,9 +25,7 @@ struct Pattern {
 impl Ignore {
     /// Reads the file's text.
     pub(super) fn parse(text: &str) -> Self {
-        Self {
-            patterns: text.lines().filter_map(pattern).collect(),
-        }
+        Self { patterns: text.lines().filter_map(pattern).collect() }
     }
 
     /// Whether the file at `path` is ignored, by itself or with a directory above it.
@@ -37,9 +35,7 @@ impl Ignore {
         }
         // Git does not look into an ignored directory, so nothing below it comes back.
         let directories = path.match_indices('/').map(|(at, _)| &path[..at]);
-        directories
-            .into_iter()
-            .any(|directory| self.decides(directory, true))
+        directories.into_iter().any(|directory| self.decides(directory, true))
             || self.decides(path, false)
     }
 
@@ -76,11 +72,7 @@ fn pattern(line: &str) -> Option<Pattern> {
 /// Trailing blanks don't count unless the last one is escaped.
 fn trim_end(line: &str) -> &str {
     let bare = line.trim_end_matches([' ', '\t', '\r']);
-    if bare.ends_with('\\') && bare.len() < line.len() {
-        &line[..=bare.len()]
-    } else {
-        bare
-    }
+    if bare.ends_with('\\') && bare.len() < line.len() { &line[..=bare.len()] } else { bare }
 }
 
 impl Pattern {
@@ -181,9 +173,7 @@ fn class_end(class: &[u8]) -> Option<usize> {
     let negated = usize::from(matches!(class.first(), Some(b'!' | b'^')));
     let from = negated + 1;
     let rest = class.get(from..)?;
-    rest.iter()
-        .position(|byte| *byte == b']')
-        .map(|at| at + from)
+    rest.iter().position(|byte| *byte == b']').map(|at| at + from)
 }
 
 fn matches_class(class: &[u8], byte: u8) -> bool {
@@ -260,11 +250,7 @@ mod tests {
         ];
         for (patterns, path, ignored) in table {
             let ignore = Ignore::parse(patterns);
-            assert_eq!(
-                ignore.is_ignored(path),
-                *ignored,
-                "{patterns:?} on {path:?}"
-            );
+            assert_eq!(ignore.is_ignored(path), *ignored, "{patterns:?} on {path:?}");
         }
     }
 

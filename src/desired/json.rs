@@ -52,16 +52,10 @@ impl<'a> Reader<'a> {
             self.column_at = (self.line_start, 1);
         }
         let (from, column) = self.column_at;
-        let more = self
-            .text
-            .get(from..self.at)
-            .map_or(0, |s| s.chars().count());
+        let more = self.text.get(from..self.at).map_or(0, |s| s.chars().count());
         let column = column.saturating_add(u32::try_from(more).unwrap_or(u32::MAX));
         self.column_at = (self.at, column);
-        At {
-            line: self.line,
-            column,
-        }
+        At { line: self.line, column }
     }
 
     fn fail<T>(&mut self, message: impl Into<String>) -> Result<T, Problem> {
@@ -170,9 +164,7 @@ impl<'a> Reader<'a> {
 
     fn word(&mut self) -> Result<Value<'a>, Problem> {
         let rest = &self.text[self.at..];
-        let end = rest
-            .find(|c: char| !c.is_ascii_alphanumeric())
-            .unwrap_or(rest.len());
+        let end = rest.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(rest.len());
         let word = &rest[..end];
         let value = match word {
             "null" => Value::Null,
@@ -253,14 +245,8 @@ mod tests {
             read("{\"a\": [1,\t2.5, \"x\\/\\ud83d\\ude00\"],\n \"ü\": {\"b\": null}} {}");
         assert!(problems.is_empty(), "{problems:?}");
         assert_eq!(values.len(), 2);
-        assert_eq!(
-            to_json(&values[0]),
-            "{\"a\":[1,2.5,\"x/😀\"],\"ü\":{\"b\":null}}"
-        );
-        let inner = values[0]
-            .get("ü")
-            .and_then(|m| m.entry("b"))
-            .expect("is there");
+        assert_eq!(to_json(&values[0]), "{\"a\":[1,2.5,\"x/😀\"],\"ü\":{\"b\":null}}");
+        let inner = values[0].get("ü").and_then(|m| m.entry("b")).expect("is there");
         assert_eq!((inner.at.line, inner.at.column), (2, 8));
     }
 

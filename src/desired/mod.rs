@@ -123,9 +123,7 @@ fn sort_of(entry: &FileEntry) -> Result<(), Option<Why>> {
     // `.github`, `.gitlab-ci.yml`: other tools keep their own files there.
     let is_hidden = path.split('/').any(|part| part.starts_with('.'));
     let is_manifest = path.rsplit_once('.').is_some_and(|(_, extension)| {
-        ["yaml", "yml", "json"]
-            .iter()
-            .any(|known| extension.eq_ignore_ascii_case(known))
+        ["yaml", "yml", "json"].iter().any(|known| extension.eq_ignore_ascii_case(known))
     });
     match entry.kind {
         _ if is_hidden && !is_ours => Err(None),

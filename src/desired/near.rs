@@ -44,9 +44,8 @@ fn distance(a: &str, b: &str) -> usize {
         let mut row = vec![i + 1];
         for j in 0..b.len() {
             let swap = i > 0 && j > 0 && a[i] == b[j - 1] && a[i - 1] == b[j];
-            let mut cost = (last[j] + usize::from(a[i] != b[j]))
-                .min(last[j + 1] + 1)
-                .min(row[j] + 1);
+            let mut cost =
+                (last[j] + usize::from(a[i] != b[j])).min(last[j + 1] + 1).min(row[j] + 1);
             if swap {
                 cost = cost.min(before[j - 1] + 1);
             }
@@ -63,14 +62,7 @@ mod tests {
 
     #[test]
     fn slips_are_recognised() {
-        let fields = [
-            "image",
-            "imagePullPolicy",
-            "containers",
-            "initContainers",
-            "env",
-            "args",
-        ];
+        let fields = ["image", "imagePullPolicy", "containers", "initContainers", "env", "args"];
         let table = [
             ("imge", Some("image")),
             ("Image", Some("image")),
@@ -91,12 +83,9 @@ mod tests {
 
     #[test]
     fn distances_count_slips() {
-        for (a, b, slips) in [
-            ("", "", 0),
-            ("ab", "ba", 1),
-            ("abc", "", 3),
-            ("kitten", "sitting", 3),
-        ] {
+        for (a, b, slips) in
+            [("", "", 0), ("ab", "ba", 1), ("abc", "", 3), ("kitten", "sitting", 3)]
+        {
             assert_eq!(distance(a, b), slips, "{a} {b}");
         }
     }

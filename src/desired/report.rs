@@ -38,11 +38,7 @@ impl Report {
 
     /// The place in this report's file.
     pub(super) fn place(&self, at: At) -> Place {
-        Place {
-            path: Arc::clone(&self.file),
-            line: at.line,
-            column: at.column,
-        }
+        Place { path: Arc::clone(&self.file), line: at.line, column: at.column }
     }
 
     /// Adds a finding about the field at `path`.
@@ -90,18 +86,14 @@ impl Report {
             return false;
         }
         let path = path.to_string();
-        self.broken
-            .iter()
-            .any(|broken| is_within(&path, broken) || is_within(broken, &path))
+        self.broken.iter().any(|broken| is_within(&path, broken) || is_within(broken, &path))
     }
 
     /// Whether the field at `path`, or one within it, was found wrong already.
     pub(super) fn has_error_within(&self, path: &Path<'_>) -> bool {
         let path = path.to_string();
         let fields = self.findings.iter().filter(|finding| finding.is_error());
-        fields
-            .filter_map(|finding| finding.field.as_deref())
-            .any(|field| is_within(field, &path))
+        fields.filter_map(|finding| finding.field.as_deref()).any(|field| is_within(field, &path))
     }
 
     /// Whether nothing more is noted, except that the object is refused.
@@ -128,9 +120,7 @@ impl Report {
 
 /// Whether the field `inner` is `outer` or lies within it.
 fn is_within(inner: &str, outer: &str) -> bool {
-    inner
-        .strip_prefix(outer)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+    inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
 /// A list of words for a sentence: `a, b or c`.

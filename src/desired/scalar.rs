@@ -124,11 +124,8 @@ fn number(text: &str) -> Option<Number> {
     if text.starts_with('.') {
         return float(text).map(Number::Float);
     }
-    let digits: Cow<'_, str> = if text.contains('_') {
-        Cow::Owned(text.replace('_', ""))
-    } else {
-        Cow::Borrowed(text)
-    };
+    let digits: Cow<'_, str> =
+        if text.contains('_') { Cow::Owned(text.replace('_', "")) } else { Cow::Borrowed(text) };
     match integer(&digits) {
         Some(value) => match i64::try_from(value) {
             Ok(value) => Some(Number::Int(value)),
@@ -279,23 +276,11 @@ mod tests {
     #[test]
     fn a_tag_decides() {
         let tag = |core, text: &'static str| tagged(core, Cow::Borrowed(text));
-        assert_eq!(
-            tag(Some("str"), "1"),
-            Resolved::Value(Value::Text("1".into()))
-        );
-        assert_eq!(
-            tag(Some("int"), "1"),
-            Resolved::Value(Value::Int(1, "1".into()))
-        );
-        assert_eq!(
-            tag(Some("float"), "1"),
-            Resolved::Value(Value::Float(1.0, "1".into()))
-        );
+        assert_eq!(tag(Some("str"), "1"), Resolved::Value(Value::Text("1".into())));
+        assert_eq!(tag(Some("int"), "1"), Resolved::Value(Value::Int(1, "1".into())));
+        assert_eq!(tag(Some("float"), "1"), Resolved::Value(Value::Float(1.0, "1".into())));
         assert_eq!(tag(Some("null"), ""), Resolved::Value(Value::Null));
-        assert_eq!(
-            tag(Some("binary"), "aGk="),
-            Resolved::Value(Value::Text("hi".into()))
-        );
+        assert_eq!(tag(Some("binary"), "aGk="), Resolved::Value(Value::Text("hi".into())));
         assert!(matches!(tag(Some("int"), "x"), Resolved::Unfit(_)));
         assert!(matches!(tag(None, "x"), Resolved::Odd(..)));
     }

@@ -34,10 +34,7 @@ const KNOWN: [&str; 2] = ["foreign", "unenforced"];
 /// Settings there will be, with what to do until then.
 const PLANNED: [(&str, &str); 2] = [
     ("apps", "the whole repository is one app"),
-    (
-        "stateEpoch",
-        "a restored state store can't be taken over yet",
-    ),
+    ("stateEpoch", "a restored state store can't be taken over yet"),
 ];
 
 /// Reads the documents of `windlass.yaml`.
@@ -50,13 +47,7 @@ pub(super) fn read(documents: Vec<Document<'_>>, report: &mut Report) -> Setting
                 ProblemKind::Warning => Severity::Warning,
                 ProblemKind::Fatal | ProblemKind::Error => Severity::Error,
             };
-            report.add(
-                severity,
-                problem.at,
-                &Path::Root,
-                problem.message,
-                problem.hint,
-            );
+            report.add(severity, problem.at, &Path::Root, problem.message, problem.hint);
         }
         let Some(root) = document.root.filter(|root| root.value != Value::Null) else {
             continue;
@@ -77,12 +68,7 @@ fn error(report: &mut Report, at: At, path: &Path<'_>, message: impl Into<String
 fn read_root(root: &Node<'_>, settings: &mut Settings, report: &mut Report) {
     let Some(entries) = root.as_map() else {
         let found = Described(&root.value, false).to_string();
-        error(
-            report,
-            root.at,
-            &Path::Root,
-            format!("expected a map, found {found}"),
-        );
+        error(report, root.at, &Path::Root, format!("expected a map, found {found}"));
         return;
     };
     for entry in entries {
@@ -92,9 +78,7 @@ fn read_root(root: &Node<'_>, settings: &mut Settings, report: &mut Report) {
                 settings.foreign.extend(foreign(text, at, path, report));
             }),
             "unenforced" => each(&entry.node, &path, report, |text, at, path, report| {
-                settings
-                    .unenforced
-                    .extend(unenforced(text, at, path, report));
+                settings.unenforced.extend(unenforced(text, at, path, report));
             }),
             key => match PLANNED.iter().find(|(planned, _)| *planned == key) {
                 Some((_, until_then)) => {
@@ -122,10 +106,7 @@ fn each(
         Value::Null => return,
         Value::List(items) => items,
         other => {
-            let message = format!(
-                "expected a list of kinds, found {}",
-                Described(other, false)
-            );
+            let message = format!("expected a list of kinds, found {}", Described(other, false));
             error(report, node.at, path, message);
             return;
         }
@@ -136,12 +117,7 @@ fn each(
             Some(text) => take(text, item.at, &path, report),
             None => {
                 let found = Described(&item.value, false).to_string();
-                error(
-                    report,
-                    item.at,
-                    &path,
-                    format!("expected a kind, found {found}"),
-                );
+                error(report, item.at, &path, format!("expected a kind, found {found}"));
             }
         }
     }
@@ -168,14 +144,9 @@ fn foreign(text: &str, at: At, path: &Path<'_>, report: &mut Report) -> Option<(
         report.add(Severity::Error, at, path, message, hint);
         return None;
     };
-    let own = KINDS
-        .iter()
-        .find(|info| info.group == group && (kind == "*" || info.name == kind));
+    let own = KINDS.iter().find(|info| info.group == group && (kind == "*" || info.name == kind));
     if let Some(info) = own {
-        let message = format!(
-            "{} is a kind that Windlass knows: it is not foreign",
-            info.name
-        );
+        let message = format!("{} is a kind that Windlass knows: it is not foreign", info.name);
         let hint = (info.support == Support::Refused)
             .then(|| "list it under 'unenforced' to accept it".to_owned());
         report.add(Severity::Error, at, path, message, hint);
@@ -186,9 +157,8 @@ fn foreign(text: &str, at: At, path: &Path<'_>, report: &mut Report) -> Option<(
 
 fn unenforced(text: &str, at: At, path: &Path<'_>, report: &mut Report) -> Option<Kind> {
     let (group, name) = group_and_kind(text).unwrap_or(("", text));
-    let info = KINDS
-        .iter()
-        .find(|info| info.name == name && (group.is_empty() || info.group == group));
+    let info =
+        KINDS.iter().find(|info| info.name == name && (group.is_empty() || info.group == group));
     let Some(info) = info else {
         let refused = KINDS.iter().filter(|info| info.support == Support::Refused);
         let near = nearest(name, refused.map(|info| info.name));
@@ -242,11 +212,7 @@ mod tests {
             ("example.com", "Anything", true),
             ("", "Gadget", true),
         ] {
-            assert_eq!(
-                settings.is_foreign(group, kind),
-                is_foreign,
-                "{group}/{kind}"
-            );
+            assert_eq!(settings.is_foreign(group, kind), is_foreign, "{group}/{kind}");
         }
         let unenforced: Vec<Kind> = settings.unenforced.into_iter().collect();
         assert_eq!(unenforced, [Kind::NetworkPolicy, Kind::Job]);
@@ -261,14 +227,8 @@ mod tests {
                 "foriegn: []",
                 "windlass.yaml:1:1: error: foriegn: unknown setting (did you mean \"foreign\"?)",
             ),
-            (
-                "apps: []",
-                "windlass.yaml:1:1: error: apps: is not built yet",
-            ),
-            (
-                "foreign: x",
-                "windlass.yaml:1:10: error: foreign: expected a list of kinds",
-            ),
+            ("apps: []", "windlass.yaml:1:1: error: apps: is not built yet"),
+            ("foreign: x", "windlass.yaml:1:10: error: foreign: expected a list of kinds"),
             (
                 "foreign:\n- servicemonitor",
                 "windlass.yaml:2:3: error: foreign[0]: \"servicemonitor\" is not a kind",
@@ -277,10 +237,7 @@ mod tests {
                 "foreign: [apps/Deployment]",
                 "windlass.yaml:1:11: error: foreign[0]: Deployment is a kind that Windlass knows",
             ),
-            (
-                "foreign: [1]",
-                "windlass.yaml:1:11: error: foreign[0]: expected a kind",
-            ),
+            ("foreign: [1]", "windlass.yaml:1:11: error: foreign[0]: expected a kind"),
             (
                 "unenforced: [NetworkPolcy]",
                 "windlass.yaml:1:14: error: unenforced[0]: \"NetworkPolcy\" is not a kind that Windlass knows (did you mean \"NetworkPolicy\"?)",
@@ -295,19 +252,12 @@ mod tests {
             ),
             ("- a", "windlass.yaml:1:1: error: expected a map"),
             ("a: [", "windlass.yaml:1:5: error: this is not YAML"),
-            (
-                "{}\n---\n{}",
-                "windlass.yaml:3:1: error: can have one document only",
-            ),
+            ("{}\n---\n{}", "windlass.yaml:3:1: error: can have one document only"),
         ];
         for (text, finding) in table {
             let (_, findings) = read_text(text);
             assert_eq!(findings.len(), 1, "{text:?}: {findings:?}");
-            assert!(
-                findings[0].starts_with(finding),
-                "{text:?}: {}",
-                findings[0]
-            );
+            assert!(findings[0].starts_with(finding), "{text:?}: {}", findings[0]);
         }
     }
 }

@@ -66,10 +66,7 @@ pub(super) struct Field {
 impl Structure {
     /// The field of that name and its index.
     pub(super) fn field(&self, name: &str) -> Option<(usize, &Field)> {
-        let index = self
-            .fields
-            .binary_search_by(|field| field.name.as_str().cmp(name))
-            .ok()?;
+        let index = self.fields.binary_search_by(|field| field.name.as_str().cmp(name)).ok()?;
         Some((index, &self.fields[index]))
     }
 }
@@ -89,9 +86,7 @@ pub(super) static SHAPES: LazyLock<Shapes> = LazyLock::new(compile);
 impl Shapes {
     /// The type of objects of a kind in an API version, as in `("apps/v1", "Deployment")`.
     pub(super) fn root(&self, api_version: &str, kind: &str) -> Option<Type> {
-        self.roots
-            .get(&(api_version, kind))
-            .map(|index| Type::Structure(*index))
+        self.roots.get(&(api_version, kind)).map(|index| Type::Structure(*index))
     }
 
     pub(super) fn structure(&self, index: u16) -> &Structure {
@@ -106,10 +101,9 @@ impl Shapes {
     /// The type of the field `name` of a value of type `holder`.
     pub(super) fn child(&self, holder: Type, name: &str) -> Type {
         match holder {
-            Type::Structure(index) => self
-                .structure(index)
-                .field(name)
-                .map_or(Type::Any, |(_, field)| field.holds),
+            Type::Structure(index) => {
+                self.structure(index).field(name).map_or(Type::Any, |(_, field)| field.holds)
+            }
             Type::Map(index) | Type::List(index) => self.inner(index),
             _ => Type::Any,
         }
@@ -125,17 +119,13 @@ struct Roots {
 impl Roots {
     fn add<T: JsonSchema>(&mut self, api_version: &'static str, kind: &'static str) {
         self.generator.subschema_for::<T>();
-        self.names
-            .push((api_version, kind, T::schema_name().into_owned()));
+        self.names.push((api_version, kind, T::schema_name().into_owned()));
     }
 }
 
 /// Every kind that a manifest may hold, with each API version in which Kubernetes still serves it.
 fn roots() -> Roots {
-    let mut roots = Roots {
-        generator: SchemaGenerator::default(),
-        names: Vec::new(),
-    };
+    let mut roots = Roots { generator: SchemaGenerator::default(), names: Vec::new() };
     roots.add::<core::v1::Namespace>("v1", "Namespace");
     roots.add::<core::v1::Node>("v1", "Node");
     roots.add::<scheduling::v1::PriorityClass>("scheduling.k8s.io/v1", "PriorityClass");
@@ -184,22 +174,15 @@ fn short(name: &str) -> &str {
 }
 
 fn compile() -> Shapes {
-    let Roots {
-        mut generator,
-        names,
-    } = roots();
+    let Roots { mut generator, names } = roots();
     let schemas = generator.take_definitions(false);
     let mut compiler = Compiler {
         types: BTreeMap::new(),
         shapes: Shapes::default(),
-        support: support::fields()
-            .map(|row| ((row.definition, row.field), row))
-            .collect(),
+        support: support::fields().map(|row| ((row.definition, row.field), row)).collect(),
     };
-    let structures: Vec<(&String, &Json)> = schemas
-        .iter()
-        .filter(|(_, schema)| schema.get("properties").is_some())
-        .collect();
+    let structures: Vec<(&String, &Json)> =
+        schemas.iter().filter(|(_, schema)| schema.get("properties").is_some()).collect();
     for (name, schema) in &schemas {
         let scalar = match short(name) {
             "api.resource.Quantity" => Type::Quantity,
@@ -285,10 +268,7 @@ impl Compiler<'_> {
         self.scalar(schema)
     }
 
-    #[allow(
-        clippy::unused_self,
-        reason = "one of the compiler's three readers of a schema"
-    )]
+    #[allow(clippy::unused_self, reason = "one of the compiler's three readers of a schema")]
     fn scalar(&self, schema: &Json) -> Type {
         let format = schema.get("format").and_then(Json::as_str);
         match (schema.get("type").and_then(Json::as_str), format) {
@@ -326,12 +306,7 @@ mod tests {
     fn every_kind_that_a_manifest_may_hold_has_a_shape() {
         for info in KINDS {
             let shape = SHAPES.root(&info.kind.api_version(), info.name);
-            assert_eq!(
-                shape.is_some(),
-                info.support != Support::Made,
-                "{}",
-                info.name
-            );
+            assert_eq!(shape.is_some(), info.support != Support::Made, "{}", info.name);
         }
     }
 
@@ -384,10 +359,7 @@ mod tests {
     #[test]
     fn the_tables_name_fields_that_exist_and_each_once() {
         let exists = |definition: &str, field: &str| {
-            SHAPES
-                .structures
-                .iter()
-                .any(|s| s.name == definition && s.field(field).is_some())
+            SHAPES.structures.iter().any(|s| s.name == definition && s.field(field).is_some())
         };
         let mut seen = BTreeSet::new();
         for row in support::fields() {
@@ -415,9 +387,7 @@ mod tests {
         let resources = SHAPES.child(container, "resources");
         let limits = SHAPES.child(resources, "limits");
         assert_eq!(SHAPES.child(limits, "cpu"), Type::Quantity);
-        let Type::Structure(index) = container else {
-            panic!("{container:?}")
-        };
+        let Type::Structure(index) = container else { panic!("{container:?}") };
         let (_, name) = SHAPES.structure(index).field("name").expect("known");
         assert!(name.is_required && name.holds == Type::Text);
         assert!(SHAPES.structures.iter().all(|s| s.fields.len() <= 128));

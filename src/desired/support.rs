@@ -109,14 +109,8 @@ const RUNS: &[(&str, &str)] = &[
         "scheduling.v1.PriorityClass",
         "apiVersion kind metadata globalDefault preemptionPolicy value",
     ),
-    (
-        "core.v1.ConfigMap",
-        "apiVersion kind metadata binaryData data immutable",
-    ),
-    (
-        "core.v1.Secret",
-        "apiVersion kind metadata data immutable stringData type",
-    ),
+    ("core.v1.ConfigMap", "apiVersion kind metadata binaryData data immutable"),
+    ("core.v1.Secret", "apiVersion kind metadata data immutable stringData type"),
     ("core.v1.Service", "apiVersion kind metadata spec"),
     (
         "core.v1.ServiceSpec",
@@ -125,26 +119,14 @@ const RUNS: &[(&str, &str)] = &[
          ports publishNotReadyAddresses selector sessionAffinity sessionAffinityConfig \
          trafficDistribution type",
     ),
-    (
-        "core.v1.ServicePort",
-        "name nodePort port protocol targetPort",
-    ),
+    ("core.v1.ServicePort", "name nodePort port protocol targetPort"),
     ("core.v1.SessionAffinityConfig", "clientIP"),
     ("core.v1.ClientIPConfig", "timeoutSeconds"),
     ("core.v1.Pod", "apiVersion kind metadata spec"),
-    (
-        "core.v1.ReplicationController",
-        "apiVersion kind metadata spec",
-    ),
-    (
-        "core.v1.ReplicationControllerSpec",
-        "minReadySeconds replicas selector template",
-    ),
+    ("core.v1.ReplicationController", "apiVersion kind metadata spec"),
+    ("core.v1.ReplicationControllerSpec", "minReadySeconds replicas selector template"),
     ("apps.v1.ReplicaSet", "apiVersion kind metadata spec"),
-    (
-        "apps.v1.ReplicaSetSpec",
-        "minReadySeconds replicas selector template",
-    ),
+    ("apps.v1.ReplicaSetSpec", "minReadySeconds replicas selector template"),
     ("apps.v1.Deployment", "apiVersion kind metadata spec"),
     (
         "apps.v1.DeploymentSpec",
@@ -163,10 +145,7 @@ const RUNS: &[(&str, &str)] = &[
          serviceAccountName setHostnameAsFQDN shareProcessNamespace subdomain \
          terminationGracePeriodSeconds tolerations topologySpreadConstraints volumes",
     ),
-    (
-        "core.v1.Affinity",
-        "nodeAffinity podAffinity podAntiAffinity",
-    ),
+    ("core.v1.Affinity", "nodeAffinity podAffinity podAntiAffinity"),
     (
         "core.v1.NodeAffinity",
         "preferredDuringSchedulingIgnoredDuringExecution \
@@ -198,17 +177,11 @@ const RUNS: &[(&str, &str)] = &[
          terminationMessagePath terminationMessagePolicy tty volumeMounts workingDir",
     ),
     ("core.v1.EnvVar", "name value valueFrom"),
-    (
-        "core.v1.EnvVarSource",
-        "configMapKeyRef fieldRef resourceFieldRef secretKeyRef",
-    ),
+    ("core.v1.EnvVarSource", "configMapKeyRef fieldRef resourceFieldRef secretKeyRef"),
     ("core.v1.ConfigMapKeySelector", "key name optional"),
     ("core.v1.SecretKeySelector", "key name optional"),
     ("core.v1.ObjectFieldSelector", "apiVersion fieldPath"),
-    (
-        "core.v1.ResourceFieldSelector",
-        "containerName divisor resource",
-    ),
+    ("core.v1.ResourceFieldSelector", "containerName divisor resource"),
     ("core.v1.EnvFromSource", "configMapRef prefix secretRef"),
     ("core.v1.ConfigMapEnvSource", "name optional"),
     ("core.v1.SecretEnvSource", "name optional"),
@@ -225,10 +198,7 @@ const RUNS: &[(&str, &str)] = &[
         "exec failureThreshold grpc httpGet initialDelaySeconds periodSeconds successThreshold \
          tcpSocket terminationGracePeriodSeconds timeoutSeconds",
     ),
-    (
-        "core.v1.ContainerPort",
-        "containerPort hostIP hostPort name protocol",
-    ),
+    ("core.v1.ContainerPort", "containerPort hostIP hostPort name protocol"),
     ("core.v1.ResourceRequirements", "limits requests"),
     (
         "core.v1.SecurityContext",
@@ -238,10 +208,7 @@ const RUNS: &[(&str, &str)] = &[
     ("core.v1.AppArmorProfile", "localhostProfile type"),
     ("core.v1.SeccompProfile", "localhostProfile type"),
     ("core.v1.Capabilities", "add drop"),
-    (
-        "core.v1.VolumeMount",
-        "mountPath mountPropagation name readOnly subPath subPathExpr",
-    ),
+    ("core.v1.VolumeMount", "mountPath mountPropagation name readOnly subPath subPathExpr"),
     ("core.v1.PodDNSConfig", "nameservers options searches"),
     ("core.v1.PodDNSConfigOption", "name value"),
     ("core.v1.HostAlias", "hostnames ip"),
@@ -253,10 +220,7 @@ const RUNS: &[(&str, &str)] = &[
          seccompProfile supplementalGroups sysctls",
     ),
     ("core.v1.Sysctl", "name value"),
-    (
-        "core.v1.Toleration",
-        "effect key operator tolerationSeconds value",
-    ),
+    ("core.v1.Toleration", "effect key operator tolerationSeconds value"),
     (
         "core.v1.TopologySpreadConstraint",
         "labelSelector matchLabelKeys maxSkew minDomains nodeAffinityPolicy nodeTaintsPolicy \
@@ -266,26 +230,14 @@ const RUNS: &[(&str, &str)] = &[
         "core.v1.Volume",
         "configMap downwardAPI emptyDir hostPath name persistentVolumeClaim projected secret",
     ),
-    (
-        "core.v1.ConfigMapVolumeSource",
-        "defaultMode items name optional",
-    ),
-    (
-        "core.v1.SecretVolumeSource",
-        "defaultMode items optional secretName",
-    ),
+    ("core.v1.ConfigMapVolumeSource", "defaultMode items name optional"),
+    ("core.v1.SecretVolumeSource", "defaultMode items optional secretName"),
     ("core.v1.KeyToPath", "key mode path"),
     ("core.v1.DownwardAPIVolumeSource", "defaultMode items"),
-    (
-        "core.v1.DownwardAPIVolumeFile",
-        "fieldRef mode path resourceFieldRef",
-    ),
+    ("core.v1.DownwardAPIVolumeFile", "fieldRef mode path resourceFieldRef"),
     ("core.v1.EmptyDirVolumeSource", "medium sizeLimit"),
     ("core.v1.HostPathVolumeSource", "path type"),
-    (
-        "core.v1.PersistentVolumeClaimVolumeSource",
-        "claimName readOnly",
-    ),
+    ("core.v1.PersistentVolumeClaimVolumeSource", "claimName readOnly"),
     ("core.v1.ProjectedVolumeSource", "defaultMode sources"),
     ("core.v1.VolumeProjection", "configMap downwardAPI secret"),
     ("core.v1.ConfigMapProjection", "items name optional"),

@@ -81,9 +81,7 @@ impl<'a> Node<'a> {
 
     /// The value of `key`, if this is a map that has it and it is not null.
     pub(super) fn get(&self, key: &str) -> Option<&Self> {
-        self.entry(key)
-            .map(|entry| &entry.node)
-            .filter(|node| node.value != Value::Null)
+        self.entry(key).map(|entry| &entry.node).filter(|node| node.value != Value::Null)
     }
 
     /// The text of `key`.
@@ -166,9 +164,7 @@ pub(super) trait Entries<'a> {
 
 impl<'a> Entries<'a> for Vec<Entry<'a>> {
     fn get_mut(&mut self, key: &str) -> Option<&mut Node<'a>> {
-        self.iter_mut()
-            .find(|entry| entry.key == key)
-            .map(|entry| &mut entry.node)
+        self.iter_mut().find(|entry| entry.key == key).map(|entry| &mut entry.node)
     }
 
     fn has(&self, key: &str) -> bool {
@@ -178,11 +174,7 @@ impl<'a> Entries<'a> for Vec<Entry<'a>> {
     fn put(&mut self, at: At, key: &'static str, node: Node<'a>) {
         match self.get_mut(key) {
             Some(old) => *old = node,
-            None => self.push(Entry {
-                key: Cow::Borrowed(key),
-                at,
-                node,
-            }),
+            None => self.push(Entry { key: Cow::Borrowed(key), at, node }),
         }
     }
 }
@@ -215,11 +207,7 @@ impl fmt::Display for Described<'_, '_> {
 pub(super) fn quoted(text: &str) -> String {
     let mut chars = text.chars();
     let head: String = chars.by_ref().take(QUOTED_CHARS_MAX).collect();
-    if chars.next().is_some() {
-        format!("{:?}", format!("{head}…"))
-    } else {
-        format!("{head:?}")
-    }
+    if chars.next().is_some() { format!("{:?}", format!("{head}…")) } else { format!("{head:?}") }
 }
 
 /// Appends `text` as a JSON string.
@@ -231,10 +219,7 @@ pub(super) fn write_json_text(out: &mut Vec<u8>, text: &str) {
 /// The whole number that `value` is, if it is one that both kinds of number hold exactly.
 pub(super) fn as_whole(value: f64) -> Option<i64> {
     const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
-    #[allow(
-        clippy::cast_possible_truncation,
-        reason = "whole and within 2^53, by the guard"
-    )]
+    #[allow(clippy::cast_possible_truncation, reason = "whole and within 2^53, by the guard")]
     (value.fract() == 0.0 && value.abs() <= EXACT_MAX).then_some(value as i64)
 }
 

@@ -22,11 +22,7 @@ use crate::kinds::time::Wall;
 /// Checks and completes `root`, an object whose shape is `holds`. With `judges` fields that are
 /// not carried out are judged; otherwise nothing acts on the object, and only its shape counts.
 pub(super) fn check(root: &mut Node<'_>, holds: Type, judges: bool, report: &mut Report) {
-    let mut walk = Walk {
-        shapes: &SHAPES,
-        judges,
-        report,
-    };
+    let mut walk = Walk { shapes: &SHAPES, judges, report };
     let at = root.at;
     walk.value(root, at, holds, &Path::Root);
 }
@@ -89,9 +85,7 @@ impl Walk<'_> {
     fn misfit(&mut self, node: &Node<'_>, at: At, holds: Type, path: &Path<'_>) {
         let found = Described(&node.value, self.report.quiet);
         let message = format!("expected {}, found {found}", expected(holds));
-        let hint = (!self.report.quiet)
-            .then(|| hint(&node.value, holds))
-            .flatten();
+        let hint = (!self.report.quiet).then(|| hint(&node.value, holds)).flatten();
         self.report.broken(at, path, message, hint);
     }
 
@@ -148,8 +142,7 @@ impl Walk<'_> {
             }
             if field.is_required {
                 let message = "is required";
-                self.report
-                    .broken(at, &path.field(&field.name), message, None);
+                self.report.broken(at, &path.field(&field.name), message, None);
             }
         }
         fill(entries, above, structure);
@@ -173,11 +166,8 @@ impl Walk<'_> {
             return false;
         }
         let is_judged = self.judges || structure.name == "meta.v1.ObjectMeta";
-        let verdict = if is_judged {
-            self.judge(&entry.node, at, field, path)
-        } else {
-            Verdict::Shown
-        };
+        let verdict =
+            if is_judged { self.judge(&entry.node, at, field, path) } else { Verdict::Shown };
         if matches!(verdict, Verdict::Refused | Verdict::Dropped) {
             return false;
         }
@@ -305,9 +295,7 @@ fn is_excepted(node: &Node<'_>, support: &FieldSupport) -> bool {
     match &node.value {
         Value::Text(text) => is_listed(text),
         Value::Bool(value, _) => is_listed(if *value { "true" } else { "false" }),
-        Value::List(items) => items
-            .iter()
-            .all(|item| item.as_text().is_some_and(is_listed)),
+        Value::List(items) => items.iter().all(|item| item.as_text().is_some_and(is_listed)),
         _ => false,
     }
 }

@@ -54,12 +54,7 @@ pub(super) enum ProblemKind {
 
 impl Problem {
     pub(super) fn new(kind: ProblemKind, at: At, message: impl Into<String>) -> Self {
-        Self {
-            at,
-            message: message.into(),
-            hint: None,
-            kind,
-        }
+        Self { at, message: message.into(), hint: None, kind }
     }
 
     pub(super) fn fatal(at: At, message: impl Into<String>) -> Self {
@@ -113,10 +108,7 @@ fn parts(text: &str) -> Vec<(u32, &str)> {
 }
 
 fn parse(text: &str, lines_before: u32) -> Vec<Document<'_>> {
-    let mut builder = Builder {
-        lines_before,
-        ..Builder::default()
-    };
+    let mut builder = Builder { lines_before, ..Builder::default() };
     for event in Parser::new_from_str(text) {
         let step = match event {
             Ok((event, span)) => builder.take(event, span),
@@ -125,10 +117,7 @@ fn parse(text: &str, lines_before: u32) -> Vec<Document<'_>> {
                 let (line, column) = (error.marker().line(), error.marker().col());
                 let last = text.lines().count().max(1);
                 let at = if line > last {
-                    builder.at(
-                        last,
-                        text.lines().last().map_or(0, |row| row.chars().count()),
-                    )
+                    builder.at(last, text.lines().last().map_or(0, |row| row.chars().count()))
                 } else {
                     builder.at(line, column)
                 };
@@ -137,10 +126,9 @@ fn parse(text: &str, lines_before: u32) -> Vec<Document<'_>> {
         };
         if let Err(problem) = step {
             builder.problems.push(problem);
-            builder.documents.push(Document {
-                root: None,
-                problems: std::mem::take(&mut builder.problems),
-            });
+            builder
+                .documents
+                .push(Document { root: None, problems: std::mem::take(&mut builder.problems) });
             break;
         }
     }
@@ -150,11 +138,7 @@ fn parse(text: &str, lines_before: u32) -> Vec<Document<'_>> {
 /// The parser's words, with what usually lies behind them.
 fn syntax(at: At, info: &str) -> Problem {
     let problem = Problem::fatal(at, format!("this is not YAML: {info}"));
-    if info.contains("tab") {
-        problem.hint("indent with spaces")
-    } else {
-        problem
-    }
+    if info.contains("tab") { problem.hint("indent with spaces") } else { problem }
 }
 
 #[derive(Default)]
@@ -197,9 +181,7 @@ enum Key<'a> {
 impl<'a> Builder<'a> {
     fn at(&self, line: usize, column: usize) -> At {
         At {
-            line: u32::try_from(line)
-                .unwrap_or(u32::MAX)
-                .saturating_add(self.lines_before),
+            line: u32::try_from(line).unwrap_or(u32::MAX).saturating_add(self.lines_before),
             column: u32::try_from(column).unwrap_or(u32::MAX).saturating_add(1),
         }
     }
@@ -227,11 +209,7 @@ impl<'a> Builder<'a> {
                 self.open(at, anchor, tag.as_deref(), Content::List(Vec::new()))?;
             }
             Event::MappingStart(anchor, tag) => {
-                let content = Content::Map {
-                    entries: Vec::new(),
-                    key: None,
-                    merges: Vec::new(),
-                };
+                let content = Content::Map { entries: Vec::new(), key: None, merges: Vec::new() };
                 self.open(at, anchor, tag.as_deref(), content)?;
             }
             Event::SequenceEnd | Event::MappingEnd => self.close()?,
@@ -264,11 +242,7 @@ impl<'a> Builder<'a> {
             let message = "this tag means nothing to Kubernetes; it is passed over";
             self.note(ProblemKind::Warning, at, message);
         }
-        self.stack.push(Frame {
-            at,
-            anchor,
-            content,
-        });
+        self.stack.push(Frame { at, anchor, content });
         Ok(())
     }
 
@@ -278,11 +252,7 @@ impl<'a> Builder<'a> {
         };
         let value = match frame.content {
             Content::List(items) => Value::List(items),
-            Content::Map {
-                mut entries,
-                merges,
-                ..
-            } => {
+            Content::Map { mut entries, merges, .. } => {
                 drop_duplicates(&mut entries, &mut self.problems);
                 for (above, source) in merges {
                     self.merge(&mut entries, above, source);
@@ -311,10 +281,7 @@ impl<'a> Builder<'a> {
 
     fn alias(&mut self, anchor: usize, at: At) -> Result<Node<'a>, Problem> {
         let Some(node) = self.anchors.get(&anchor) else {
-            return Err(Problem::fatal(
-                at,
-                "this alias stands within its own anchor",
-            ));
+            return Err(Problem::fatal(at, "this alias stands within its own anchor"));
         };
         self.aliased += node.weight();
         if self.aliased > ALIASED_VALUES_MAX {
@@ -363,10 +330,7 @@ impl<'a> Builder<'a> {
     /// Puts a finished value where it belongs: into the open collection, or at the root.
     fn place(&mut self, node: Node<'a>, is_merge: bool) {
         let waiting_for_key = match self.stack.last() {
-            Some(Frame {
-                content: Content::Map { key: None, .. },
-                ..
-            }) => true,
+            Some(Frame { content: Content::Map { key: None, .. }, .. }) => true,
             Some(_) => false,
             None => {
                 self.root = Some(node);
@@ -375,22 +339,14 @@ impl<'a> Builder<'a> {
         };
         if waiting_for_key {
             let new_key = if is_merge { Key::Merge } else { self.key(node) };
-            if let Some(Frame {
-                content: Content::Map { key, .. },
-                ..
-            }) = self.stack.last_mut()
-            {
+            if let Some(Frame { content: Content::Map { key, .. }, .. }) = self.stack.last_mut() {
                 *key = Some(new_key);
             }
             return;
         }
         match self.stack.last_mut().map(|frame| &mut frame.content) {
             Some(Content::List(items)) => items.push(node),
-            Some(Content::Map {
-                entries,
-                key,
-                merges,
-            }) => match key.take() {
+            Some(Content::Map { entries, key, merges }) => match key.take() {
                 Some(Key::Text(key, at)) => entries.push(Entry { key, at, node }),
                 Some(Key::Merge) => merges.push((entries.len(), node)),
                 Some(Key::Bad) | None => {}
@@ -502,10 +458,7 @@ pub(super) fn drop_duplicates(entries: &mut Vec<Entry<'_>>, problems: &mut Vec<P
         Some(line) => {
             let key = quoted(&entry.key);
             let message = format!("the key {key} stands already at line {line}");
-            note(
-                problems,
-                Problem::new(ProblemKind::Error, entry.at, message),
-            );
+            note(problems, Problem::new(ProblemKind::Error, entry.at, message));
             false
         }
     });
@@ -549,10 +502,7 @@ mod tests {
             ("", ""),
             ("# only a comment\n", ""),
             ("mode: 0644\non: yes\n", r#"{"mode":420,"true":true}"#),
-            (
-                "a: 'yes'\nb: \"1\"\nc: |\n  1\n",
-                r#"{"a":"yes","b":"1","c":"1\n"}"#,
-            ),
+            ("a: 'yes'\nb: \"1\"\nc: |\n  1\n", r#"{"a":"yes","b":"1","c":"1\n"}"#),
             ("a:\nb: ~\n", r#"{"a":null,"b":null}"#),
             ("a: 1\n---\nb: 2\n...\n---\n", "{\"a\":1}\n{\"b\":2}\nnull"),
             ("--- # first\na: 1\n--- {b: 2}\n", "{\"a\":1}\n{\"b\":2}"),
@@ -569,19 +519,10 @@ mod tests {
             ),
             ("'<<': 1\n", r#"{"<<":1}"#),
             ("8080: a\n1.5: b\n", r#"{"1.5":"b","8080":"a"}"#),
-            (
-                "a: !!str 1\nb: ! 2\nc: !!int '3'\n",
-                r#"{"a":"1","b":"2","c":3}"#,
-            ),
+            ("a: !!str 1\nb: ! 2\nc: !!int '3'\n", r#"{"a":"1","b":"2","c":3}"#),
             ("%YAML 1.1\n---\na: 1\n", r#"{"a":1}"#),
-            (
-                "a: https://x/y#z\nb: [A,B,]\n",
-                r#"{"a":"https://x/y#z","b":["A","B"]}"#,
-            ),
-            (
-                "a: 2015-01-01\nb: 1:30\n",
-                r#"{"a":"2015-01-01","b":"1:30"}"#,
-            ),
+            ("a: https://x/y#z\nb: [A,B,]\n", r#"{"a":"https://x/y#z","b":["A","B"]}"#),
+            ("a: 2015-01-01\nb: 1:30\n", r#"{"a":"2015-01-01","b":"1:30"}"#),
         ];
         for (text, json) in table {
             let (read, problems) = read_all(text);
@@ -594,32 +535,17 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said_with_its_place() {
         let table: &[(&str, &[&str])] = &[
-            (
-                "a: 1\nb: 2\na: 3\n",
-                &["3:1 the key \"a\" stands already at line 1"],
-            ),
-            (
-                "a: 1\n---\nb: 2\nb: 3\n",
-                &["4:1 the key \"b\" stands already at line 3"],
-            ),
-            (
-                "y: 1\n",
-                &["1:1 the key y is read as \"true\", as Kubernetes reads it"],
-            ),
+            ("a: 1\nb: 2\na: 3\n", &["3:1 the key \"a\" stands already at line 1"]),
+            ("a: 1\n---\nb: 2\nb: 3\n", &["4:1 the key \"b\" stands already at line 3"]),
+            ("y: 1\n", &["1:1 the key y is read as \"true\", as Kubernetes reads it"]),
             ("~: 1\n", &["1:1 a key must be text"]),
             ("? [a]\n: 1\n", &["1:3 a key must be text"]),
             ("a: .inf\n", &["1:4 .inf is not a number JSON can carry"]),
             ("a: !Ref b\n", &["1:4 this tag means nothing to Kubernetes"]),
             ("a: !!int b\n", &["1:4 this is not an integer"]),
-            (
-                "a: &a [*a]\n",
-                &["1:8 this alias stands within its own anchor"],
-            ),
+            ("a: &a [*a]\n", &["1:8 this alias stands within its own anchor"]),
             ("a: *b\n", &["1:4 this is not YAML"]),
-            (
-                "x: &x {p: 1}\nc:\n  p: 2\n  <<: *x\n",
-                &["3:3 \"p\" is also in what"],
-            ),
+            ("x: &x {p: 1}\nc:\n  p: 2\n  <<: *x\n", &["3:3 \"p\" is also in what"]),
             ("c: {<<: 1}\n", &["1:9 '<<' takes a map"]),
             ("a: [1\n---\nb: {\n---\nc: 1\n", &["1:6", "3:5"]),
             ("a: b: c\n", &["1:5 this is not YAML"]),

@@ -101,11 +101,7 @@ impl Reference {
             (Some(digest), _) => Version::Digest(digest.into()),
             (None, tag) => Version::Tag(tag.unwrap_or(DEFAULT_TAG).into()),
         };
-        Ok(Self {
-            domain: domain.into(),
-            path,
-            version,
-        })
+        Ok(Self { domain: domain.into(), path, version })
     }
 
     /// The repository with its registry: `docker.io/library/busybox`.
@@ -119,10 +115,7 @@ impl Reference {
             return self.repository();
         }
         let path = &self.path;
-        path.strip_prefix(OFFICIAL)
-            .filter(|name| !name.contains('/'))
-            .unwrap_or(path)
-            .into()
+        path.strip_prefix(OFFICIAL).filter(|name| !name.contains('/')).unwrap_or(path).into()
     }
 
     /// The tag or digest as Docker's API takes it.
@@ -155,11 +148,7 @@ fn split_domain(name: &str) -> (&str, String) {
         }
         _ => (DEFAULT_DOMAIN, name),
     };
-    let domain = if domain == LEGACY_DOMAIN {
-        DEFAULT_DOMAIN
-    } else {
-        domain
-    };
+    let domain = if domain == LEGACY_DOMAIN { DEFAULT_DOMAIN } else { domain };
     if domain == DEFAULT_DOMAIN && !path.contains('/') {
         return (domain, format!("{OFFICIAL}{path}"));
     }
@@ -205,9 +194,7 @@ fn is_domain(text: &str) -> bool {
         let ends_are_plain = |b: Option<&u8>| b.is_some_and(u8::is_ascii_alphanumeric);
         ends_are_plain(bytes.first())
             && ends_are_plain(bytes.last())
-            && bytes
-                .iter()
-                .all(|b| b.is_ascii_alphanumeric() || *b == b'-')
+            && bytes.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'-')
     })
 }
 
@@ -225,9 +212,7 @@ fn is_tag(text: &str) -> bool {
     let is_word = |b: &u8| b.is_ascii_alphanumeric() || *b == b'_';
     text.len() <= TAG_LEN_MAX
         && text.as_bytes().first().is_some_and(is_word)
-        && text
-            .bytes()
-            .all(|b| is_word(&b) || matches!(b, b'.' | b'-'))
+        && text.bytes().all(|b| is_word(&b) || matches!(b, b'.' | b'-'))
 }
 
 fn is_digest(text: &str) -> bool {
@@ -250,23 +235,11 @@ mod tests {
         let table = [
             ("busybox", "docker.io/library/busybox:latest", "busybox"),
             ("busybox:1.36", "docker.io/library/busybox:1.36", "busybox"),
-            (
-                "index.docker.io/busybox",
-                "docker.io/library/busybox:latest",
-                "busybox",
-            ),
+            ("index.docker.io/busybox", "docker.io/library/busybox:latest", "busybox"),
             ("team/app", "docker.io/team/app:latest", "team/app"),
-            (
-                "docker.io/library/a/b",
-                "docker.io/library/a/b:latest",
-                "library/a/b",
-            ),
+            ("docker.io/library/a/b", "docker.io/library/a/b:latest", "library/a/b"),
             ("localhost/app:1", "localhost/app:1", "localhost/app"),
-            (
-                "localhost:5000/app",
-                "localhost:5000/app:latest",
-                "localhost:5000/app",
-            ),
+            ("localhost:5000/app", "localhost:5000/app:latest", "localhost:5000/app"),
             (
                 "r.example/a/b_c__d-e---f.g:v1",
                 "r.example/a/b_c__d-e---f.g:v1",
@@ -279,17 +252,10 @@ mod tests {
             let reference = Reference::parse(written).expect(written);
             assert_eq!(reference.to_string(), complete, "{written}");
             assert_eq!(reference.familiar_repository(), familiar, "{written}");
-            assert_eq!(
-                Reference::parse(complete).as_ref(),
-                Ok(&reference),
-                "{written}"
-            );
+            assert_eq!(Reference::parse(complete).as_ref(), Ok(&reference), "{written}");
         }
         let pinned = Reference::parse(&format!("app:v1@{digest}")).expect("parses");
-        assert_eq!(
-            pinned.to_string(),
-            format!("docker.io/library/app@{digest}")
-        );
+        assert_eq!(pinned.to_string(), format!("docker.io/library/app@{digest}"));
     }
 
     #[test]
@@ -324,9 +290,6 @@ mod tests {
         let id = format!("sha256:{HEX}");
         assert_eq!(ImageName::parse(&id), Ok(ImageName::Id(id.clone())));
         assert_eq!(ImageName::parse(HEX), Ok(ImageName::Id(id)));
-        assert!(matches!(
-            ImageName::parse("sha256:12"),
-            Ok(ImageName::Reference(_))
-        ));
+        assert!(matches!(ImageName::parse("sha256:12"), Ok(ImageName::Reference(_))));
     }
 }

@@ -105,11 +105,7 @@ impl PortId {
 
 /// The chain of the addresses in `network`.
 pub(super) fn by_address(network: Ipv4Network) -> String {
-    format!(
-        "WDL-D-{:08x}-{}",
-        u32::from(network.network()),
-        network.prefix()
-    )
+    format!("WDL-D-{:08x}-{}", u32::from(network.network()), network.prefix())
 }
 
 /// The chain of a group of ports that begins with `first`.

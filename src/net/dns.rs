@@ -119,22 +119,13 @@ pub fn answer(zone: &Zone, query: &[u8], transport: Transport, turn: usize) -> O
     if question.query_class() != DNSClass::IN {
         return refuse(reply, ResponseCode::Refused);
     }
-    let asked = Asked {
-        zone,
-        name: question.name(),
-        kind: question.query_type(),
-        turn,
-    };
+    let asked = Asked { zone, name: question.name(), kind: question.query_type(), turn };
     let key = key_of(question.name());
     match asked.look_up(&key, &mut reply) {
         Found::Here => Outcome::Reply(write(reply, limit)),
         Found::Elsewhere => Outcome::Forward,
         Found::Alias(target) => match question_about(&target, question.query_type()) {
-            Some(question) => Outcome::Follow(Box::new(Alias {
-                reply,
-                limit,
-                question,
-            })),
+            Some(question) => Outcome::Follow(Box::new(Alias { reply, limit, question })),
             None => refuse(reply, ResponseCode::ServFail),
         },
     }
@@ -321,12 +312,7 @@ impl Asked<'_> {
                 reply.metadata.response_code = ResponseCode::ServFail;
                 Found::Here
             }
-            None if self
-                .zone
-                .networks
-                .iter()
-                .any(|network| network.contains(ip)) =>
-            {
+            None if self.zone.networks.iter().any(|network| network.contains(ip)) => {
                 self.no_such_name(reply);
                 Found::Here
             }
@@ -350,10 +336,7 @@ impl Asked<'_> {
                 let Some(target_name) = name_of(target) else {
                     continue;
                 };
-                add(
-                    reply,
-                    RData::SRV(SRV::new(0, 100, *port, target_name.clone())),
-                );
+                add(reply, RData::SRV(SRV::new(0, 100, *port, target_name.clone())));
                 for ip in self.zone.names.get(target).into_iter().flat_map(|it| &it.a) {
                     let data = RData::A(A(*ip));
                     reply.add_additional(Record::from_rdata(target_name.clone(), TTL_S, data));

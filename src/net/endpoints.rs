@@ -59,11 +59,7 @@ fn endpoint(name: &Name, service: &Service, pod: &PodView) -> Option<Endpoint> {
     let hostname = pod.spec.hostname.as_ref().filter(|_| in_our_domain);
     let port_of = |port: &crate::kinds::service::ServicePort| {
         // `podutil.FindPort`: containers first, then init containers that keep running.
-        let sidecars = pod
-            .spec
-            .init_containers
-            .iter()
-            .filter(|init| init.is_sidecar);
+        let sidecars = pod.spec.init_containers.iter().filter(|init| init.is_sidecar);
         let containers = pod.spec.containers.iter().chain(sidecars);
         port.target.resolve(containers, port.protocol)
     };
@@ -116,10 +112,7 @@ mod tests {
             ready,
             terminating,
             finished: false,
-            spec: Arc::new(PodSpec {
-                containers: vec![container],
-                ..PodSpec::default()
-            }),
+            spec: Arc::new(PodSpec { containers: vec![container], ..PodSpec::default() }),
         }
     }
 
@@ -184,12 +177,7 @@ mod tests {
         service.selector = Some(Selector::default());
         for (name, hostname) in [("web", Some("db-0")), ("other", None)] {
             let pods = [named.clone()];
-            let found = endpoints(
-                &Name::trusted("shop"),
-                &Name::trusted(name),
-                &service,
-                &pods,
-            );
+            let found = endpoints(&Name::trusted("shop"), &Name::trusted(name), &service, &pods);
             assert_eq!(found[0].hostname.as_deref(), hostname, "{name}");
         }
     }

@@ -37,10 +37,8 @@ pub(super) fn targets(
     traffic: TrafficDistribution,
     here: &Here<'_>,
 ) -> Targets {
-    let with_port: Vec<&Endpoint> = endpoints
-        .iter()
-        .filter(|endpoint| port_of(endpoint, index).is_some())
-        .collect();
+    let with_port: Vec<&Endpoint> =
+        endpoints.iter().filter(|endpoint| port_of(endpoint, index).is_some()).collect();
     let spread = near(usable(&with_port), traffic, here);
     let at_home: Vec<&Endpoint> = with_port
         .into_iter()
@@ -64,11 +62,7 @@ fn usable<'a>(endpoints: &[&'a Endpoint]) -> Vec<&'a Endpoint> {
         matching.copied().collect()
     };
     let ready = of(EndpointState::Ready);
-    if ready.is_empty() {
-        of(EndpointState::ServingTerminating)
-    } else {
-        ready
-    }
+    if ready.is_empty() { of(EndpointState::ServingTerminating) } else { ready }
 }
 
 /// Keeps the near ones, if there are any and if it is known of all where they are: an endpoint
@@ -149,10 +143,8 @@ mod tests {
     }
 
     fn numbers(targets: &[Target]) -> String {
-        let numbers: Vec<String> = targets
-            .iter()
-            .map(|(ip, _)| ip.octets()[3].to_string())
-            .collect();
+        let numbers: Vec<String> =
+            targets.iter().map(|(ip, _)| ip.octets()[3].to_string()).collect();
         numbers.join(" ")
     }
 
@@ -180,22 +172,11 @@ mod tests {
             .map(|(node, zone)| (Name::trusted(node), zone.to_owned()))
             .into();
         let node = Name::trusted("a");
-        let here = Here {
-            node: &node,
-            zones: &zones,
-        };
+        let here = Here { node: &node, zones: &zones };
         for (text, traffic, spread, local) in table {
             let picked = targets(&endpoints(text), 0, traffic, &here);
-            assert_eq!(
-                numbers(&picked.spread),
-                spread,
-                "spread of {text}, {traffic:?}"
-            );
-            assert_eq!(
-                numbers(&picked.local),
-                local,
-                "local of {text}, {traffic:?}"
-            );
+            assert_eq!(numbers(&picked.spread), spread, "spread of {text}, {traffic:?}");
+            assert_eq!(numbers(&picked.local), local, "local of {text}, {traffic:?}");
             assert_eq!(picked.any, !spread.is_empty());
         }
         let no_port = targets(&endpoints("1@a"), 1, Anywhere, &here);

@@ -26,24 +26,15 @@ pub fn restore(known: &RuleSet, wanted: &RuleSet) -> Option<String> {
 }
 
 fn write_table(text: &mut String, table: Table, before: &Chains, after: &Chains) {
-    let changed: Vec<(&String, &Vec<String>)> = after
-        .iter()
-        .filter(|(chain, rules)| before.get(*chain) != Some(*rules))
-        .collect();
-    let gone: Vec<&String> = before
-        .keys()
-        .filter(|chain| !after.contains_key(*chain))
-        .collect();
+    let changed: Vec<(&String, &Vec<String>)> =
+        after.iter().filter(|(chain, rules)| before.get(*chain) != Some(*rules)).collect();
+    let gone: Vec<&String> = before.keys().filter(|chain| !after.contains_key(*chain)).collect();
     if changed.is_empty() && gone.is_empty() {
         return;
     }
     // Writing to a String cannot fail.
     let _ = writeln!(text, "*{table}");
-    for chain in changed
-        .iter()
-        .map(|(chain, _)| *chain)
-        .chain(gone.iter().copied())
-    {
+    for chain in changed.iter().map(|(chain, _)| *chain).chain(gone.iter().copied()) {
         let _ = writeln!(text, ":{chain} - [0:0]");
     }
     for (chain, rules) in changed {
@@ -76,16 +67,8 @@ mod tests {
 
     #[test]
     fn only_what_differs_is_written_and_what_is_gone_goes_last() {
-        let known = set(&[
-            ("WDL-A", &["-j WDL-B"]),
-            ("WDL-B", &["-j ACCEPT"]),
-            ("WDL-C", &[]),
-        ]);
-        let wanted = set(&[
-            ("WDL-A", &["-j WDL-D"]),
-            ("WDL-C", &[]),
-            ("WDL-D", &["-j ACCEPT"]),
-        ]);
+        let known = set(&[("WDL-A", &["-j WDL-B"]), ("WDL-B", &["-j ACCEPT"]), ("WDL-C", &[])]);
+        let wanted = set(&[("WDL-A", &["-j WDL-D"]), ("WDL-C", &[]), ("WDL-D", &["-j ACCEPT"])]);
         let expected = "*nat\n:WDL-A - [0:0]\n:WDL-D - [0:0]\n:WDL-B - [0:0]\n\
                         -A WDL-A -j WDL-D\n-A WDL-D -j ACCEPT\n-X WDL-B\nCOMMIT\n";
         assert_eq!(restore(&known, &wanted).as_deref(), Some(expected));
@@ -101,19 +84,12 @@ mod tests {
                 chains.insert(chain.to_owned(), Vec::new());
             } else if let Some(rest) = line.strip_prefix("-A ") {
                 let (chain, rule) = rest.split_once(' ').expect("a rule");
-                chains
-                    .get_mut(chain)
-                    .expect("the chain exists")
-                    .push(rule.to_owned());
+                chains.get_mut(chain).expect("the chain exists").push(rule.to_owned());
             } else if let Some(chain) = line.strip_prefix("-X ") {
                 let target = format!("-j {chain}");
                 let referred = chains.values().flatten().any(|rule| *rule == target);
                 assert!(!referred, "{chain} is still referred to");
-                assert_eq!(
-                    chains.remove(chain),
-                    Some(Vec::new()),
-                    "{chain} is not empty"
-                );
+                assert_eq!(chains.remove(chain), Some(Vec::new()), "{chain} is not empty");
             } else if line == "COMMIT" {
                 for target in chains.values().flatten() {
                     let target = target.strip_prefix("-j ").expect("a jump");
@@ -129,14 +105,10 @@ mod tests {
             .prop_map(|map| {
                 let name = |n: u8| format!("WDL-{n}");
                 let rules = |chain: u8, targets: &[u8]| {
-                    let later = targets
-                        .iter()
-                        .filter(|t| **t > chain && map.contains_key(t));
+                    let later = targets.iter().filter(|t| **t > chain && map.contains_key(t));
                     later.map(|t| format!("-j {}", name(*t))).collect()
                 };
-                map.iter()
-                    .map(|(n, targets)| (name(*n), rules(*n, targets)))
-                    .collect()
+                map.iter().map(|(n, targets)| (name(*n), rules(*n, targets))).collect()
             })
     }
 

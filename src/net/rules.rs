@@ -37,11 +37,7 @@ pub fn rules(input: &Input) -> RuleSet {
     let (services, input) = (in_order(&input.services), &ordered(input));
     let mut set = RuleSet {
         jumps: JUMPS
-            .map(|(table, chain, ours)| Jump {
-                table,
-                chain,
-                rule: format!("-j {ours}"),
-            })
+            .map(|(table, chain, ours)| Jump { table, chain, rule: format!("-j {ours}") })
             .into(),
         ..RuleSet::default()
     };
@@ -49,9 +45,7 @@ pub fn rules(input: &Input) -> RuleSet {
     for view in services {
         service::render(view, input, &mut set, &mut dispatch);
     }
-    dispatch
-        .ports
-        .extend(input.host_ports.iter().map(host_port));
+    dispatch.ports.extend(input.host_ports.iter().map(host_port));
     lead(input, &mut set, &mut dispatch);
     masquerade(input, &mut set);
     refuse(input, &mut set, &mut dispatch);
@@ -87,9 +81,7 @@ fn ordered(input: &Input) -> Input {
     ordered.local_pods.sort_unstable();
     ordered.local_pods.dedup();
     // A port at one address goes before the same port at all of them.
-    ordered
-        .host_ports
-        .sort_by_key(|port| (port.host_ip.is_none(), port.clone()));
+    ordered.host_ports.sort_by_key(|port| (port.host_ip.is_none(), port.clone()));
     if let Some(mine) = ordered.pod_cidr {
         let covers =
             |all: &Ipv4Network| all.contains(mine.network()) && all.prefix() <= mine.prefix();
@@ -142,18 +134,13 @@ fn lead(input: &Input, set: &mut RuleSet, dispatch: &mut Dispatch) {
     let ports = std::mem::take(&mut dispatch.ports);
     let any_port = !ports.is_empty();
     tree::by_port(set, Table::Nat, chains::LOCAL, ports);
-    for (chain, loopback_too) in [
-        (chains::PREROUTING, false),
-        (chains::OUTPUT, input.localhost_node_ports),
-    ] {
+    for (chain, loopback_too) in
+        [(chains::PREROUTING, false), (chains::OUTPUT, input.localhost_node_ports)]
+    {
         set.add(Table::Nat, chain, format!("-j {}", chains::SERVICES));
         if any_port {
             // By a link, a packet for 127.0.0.1 is never honest.
-            let but = if loopback_too {
-                String::new()
-            } else {
-                format!("! -d {LOOPBACK} ")
-            };
+            let but = if loopback_too { String::new() } else { format!("! -d {LOOPBACK} ") };
             set.add(
                 Table::Nat,
                 chain,
@@ -167,10 +154,7 @@ fn lead(input: &Input, set: &mut RuleSet, dispatch: &mut Dispatch) {
 fn masquerade(input: &Input, set: &mut RuleSet) {
     let mut add = |chain: &str, rule: String| set.add(Table::Nat, chain, rule);
     let take_over = format!("-j {}", chains::MASQUERADE);
-    add(
-        chains::POSTROUTING,
-        format!("-m conntrack --ctstate DNAT -j {}", chains::DNATED),
-    );
+    add(chains::POSTROUTING, format!("-m conntrack --ctstate DNAT -j {}", chains::DNATED));
     // What ends on this machine keeps its source: the answer comes by here anyway.
     add(chains::DNATED, "-o lo -j RETURN".into());
     if let Some(pods) = input.pod_cidr {
@@ -180,27 +164,17 @@ fn masquerade(input: &Input, set: &mut RuleSet) {
             add(hairpin, format!("-s {pod}/32 -d {pod}/32 {take_over}"));
         }
         // A host port reached at 127.0.0.1: no pod can answer to that.
-        add(
-            chains::DNATED,
-            format!("-s {LOOPBACK} -d {pods} {take_over}"),
-        );
+        add(chains::DNATED, format!("-s {LOOPBACK} -d {pods} {take_over}"));
         // On a pod's link, MASQUERADE would choose the address of whichever device comes first, or
         // find none on a node without network: the source is written out.
         let source = input.node_ips.first().copied().unwrap_or(GATEWAY);
         let snat = format!("-d {pods} -j SNAT --to-source {source} --random-fully");
         add(chains::MASQUERADE, snat);
     }
+    add(chains::DNATED, format!("-m connmark --mark {MARK_MASQUERADE} {take_over}"));
     add(
         chains::DNATED,
-        format!("-m connmark --mark {MARK_MASQUERADE} {take_over}"),
-    );
-    add(
-        chains::DNATED,
-        format!(
-            "-m conntrack --ctorigdst {} -j {}",
-            input.service_cidr,
-            chains::FOREIGN
-        ),
+        format!("-m conntrack --ctorigdst {} -j {}", input.service_cidr, chains::FOREIGN),
     );
     for pods in &input.cluster_cidrs {
         add(chains::FOREIGN, format!("-s {pods} -j RETURN"));
@@ -208,10 +182,7 @@ fn masquerade(input: &Input, set: &mut RuleSet) {
     add(chains::FOREIGN, take_over);
     add(chains::MASQUERADE, "-j MASQUERADE --random-fully".into());
     if let Some(pods) = input.pod_cidr.filter(|_| input.masquerade_egress) {
-        add(
-            chains::POSTROUTING,
-            format!("-s {pods} -j {}", chains::EGRESS),
-        );
+        add(chains::POSTROUTING, format!("-s {pods} -j {}", chains::EGRESS));
         for inside in &input.cluster_cidrs {
             add(chains::EGRESS, format!("-d {inside} -j RETURN"));
         }
@@ -227,20 +198,14 @@ fn refuse(input: &Input, set: &mut RuleSet, dispatch: &mut Dispatch) {
     tree::by_address(set, Table::Filter, chains::REFUSE, addresses);
     let ports = std::mem::take(&mut dispatch.refused_ports);
     let mut add = |chain: &str, rule: String| set.add(Table::Filter, chain, rule);
-    add(
-        chains::REFUSE,
-        format!("-d {} -j {}", input.service_cidr, chains::VACANT),
-    );
+    add(chains::REFUSE, format!("-d {} -j {}", input.service_cidr, chains::VACANT));
     if let Some(dns) = input.dns {
         add(chains::VACANT, format!("-d {}/32 -j RETURN", dns.address));
     }
     add(chains::VACANT, format!("-p tcp {REJECT_TCP}"));
     add(chains::VACANT, REJECT_OTHERS.into());
     if !ports.is_empty() {
-        add(
-            chains::REFUSE,
-            format!("-m addrtype --dst-type LOCAL -j {}", chains::REFUSE_PORTS),
-        );
+        add(chains::REFUSE, format!("-m addrtype --dst-type LOCAL -j {}", chains::REFUSE_PORTS));
         tree::by_port(set, Table::Filter, chains::REFUSE_PORTS, ports);
     }
 }
@@ -261,10 +226,7 @@ fn pass(input: &Input, set: &mut RuleSet, dispatch: &Dispatch) {
         let sources = input.cluster_cidrs.iter().map(|pods| format!("-s {pods}"));
         for from in sources.chain(["-i lo".to_owned()]) {
             for word in ["udp", "tcp"] {
-                add(
-                    chains::INPUT,
-                    dns_accept(&from, dns.address, dns.port, word),
-                );
+                add(chains::INPUT, dns_accept(&from, dns.address, dns.port, word));
             }
         }
     }
@@ -276,10 +238,7 @@ fn pass(input: &Input, set: &mut RuleSet, dispatch: &Dispatch) {
         add(chains::INPUT, format!("-s {pods} {answers}"));
     }
     for port in &dispatch.health_ports {
-        add(
-            chains::INPUT,
-            format!("-p tcp -m tcp --dport {port} -j ACCEPT"),
-        );
+        add(chains::INPUT, format!("-p tcp -m tcp --dport {port} -j ACCEPT"));
     }
 
     // FORWARD: a packet that belongs to no connection was not translated either, and its receiver
@@ -288,10 +247,7 @@ fn pass(input: &Input, set: &mut RuleSet, dispatch: &Dispatch) {
         add(chains::FORWARD, format!("-s {pods} {stray}"));
         add(chains::FORWARD, format!("-d {pods} {stray}"));
     }
-    add(
-        chains::FORWARD,
-        format!("-d {} {stray}", input.service_cidr),
-    );
+    add(chains::FORWARD, format!("-d {} {stray}", input.service_cidr));
     add(chains::FORWARD, new_ones.clone());
     for pods in &input.cluster_cidrs {
         add(chains::FORWARD, format!("-s {pods} -j ACCEPT"));

@@ -51,10 +51,7 @@ pub(super) fn render(
     if !view.spec.reach.has_cluster_ip() {
         return;
     }
-    let here = pick::Here {
-        node: &input.node,
-        zones: &input.zones,
-    };
+    let here = pick::Here { node: &input.node, zones: &input.zones };
     for (index, port) in view.spec.ports.iter().enumerate() {
         let service_port = Port {
             view,
@@ -67,9 +64,7 @@ pub(super) fn render(
         service_port.render_external(input, set, dispatch);
     }
     if view.spec.external_local {
-        dispatch
-            .health_ports
-            .extend(view.spec.health_check_node_port);
+        dispatch.health_ports.extend(view.spec.health_check_node_port);
     }
 }
 
@@ -121,13 +116,9 @@ impl Port<'_> {
                 dispatch.ports.push(self.at_port(port, &jump));
             }
             let externals = spec.external_ips.iter();
-            dispatch
-                .addresses
-                .extend(externals.map(|ip| self.at(*ip, &jump)));
+            dispatch.addresses.extend(externals.map(|ip| self.at(*ip, &jump)));
             for ip in balanced {
-                let way = self
-                    .firewall(*ip, input, set)
-                    .map(|chain| format!("-j {chain}"));
+                let way = self.firewall(*ip, input, set).map(|chain| format!("-j {chain}"));
                 let way = way.as_ref().unwrap_or(&jump);
                 dispatch.addresses.push(self.at(*ip, way));
             }
@@ -271,11 +262,7 @@ impl Port<'_> {
     fn at_port(&self, port: u16, action: &str) -> PortRule {
         let protocol = self.port.protocol;
         let word = protocol.lower();
-        PortRule {
-            protocol,
-            port,
-            rule: format!("-p {word} -m {word} --dport {port} {action}"),
-        }
+        PortRule { protocol, port, rule: format!("-p {word} -m {word} --dport {port} {action}") }
     }
 
     fn refuse_at(&self, ip: Ipv4Addr, refusal: Refusal, dispatch: &mut Dispatch) {
@@ -319,15 +306,8 @@ mod tests {
 
     #[test]
     fn shares_are_written_as_the_kernel_keeps_them() {
-        for (left, text) in [
-            (2, "0.50000000000"),
-            (3, "0.33333333349"),
-            (10, "0.10000000009"),
-        ] {
-            assert_eq!(
-                one_in(left),
-                format!(" -m statistic --mode random --probability {text}")
-            );
+        for (left, text) in [(2, "0.50000000000"), (3, "0.33333333349"), (10, "0.10000000009")] {
+            assert_eq!(one_in(left), format!(" -m statistic --mode random --probability {text}"));
         }
     }
 }

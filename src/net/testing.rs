@@ -19,16 +19,10 @@ pub(super) fn input(services: &[&str]) -> Input {
         pod_cidr: Some("10.1.0.0/24".parse().expect("a network")),
         cluster_cidrs: vec!["10.1.0.0/16".parse().expect("a network")],
         service_cidr: "10.96.0.0/12".parse().expect("a network"),
-        services: services
-            .iter()
-            .map(|text| words::service(text).expect(text))
-            .collect(),
+        services: services.iter().map(|text| words::service(text).expect(text)).collect(),
         local_pods: local.to_vec(),
         host_ports: Vec::new(),
-        dns: Some(DnsListener {
-            address: Ipv4Addr::new(10, 96, 0, 53),
-            port: 53,
-        }),
+        dns: Some(DnsListener { address: Ipv4Addr::new(10, 96, 0, 53), port: 53 }),
         zones: BTreeMap::new(),
         masquerade_egress: true,
         localhost_node_ports: true,
@@ -54,9 +48,6 @@ pub(super) fn check(rules: &RuleSet, table: &[(&str, &str)]) {
             .expect("rules are readable");
         assert_eq!(trace::describe(&verdicts), *expected, "{from}");
         let total: f64 = verdicts.iter().map(|verdict| verdict.chance).sum();
-        assert!(
-            (total - 1.0).abs() < 1e-6,
-            "{from}: chances add up to {total}"
-        );
+        assert!((total - 1.0).abs() < 1e-6, "{from}: chances add up to {total}");
     }
 }

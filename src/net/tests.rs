@@ -33,30 +33,15 @@ fn a_cluster_address_leads_to_its_endpoints() {
             ("pod 10.1.0.9 > 10.96.0.10:80", "10.1.0.1:8080"),
             ("pod 10.1.0.1 > 10.96.0.10:80", "10.1.0.1:8080, masquerade"),
             ("pod 10.1.0.9 > 10.96.0.11:80", "10.1.1.1:8080"),
-            (
-                "host 192.168.0.1 > 10.96.0.10:80",
-                "10.1.0.1:8080, masquerade",
-            ),
-            (
-                "host 192.168.0.1 > 10.96.0.11:80",
-                "10.1.1.1:8080, masquerade",
-            ),
-            (
-                "outside 203.0.113.5 > 10.96.0.10:80",
-                "10.1.0.1:8080, masquerade",
-            ),
+            ("host 192.168.0.1 > 10.96.0.10:80", "10.1.0.1:8080, masquerade"),
+            ("host 192.168.0.1 > 10.96.0.11:80", "10.1.1.1:8080, masquerade"),
+            ("outside 203.0.113.5 > 10.96.0.10:80", "10.1.0.1:8080, masquerade"),
             ("outside 10.1.1.7 > 10.96.0.10:80", "10.1.0.1:8080"),
             ("pod 10.1.0.9 > udp 10.96.0.12:53", "10.1.0.2:5353"),
             ("pod 10.1.0.9 > sctp 10.96.0.12:53", "10.1.0.2:5353"),
             ("pod 10.1.0.9 > 10.96.0.13:80", "10.1.0.2:80"),
-            (
-                "pod 10.1.0.9 > 10.96.0.14:80",
-                "203.0.113.80:80, masquerade",
-            ),
-            (
-                "outside 203.0.113.5 > 10.96.0.14:80",
-                "203.0.113.80:80, masquerade",
-            ),
+            ("pod 10.1.0.9 > 10.96.0.14:80", "203.0.113.80:80, masquerade"),
+            ("outside 203.0.113.5 > 10.96.0.14:80", "203.0.113.80:80, masquerade"),
             // Straight to a pod nothing changes.
             ("pod 10.1.0.9 > 10.1.0.1:8080", "10.1.0.1:8080"),
             ("outside 203.0.113.5 > 10.1.0.1:8080", "10.1.0.1:8080"),
@@ -68,10 +53,7 @@ fn a_cluster_address_leads_to_its_endpoints() {
 #[test]
 fn endpoints_share_evenly() {
     let ends: Vec<String> = (1..=7).map(|n| format!("10.1.1.{n}:80@b")).collect();
-    let set = rendered(&[&format!(
-        "shop/web ip=10.96.0.10 tcp:80 -> {}",
-        ends.join(" ")
-    )]);
+    let set = rendered(&[&format!("shop/web ip=10.96.0.10 tcp:80 -> {}", ends.join(" "))]);
     let found =
         trace::trace(&set, &machine(), &packet("pod 10.1.0.9 > 10.96.0.10:80")).expect("readable");
     let places: BTreeSet<Ipv4Addr> = found.iter().map(|verdict| verdict.destination.0).collect();
@@ -102,10 +84,7 @@ fn who_has_no_endpoints_is_refused_at_once() {
             }
         }
     }
-    let table: Vec<(&str, &str)> = table
-        .iter()
-        .map(|(from, to)| (from.as_str(), *to))
-        .collect();
+    let table: Vec<(&str, &str)> = table.iter().map(|(from, to)| (from.as_str(), *to)).collect();
     check(&set, &table);
 }
 
@@ -117,17 +96,9 @@ fn a_late_or_stray_packet_is_never_answered_with_a_reset() {
         ("host 192.168.0.1 > 10.96.0.10:80", Phase::Stray, "dropped"),
         ("outside 10.1.1.1 > 10.1.0.1:80", Phase::Stray, "dropped"),
         ("pod 10.1.0.1 > 203.0.113.5:80", Phase::Stray, "dropped"),
-        (
-            "pod 10.1.0.9 > 10.96.0.10:80",
-            Phase::Later,
-            "10.96.0.10:80",
-        ),
+        ("pod 10.1.0.9 > 10.96.0.10:80", Phase::Later, "10.96.0.10:80"),
         // Strays between other people are theirs.
-        (
-            "outside 172.17.0.2 > 203.0.113.5:80",
-            Phase::Later,
-            "dropped",
-        ),
+        ("outside 172.17.0.2 > 203.0.113.5:80", Phase::Later, "dropped"),
     ] {
         let mut packet = packet(from);
         packet.phase = phase;
@@ -213,10 +184,7 @@ fn external_policy_local_keeps_the_source_and_stays() {
             ("outside 203.0.113.5 > 192.168.0.1:30080", "dropped"),
             ("outside 203.0.113.5 > 198.51.100.1:80", "dropped"),
             ("pod 10.1.0.9 > 192.168.0.1:30080", "10.1.1.1:80"),
-            (
-                "host 192.168.0.1 > 192.168.0.1:30080",
-                "10.1.1.1:80, masquerade",
-            ),
+            ("host 192.168.0.1 > 192.168.0.1:30080", "10.1.1.1:80, masquerade"),
         ],
     );
     let stopping = rendered(&[&format!("{text} -> 10.1.0.1:80@a~ 10.1.1.1:80@b")]);
@@ -249,10 +217,7 @@ fn internal_policy_local_stays_or_is_dropped() {
         &[
             ("pod 10.1.0.9 > 10.96.0.10:80", "dropped"),
             ("host 192.168.0.1 > 10.96.0.10:80", "dropped"),
-            (
-                "outside 203.0.113.5 > 192.168.0.1:30080",
-                "10.1.1.1:80, masquerade",
-            ),
+            ("outside 203.0.113.5 > 192.168.0.1:30080", "10.1.1.1:80, masquerade"),
         ],
     );
 }
@@ -278,10 +243,7 @@ fn external_addresses_and_source_ranges() {
             // The node's own packets, also where they carry the balancer's address.
             ("host 192.168.0.1 > 198.51.100.2:80", there),
             ("host 198.51.100.2 > 198.51.100.2:80", there),
-            (
-                "outside 8.8.8.8 > 198.51.100.2:81",
-                "10.1.0.1:81, masquerade",
-            ),
+            ("outside 8.8.8.8 > 198.51.100.2:81", "10.1.0.1:81, masquerade"),
         ],
     );
 }
@@ -289,9 +251,7 @@ fn external_addresses_and_source_ranges() {
 #[test]
 fn a_client_stays_with_its_endpoint_while_others_come_and_go() {
     let with = |ends: &str| {
-        rendered(&[&format!(
-            "shop/web ip=10.96.0.10 tcp:80=30080 affinity=10800 -> {ends}"
-        )])
+        rendered(&[&format!("shop/web ip=10.96.0.10 tcp:80=30080 affinity=10800 -> {ends}")])
     };
     let three = with("10.1.1.1:80@b 10.1.1.2:80@b 10.1.1.3:80@b");
     let first = trace::trace(&three, &machine(), &packet("pod 10.1.0.9 > 10.96.0.10:80"))
@@ -411,10 +371,7 @@ fn pods_reach_the_node_only_through_services_and_answers() {
             ("host 192.168.0.1 > 10.96.0.10:80", "192.168.0.1:9100"),
             ("pod 10.1.0.9 > 192.168.0.1:9100", "dropped"),
             ("outside 203.0.113.5 > 192.168.0.1:30080", "192.168.0.1:80"),
-            (
-                "outside 203.0.113.5 > 192.168.0.1:32000",
-                "192.168.0.1:32000",
-            ),
+            ("outside 203.0.113.5 > 192.168.0.1:32000", "192.168.0.1:32000"),
         ],
     );
     let mut answer = packet("pod 10.1.0.9 > 192.168.0.1:40000");
@@ -441,10 +398,7 @@ fn a_node_without_an_address_still_reaches_its_pods() {
     let set = rules(&world);
     let snat = "-d 10.1.0.0/24 -j SNAT --to-source 169.254.1.1 --random-fully";
     assert_eq!(set.chains[&Table::Nat][chains::MASQUERADE][0], snat);
-    check(
-        &set,
-        &[("pod 10.1.0.1 > 10.96.0.10:80", "10.1.0.1:8080, masquerade")],
-    );
+    check(&set, &[("pod 10.1.0.1 > 10.96.0.10:80", "10.1.0.1:8080, masquerade")]);
 }
 
 #[test]

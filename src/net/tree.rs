@@ -111,11 +111,7 @@ pub(super) fn by_port(set: &mut RuleSet, table: Table, root: &str, mut leaves: V
         let last = first + (PORTS_PER_GROUP - 1);
         let below = chains::by_port(protocol, first);
         let word = protocol.lower();
-        set.add(
-            table,
-            root,
-            format!("-p {word} -m {word} --dport {first}:{last} -j {below}"),
-        );
+        set.add(table, root, format!("-p {word} -m {word} --dport {first}:{last} -j {below}"));
         let rules = group.iter_mut().map(|leaf| std::mem::take(&mut leaf.rule));
         set.chain(table, &below).extend(rules);
     }
@@ -177,10 +173,7 @@ mod tests {
             }
             assert!(most <= 4 * RULES_MAX, "{name}: {most} rules");
             let extra = set.rule_count() - addresses.len();
-            assert!(
-                extra <= addresses.len() / 3,
-                "{name}: {extra} rules of dispatch"
-            );
+            assert!(extra <= addresses.len() / 3, "{name}: {extra} rules of dispatch");
         }
     }
 
@@ -206,11 +199,7 @@ mod tests {
     fn ports_are_grouped_where_there_are_many() {
         let leaves = |ports: std::ops::RangeInclusive<u16>| {
             ports
-                .map(|port| PortRule {
-                    protocol: Protocol::Tcp,
-                    port,
-                    rule: format!("{port}"),
-                })
+                .map(|port| PortRule { protocol: Protocol::Tcp, port, rule: format!("{port}") })
                 .collect::<Vec<_>>()
         };
         let mut few = RuleSet::default();
@@ -221,11 +210,6 @@ mod tests {
         assert_eq!(all.chains[&Table::Nat]["ROOT"].len(), 44);
         let mut last = RuleSet::default();
         by_port(&mut last, Table::Nat, "ROOT", leaves(65_000..=65_535));
-        assert!(
-            last.chains[&Table::Nat]["ROOT"]
-                .last()
-                .expect("a rule")
-                .contains(":65535")
-        );
+        assert!(last.chains[&Table::Nat]["ROOT"].last().expect("a rule").contains(":65535"));
     }
 }

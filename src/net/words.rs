@@ -46,9 +46,8 @@ pub fn service(text: &str) -> Result<ServiceView, String> {
     let (head, tail) = text.split_once("->").unwrap_or((text, ""));
     let mut words = head.split_whitespace();
     let name = words.next().unwrap_or_default();
-    let (namespace, name) = name
-        .split_once('/')
-        .ok_or_else(|| format!("'{name}' is not namespace/name"))?;
+    let (namespace, name) =
+        name.split_once('/').ok_or_else(|| format!("'{name}' is not namespace/name"))?;
     let mut view = ServiceView {
         namespace: Name::trusted(namespace),
         name: Name::trusted(name),
@@ -177,10 +176,7 @@ pub fn packet(text: &str) -> Result<Packet, String> {
     };
     let to: SocketAddrV4 = read(to)?;
     let source: Ipv4Addr = read(source)?;
-    Ok(Packet {
-        protocol: protocol(transport)?,
-        ..Packet::tcp(from, source, *to.ip(), to.port())
-    })
+    Ok(Packet { protocol: protocol(transport)?, ..Packet::tcp(from, source, *to.ip(), to.port()) })
 }
 
 fn protocol(word: &str) -> Result<Protocol, String> {
@@ -191,6 +187,5 @@ fn protocol(word: &str) -> Result<Protocol, String> {
 }
 
 fn read<T: std::str::FromStr>(word: &str) -> Result<T, String> {
-    word.parse()
-        .map_err(|_| format!("'{word}' is not what it should be here"))
+    word.parse().map_err(|_| format!("'{word}' is not what it should be here"))
 }

@@ -30,11 +30,7 @@ pub struct ZoneInput<'a> {
 /// Gathers every name below the cluster's domain.
 pub fn zone(input: &ZoneInput<'_>) -> Zone {
     let domain = input.domain.trim_matches('.').to_ascii_lowercase();
-    let mut book = Book {
-        names: BTreeMap::new(),
-        reverse: BTreeMap::new(),
-        domain: &domain,
-    };
+    let mut book = Book { names: BTreeMap::new(), reverse: BTreeMap::new(), domain: &domain };
     book.names.entry(domain.clone()).or_default();
     for (namespace, ip) in input.pods {
         let name = format!("{}.{namespace}.pod.{domain}", dashed(*ip));
@@ -53,12 +49,7 @@ pub fn zone(input: &ZoneInput<'_>) -> Zone {
     let (names, reverse) = (book.names, book.reverse);
     let mut networks = input.networks.to_vec();
     networks.sort_unstable();
-    Zone {
-        names,
-        reverse,
-        networks,
-        domain,
-    }
+    Zone { names, reverse, networks, domain }
 }
 
 struct Book<'a> {
@@ -157,10 +148,8 @@ mod tests {
     use crate::net::words;
 
     fn book(services: &[&str]) -> Zone {
-        let services: Vec<ServiceView> = services
-            .iter()
-            .map(|text| words::service(text).expect(text))
-            .collect();
+        let services: Vec<ServiceView> =
+            services.iter().map(|text| words::service(text).expect(text)).collect();
         zone(&ZoneInput {
             domain: "Cluster.Local.",
             services: &services,
@@ -177,10 +166,7 @@ mod tests {
                 text.push_str(&format!(" {ip}"));
             }
             for (port, target) in &records.srv {
-                text.push_str(&format!(
-                    " {port}@{}",
-                    target.trim_end_matches("cluster.local")
-                ));
+                text.push_str(&format!(" {port}@{}", target.trim_end_matches("cluster.local")));
             }
             if let Some(target) = &records.cname {
                 text.push_str(&format!(" ={target}"));
@@ -224,11 +210,8 @@ svc.
 web.shop.svc. 10.96.0.10
 "
         );
-        let reverse: Vec<String> = zone
-            .reverse
-            .iter()
-            .map(|(ip, name)| format!("{ip} {name}"))
-            .collect();
+        let reverse: Vec<String> =
+            zone.reverse.iter().map(|(ip, name)| format!("{ip} {name}")).collect();
         assert_eq!(
             reverse,
             [

@@ -48,11 +48,7 @@ impl Credentials {
     }
 
     fn from_entry((registry, entry): (String, Entry)) -> Result<Self, String> {
-        let mut found = Self {
-            registry,
-            username: entry.username,
-            password: entry.password,
-        };
+        let mut found = Self { registry, username: entry.username, password: entry.password };
         if entry.auth.is_empty() {
             return Ok(found);
         }
@@ -99,10 +95,9 @@ impl Credentials {
         let (host, path) = place.split_once('/').unwrap_or((place, ""));
         let path = match path {
             "v1" | "v2" => "",
-            _ => ["v1/", "v2/"]
-                .iter()
-                .find_map(|version| path.strip_prefix(version))
-                .unwrap_or(path),
+            _ => {
+                ["v1/", "v2/"].iter().find_map(|version| path.strip_prefix(version)).unwrap_or(path)
+            }
         };
         let host = match host {
             LEGACY_DOMAIN | DEFAULT_ENDPOINT => DEFAULT_DOMAIN,
@@ -158,11 +153,7 @@ fn is_match(pattern: &[u8], text: &[u8]) -> bool {
 /// serde's text names a place, not a value, as long as it is about syntax or a missing field; a
 /// wrong type is quoted, so only the place is passed on.
 fn unreadable(error: &serde_json::Error) -> String {
-    format!(
-        "is not Docker's config.json (line {}, column {})",
-        error.line(),
-        error.column()
-    )
+    format!("is not Docker's config.json (line {}, column {})", error.line(), error.column())
 }
 
 #[cfg(test)]
@@ -170,11 +161,7 @@ mod tests {
     use super::*;
 
     fn named(registry: &str) -> Credentials {
-        Credentials {
-            registry: registry.into(),
-            username: "u".into(),
-            password: "p".into(),
-        }
+        Credentials { registry: registry.into(), username: "u".into(), password: "p".into() }
     }
 
     #[test]
@@ -213,10 +200,7 @@ mod tests {
     fn the_most_specific_comes_first() {
         let all = ["*.example", "r.example", "x.example", "r.example/team"].map(named);
         let image = Reference::parse("r.example/team/app").expect("parses");
-        let order: Vec<_> = fitting(&all, &image)
-            .iter()
-            .map(|one| one.registry.as_str())
-            .collect();
+        let order: Vec<_> = fitting(&all, &image).iter().map(|one| one.registry.as_str()).collect();
         assert_eq!(order, ["r.example/team", "r.example", "*.example"]);
     }
 
@@ -231,13 +215,7 @@ mod tests {
         assert_eq!(new, old);
         let new = new.expect("parses");
         assert_eq!((&*new[0].username, &*new[0].password), ("me", "pa:ss"));
-        assert_eq!(
-            new[1],
-            Credentials {
-                registry: "s.example".into(),
-                ..named("")
-            }
-        );
+        assert_eq!(new[1], Credentials { registry: "s.example".into(), ..named("") });
     }
 
     #[test]

@@ -218,10 +218,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn layout() -> Layout {
-        Layout {
-            run_dir: "/run/windlass".into(),
-            data_dir: "/var/lib/windlass".into(),
-        }
+        Layout { run_dir: "/run/windlass".into(), data_dir: "/var/lib/windlass".into() }
     }
 
     #[test]
@@ -232,10 +229,7 @@ mod tests {
             layout.file(&pod, "resolv.conf").display().to_string(),
             "/run/windlass/pods/u-1/files/resolv.conf"
         );
-        assert_eq!(
-            volume(VolumeRoot::Set("cfg".into())),
-            "/run/windlass/pods/u-1/sets/cfg"
-        );
+        assert_eq!(volume(VolumeRoot::Set("cfg".into())), "/run/windlass/pods/u-1/sets/cfg");
         assert_eq!(
             volume(VolumeRoot::Directory("m".into(), true)),
             "/run/windlass/pods/u-1/memory/m"

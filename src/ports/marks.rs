@@ -141,8 +141,7 @@ fn uid(text: &str) -> Result<Uid, String> {
 }
 
 fn number<T: std::str::FromStr>(key: &str, text: &str) -> Result<T, String> {
-    text.parse()
-        .map_err(|_| format!("label {key} is {text:?}, which can't be read"))
+    text.parse().map_err(|_| format!("label {key} is {text:?}, which can't be read"))
 }
 
 #[cfg(test)]
@@ -224,23 +223,11 @@ mod tests {
     fn each_making_of_a_container_has_a_name_of_its_own() {
         let web = Role::App(Name::trusted("web"));
         let uid = Uid::from_bytes([7; 16]);
-        assert_eq!(
-            marks(web.clone()).container_name(),
-            format!("wdl_web_web-1_shop_{uid}_2_3")
-        );
+        assert_eq!(marks(web.clone()).container_name(), format!("wdl_web_web-1_shop_{uid}_2_3"));
         let mut all = vec![marks(Role::Pause), marks(web.clone())];
-        all.push(Marks {
-            attempt: 4,
-            ..marks(web.clone())
-        });
-        all.push(Marks {
-            sandbox: 3,
-            ..marks(web.clone())
-        });
-        all.push(Marks {
-            uid: Uid::from_bytes([8; 16]),
-            ..marks(web)
-        });
+        all.push(Marks { attempt: 4, ..marks(web.clone()) });
+        all.push(Marks { sandbox: 3, ..marks(web.clone()) });
+        all.push(Marks { uid: Uid::from_bytes([8; 16]), ..marks(web) });
         let names: std::collections::BTreeSet<_> = all.iter().map(Marks::container_name).collect();
         assert_eq!(names.len(), all.len());
     }

@@ -404,12 +404,7 @@ pub fn split_reason(fault: &super::Fault) -> (Option<&'static str>, &str) {
     let message = fault.message.as_str();
     REASONS
         .into_iter()
-        .find_map(|reason| {
-            Some((
-                Some(reason),
-                message.strip_prefix(reason)?.strip_prefix(": ")?,
-            ))
-        })
+        .find_map(|reason| Some((Some(reason), message.strip_prefix(reason)?.strip_prefix(": ")?)))
         .unwrap_or((None, message))
 }
 
@@ -421,11 +416,7 @@ mod tests {
     #[test]
     fn a_reason_is_told_from_the_text() {
         for (message, reason, text) in [
-            (
-                "ErrImagePull: no such image",
-                Some(REASON_PULL),
-                "no such image",
-            ),
+            ("ErrImagePull: no such image", Some(REASON_PULL), "no such image"),
             ("dockerd: gone", None, "dockerd: gone"),
             ("ErrImagePull", None, "ErrImagePull"),
         ] {

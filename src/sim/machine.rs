@@ -257,7 +257,7 @@ fn config(node: &NodeName, process: u64) -> Config {
 }
 
 /// The settings of every simulated fleet.
-pub fn settings() -> Settings {
+pub(super) fn settings() -> Settings {
     let network = |ip, prefix| {
         ipnetwork::Ipv4Network::new(ip, prefix).unwrap_or_else(|_| Ipv4Addr::UNSPECIFIED.into())
     };

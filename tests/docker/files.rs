@@ -9,18 +9,12 @@ use crate::support::host::Host;
 use crate::support::pods::Node;
 
 fn files(host: &Host, name: &str) -> Files {
-    let layout = Layout {
-        run_dir: host.run_dir().join(name),
-        data_dir: host.dir().join(name),
-    };
+    let layout = Layout { run_dir: host.run_dir().join(name), data_dir: host.dir().join(name) };
     Files::open(layout).expect("opens")
 }
 
 async fn write(files: &Files, pod: &Uid, wishes: Vec<FileWish>) {
-    let call = Call::Write {
-        pod: pod.clone(),
-        wishes,
-    };
+    let call = Call::Write { pod: pod.clone(), wishes };
     files.perform(call).await.expect("written");
 }
 
@@ -43,10 +37,7 @@ fn hosts(content: &str) -> FileWish {
 }
 
 fn secret(password: &str, user: &str) -> FileWish {
-    let body = |text: &str| FileBody {
-        content: text.as_bytes().into(),
-        mode: 0o400,
-    };
+    let body = |text: &str| FileBody { content: text.as_bytes().into(), mode: 0o400 };
     FileWish::Set {
         volume: "secret".into(),
         files: [("password", password), ("user", user)]
@@ -69,18 +60,10 @@ async fn pod_with_files<'a>(node: &Node<'a>, files: &Files) -> (ContainerSeen, C
     let wishes = vec![
         hosts("10.0.0.1 one\n"),
         secret("old", "alice"),
-        FileWish::File {
-            name: "words".into(),
-            content: b""[..].into(),
-            mode: 0o666,
-            keep: true,
-        },
+        FileWish::File { name: "words".into(), content: b""[..].into(), mode: 0o666, keep: true },
         directory("fast", Some(1 << 20)),
         directory("data", None),
-        FileWish::SubPath {
-            root: data.clone(),
-            path: "inner/part".into(),
-        },
+        FileWish::SubPath { root: data.clone(), path: "inner/part".into() },
     ];
     write(files, &pod, wishes).await;
     let volume = |root: VolumeRoot| layout.volume(&pod, &root);
@@ -132,14 +115,8 @@ async fn volumes_are_as_their_group_and_bounds_say() {
     for (script, told) in [
         ("stat -c %g:%a /secret/..data/password", "2000:440"),
         ("touch /secret/x 2>/dev/null || echo refused", "refused"),
-        (
-            "echo x >/fast/a; stat -f -c %T /fast; stat -c %g /fast/a",
-            "tmpfs\n2000",
-        ),
-        (
-            "echo y >/part/b; cat /data/inner/part/b; stat -c %g /part/b",
-            "y\n2000",
-        ),
+        ("echo x >/fast/a; stat -f -c %T /fast; stat -c %g /fast/a", "tmpfs\n2000"),
+        ("echo y >/part/b; cat /data/inner/part/b; stat -c %g /part/b", "y\n2000"),
         ("echo -n 'it was me' >/dev/termination-log", ""),
     ] {
         assert_eq!(node.says(&app, script).await, told, "{script}");
@@ -147,10 +124,7 @@ async fn volumes_are_as_their_group_and_bounds_say() {
     let full = "dd if=/dev/zero of=/fast/big bs=1k count=2000 2>&1 | head -c 300";
     let told = node.says(&app, full).await;
     assert!(told.contains("No space left"), "{told}");
-    let words = Call::LastWords {
-        pod: pod.clone(),
-        name: "words".into(),
-    };
+    let words = Call::LastWords { pod: pod.clone(), name: "words".into() };
     let Ok(Answer::Text(text)) = files.perform(words).await else {
         panic!("no words");
     };
@@ -172,11 +146,7 @@ async fn a_container_restarted_finds_its_empty_directory_as_it_was() {
     let (pod, layout) = (pause.marks.uid.clone(), files.layout().clone());
     let wishes = || {
         [None, Some(0)]
-            .map(|memory| FileWish::Directory {
-                volume: "v".into(),
-                memory,
-                group: None,
-            })
+            .map(|memory| FileWish::Directory { volume: "v".into(), memory, group: None })
             .to_vec()
     };
     for life in 0..2 {
@@ -195,10 +165,7 @@ async fn a_container_restarted_finds_its_empty_directory_as_it_was() {
         };
         let app = node.start(spec).await.expect("starts");
         let told = node
-            .says(
-                &app,
-                "cat /disk/x /memory/x 2>/dev/null; echo kept | tee /disk/x >/memory/x",
-            )
+            .says(&app, "cat /disk/x /memory/x 2>/dev/null; echo kept | tee /disk/x >/memory/x")
             .await;
         assert_eq!(told, if life == 0 { "" } else { "kept\nkept" });
         node.remove(&[&app]).await;

@@ -38,11 +38,7 @@ async fn ensure(
     pull: Pull,
     credentials: &[Credentials],
 ) -> Result<ImageSeen, Fault> {
-    let wish = ImageWish {
-        image: image.into(),
-        pull,
-        credentials: credentials.to_vec(),
-    };
+    let wish = ImageWish { image: image.into(), pull, credentials: credentials.to_vec() };
     match docker.perform(Call::EnsureImage(wish)).await? {
         Answer::Image(image) => Ok(*image),
         other => panic!("{other:?}"),
@@ -50,11 +46,7 @@ async fn ensure(
 }
 
 fn credentials(registry: &str, password: &str) -> Credentials {
-    Credentials {
-        registry: registry.into(),
-        username: USER.into(),
-        password: password.into(),
-    }
+    Credentials { registry: registry.into(), username: USER.into(), password: password.into() }
 }
 
 /// An image of its own layers, so that pulling it really fetches something.
@@ -71,20 +63,13 @@ async fn an_image_is_pulled_when_its_policy_says_so() {
     };
     let id = load_unique(host, "wdl.test/policy:1");
     let digest = registry.push("wdl.test/policy:1", "team/policy", "v1");
-    host.plain()
-        .delete("/images/wdl.test/policy:1")
-        .expect("answers")
-        .expect(200);
+    host.plain().delete("/images/wdl.test/policy:1").expect("answers").expect(200);
     let image = format!("{}/team/policy:v1", registry.address);
     let docker = docker(host);
 
-    let fault = ensure(&docker, &image, Pull::Never, &[])
-        .await
-        .expect_err("missing");
+    let fault = ensure(&docker, &image, Pull::Never, &[]).await.expect_err("missing");
     assert_eq!(split_reason(&fault).0, Some(REASON_NEVER_PULL), "{fault:?}");
-    let pulled = ensure(&docker, &image, Pull::Missing, &[])
-        .await
-        .expect("pulled");
+    let pulled = ensure(&docker, &image, Pull::Missing, &[]).await.expect("pulled");
     assert!(pulled.pulled.is_some());
     let expected = ImageSeen {
         id: id.clone(),
@@ -95,36 +80,18 @@ async fn an_image_is_pulled_when_its_policy_says_so() {
     };
     assert_eq!(pulled, expected);
     assert!(pulled.bytes > 100_000);
-    for (pull, is_pulled) in [
-        (Pull::Missing, false),
-        (Pull::Never, false),
-        (Pull::Always, true),
-    ] {
+    for (pull, is_pulled) in [(Pull::Missing, false), (Pull::Never, false), (Pull::Always, true)] {
         let seen = ensure(&docker, &image, pull, &[]).await.expect("here");
         assert_eq!(seen.pulled.is_some(), is_pulled, "{pull:?}");
         assert_eq!(seen.id, id);
     }
     // By id, and pinned by digest with a tag that is not looked at.
-    assert_eq!(
-        ensure(&docker, &id, Pull::Missing, &[])
-            .await
-            .expect("here")
-            .id,
-        id
-    );
+    assert_eq!(ensure(&docker, &id, Pull::Missing, &[]).await.expect("here").id, id);
     let pinned = format!("{}/team/policy:nonsense@{digest}", registry.address);
-    assert_eq!(
-        ensure(&docker, &pinned, Pull::Missing, &[])
-            .await
-            .expect("here")
-            .id,
-        id
-    );
+    assert_eq!(ensure(&docker, &pinned, Pull::Missing, &[]).await.expect("here").id, id);
     let path = format!("/images/{image}");
     host.plain().delete(&path).expect("answers").expect(200);
-    let again = ensure(&docker, &pinned, Pull::Missing, &[])
-        .await
-        .expect("pulled");
+    let again = ensure(&docker, &pinned, Pull::Missing, &[]).await.expect("pulled");
     assert!(again.pulled.is_some() && again.id == id, "{again:?}");
 }
 
@@ -145,34 +112,10 @@ async fn what_can_t_be_pulled_says_who_must_act() {
     let in_locked = format!("{}/faults:v1", locked.address);
     let wrong = credentials(&locked.address, "wrong");
     let table = [
-        (
-            in_open("faults:nope"),
-            vec![],
-            FaultKind::NotFound,
-            REASON_PULL,
-            "manifest unknown",
-        ),
-        (
-            in_open("absent:v1"),
-            vec![],
-            FaultKind::NotFound,
-            REASON_PULL,
-            "not found",
-        ),
-        (
-            in_locked.clone(),
-            vec![],
-            FaultKind::Stalled,
-            REASON_PULL,
-            "no basic auth credentials",
-        ),
-        (
-            in_locked.clone(),
-            vec![wrong.clone()],
-            FaultKind::Stalled,
-            REASON_PULL,
-            "unauthorized",
-        ),
+        (in_open("faults:nope"), vec![], FaultKind::NotFound, REASON_PULL, "manifest unknown"),
+        (in_open("absent:v1"), vec![], FaultKind::NotFound, REASON_PULL, "not found"),
+        (in_locked.clone(), vec![], FaultKind::Stalled, REASON_PULL, "no basic auth credentials"),
+        (in_locked.clone(), vec![wrong.clone()], FaultKind::Stalled, REASON_PULL, "unauthorized"),
         (
             "127.0.0.1:5999/dead:v1".into(),
             vec![],
@@ -180,20 +123,8 @@ async fn what_can_t_be_pulled_says_who_must_act() {
             REASON_PULL,
             "connection refused",
         ),
-        (
-            "Not/Valid".into(),
-            vec![],
-            FaultKind::Stalled,
-            REASON_IMAGE_NAME,
-            "lower case",
-        ),
-        (
-            "a b".into(),
-            vec![],
-            FaultKind::Stalled,
-            REASON_IMAGE_NAME,
-            "repository name",
-        ),
+        ("Not/Valid".into(), vec![], FaultKind::Stalled, REASON_IMAGE_NAME, "lower case"),
+        ("a b".into(), vec![], FaultKind::Stalled, REASON_IMAGE_NAME, "repository name"),
         (
             format!("sha256:{}", "0".repeat(64)),
             vec![],
@@ -203,9 +134,7 @@ async fn what_can_t_be_pulled_says_who_must_act() {
         ),
     ];
     for (image, credentials, kind, reason, words) in table {
-        let fault = ensure(&docker, &image, Pull::Missing, &credentials)
-            .await
-            .expect_err(&image);
+        let fault = ensure(&docker, &image, Pull::Missing, &credentials).await.expect_err(&image);
         assert_eq!(fault.kind, kind, "{fault:?}");
         assert_eq!(split_reason(&fault).0, Some(reason), "{fault:?}");
         assert!(fault.message.contains(words), "{fault:?}");
@@ -216,14 +145,9 @@ async fn what_can_t_be_pulled_says_who_must_act() {
     let right = credentials("127.0.0.1:5003", PASSWORD);
     let nearer = credentials("127.0.0.1:5003/faults", "wrong");
     let elsewhere = credentials("registry.example", "wrong");
-    let seen = ensure(
-        &docker,
-        &in_locked,
-        Pull::Missing,
-        &[elsewhere, right, nearer],
-    )
-    .await
-    .expect("pulled");
+    let seen = ensure(&docker, &in_locked, Pull::Missing, &[elsewhere, right, nearer])
+        .await
+        .expect("pulled");
     assert!(seen.pulled.is_some());
 }
 
@@ -240,9 +164,7 @@ async fn the_node_s_own_credentials_serve_where_the_pod_has_none() {
     std::fs::write(&config, auths.to_string()).expect("written");
     let docker = docker_with(host, Some(config), None);
     let image = format!("{}/own:v1", locked.address);
-    let seen = ensure(&docker, &image, Pull::Always, &[])
-        .await
-        .expect("pulled");
+    let seen = ensure(&docker, &image, Pull::Always, &[]).await.expect("pulled");
     assert!(seen.pulled.is_some());
 }
 
@@ -254,10 +176,7 @@ async fn two_pods_share_one_pull_and_its_progress_is_seen() {
     };
     load_unique(host, "wdl.test/shared:1");
     registry.push("wdl.test/shared:1", "shared", "v1");
-    host.plain()
-        .delete("/images/wdl.test/shared:1")
-        .expect("answers")
-        .expect(200);
+    host.plain().delete("/images/wdl.test/shared:1").expect("answers").expect(200);
     let image = format!("{}/shared:v1", registry.address);
     let docker = docker(host);
     let mut board = docker.pulls();
@@ -295,14 +214,10 @@ async fn an_image_pinned_by_digest_is_found_by_our_own_map() {
     std::fs::write(&map, json!({&digest: &id}).to_string()).expect("written");
     let docker = docker_with(host, None, Some(map));
     let image = format!("registry.example/app@{digest}");
-    let seen = ensure(&docker, &image, Pull::Never, &[])
-        .await
-        .expect("mapped");
+    let seen = ensure(&docker, &image, Pull::Never, &[]).await.expect("mapped");
     assert_eq!((seen.id, seen.digest), (id, image));
     let other = format!("registry.example/app@sha256:{}", "6".repeat(64));
-    ensure(&docker, &other, Pull::Never, &[])
-        .await
-        .expect_err("not mapped");
+    ensure(&docker, &other, Pull::Never, &[]).await.expect_err("not mapped");
 }
 
 #[tokio::test]
@@ -312,16 +227,10 @@ async fn a_survey_tells_of_docker_its_host_and_its_images() {
     let Ok(Answer::Survey(seen)) = docker(host).perform(Call::Survey).await else {
         panic!("no survey");
     };
-    assert!(
-        seen.version.contains('.') && seen.cpus > 0 && seen.memory_bytes > 1 << 20,
-        "{seen:?}"
-    );
+    assert!(seen.version.contains('.') && seen.cpus > 0 && seen.memory_bytes > 1 << 20, "{seen:?}");
     assert!(["amd64", "arm64"].contains(&seen.arch.as_str()), "{seen:?}");
     assert!(!seen.kernel.is_empty() && !seen.os.is_empty());
     let listed = seen.images.iter().find(|(_, _, found)| *found == id);
     let (names, bytes, _) = listed.expect("listed");
-    assert!(
-        names.iter().any(|name| name == BUSYBOX) && *bytes > 100_000,
-        "{names:?}"
-    );
+    assert!(names.iter().any(|name| name == BUSYBOX) && *bytes > 100_000, "{names:?}");
 }

@@ -39,26 +39,12 @@ fn told(what: &str, mut times: Vec<Duration>) {
 /// Our own processor time and memory, from /proc.
 fn own_cost() -> (f64, u64) {
     let stat = std::fs::read_to_string("/proc/self/stat").expect("we run");
-    let fields: Vec<&str> = stat
-        .rsplit_once(')')
-        .expect("a name")
-        .1
-        .split_whitespace()
-        .collect();
+    let fields: Vec<&str> = stat.rsplit_once(')').expect("a name").1.split_whitespace().collect();
     let ticks: f64 =
         fields[11].parse::<f64>().expect("a number") + fields[12].parse::<f64>().expect("a number");
     let status = std::fs::read_to_string("/proc/self/status").expect("we run");
-    let rss = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .expect("a size");
-    (
-        ticks / 100.0,
-        rss.trim()
-            .trim_end_matches(" kB")
-            .parse()
-            .expect("a number"),
-    )
+    let rss = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a size");
+    (ticks / 100.0, rss.trim().trim_end_matches(" kB").parse().expect("a number"))
 }
 
 fn create(plain: &mut Connection, name: &str, body: &serde_json::Value) -> String {
@@ -71,26 +57,17 @@ fn raw_pod(plain: &mut Connection, pause_image: &str, name: &str) -> [String; 2]
     let pause = json!({"Image": pause_image, "Cmd": ["own-network"], "HostConfig": {
         "NetworkMode": "host", "CapDrop": ["ALL"], "CapAdd": ["SYS_ADMIN", "NET_ADMIN", "SETPCAP"]}});
     let pause = create(plain, &format!("{name}-p"), &pause);
-    plain
-        .post(&format!("/containers/{pause}/start"), &json!(null))
-        .expect("answers")
-        .expect(204);
+    plain.post(&format!("/containers/{pause}/start"), &json!(null)).expect("answers").expect(204);
     let app = json!({"Image": BUSYBOX, "Cmd": SLEEP,
         "HostConfig": {"NetworkMode": format!("container:{pause}")}});
     let app = create(plain, &format!("{name}-a"), &app);
-    plain
-        .post(&format!("/containers/{app}/start"), &json!(null))
-        .expect("answers")
-        .expect(204);
+    plain.post(&format!("/containers/{app}/start"), &json!(null)).expect("answers").expect(204);
     [pause, app]
 }
 
 fn raw_remove(plain: &mut Connection, ids: &[String]) {
     for id in ids.iter().rev() {
-        plain
-            .delete(&format!("/containers/{id}?force=1&v=1"))
-            .expect("answers")
-            .expect(204);
+        plain.delete(&format!("/containers/{id}?force=1&v=1")).expect("answers").expect(204);
     }
 }
 
@@ -140,10 +117,7 @@ async fn measure() {
                     })
                 })
                 .collect();
-            workers
-                .into_iter()
-                .flat_map(|worker| worker.join().expect("runs"))
-                .collect()
+            workers.into_iter().flat_map(|worker| worker.join().expect("runs")).collect()
         });
         floor.push(begun.elapsed());
         for ids in &made {
@@ -176,15 +150,10 @@ async fn held_pods(node: &Node<'_>) -> Vec<Duration> {
     for _ in 0..ROUNDS {
         let begun = clock();
         let hold = |spec: ContainerSpec| ContainerSpec { hold: true, ..spec };
-        let pause = node
-            .start(hold(node.pause_spec("held")))
-            .await
-            .expect("made");
+        let pause = node.start(hold(node.pause_spec("held"))).await.expect("made");
         let app = node.app_spec("held", &pause, &SLEEP);
-        let (started, _) = tokio::join!(
-            node.start(node.pause_spec("held")),
-            node.start(hold(app.clone()))
-        );
+        let (started, _) =
+            tokio::join!(node.start(node.pause_spec("held")), node.start(hold(app.clone())));
         started.expect("starts");
         let app = node.start(app).await.expect("starts");
         times.push(begun.elapsed());
@@ -250,10 +219,7 @@ async fn list_of_a_hundred(node: &Node<'_>) {
         .map(|_| {
             let begun = clock();
             let mut plain = node.host.plain();
-            plain
-                .get("/containers/json?all=1")
-                .expect("answers")
-                .expect(200);
+            plain.get("/containers/json?all=1").expect("answers").expect(200);
             begun.elapsed()
         })
         .collect();

@@ -13,9 +13,7 @@ use crate::support::host::{Flavour, Host};
 use crate::support::pods::Node;
 
 fn namespace(pid: u32, kind: &str) -> u64 {
-    std::fs::metadata(format!("/proc/{pid}/ns/{kind}"))
-        .expect("the process is there")
-        .ino()
+    std::fs::metadata(format!("/proc/{pid}/ns/{kind}")).expect("the process is there").ino()
 }
 
 fn status(pid: u32, field: &str) -> String {
@@ -80,10 +78,7 @@ async fn pause_reaps_the_orphans_of_a_shared_pid_namespace() {
     let begun = tokio::time::Instant::now();
     node.signal(&pause, "TERM").await;
     let ended = node.wait_for(&pause, |seen| !seen.is_running()).await;
-    assert!(
-        matches!(ended.state, RunState::Ended { exit_code: 0, .. }),
-        "{ended:?}"
-    );
+    assert!(matches!(ended.state, RunState::Ended { exit_code: 0, .. }), "{ended:?}");
     assert!(begun.elapsed() < Duration::from_secs(5));
     node.remove(&[&app, &pause]).await;
 }
@@ -110,17 +105,11 @@ async fn a_container_is_adopted_from_its_labels_alone() {
     // Another agent process on the same node, and one of another node.
     let again = Node::new(host, "adoption");
     let listed = again.list().await;
-    let found = listed
-        .iter()
-        .find(|seen| seen.id == app.id)
-        .expect("listed");
+    let found = listed.iter().find(|seen| seen.id == app.id).expect("listed");
     assert_eq!(found.marks, marks);
     assert_eq!(found.state, app.state);
     assert!(found.is_running());
-    let found = listed
-        .iter()
-        .find(|seen| seen.id == pause.id)
-        .expect("listed");
+    let found = listed.iter().find(|seen| seen.id == pause.id).expect("listed");
     assert_eq!(found.marks.ip, Some(std::net::Ipv4Addr::new(10, 244, 0, 7)));
     let other = Node::new(host, "adoption-other");
     assert_eq!(other.list().await, []);
@@ -145,14 +134,9 @@ async fn unreadable_labels_are_left_alone() {
     let id = made.expect("answers").expect(201).json()["Id"].to_string();
     assert_eq!(node.list().await, []);
     let id = id.trim_matches('"');
-    let there = plain
-        .get(&format!("/containers/{id}/json"))
-        .expect("answers");
+    let there = plain.get(&format!("/containers/{id}/json")).expect("answers");
     there.expect(200);
-    plain
-        .delete(&format!("/containers/{id}?force=1"))
-        .expect("answers")
-        .expect(204);
+    plain.delete(&format!("/containers/{id}?force=1")).expect("answers").expect(204);
 }
 
 #[tokio::test]
@@ -161,10 +145,7 @@ async fn start_errors_say_what_a_user_needs() {
     let node = Node::new(host, "start-errors");
     let pause = node.start(node.pause_spec("web")).await.expect("starts");
     let with = |attempt, change: &dyn Fn(&mut ContainerSpec)| {
-        let marks = Marks {
-            attempt,
-            ..node.marks("web", Role::App(Name::trusted("app")))
-        };
+        let marks = Marks { attempt, ..node.marks("web", Role::App(Name::trusted("app"))) };
         let mut spec = ContainerSpec {
             name: marks.container_name(),
             labels: marks.to_labels(),
@@ -213,29 +194,16 @@ async fn start_errors_say_what_a_user_needs() {
     ];
     for (message, kind, spec) in table {
         let fault = node.start(spec).await.expect_err(message);
-        assert!(
-            fault.message.starts_with(message),
-            "{fault:?}\nwanted {message}"
-        );
+        assert!(fault.message.starts_with(message), "{fault:?}\nwanted {message}");
         assert_eq!(fault.kind, kind, "{fault:?}");
         assert!(split_reason(&fault).0.is_some());
     }
 
     // What could not be started is left to be looked at, with the reason.
     let listed = node.list().await;
-    let failed: Vec<_> = listed
-        .iter()
-        .filter(|seen| seen.marks.attempt == 1)
-        .collect();
-    let [failed] = failed[..] else {
-        panic!("{listed:?}")
-    };
-    let RunState::Ended {
-        started: None,
-        exit_code: 127,
-        error: Some(error),
-        ..
-    } = &failed.state
+    let failed: Vec<_> = listed.iter().filter(|seen| seen.marks.attempt == 1).collect();
+    let [failed] = failed[..] else { panic!("{listed:?}") };
+    let RunState::Ended { started: None, exit_code: 127, error: Some(error), .. } = &failed.state
     else {
         panic!("{failed:?}");
     };
@@ -251,11 +219,7 @@ async fn starting_twice_is_starting_once() {
     let node = Node::new(host, "twice");
     let (pause, app) = node.pod("web", &["sleep", "1000"]).await;
     let spec = node.app_spec("web", &pause, &["sleep", "1000"]);
-    assert_eq!(
-        node.start(spec.clone()).await.as_ref(),
-        Ok(&app),
-        "it runs already"
-    );
+    assert_eq!(node.start(spec.clone()).await.as_ref(), Ok(&app), "it runs already");
 
     // A crash between making and starting leaves one that is made anew.
     node.remove(&[&app]).await;
@@ -265,11 +229,7 @@ async fn starting_twice_is_starting_once() {
         "Labels": spec.labels,
     });
     let path = format!("/containers/create?name={}", spec.name);
-    let made = host
-        .plain()
-        .post(&path, &body)
-        .expect("answers")
-        .expect(201);
+    let made = host.plain().post(&path, &body).expect("answers").expect(201);
     let again = node.start(spec.clone()).await.expect("starts");
     assert_ne!(made.json()["Id"], serde_json::json!(*again.id));
     assert!(again.is_running());
@@ -277,23 +237,13 @@ async fn starting_twice_is_starting_once() {
     // Somebody else's is not touched.
     node.remove(&[&again]).await;
     let body = serde_json::json!({"Image": crate::support::images::BUSYBOX, "Cmd": ["false"]});
-    let made = host
-        .plain()
-        .post(&path, &body)
-        .expect("answers")
-        .expect(201);
+    let made = host.plain().post(&path, &body).expect("answers").expect(201);
     let fault = node.start(spec).await.expect_err("the name is taken");
     assert_eq!(fault.kind, FaultKind::Stalled, "{fault:?}");
     let id = made.json()["Id"].as_str().expect("an id").to_owned();
     let mut plain = host.plain();
-    plain
-        .get(&format!("/containers/{id}/json"))
-        .expect("answers")
-        .expect(200);
-    plain
-        .delete(&format!("/containers/{id}?force=1"))
-        .expect("answers")
-        .expect(204);
+    plain.get(&format!("/containers/{id}/json")).expect("answers").expect(200);
+    plain.delete(&format!("/containers/{id}?force=1")).expect("answers").expect(204);
     node.remove(&[&pause]).await;
 }
 
@@ -301,10 +251,7 @@ async fn starting_twice_is_starting_once() {
 async fn a_held_container_is_started_when_asked_for_again() {
     let Some(host) = Host::shared() else { return };
     let node = Node::new(host, "held");
-    let hold = |hold| ContainerSpec {
-        hold,
-        ..node.pause_spec("web")
-    };
+    let hold = |hold| ContainerSpec { hold, ..node.pause_spec("web") };
     let pause = node.start(hold(true)).await.expect("made");
     assert_eq!(pause.state, RunState::Created);
     let app_spec = |hold| {
@@ -331,11 +278,7 @@ async fn a_held_container_is_started_when_asked_for_again() {
     // Held for one thing, asked for another: made anew. Removed meanwhile: made anew.
     for is_removed in [false, true] {
         node.remove(&[&app]).await;
-        let app = node
-            .list()
-            .await
-            .into_iter()
-            .find(|seen| seen.marks.role != Role::Pause);
+        let app = node.list().await.into_iter().find(|seen| seen.marks.role != Role::Pause);
         assert_eq!(app, None);
         let held = node.start(app_spec(true)).await.expect("made");
         let mut other = app_spec(false);
@@ -367,57 +310,32 @@ async fn ends_are_seen_as_they_were() {
     };
     let ended = |seen: &ContainerSeen| !seen.is_running();
 
-    let three = node
-        .start(app("three", &["sh", "-c", "exit 3"]))
-        .await
-        .expect("starts");
+    let three = node.start(app("three", &["sh", "-c", "exit 3"])).await.expect("starts");
     let seen = node.wait_for(&three, ended).await;
     assert!(
         matches!(
             seen.state,
-            RunState::Ended {
-                started: Some(_),
-                exit_code: 3,
-                oom_killed: false,
-                error: None,
-                ..
-            }
+            RunState::Ended { started: Some(_), exit_code: 3, oom_killed: false, error: None, .. }
         ),
         "{seen:?}"
     );
 
-    let killed = node
-        .start(app("killed", &["sleep", "1000"]))
-        .await
-        .expect("starts");
+    let killed = node.start(app("killed", &["sleep", "1000"])).await.expect("starts");
     node.signal(&killed, "KILL").await;
     let seen = node.wait_for(&killed, ended).await;
-    assert!(
-        matches!(seen.state, RunState::Ended { exit_code: 137, .. }),
-        "{seen:?}"
-    );
+    assert!(matches!(seen.state, RunState::Ended { exit_code: 137, .. }), "{seen:?}");
     node.signal(&killed, "TERM").await; // ended already is no error
 
     // The container's own stop signal where none is given.
     let quits = ContainerSpec {
         stop_signal: Some("SIGQUIT".into()),
-        ..app(
-            "quits",
-            &[
-                "sh",
-                "-c",
-                "trap 'exit 7' QUIT; while :; do sleep 0.01; done",
-            ],
-        )
+        ..app("quits", &["sh", "-c", "trap 'exit 7' QUIT; while :; do sleep 0.01; done"])
     };
     let quits = node.start(quits).await.expect("starts");
     tokio::time::sleep(Duration::from_millis(300)).await;
     node.signal(&quits, "").await;
     let seen = node.wait_for(&quits, ended).await;
-    assert!(
-        matches!(seen.state, RunState::Ended { exit_code: 7, .. }),
-        "{seen:?}"
-    );
+    assert!(matches!(seen.state, RunState::Ended { exit_code: 7, .. }), "{seen:?}");
 
     let eats = ContainerSpec {
         memory_bytes: Some(16 << 20),
@@ -426,27 +344,12 @@ async fn ends_are_seen_as_they_were() {
     };
     let eats = node.start(eats).await.expect("starts");
     let seen = node
-        .wait_for(&eats, |seen| {
-            matches!(
-                seen.state,
-                RunState::Ended {
-                    oom_killed: true,
-                    ..
-                }
-            )
-        })
+        .wait_for(&eats, |seen| matches!(seen.state, RunState::Ended { oom_killed: true, .. }))
         .await;
-    assert!(
-        matches!(seen.state, RunState::Ended { exit_code: 137, .. }),
-        "{seen:?}"
-    );
+    assert!(matches!(seen.state, RunState::Ended { exit_code: 137, .. }), "{seen:?}");
 
     let all = node.list().await;
-    assert_eq!(
-        all.iter().filter(|seen| !seen.is_running()).count(),
-        4,
-        "{all:?}"
-    );
+    assert_eq!(all.iter().filter(|seen| !seen.is_running()).count(), 4, "{all:?}");
     node.remove(&all.iter().collect::<Vec<_>>()).await;
 }
 
@@ -476,32 +379,20 @@ async fn limits_and_rights_are_those_asked_for() {
     let controller = |names: &str, file: &str, unified: &str| {
         let line = cgroups.lines().find(|line| {
             let mut fields = line.split(':').skip(1);
-            fields
-                .next()
-                .is_some_and(|field| field.split(',').any(|name| names == name))
+            fields.next().is_some_and(|field| field.split(',').any(|name| names == name))
         });
         let path = match line {
-            Some(line) => format!(
-                "/sys/fs/cgroup/{names}{}/{file}",
-                line.rsplit(':').next().expect("a path")
-            ),
+            Some(line) => {
+                format!("/sys/fs/cgroup/{names}{}/{file}", line.rsplit(':').next().expect("a path"))
+            }
             None => {
-                let line = cgroups
-                    .lines()
-                    .find(|line| line.starts_with("0::"))
-                    .expect("v2");
+                let line = cgroups.lines().find(|line| line.starts_with("0::")).expect("v2");
                 format!("/sys/fs/cgroup{}/{unified}", &line[3..])
             }
         };
-        std::fs::read_to_string(&path)
-            .unwrap_or_else(|e| panic!("{path}: {e}"))
-            .trim()
-            .to_owned()
+        std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}")).trim().to_owned()
     };
-    assert_eq!(
-        controller("memory", "memory.limit_in_bytes", "memory.max"),
-        "67108864"
-    );
+    assert_eq!(controller("memory", "memory.limit_in_bytes", "memory.max"), "67108864");
     let quota = controller("cpu", "cpu.cfs_quota_us", "cpu.max");
     assert!(quota == "50000" || quota == "50000 100000", "{quota}");
     let shares = controller("cpu", "cpu.shares", "cpu.weight");
@@ -509,32 +400,16 @@ async fn limits_and_rights_are_those_asked_for() {
     let score = std::fs::read_to_string(format!("/proc/{}/oom_score_adj", pid(&app)));
     assert_eq!(score.expect("it runs").trim(), "900");
 
-    assert_eq!(
-        node.says(&app, "id -u; id -g; id -G").await,
-        "1000\n1000\n1000 2000"
-    );
-    assert_eq!(
-        status(pid(&app), "CapEff:"),
-        "0000000000000000",
-        "no root, no rights"
-    );
-    assert_eq!(
-        status(pid(&app), "CapBnd:"),
-        "0000000000000400",
-        "NET_BIND_SERVICE"
-    );
+    assert_eq!(node.says(&app, "id -u; id -g; id -G").await, "1000\n1000\n1000 2000");
+    assert_eq!(status(pid(&app), "CapEff:"), "0000000000000000", "no root, no rights");
+    assert_eq!(status(pid(&app), "CapBnd:"), "0000000000000400", "NET_BIND_SERVICE");
     assert_eq!(status(pid(&app), "NoNewPrivs:"), "1");
     assert_eq!(node.says(&app, "echo $GREETING").await, "hello there");
     assert_eq!(node.says(&app, "readlink /proc/self/cwd").await, "/tmp");
-    let refused = node
-        .exec(&app, &["touch", "/bin/x"], Duration::from_secs(10))
-        .await;
+    let refused = node.exec(&app, &["touch", "/bin/x"], Duration::from_secs(10)).await;
     let refused = refused.expect("runs");
     assert_ne!(refused.exit_code, 0);
-    assert!(
-        refused.output.contains("Read-only file system"),
-        "{refused:?}"
-    );
+    assert!(refused.output.contains("Read-only file system"), "{refused:?}");
     node.remove(&[&app, &pause]).await;
 }
 
@@ -542,10 +417,7 @@ async fn limits_and_rights_are_those_asked_for() {
 async fn a_refused_oom_score_is_left_out() {
     let Some(host) = Host::shared() else { return };
     let node = Node::new(host, "oom-score");
-    let pause = ContainerSpec {
-        oom_score_adj: -998,
-        ..node.pause_spec("web")
-    };
+    let pause = ContainerSpec { oom_score_adj: -998, ..node.pause_spec("web") };
     let pause = node.start(pause).await.expect("starts all the same");
     let score = std::fs::read_to_string(format!("/proc/{}/oom_score_adj", pid(&pause)));
     let score = score.expect("it runs");
@@ -553,11 +425,7 @@ async fn a_refused_oom_score_is_left_out() {
     let own = u64::from_str_radix(&status(std::process::id(), "CapEff:"), 16).expect("hex");
     let wanted = if own & (1 << 24) == 0 { "0" } else { "-998" };
     assert_eq!(score.trim(), wanted);
-    assert_eq!(
-        node.list().await.len(),
-        1,
-        "the refused attempt is not left behind"
-    );
+    assert_eq!(node.list().await.len(), 1, "the refused attempt is not left behind");
     node.remove(&[&pause]).await;
 }
 
@@ -574,18 +442,10 @@ async fn where_host_network_is_refused_docker_makes_the_network() {
         assert_eq!(namespace(pid(&app), "net"), network);
         assert_eq!(status(pid(&pause), "CapBnd:"), "0000000000000000");
         assert!(node.says(&app, "ip -o link").await.contains("lo"));
-        assert!(
-            node.says(&app, "head -1 /proc/self/uid_map")
-                .await
-                .contains("200000")
-        );
+        assert!(node.says(&app, "head -1 /proc/self/uid_map").await.contains("200000"));
         node.remove(&[&app, &pause]).await;
     }
-    assert_eq!(
-        node.list().await,
-        [],
-        "the refused attempt is not left behind"
-    );
+    assert_eq!(node.list().await, [], "the refused attempt is not left behind");
 }
 
 #[tokio::test]
@@ -595,15 +455,10 @@ async fn an_exec_ends_when_its_time_is_up() {
     let (pause, app) = node.pod("web", &["sleep", "1000"]).await;
     let long = Duration::from_secs(20);
 
-    let result = node
-        .exec(&app, &["sh", "-c", "echo out; echo err >&2; exit 5"], long)
-        .await;
+    let result = node.exec(&app, &["sh", "-c", "echo out; echo err >&2; exit 5"], long).await;
     let result = result.expect("runs");
     assert_eq!(result.exit_code, 5);
-    assert!(
-        result.output.contains("out") && result.output.contains("err"),
-        "{result:?}"
-    );
+    assert!(result.output.contains("out") && result.output.contains("err"), "{result:?}");
 
     let begun = tokio::time::Instant::now();
     let script = "echo begun; sleep 1234 & sleep 1235";
@@ -614,37 +469,21 @@ async fn an_exec_ends_when_its_time_is_up() {
     assert_eq!(fault.kind, FaultKind::Deadline, "{fault:?}");
     assert!(fault.message.contains("timed out after 1 s"), "{fault:?}");
     assert!(fault.message.contains("it said: begun"), "{fault:?}");
-    assert!(
-        begun.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        begun.elapsed()
-    );
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     let processes = node.says(&app, "ps -o args").await;
-    assert!(
-        !processes.contains("123"),
-        "it and its children are gone:\n{processes}"
-    );
-    assert!(
-        processes.contains("sleep 1000"),
-        "the container is not:\n{processes}"
-    );
+    assert!(!processes.contains("123"), "it and its children are gone:\n{processes}");
+    assert!(processes.contains("sleep 1000"), "the container is not:\n{processes}");
 
     // A child that holds the output open is no reason to call the command unfinished.
     let result = node
-        .exec(
-            &app,
-            &["sh", "-c", "sleep 3 & exit 4"],
-            Duration::from_secs(1),
-        )
+        .exec(&app, &["sh", "-c", "sleep 3 & exit 4"], Duration::from_secs(1))
         .await
         .expect("has ended");
     assert_eq!(result.exit_code, 4);
 
     // Much output neither blocks nor grows.
-    let result = node
-        .exec(&app, &["sh", "-c", "head -c 5000000 /dev/zero"], long)
-        .await
-        .expect("runs");
+    let result =
+        node.exec(&app, &["sh", "-c", "head -c 5000000 /dev/zero"], long).await.expect("runs");
     assert_eq!((result.exit_code, result.output.len()), (0, 10 * 1024));
 
     let result = node.exec(&app, &["nope"], long).await;
@@ -656,10 +495,7 @@ async fn an_exec_ends_when_its_time_is_up() {
         "{result:?}"
     );
     node.remove(&[&app]).await;
-    let fault = node
-        .exec(&app, &["true"], long)
-        .await
-        .expect_err("it is gone");
+    let fault = node.exec(&app, &["true"], long).await.expect_err("it is gone");
     assert_eq!(fault.kind, FaultKind::NotFound, "{fault:?}");
     node.remove(&[&pause]).await;
 }

@@ -16,18 +16,15 @@ use crate::support::pods::Node;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 async fn all(pieces: Pieces) -> (String, String) {
-    let read = pieces.fold(
-        (String::new(), String::new()),
-        |mut both, piece| async move {
-            let (which, bytes) = piece.expect("reads");
-            let text = String::from_utf8_lossy(&bytes).into_owned();
-            match which {
-                Which::Stdout => both.0.push_str(&text),
-                Which::Stderr => both.1.push_str(&text),
-            }
-            both
-        },
-    );
+    let read = pieces.fold((String::new(), String::new()), |mut both, piece| async move {
+        let (which, bytes) = piece.expect("reads");
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        match which {
+            Which::Stdout => both.0.push_str(&text),
+            Which::Stderr => both.1.push_str(&text),
+        }
+        both
+    });
     tokio::time::timeout(PATIENCE, read).await.expect("ends")
 }
 
@@ -36,12 +33,8 @@ async fn until(session: &mut Session, words: &str) -> String {
     let mut text = String::new();
     let read = async {
         while !text.contains(words) {
-            let (_, bytes): (_, Bytes) = session
-                .output
-                .next()
-                .await
-                .expect("goes on")
-                .expect("reads");
+            let (_, bytes): (_, Bytes) =
+                session.output.next().await.expect("goes on").expect("reads");
             text.push_str(&String::from_utf8_lossy(&bytes));
         }
     };
@@ -64,10 +57,7 @@ async fn logs_are_cut_as_asked() {
     let (pause, app) = node.pod("web", &["sh", "-c", script]).await;
 
     // Followed to the container's end.
-    let follow = LogOptions {
-        follow: true,
-        ..LogOptions::default()
-    };
+    let follow = LogOptions { follow: true, ..LogOptions::default() };
     let followed = node.docker.logs(&app.id, &follow).await.expect("follows");
     let (out, err) = all(followed).await;
     assert_eq!((&*out, &*err), ("one\ntwo\nthree\nfour\n", "wrong\n"));
@@ -75,46 +65,24 @@ async fn logs_are_cut_as_asked() {
     let cut = async |options: LogOptions| {
         all(node.docker.logs(&app.id, &options).await.expect("reads")).await
     };
-    let tail = LogOptions {
-        tail: Some(2),
-        ..LogOptions::default()
-    };
+    let tail = LogOptions { tail: Some(2), ..LogOptions::default() };
     assert_eq!(cut(tail).await.0, "three\nfour\n");
-    let none = LogOptions {
-        tail: Some(0),
-        ..LogOptions::default()
-    };
+    let none = LogOptions { tail: Some(0), ..LogOptions::default() };
     assert_eq!(cut(none).await, (String::new(), String::new()));
-    let err_only = LogOptions {
-        stdout: false,
-        ..LogOptions::default()
-    };
+    let err_only = LogOptions { stdout: false, ..LogOptions::default() };
     assert_eq!(cut(err_only).await, (String::new(), "wrong\n".into()));
 
-    let (stamped, _) = cut(LogOptions {
-        timestamps: true,
-        ..LogOptions::default()
-    })
-    .await;
+    let (stamped, _) = cut(LogOptions { timestamps: true, ..LogOptions::default() }).await;
     let second = stamped.lines().nth(1).expect("a second line");
     let (stamp, text) = second.split_once(' ').expect("a time before it");
     assert_eq!(text, "two");
     let moment = Wall::parse(stamp).expect("is RFC 3339");
-    let since = LogOptions {
-        since: Some(moment),
-        ..LogOptions::default()
-    };
-    assert_eq!(
-        cut(since).await,
-        ("two\nthree\nfour\n".into(), String::new())
-    );
+    let since = LogOptions { since: Some(moment), ..LogOptions::default() };
+    assert_eq!(cut(since).await, ("two\nthree\nfour\n".into(), String::new()));
 
     node.remove(&[&app, &pause]).await;
     let gone = node.docker.logs(&app.id, &LogOptions::default()).await;
-    assert_eq!(
-        gone.err().map(|fault| fault.kind),
-        Some(FaultKind::NotFound)
-    );
+    assert_eq!(gone.err().map(|fault| fault.kind), Some(FaultKind::NotFound));
 }
 
 #[tokio::test]
@@ -136,14 +104,9 @@ async fn a_container_with_a_terminal_is_not_framed() {
     until(&mut session, "prompt> ").await;
     let log = node.docker.logs(&app.id, &LogOptions::default()).await;
     let (out, err) = all(log.expect("reads")).await;
-    assert!(
-        out.contains("got it\r\n") && err.is_empty(),
-        "{out:?} {err:?}"
-    );
+    assert!(out.contains("got it\r\n") && err.is_empty(), "{out:?} {err:?}");
     node.signal(&app, "KILL").await;
-    let end = tokio::time::timeout(PATIENCE, session.output.next())
-        .await
-        .expect("ends");
+    let end = tokio::time::timeout(PATIENCE, session.output.next()).await.expect("ends");
     assert!(end.is_none_or(|piece| piece.is_ok()));
     assert_eq!(session.control.exit_code().await, Ok(Some(137)));
     node.remove(&[&app, &pause]).await;
@@ -170,16 +133,9 @@ async fn a_terminal_can_be_talked_to() {
     assert_eq!(session.control.exit_code().await, Ok(Some(6)));
 
     // Bytes that look like the frames of other streams are a terminal's own.
-    let command = [
-        "sh",
-        "-c",
-        "printf '\\001\\000\\000\\000\\000\\000\\377\\377end'",
-    ];
+    let command = ["sh", "-c", "printf '\\001\\000\\000\\000\\000\\000\\377\\377end'"];
     let command = command.map(str::to_owned);
-    let session = node
-        .docker
-        .exec_stream(&app.id, &command, true, false)
-        .await;
+    let session = node.docker.exec_stream(&app.id, &command, true, false).await;
     let (out, _) = all(session.expect("starts").output).await;
     assert!(out.ends_with("end"), "{out:?}");
     node.remove(&[&app, &pause]).await;
@@ -191,21 +147,12 @@ async fn input_is_closed_when_it_is_shut_down() {
     let node = Node::new(host, "exec-stdin");
     let (pause, app) = node.pod("web", &["sleep", "1000"]).await;
     let command = ["sh", "-c", "wc -c; echo done >&2; exit 3"].map(str::to_owned);
-    let session = node
-        .docker
-        .exec_stream(&app.id, &command, false, true)
-        .await;
+    let session = node.docker.exec_stream(&app.id, &command, false, true).await;
     let mut session = session.expect("starts");
     let control = session.control.clone();
     let megabyte = vec![b'x'; 1 << 20];
     say(&mut session, &megabyte).await;
-    session
-        .input
-        .as_mut()
-        .expect("has one")
-        .shutdown()
-        .await
-        .expect("closes");
+    session.input.as_mut().expect("has one").shutdown().await.expect("closes");
     let (out, err) = all(session.output).await;
     assert_eq!((out.trim(), err.trim()), ("1048576", "done"));
     assert_eq!(control.exit_code().await, Ok(Some(3)));
@@ -217,22 +164,13 @@ async fn a_container_s_own_input_can_be_attached_to() {
     let Some(host) = Host::shared() else { return };
     let node = Node::new(host, "attach");
     let pause = node.start(node.pause_spec("web")).await.expect("starts");
-    let spec = ContainerSpec {
-        stdin: true,
-        stdin_once: true,
-        ..node.app_spec("web", &pause, &["cat"])
-    };
+    let spec =
+        ContainerSpec { stdin: true, stdin_once: true, ..node.app_spec("web", &pause, &["cat"]) };
     let app = node.start(spec).await.expect("starts");
     let mut session = node.docker.attach(&app.id, true).await.expect("attaches");
     say(&mut session, b"hello\n").await;
     until(&mut session, "hello").await;
-    session
-        .input
-        .as_mut()
-        .expect("has one")
-        .shutdown()
-        .await
-        .expect("closes");
+    session.input.as_mut().expect("has one").shutdown().await.expect("closes");
     let ended = node.wait_for(&app, |seen| !seen.is_running()).await;
     assert!(!ended.is_running());
     node.remove(&[&app, &pause]).await;

@@ -53,14 +53,8 @@ async fn each_change_rings_and_nothing_else_does() {
     node.signal(&app, "KILL").await;
     next_about(&mut hints, &app).await;
     let listed = node.list().await;
-    let ended = listed
-        .iter()
-        .find(|seen| seen.id == app.id)
-        .expect("listed");
-    assert!(
-        !ended.is_running(),
-        "what was remembered is forgotten: {ended:?}"
-    );
+    let ended = listed.iter().find(|seen| seen.id == app.id).expect("listed");
+    assert!(!ended.is_running(), "what was remembered is forgotten: {ended:?}");
     node.remove(&[&app]).await;
     next_about(&mut hints, &app).await;
     node.remove(&[&pause]).await;
@@ -76,11 +70,7 @@ async fn an_idle_node_costs_one_request() {
     node.list().await;
     proxy.requests();
     assert_eq!(node.list().await.len(), 2);
-    assert_eq!(
-        proxy.requests(),
-        3,
-        "Docker is not heard: each is looked at"
-    );
+    assert_eq!(proxy.requests(), 3, "Docker is not heard: each is looked at");
 
     let mut hints = node.docker.watch();
     assert_eq!(next(&mut hints).await, RuntimeHint::Resync);
@@ -113,11 +103,7 @@ async fn docker_may_go_away_and_come_back() {
         let (pause, app) = node.pod("web", &app).await;
         drain(&mut hints).await;
         host.stop_docker(signal);
-        let fault = node
-            .docker
-            .perform(Call::List)
-            .await
-            .expect_err("it is away");
+        let fault = node.docker.perform(Call::List).await.expect_err("it is away");
         assert_eq!(fault.kind, FaultKind::Transient, "{fault:?}");
         assert!(fault.message.contains("docker.sock"), "{fault:?}");
         host.start_docker();
@@ -146,17 +132,10 @@ async fn docker_may_come_up_after_us() {
     let node = Node::new(&host, "late");
     host.stop_docker(Signal::SIGTERM);
     let mut hints = node.docker.watch();
-    let fault = node
-        .docker
-        .perform(Call::Survey)
-        .await
-        .expect_err("it is away");
+    let fault = node.docker.perform(Call::Survey).await.expect_err("it is away");
     assert_eq!(fault.kind, FaultKind::Transient, "{fault:?}");
     assert_eq!(drain(&mut hints).await, []);
     host.start_docker();
     assert_eq!(next(&mut hints).await, RuntimeHint::Resync);
-    node.docker
-        .perform(Call::Survey)
-        .await
-        .expect("it is there");
+    node.docker.perform(Call::Survey).await.expect("it is there");
 }

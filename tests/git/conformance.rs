@@ -31,10 +31,7 @@ pub(crate) async fn look(store: &Store) -> Glance {
 }
 
 pub(crate) async fn read(store: &Store, register: &Register, rev: &Oid) -> Result<Tree, Fault> {
-    let call = Call::Read {
-        register: register.clone(),
-        rev: rev.clone(),
-    };
+    let call = Call::Read { register: register.clone(), rev: rev.clone() };
     match store.perform(call).await? {
         Answer::Tree(tree) => Ok(tree),
         other => panic!("read: {other:?}"),
@@ -48,12 +45,8 @@ pub(crate) async fn commit(
     edits: Vec<Edit>,
     why: &str,
 ) -> Result<Landing, Fault> {
-    let call = Call::Commit {
-        register: register.clone(),
-        base: base.cloned(),
-        edits,
-        why: why.into(),
-    };
+    let call =
+        Call::Commit { register: register.clone(), base: base.cloned(), edits, why: why.into() };
     match store.perform(call).await? {
         Answer::Landing(landing) => Ok(landing),
         other => panic!("commit: {other:?}"),
@@ -81,25 +74,16 @@ pub(crate) async fn history(store: &Store, limit: usize) -> Vec<Decision> {
 }
 
 pub(crate) fn put(path: &str, content: &str) -> Edit {
-    Edit {
-        path: path.into(),
-        content: Some(content.as_bytes().into()),
-    }
+    Edit { path: path.into(), content: Some(content.as_bytes().into()) }
 }
 
 pub(crate) fn remove(path: &str) -> Edit {
-    Edit {
-        path: path.into(),
-        content: None,
-    }
+    Edit { path: path.into(), content: None }
 }
 
 pub(crate) fn text(tree: &Tree) -> BTreeMap<&str, &str> {
     let text = |bytes: &'_ Arc<[u8]>| std::str::from_utf8(bytes).expect("text").to_owned();
-    tree.files
-        .iter()
-        .map(|(path, bytes)| (path.as_str(), &*text(bytes).leak()))
-        .collect()
+    tree.files.iter().map(|(path, bytes)| (path.as_str(), &*text(bytes).leak())).collect()
 }
 
 pub(crate) fn node(name: &str) -> Register {
@@ -126,40 +110,24 @@ async fn a_register_is_made_read_and_changed(backend: &dyn Backend) {
     let a = backend.open("n1");
     let glance = look(&a).await;
     assert_eq!((glance.coordinator, glance.nodes.len()), (None, 0));
-    let first = landed(
-        &a,
-        &COORDINATOR,
-        None,
-        vec![put("lease.json", "1"), put("pods/x/a", "A")],
-        "begin",
-    )
-    .await;
+    let first =
+        landed(&a, &COORDINATOR, None, vec![put("lease.json", "1"), put("pods/x/a", "A")], "begin")
+            .await;
     assert_eq!(look(&a).await.coordinator, Some(first.clone()));
     let second = landed(
         &a,
         &COORDINATOR,
         Some(&first),
-        vec![
-            put("lease.json", "2"),
-            put("pods/y/b", "B"),
-            remove("pods/x/a"),
-            remove("none"),
-        ],
+        vec![put("lease.json", "2"), put("pods/y/b", "B"), remove("pods/x/a"), remove("none")],
         "change",
     )
     .await;
     let b = backend.open("n2");
     assert_eq!(look(&b).await.coordinator, Some(second.clone()));
     let tree = read(&b, &COORDINATOR, &second).await.expect("reads");
-    assert_eq!(
-        text(&tree),
-        BTreeMap::from([("lease.json", "2"), ("pods/y/b", "B")])
-    );
+    assert_eq!(text(&tree), BTreeMap::from([("lease.json", "2"), ("pods/y/b", "B")]));
     let old = read(&a, &COORDINATOR, &first).await.expect("reads");
-    assert_eq!(
-        text(&old),
-        BTreeMap::from([("lease.json", "1"), ("pods/x/a", "A")])
-    );
+    assert_eq!(text(&old), BTreeMap::from([("lease.json", "1"), ("pods/x/a", "A")]));
 }
 
 async fn a_stale_base_loses(backend: &dyn Backend) {
@@ -168,45 +136,14 @@ async fn a_stale_base_loses(backend: &dyn Backend) {
     let base = look(&a).await.coordinator.expect("made before");
     look(&b).await;
     read(&b, &COORDINATOR, &base).await.expect("reads");
-    let won = landed(
-        &a,
-        &COORDINATOR,
-        Some(&base),
-        vec![put("lease.json", "a")],
-        "a",
-    )
-    .await;
-    let lost = commit(
-        &b,
-        &COORDINATOR,
-        Some(&base),
-        vec![put("lease.json", "b")],
-        "b",
-    )
-    .await;
-    assert_eq!(
-        lost,
-        Ok(Landing::Raced {
-            theirs: Some(won.clone())
-        })
-    );
+    let won = landed(&a, &COORDINATOR, Some(&base), vec![put("lease.json", "a")], "a").await;
+    let lost = commit(&b, &COORDINATOR, Some(&base), vec![put("lease.json", "b")], "b").await;
+    assert_eq!(lost, Ok(Landing::Raced { theirs: Some(won.clone()) }));
     let made = commit(&b, &COORDINATOR, None, vec![put("lease.json", "b")], "b").await;
-    assert_eq!(
-        made,
-        Ok(Landing::Raced {
-            theirs: Some(won.clone())
-        })
-    );
+    assert_eq!(made, Ok(Landing::Raced { theirs: Some(won.clone()) }));
     assert_eq!(look(&b).await.coordinator, Some(won.clone()));
     // Who lost may try again from what is there now.
-    landed(
-        &b,
-        &COORDINATOR,
-        Some(&won),
-        vec![put("lease.json", "b")],
-        "b again",
-    )
-    .await;
+    landed(&b, &COORDINATOR, Some(&won), vec![put("lease.json", "b")], "b again").await;
     let absent = commit(&a, &node("n1"), Some(&won), vec![put("x", "y")], "wrong").await;
     assert_eq!(absent, Ok(Landing::Raced { theirs: None }));
 }
@@ -214,21 +151,12 @@ async fn a_stale_base_loses(backend: &dyn Backend) {
 async fn nothing_to_change_is_no_write(backend: &dyn Backend) {
     let a = backend.open("n1");
     let base = look(&a).await.coordinator.expect("made before");
-    assert_eq!(
-        landed(&a, &COORDINATOR, Some(&base), vec![], "nothing").await,
-        base
-    );
+    assert_eq!(landed(&a, &COORDINATOR, Some(&base), vec![], "nothing").await, base);
     let same = read(&a, &COORDINATOR, &base).await.expect("reads");
     let content = String::from_utf8_lossy(&same.files["lease.json"]).into_owned();
     // Asked for, it is a write, even if it says the same: the register moves.
-    let moved = landed(
-        &a,
-        &COORDINATOR,
-        Some(&base),
-        vec![put("lease.json", &content)],
-        "same",
-    )
-    .await;
+    let moved =
+        landed(&a, &COORDINATOR, Some(&base), vec![put("lease.json", &content)], "same").await;
     assert_ne!(moved, base);
     assert_eq!(read(&a, &COORDINATOR, &moved).await.expect("reads"), same);
 }
@@ -237,46 +165,17 @@ async fn a_node_writes_its_own_register_only(backend: &dyn Backend) {
     let a = backend.open("n1");
     let b = backend.open("n2");
     look(&a).await;
-    let mine = landed(
-        &a,
-        &node("n1"),
-        None,
-        vec![put("status/x", "Running")],
-        "up",
-    )
-    .await;
-    let theirs = landed(
-        &b,
-        &node("n2"),
-        None,
-        vec![put("status/y", "Running")],
-        "up",
-    )
-    .await;
-    let next = landed(
-        &a,
-        &node("n1"),
-        Some(&mine),
-        vec![put("status/x", "Succeeded")],
-        "done",
-    )
-    .await;
+    let mine = landed(&a, &node("n1"), None, vec![put("status/x", "Running")], "up").await;
+    let theirs = landed(&b, &node("n2"), None, vec![put("status/y", "Running")], "up").await;
+    let next =
+        landed(&a, &node("n1"), Some(&mine), vec![put("status/x", "Succeeded")], "done").await;
     let glance = look(&b).await;
-    let nodes = BTreeMap::from([
-        (Name::trusted("n1"), next.clone()),
-        (Name::trusted("n2"), theirs),
-    ]);
+    let nodes =
+        BTreeMap::from([(Name::trusted("n1"), next.clone()), (Name::trusted("n2"), theirs)]);
     assert_eq!(glance.nodes, nodes);
     let tree = read(&b, &node("n1"), &next).await.expect("reads");
     assert_eq!(text(&tree), BTreeMap::from([("status/x", "Succeeded")]));
-    let fault = commit(
-        &b,
-        &node("n1"),
-        Some(&next),
-        vec![put("a", "b")],
-        "not mine",
-    )
-    .await;
+    let fault = commit(&b, &node("n1"), Some(&next), vec![put("a", "b")], "not mine").await;
     assert_eq!(fault.expect_err("refused").kind, FaultKind::Stalled);
 }
 
@@ -301,28 +200,15 @@ async fn history_is_the_audit_log_and_has_an_end(backend: &dyn Backend) {
     let mut base = look(&a).await.coordinator.expect("made before");
     for n in 0..20 {
         let why = format!("decision {n}\n\nbecause {n}");
-        base = landed(
-            &a,
-            &COORDINATOR,
-            Some(&base),
-            vec![put("n", &n.to_string())],
-            &why,
-        )
-        .await;
+        base = landed(&a, &COORDINATOR, Some(&base), vec![put("n", &n.to_string())], &why).await;
         let list = history(&a, 100).await;
         assert!(list.len() <= 12, "{}", list.len());
         assert_eq!((&list[0].rev, list[0].why.as_str()), (&base, why.as_str()));
         assert_eq!(list[0].by, "n1");
     }
     let list = history(&a, 4).await;
-    let whys: Vec<_> = list
-        .iter()
-        .map(|d| d.why.lines().next().expect("a line"))
-        .collect();
-    assert_eq!(
-        whys,
-        ["decision 19", "decision 18", "decision 17", "decision 16"]
-    );
+    let whys: Vec<_> = list.iter().map(|d| d.why.lines().next().expect("a line")).collect();
+    assert_eq!(whys, ["decision 19", "decision 18", "decision 17", "decision 16"]);
     let older = read(&a, &COORDINATOR, &list[3].rev).await.expect("reads");
     assert_eq!(&*older.files["n"], b"16");
     let b = backend.open("n2");
@@ -337,9 +223,7 @@ async fn the_fence_is_the_nodes_own(backend: &dyn Backend) {
         let a = backend.open("n1");
         let done = a.perform(Call::Fence(generation(7))).await;
         assert!(matches!(done, Ok(Answer::Fenced)), "{done:?}");
-        a.perform(Call::Fence(generation(3)))
-            .await
-            .expect("is above");
+        a.perform(Call::Fence(generation(3))).await.expect("is above");
         assert_eq!(look(&a).await.fence, generation(7));
     }
     assert_eq!(look(&backend.open("n1")).await.fence, generation(7));
@@ -347,10 +231,7 @@ async fn the_fence_is_the_nodes_own(backend: &dyn Backend) {
 }
 
 pub(crate) async fn beat(store: &Store, register: &Register, base: &Oid) -> Result<Landing, Fault> {
-    let call = Call::Beat {
-        register: register.clone(),
-        base: base.clone(),
-    };
+    let call = Call::Beat { register: register.clone(), base: base.clone() };
     match store.perform(call).await? {
         Answer::Landing(landing) => Ok(landing),
         other => panic!("beat: {other:?}"),
@@ -388,14 +269,7 @@ async fn a_beat_moves_a_register_and_costs_no_objects(backend: &dyn Backend) {
     assert_eq!(look(&b).await.nodes[&Name::trusted("n1")], base);
     assert_eq!(read(&b, &node("n1"), &base).await, Ok(content));
     // A new state begins a ring of its own.
-    let news = landed(
-        &a,
-        &node("n1"),
-        Some(&base),
-        vec![put("status/x", "news")],
-        "news",
-    )
-    .await;
+    let news = landed(&a, &node("n1"), Some(&base), vec![put("status/x", "news")], "news").await;
     let Ok(Landing::Landed(next)) = beat(&a, &node("n1"), &news).await else {
         panic!("beat");
     };
@@ -403,9 +277,7 @@ async fn a_beat_moves_a_register_and_costs_no_objects(backend: &dyn Backend) {
     let tree = read(&b, &node("n1"), &next).await.expect("reads");
     assert_eq!(&*tree.files["status/x"], b"news");
     let leader = look(&a).await.coordinator.expect("made before");
-    let fault = beat(&a, &COORDINATOR, &leader)
-        .await
-        .expect_err("a history has no beats");
+    let fault = beat(&a, &COORDINATOR, &leader).await.expect_err("a history has no beats");
     assert_eq!(fault.kind, FaultKind::Stalled);
     let fault = beat(&b, &node("n1"), &next).await.expect_err("not its own");
     assert_eq!(fault.kind, FaultKind::Stalled);
@@ -426,14 +298,8 @@ async fn what_was_seen_is_recalled(backend: &dyn Backend) {
     drop(a);
     let recalled = recall(&backend.open("n1")).await;
     assert!(!recalled.holds_lock);
-    assert_eq!(
-        (recalled.coordinator, recalled.fence),
-        (seen.coordinator, seen.fence)
-    );
-    assert_eq!(
-        recalled.nodes.get(&Name::trusted("n1")),
-        seen.nodes.get(&Name::trusted("n1"))
-    );
+    assert_eq!((recalled.coordinator, recalled.fence), (seen.coordinator, seen.fence));
+    assert_eq!(recalled.nodes.get(&Name::trusted("n1")), seen.nodes.get(&Name::trusted("n1")));
 }
 
 async fn compaction_loses_nothing(backend: &dyn Backend) {
@@ -447,17 +313,8 @@ async fn compaction_loses_nothing(backend: &dyn Backend) {
     b.perform(Call::Compact).await.expect("compacts");
     assert_eq!(look(&a).await.nodes, before.nodes);
     assert_eq!(read(&b, &COORDINATOR, &rev).await.expect("reads"), tree);
-    assert_eq!(read(&backend.open("n3"), &COORDINATOR, &rev).await, {
-        Ok(tree)
-    });
-    let next = landed(
-        &a,
-        &COORDINATOR,
-        Some(&rev),
-        vec![put("after", "1")],
-        "after",
-    )
-    .await;
+    assert_eq!(read(&backend.open("n3"), &COORDINATOR, &rev).await, { Ok(tree) });
+    let next = landed(&a, &COORDINATOR, Some(&rev), vec![put("after", "1")], "after").await;
     assert!(
         read(&b, &COORDINATOR, &next).await.is_ok() || look(&b).await.coordinator == Some(next)
     );
@@ -513,10 +370,7 @@ pub(crate) async fn raise(store: &Store, register: &Register) {
 
 pub(crate) fn count(tree: &Tree) -> usize {
     let bytes = tree.files.get("counter").map_or(&b"0"[..], |bytes| bytes);
-    std::str::from_utf8(bytes)
-        .expect("text")
-        .parse()
-        .expect("a number")
+    std::str::from_utf8(bytes).expect("text").parse().expect("a number")
 }
 
 /// Several agents make the same register at once: one of them does.
@@ -534,14 +388,7 @@ pub(crate) async fn one_creator_wins(
             let gate = Arc::clone(&gate);
             tasks.spawn(async move {
                 gate.wait().await;
-                commit(
-                    &store,
-                    &COORDINATOR,
-                    None,
-                    vec![put("by", &n.to_string())],
-                    "make",
-                )
-                .await
+                commit(&store, &COORDINATOR, None, vec![put("by", &n.to_string())], "make").await
             });
         }
         let mut winners = Vec::new();
@@ -561,9 +408,5 @@ pub(crate) async fn one_creator_wins(
 /// Whether `git` finds nothing wrong with a repository.
 pub(crate) fn fsck(repo: &Path) {
     let out = crate::support::git(repo, &["fsck", "--full", "--strict"]);
-    assert!(
-        out.status.success(),
-        "{}",
-        String::from_utf8_lossy(&out.stderr)
-    );
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
 }

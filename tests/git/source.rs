@@ -18,10 +18,7 @@ pub(crate) struct Shelf {
 impl Shelf {
     pub(crate) fn new() -> Self {
         let dir = scratch("wgit-source-");
-        must_git(
-            dir.path(),
-            &["init", "-q", "--bare", "-b", "main", "desired.git"],
-        );
+        must_git(dir.path(), &["init", "-q", "--bare", "-b", "main", "desired.git"]);
         must_git(dir.path(), &["init", "-q", "-b", "main", "work"]);
         let bare = dir.path().join("desired.git");
         must_git(
@@ -66,10 +63,7 @@ impl Shelf {
     }
 
     pub(crate) fn config_for(&self, url: &str) -> SourceConfig {
-        SourceConfig {
-            timeouts: super::timeouts(),
-            ..SourceConfig::new(url, self.cache())
-        }
+        SourceConfig { timeouts: super::timeouts(), ..SourceConfig::new(url, self.cache()) }
     }
 
     fn open(&self) -> Source {
@@ -89,10 +83,7 @@ pub(crate) async fn survey(
     commit: &Oid,
     since: Option<&Oid>,
 ) -> Result<Survey, Fault> {
-    let call = Call::Survey {
-        commit: commit.clone(),
-        since: since.cloned(),
-    };
+    let call = Call::Survey { commit: commit.clone(), since: since.cloned() };
     match source.perform(call).await? {
         Answer::Surveyed(survey) => Ok(*survey),
         other => panic!("survey: {other:?}"),
@@ -100,9 +91,7 @@ pub(crate) async fn survey(
 }
 
 pub(crate) async fn read(source: &Source, files: &[FileEntry]) -> Result<Vec<FileContent>, Fault> {
-    let call = Call::Read {
-        files: files.to_vec(),
-    };
+    let call = Call::Read { files: files.to_vec() };
     match source.perform(call).await? {
         Answer::Contents(contents) => Ok(contents),
         other => panic!("read: {other:?}"),
@@ -110,10 +99,7 @@ pub(crate) async fn read(source: &Source, files: &[FileEntry]) -> Result<Vec<Fil
 }
 
 async fn show(source: &Source, commit: &Oid, path: &str) -> Result<Vec<(String, String)>, Fault> {
-    let call = Call::Show {
-        commit: commit.clone(),
-        path: path.into(),
-    };
+    let call = Call::Show { commit: commit.clone(), path: path.into() };
     match source.perform(call).await? {
         Answer::Contents(contents) => Ok(texts(&contents)),
         other => panic!("show: {other:?}"),
@@ -134,10 +120,7 @@ pub(crate) async fn resolve(source: &Source, text: &str) -> Result<Oid, Fault> {
 
 pub(crate) fn texts(contents: &[FileContent]) -> Vec<(String, String)> {
     let text = |bytes: &Arc<[u8]>| String::from_utf8_lossy(bytes).into_owned();
-    contents
-        .iter()
-        .map(|file| (file.path.to_string(), text(&file.bytes)))
-        .collect()
+    contents.iter().map(|file| (file.path.to_string(), text(&file.bytes))).collect()
 }
 
 fn paths(survey: &Survey) -> Vec<&str> {
@@ -156,10 +139,7 @@ async fn a_commit_is_fetched_listed_and_read() {
     let seen = survey(&source, &first, None).await.expect("lists");
     assert_eq!(paths(&seen), ["shop.md", "shop/db.yaml", "web.yaml"]);
     assert_eq!(seen.relation, Relation::First);
-    assert_eq!(
-        (seen.files[1].bytes, seen.files[1].kind),
-        (14, FileKind::File)
-    );
+    assert_eq!((seen.files[1].bytes, seen.files[1].kind), (14, FileKind::File));
     assert_eq!(seen.commits.len(), 1);
     assert_eq!(seen.commits[0].subject(), "the shop opens");
     assert_eq!(seen.commits[0].author, "Ada <ada@example.org>");
@@ -178,14 +158,8 @@ async fn a_commit_is_fetched_listed_and_read() {
     let second = shelf.push("more");
     assert_eq!(fetch(&source).await, Ok(Some(second.clone())));
     let seen = survey(&source, &second, Some(&first)).await.expect("lists");
-    assert_eq!(
-        paths(&seen),
-        ["shop/db.yaml", "shop/new/a.yaml", "web.yaml"]
-    );
-    assert_eq!(
-        (seen.relation, seen.files[0].bytes),
-        (Relation::Descends, 18)
-    );
+    assert_eq!(paths(&seen), ["shop/db.yaml", "shop/new/a.yaml", "web.yaml"]);
+    assert_eq!((seen.relation, seen.files[0].bytes), (Relation::Descends, 18));
     let again = survey(&source, &first, None).await.expect("lists");
     assert_eq!(paths(&again), ["shop.md", "shop/db.yaml", "web.yaml"]);
     let fresh = survey(&source, &second, None).await.expect("lists");
@@ -231,22 +205,13 @@ async fn links_and_submodules_are_told_by_kind() {
     std::os::unix::fs::symlink("real.yaml", shelf.work().join("link.yaml")).expect("links");
     shelf.push("one");
     let id = shelf.git(&["rev-parse", "HEAD"]);
-    shelf.git(&[
-        "update-index",
-        "--add",
-        "--cacheinfo",
-        &format!("160000,{id},sub"),
-    ]);
+    shelf.git(&["update-index", "--add", "--cacheinfo", &format!("160000,{id},sub")]);
     shelf.git(&["commit", "-q", "-m", "two"]);
     shelf.git(&["push", "-q", "origin", "HEAD:main"]);
     let source = shelf.open();
     let tip = fetch(&source).await.expect("fetches").expect("a tip");
     let seen = survey(&source, &tip, None).await.expect("lists");
-    let kinds: Vec<_> = seen
-        .files
-        .iter()
-        .map(|f| (&*f.path, f.kind, f.bytes))
-        .collect();
+    let kinds: Vec<_> = seen.files.iter().map(|f| (&*f.path, f.kind, f.bytes)).collect();
     assert_eq!(
         kinds,
         [
@@ -255,10 +220,7 @@ async fn links_and_submodules_are_told_by_kind() {
             ("sub", FileKind::Submodule, 0)
         ]
     );
-    assert_eq!(
-        show(&source, &tip, "").await,
-        Ok(vec![("real.yaml".into(), "a".into())])
-    );
+    assert_eq!(show(&source, &tip, "").await, Ok(vec![("real.yaml".into(), "a".into())]));
     for path in ["link.yaml", "sub", "none", "real.yaml/x", "../x"] {
         let fault = show(&source, &tip, path).await.expect_err(path);
         assert_eq!(fault.kind, FaultKind::NotFound, "{path}: {fault}");
@@ -271,20 +233,14 @@ async fn only_the_sub_directory_counts_and_it_may_be_missing() {
     shelf.write("prod/web/web.yaml", "a");
     shelf.write("test/web.yaml", "b");
     let tip = shelf.push("one");
-    let config = SourceConfig {
-        directory: "/prod/".into(),
-        ..shelf.config()
-    };
+    let config = SourceConfig { directory: "/prod/".into(), ..shelf.config() };
     let source = Source::open(config).expect("opens");
     fetch(&source).await.expect("fetches");
     let seen = survey(&source, &tip, None).await.expect("lists");
     assert_eq!(paths(&seen), ["web/web.yaml"]);
     let tree = shelf.git(&["rev-parse", "HEAD:prod"]);
     assert_eq!(seen.tree, Some(Oid::new(&tree)));
-    assert_eq!(
-        show(&source, &tip, "web").await,
-        Ok(vec![("web/web.yaml".into(), "a".into())])
-    );
+    assert_eq!(show(&source, &tip, "web").await, Ok(vec![("web/web.yaml".into(), "a".into())]));
     shelf.git(&["rm", "-rq", "prod"]);
     let gone = shelf.push("two");
     fetch(&source).await.expect("fetches");
@@ -293,14 +249,8 @@ async fn only_the_sub_directory_counts_and_it_may_be_missing() {
     shelf.write("prod", "a file now");
     let file = shelf.push("three");
     fetch(&source).await.expect("fetches");
-    assert_eq!(
-        survey(&source, &file, None).await.expect("lists").tree,
-        None
-    );
-    assert_eq!(
-        show(&source, &file, "web").await.expect_err("gone").kind,
-        FaultKind::NotFound
-    );
+    assert_eq!(survey(&source, &file, None).await.expect("lists").tree, None);
+    assert_eq!(show(&source, &file, "web").await.expect_err("gone").kind, FaultKind::NotFound);
 }
 
 #[tokio::test]
@@ -314,23 +264,15 @@ async fn how_a_commit_follows_from_another_is_told() {
     fetch(&source).await.expect("fetches");
     keep(&source, &[&a3]).await.expect("keeps");
     let relation = async |commit: &Oid, since: &Oid| {
-        survey(&source, commit, Some(since))
-            .await
-            .expect("lists")
-            .relation
+        survey(&source, commit, Some(since)).await.expect("lists").relation
     };
     assert_eq!(relation(&a3, &a1).await, Relation::Descends);
     assert_eq!(relation(&a3, &a3).await, Relation::Same);
     // A trailer is found on any commit between.
-    let between = survey(&source, &a3, Some(&a1))
-        .await
-        .expect("lists")
-        .commits;
+    let between = survey(&source, &a3, Some(&a1)).await.expect("lists").commits;
     let subjects: Vec<_> = between.iter().map(|c| c.subject()).collect();
     assert_eq!(subjects, ["a3", "a2"]);
-    let allowed = between
-        .iter()
-        .any(|c| c.trailer("Windlass-Allow-Prune") == Some("yes"));
+    let allowed = between.iter().any(|c| c.trailer("Windlass-Allow-Prune") == Some("yes"));
     assert!(allowed);
     // Set back.
     shelf.git(&["reset", "-q", "--hard", a1.as_str()]);
@@ -364,20 +306,13 @@ async fn the_list_of_commits_has_an_end() {
         stream += &format!(
             "commit refs/heads/main\nmark :{n}\ncommitter A <a@b> {} +0000\ndata 1\nx\n{}M 644 inline a\ndata 4\n{n:04}\n",
             1_700_000_000 + n,
-            if n > 1 {
-                format!("from :{}\n", n - 1)
-            } else {
-                String::new()
-            }
+            if n > 1 { format!("from :{}\n", n - 1) } else { String::new() }
         );
     }
     let file = shelf.dir.path().join("stream");
     std::fs::write(&file, stream).expect("writes");
-    let line = format!(
-        "git -C {} fast-import --quiet < {}",
-        shelf.bare().display(),
-        file.display()
-    );
+    let line =
+        format!("git -C {} fast-import --quiet < {}", shelf.bare().display(), file.display());
     crate::support::must_run("sh", &["-c", &line]);
     let source = shelf.open();
     let tip = fetch(&source).await.expect("fetches").expect("a tip");
@@ -412,30 +347,20 @@ async fn a_repository_that_is_not_there_or_not_readable_is_said_plainly() {
         let source = Source::open(config(url)).expect("opens");
         let fault = fetch(&source).await.expect_err(url);
         assert_eq!(fault.kind, FaultKind::Stalled, "{fault}");
-        assert!(
-            fault.message.contains(part) && fault.message.contains(url),
-            "{fault}"
-        );
+        assert!(fault.message.contains(part) && fault.message.contains(url), "{fault}");
     }
-    let format = git(
-        shelf.dir.path(),
-        &["init", "-q", "--bare", "--ref-format=reftable", "table.git"],
-    );
+    let format =
+        git(shelf.dir.path(), &["init", "-q", "--bare", "--ref-format=reftable", "table.git"]);
     if format.status.success() {
         let url = shelf.dir.path().join("table.git").display().to_string();
-        let fault = fetch(&Source::open(config(&url)).expect("opens"))
-            .await
-            .expect_err("reftable");
+        let fault = fetch(&Source::open(config(&url)).expect("opens")).await.expect_err("reftable");
         assert!(
             fault.kind == FaultKind::Stalled && fault.message.contains("git refs migrate"),
             "{fault}"
         );
     }
     for bad in ["", "a..b", "a b", "-"] {
-        let config = SourceConfig {
-            branch: bad.into(),
-            ..shelf.config()
-        };
+        let config = SourceConfig { branch: bad.into(), ..shelf.config() };
         if bad != "-" {
             assert!(Source::open(config).is_err(), "{bad:?}");
         }
@@ -457,10 +382,7 @@ async fn a_broken_ref_that_nobody_asked_for_is_no_matter() {
     // The one that was asked for is.
     std::fs::write(shelf.bare().join("refs/heads/main"), "").expect("writes");
     let fault = fetch(&source).await.expect_err("torn");
-    assert!(
-        fault.message.contains("refs/heads/main can't be read"),
-        "{fault}"
-    );
+    assert!(fault.message.contains("refs/heads/main can't be read"), "{fault}");
     assert!(shelf.cache().join("refs/windlass/tip").exists());
 }
 
@@ -497,11 +419,7 @@ async fn names_are_found_as_people_write_them() {
         ("feature~1", &three),
     ];
     for (text, expected) in table {
-        assert_eq!(
-            resolve(&source, text).await.as_ref(),
-            Ok(expected),
-            "{text}"
-        );
+        assert_eq!(resolve(&source, text).await.as_ref(), Ok(expected), "{text}");
     }
     survey(&source, &feature, None).await.expect("was brought");
     for text in [
@@ -527,10 +445,7 @@ async fn kept_commits_stay_and_others_go() {
     fetch(&source).await.expect("fetches");
     keep(&source, &[&old]).await.expect("keeps");
     let unknown = Oid::new("1234567890123456789012345678901234567890");
-    assert_eq!(
-        keep(&source, &[&unknown]).await.expect_err("absent").kind,
-        FaultKind::NotFound
-    );
+    assert_eq!(keep(&source, &[&unknown]).await.expect_err("absent").kind, FaultKind::NotFound);
     shelf.git(&["checkout", "-q", "--orphan", "new"]);
     shelf.write("a", "new");
     let new = shelf.push("new");
@@ -541,16 +456,10 @@ async fn kept_commits_stay_and_others_go() {
     // The remote is gone for ever; an agent that starts now finds its revisions.
     std::fs::remove_dir_all(shelf.bare()).expect("removes");
     let source = shelf.open();
-    assert_eq!(
-        fetch(&source).await.expect_err("gone").kind,
-        FaultKind::Stalled
-    );
+    assert_eq!(fetch(&source).await.expect_err("gone").kind, FaultKind::Stalled);
     for (commit, text) in [(&old, "old"), (&new, "new")] {
         let seen = survey(&source, commit, None).await.expect("here");
-        assert_eq!(
-            texts(&read(&source, &seen.files).await.expect("reads"))[0].1,
-            text
-        );
+        assert_eq!(texts(&read(&source, &seen.files).await.expect("reads"))[0].1, text);
     }
     keep(&source, &[&new]).await.expect("keeps");
     let refs = must_git(&shelf.cache(), &["for-each-ref", "--format=%(refname)"]);
@@ -583,9 +492,7 @@ async fn the_copy_stays_small_over_hundreds_of_fetches() {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     assert!(most > 190 && packs() < 20, "{most} then {}", packs());
-    let seen = survey(&source, &tip.expect("a tip"), None)
-        .await
-        .expect("lists");
+    let seen = survey(&source, &tip.expect("a tip"), None).await.expect("lists");
     assert_eq!(seen.commits.len(), 215);
     super::conformance::fsck(&shelf.cache());
 }
@@ -605,14 +512,8 @@ async fn one_agent_at_a_time_uses_a_copy() {
     let other = shelf.dir.path().join("precious");
     std::fs::create_dir(&other).expect("makes");
     std::fs::write(other.join("file"), "x").expect("writes");
-    let config = SourceConfig {
-        cache: other.clone(),
-        ..shelf.config()
-    };
-    assert_eq!(
-        Source::open(config).err().expect("refused").kind,
-        FaultKind::Stalled
-    );
+    let config = SourceConfig { cache: other.clone(), ..shelf.config() };
+    assert_eq!(Source::open(config).err().expect("refused").kind, FaultKind::Stalled);
     assert!(other.join("file").exists());
 }
 
@@ -622,9 +523,7 @@ pub(crate) fn spoil(cache: &Path, pattern: &str) -> usize {
         "find {} -path '{pattern}' -type f | while read f; do chmod u+w $f; s=$(stat -c %s $f); head -c $((s/2)) $f > $f.x; head -c $((s - s/2)) /dev/zero >> $f.x; mv $f.x $f; echo $f; done",
         cache.display()
     );
-    crate::support::must_run("sh", &["-c", &line])
-        .lines()
-        .count()
+    crate::support::must_run("sh", &["-c", &line]).lines().count()
 }
 
 #[tokio::test]
@@ -644,12 +543,8 @@ async fn a_damaged_copy_is_made_anew_and_keeps_what_can_be_read() {
             shelf.write("a", "kept");
             let kept = shelf.push("kept");
             let mut source = Some(shelf.open());
-            fetch(source.as_ref().expect("open"))
-                .await
-                .expect("fetches");
-            keep(source.as_ref().expect("open"), &[&kept])
-                .await
-                .expect("keeps");
+            fetch(source.as_ref().expect("open")).await.expect("fetches");
+            keep(source.as_ref().expect("open"), &[&kept]).await.expect("keeps");
             shelf.git(&["checkout", "-q", "--orphan", "new"]);
             shelf.write("a", "new");
             let new = shelf.push("new");
@@ -670,16 +565,10 @@ async fn a_damaged_copy_is_made_anew_and_keeps_what_can_be_read() {
                 seen = survey(&source, &new, Some(&kept)).await;
             }
             let seen = seen.expect(&what);
-            assert_eq!(
-                texts(&read(&source, &seen.files).await.expect(&what))[0].1,
-                "new"
-            );
+            assert_eq!(texts(&read(&source, &seen.files).await.expect(&what))[0].1, "new");
             if survives {
                 let old = survey(&source, &kept, None).await.expect(&what);
-                assert_eq!(
-                    texts(&read(&source, &old.files).await.expect(&what))[0].1,
-                    "kept"
-                );
+                assert_eq!(texts(&read(&source, &old.files).await.expect(&what))[0].1, "kept");
             }
             drop(source);
             // What no call came upon is mended at the next start.
@@ -721,10 +610,7 @@ async fn a_kept_commit_survives_the_loss_of_its_history() {
     std::fs::rename(shelf.bare(), &aside).expect("moves");
     let source = shelf.open();
     let seen = survey(&source, &two, None).await.expect("kept");
-    assert_eq!(
-        texts(&read(&source, &seen.files).await.expect("reads"))[0].1,
-        "2"
-    );
+    assert_eq!(texts(&read(&source, &seen.files).await.expect("reads"))[0].1, "2");
     // When the remote is back, so is the history.
     std::fs::rename(&aside, shelf.bare()).expect("moves");
     assert_eq!(fetch(&source).await, Ok(Some(two.clone())));

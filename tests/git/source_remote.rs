@@ -13,11 +13,9 @@ use crate::support::{must_git, skip};
 
 /// Whether the servers are installed.
 pub(crate) fn have_servers(test: &str) -> bool {
-    ["/usr/sbin/sshd", "/usr/sbin/nginx", "/usr/sbin/fcgiwrap"]
-        .iter()
-        .all(|program| {
-            std::path::Path::new(program).exists() || skip(test, &format!("{program} is missing"))
-        })
+    ["/usr/sbin/sshd", "/usr/sbin/nginx", "/usr/sbin/fcgiwrap"].iter().all(|program| {
+        std::path::Path::new(program).exists() || skip(test, &format!("{program} is missing"))
+    })
 }
 
 fn config(shelf: &Shelf, url: &str, credentials: Credentials) -> SourceConfig {
@@ -37,10 +35,7 @@ fn with_ssh(server: &Sshd, key: &str, known_hosts: PathBuf) -> Credentials {
 }
 
 fn with_password(file: PathBuf) -> Credentials {
-    Credentials {
-        password_file: Some(file),
-        ..Credentials::default()
-    }
+    Credentials { password_file: Some(file), ..Credentials::default() }
 }
 
 /// Everything a source must do, over a server.
@@ -59,26 +54,16 @@ async fn works(shelf: &Shelf, url: &str, credentials: Credentials) {
     let seen = survey(&source, &two, Some(&one)).await.expect("lists");
     assert_eq!(seen.relation, Relation::Descends);
     let contents = read(&source, &seen.files).await.expect("reads");
-    assert_eq!(
-        texts(&contents),
-        [("a/web.yaml".to_owned(), "two".to_owned())]
-    );
+    assert_eq!(texts(&contents), [("a/web.yaml".to_owned(), "two".to_owned())]);
     shelf.git(&["checkout", "-q", "-b", "feature", one.as_str()]);
     shelf.git(&["commit", "-q", "--allow-empty", "-m", "feature"]);
     shelf.git(&["push", "-q", "origin", "feature"]);
     let feature = shelf.git(&["rev-parse", "HEAD"]);
     assert_eq!(resolve(&source, "v2").await, Ok(two.clone()), "{url}");
-    assert_eq!(
-        resolve(&source, "feature").await.expect("found").as_str(),
-        feature
-    );
-    survey(
-        &source,
-        &resolve(&source, "feature").await.expect("found"),
-        None,
-    )
-    .await
-    .expect("was brought");
+    assert_eq!(resolve(&source, "feature").await.expect("found").as_str(), feature);
+    survey(&source, &resolve(&source, "feature").await.expect("found"), None)
+        .await
+        .expect("was brought");
     // Force-pushed, and something big enough for several packets.
     shelf.git(&["checkout", "-q", "--orphan", "rewritten"]);
     for n in 0..300 {
@@ -87,10 +72,7 @@ async fn works(shelf: &Shelf, url: &str, credentials: Credentials) {
     let three = shelf.push("three");
     assert_eq!(fetch(&source).await, Ok(Some(three.clone())), "{url}");
     let seen = survey(&source, &three, Some(&two)).await.expect("lists");
-    assert_eq!(
-        (seen.relation, seen.files.len()),
-        (Relation::Unrelated, 301)
-    );
+    assert_eq!((seen.relation, seen.files.len()), (Relation::Unrelated, 301));
     // Damage to the copy costs a fetch, and what is kept survives with the history gone.
     drop(source);
 }
@@ -103,12 +85,7 @@ async fn ssh_works() {
     let shelf = Shelf::new();
     let server = Sshd::start();
     let hosts = server.known_hosts("hosts", &server.known_host("host_ed25519"));
-    works(
-        &shelf,
-        &server.url(&shelf.bare()),
-        with_ssh(&server, "client", hosts),
-    )
-    .await;
+    works(&shelf, &server.url(&shelf.bare()), with_ssh(&server, "client", hosts)).await;
 }
 
 #[tokio::test]
@@ -118,12 +95,7 @@ async fn http_with_a_password_works() {
     }
     let shelf = Shelf::new();
     let server = Httpd::start(shelf.dir.path());
-    works(
-        &shelf,
-        &server.url("git", "desired.git"),
-        with_password(server.file("password")),
-    )
-    .await;
+    works(&shelf, &server.url("git", "desired.git"), with_password(server.file("password"))).await;
 }
 
 #[tokio::test]
@@ -171,81 +143,37 @@ async fn what_is_wrong_with_ssh_is_said() {
     let rsa_only = server.known_hosts("rsa", &server.known_host("host_rsa"));
     let empty = server.known_hosts("empty", "");
     let lie = server.known_host("host_ed25519").replace(
-        std::fs::read_to_string(server.file("host_ed25519.pub"))
-            .expect("reads")
-            .trim(),
-        std::fs::read_to_string(server.file("client.pub"))
-            .expect("reads")
-            .trim(),
+        std::fs::read_to_string(server.file("host_ed25519.pub")).expect("reads").trim(),
+        std::fs::read_to_string(server.file("client.pub")).expect("reads").trim(),
     );
     let changed = server.known_hosts("changed", &lie);
-    let revoked = server.known_hosts(
-        "revoked",
-        &format!("{0}@revoked {0}", server.known_host("host_ed25519")),
-    );
+    let revoked = server
+        .known_hosts("revoked", &format!("{0}@revoked {0}", server.known_host("host_ed25519")));
     let hashed = server.known_hosts("hashed", &server.known_host("host_ed25519"));
-    crate::support::must_run(
-        "ssh-keygen",
-        &["-q", "-H", "-f", &hashed.display().to_string()],
-    );
+    crate::support::must_run("ssh-keygen", &["-q", "-H", "-f", &hashed.display().to_string()]);
 
     for hosts in [&good, &rsa_only, &hashed] {
-        let source = Source::open(config(
-            &shelf,
-            &url,
-            with_ssh(&server, "client", hosts.clone()),
-        ))
-        .expect("opens");
-        assert!(
-            matches!(fetch(&source).await, Ok(Some(_))),
-            "{}",
-            hosts.display()
-        );
+        let source = Source::open(config(&shelf, &url, with_ssh(&server, "client", hosts.clone())))
+            .expect("opens");
+        assert!(matches!(fetch(&source).await, Ok(Some(_))), "{}", hosts.display());
     }
     let refused = [
-        (
-            with_ssh(&server, "client", empty.clone()),
-            "ssh key is not known",
-            "add this line",
-        ),
-        (
-            with_ssh(&server, "client", changed),
-            "HAS CHANGED",
-            "remove that line",
-        ),
-        (
-            with_ssh(&server, "client", revoked),
-            "revoked",
-            "Ask the server's owner",
-        ),
-        (
-            with_ssh(&server, "client", PathBuf::from("/none")),
-            "can't read known hosts /none",
-            "",
-        ),
+        (with_ssh(&server, "client", empty.clone()), "ssh key is not known", "add this line"),
+        (with_ssh(&server, "client", changed), "HAS CHANGED", "remove that line"),
+        (with_ssh(&server, "client", revoked), "revoked", "Ask the server's owner"),
+        (with_ssh(&server, "client", PathBuf::from("/none")), "can't read known hosts /none", ""),
         (
             with_ssh(&server, "stranger", good.clone()),
             "does not accept the ssh key",
             "authorized_keys",
         ),
-        (
-            with_ssh(&server, "none", good.clone()),
-            "can't read",
-            "none",
-        ),
-        (
-            with_ssh(&server, "locked", good.clone()),
-            "key can't be used",
-            "sshPassphraseFile",
-        ),
+        (with_ssh(&server, "none", good.clone()), "can't read", "none"),
+        (with_ssh(&server, "locked", good.clone()), "key can't be used", "sshPassphraseFile"),
     ];
     for (credentials, what, advice) in refused {
         let fault = fault_of(&shelf, &url, credentials).await;
         assert_eq!(fault.kind, FaultKind::Stalled, "{fault}");
-        assert!(
-            fault.message.contains(what) && fault.message.contains(advice),
-            "{fault}"
-        );
+        assert!(fault.message.contains(what) && fault.message.contains(advice), "{fault}");
     }
     // What the message says to add is what makes it work.
     let fault = fault_of(&shelf, &url, with_ssh(&server, "client", empty.clone())).await;
@@ -283,30 +211,14 @@ async fn what_is_wrong_with_http_is_said_and_the_secret_never() {
     let url = |place: &str| server.url(place, "desired.git");
     std::fs::write(server.file("void"), "\n").expect("writes");
     let stalled = [
-        (
-            url("git"),
-            with_password(server.file("wrong")),
-            "does not accept the password",
-        ),
+        (url("git"), with_password(server.file("wrong")), "does not accept the password"),
         (url("git"), Credentials::default(), "passwordFile"),
         (url("git"), with_password(server.file("void")), "is empty"),
         (url("git"), with_password(server.file("none")), "can't read"),
-        (
-            server.url("git", "none.git"),
-            password(),
-            "no such repository",
-        ),
-        (
-            server.url("open", "none.git"),
-            Credentials::default(),
-            "no such repository",
-        ),
+        (server.url("git", "none.git"), password(), "no such repository"),
+        (server.url("open", "none.git"), Credentials::default(), "no such repository"),
         (url("nothing"), Credentials::default(), "no such repository"),
-        (
-            url("denied"),
-            password(),
-            "does not accept our key, token or password",
-        ),
+        (url("denied"), password(), "does not accept our key, token or password"),
         (url("away"), password(), "cannot redirect"),
     ];
     for (url, credentials, what) in stalled {
@@ -314,26 +226,16 @@ async fn what_is_wrong_with_http_is_said_and_the_secret_never() {
         eprintln!("{fault}");
         assert_eq!(fault.kind, FaultKind::Stalled, "{fault}");
         assert!(fault.message.contains(what), "{what}: {fault}");
-        assert!(
-            !fault.message.contains("hunter2") && !fault.message.contains("s3cret"),
-            "{fault}"
-        );
+        assert!(!fault.message.contains("hunter2") && !fault.message.contains("s3cret"), "{fault}");
     }
     let moved = Source::open(config(&shelf, &url("moved"), password())).expect("opens");
-    assert!(
-        matches!(fetch(&moved).await, Ok(Some(_))),
-        "on the same host"
-    );
+    assert!(matches!(fetch(&moved).await, Ok(Some(_))), "on the same host");
     drop(moved);
     let broken = fault_of(&shelf, &url("broken"), password()).await;
     assert_eq!(broken.kind, FaultKind::Transient, "{broken}");
     // A password that was replaced is used without a restart.
-    let source = Source::open(config(
-        &shelf,
-        &url("git"),
-        with_password(server.file("wrong")),
-    ))
-    .expect("opens");
+    let source = Source::open(config(&shelf, &url("git"), with_password(server.file("wrong"))))
+        .expect("opens");
     fetch(&source).await.expect_err("wrong");
     std::fs::copy(server.file("password"), server.file("wrong")).expect("copies");
     assert!(matches!(fetch(&source).await, Ok(Some(_))));
@@ -374,10 +276,7 @@ async fn a_call_has_an_end_of_its_own() {
     let silent = Silent::start();
     let url = format!("git://127.0.0.1:{}/x", silent.port());
     let source = Source::open(SourceConfig {
-        timeouts: Timeouts {
-            network: Duration::from_millis(200),
-            ..super::timeouts()
-        },
+        timeouts: Timeouts { network: Duration::from_millis(200), ..super::timeouts() },
         ..config(&shelf, &url, Credentials::default())
     })
     .expect("opens");

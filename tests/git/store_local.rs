@@ -18,10 +18,7 @@ pub(crate) struct Local {
 
 impl Local {
     pub(crate) fn new() -> Self {
-        Self {
-            dir: scratch("wgit-local-"),
-            as_url: false,
-        }
+        Self { dir: scratch("wgit-local-"), as_url: false }
     }
 
     pub(crate) fn store(&self) -> PathBuf {
@@ -57,10 +54,7 @@ async fn a_local_store_does_what_a_store_must() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_url_is_a_path() {
-    let backend = Local {
-        as_url: true,
-        ..Local::new()
-    };
+    let backend = Local { as_url: true, ..Local::new() };
     conformance::all(&backend).await;
     fsck(&backend.store());
 }
@@ -83,11 +77,9 @@ async fn a_second_agent_of_the_same_name_is_told_so() {
     let backend = Local::new();
     let first = backend.open("n1");
     look(&first).await;
-    let second = Store::open(StoreConfig {
-        data: backend.dir.path().join("other"),
-        ..backend.config("n1")
-    })
-    .expect("opens");
+    let second =
+        Store::open(StoreConfig { data: backend.dir.path().join("other"), ..backend.config("n1") })
+            .expect("opens");
     for call in [
         Call::Look,
         Call::Commit {
@@ -124,14 +116,8 @@ async fn one_agent_at_a_time_leads_without_waiting() {
     let aside = backend.dir.path().join("aside");
     std::fs::rename(backend.store(), &aside).expect("moves");
     let fault = b.perform(Call::Look).await.expect_err("gone");
-    assert!(
-        fault.kind == FaultKind::Stalled && fault.message.contains("gone"),
-        "{fault}"
-    );
-    must_git(
-        backend.dir.path(),
-        &["clone", "-q", "--bare", "aside", "state.git"],
-    );
+    assert!(fault.kind == FaultKind::Stalled && fault.message.contains("gone"), "{fault}");
+    must_git(backend.dir.path(), &["clone", "-q", "--bare", "aside", "state.git"]);
     let c = backend.open("n3");
     assert!(look(&c).await.holds_lock);
     assert!(!look(&b).await.holds_lock);
@@ -144,14 +130,7 @@ async fn a_lock_left_by_a_killed_writer_is_removed() {
     let first = landed(&a, &Register::Coordinator, None, vec![put("a", "1")], "one").await;
     let lock = backend.store().join("refs/windlass/coordinator.lock");
     std::fs::write(&lock, "").expect("writes");
-    let next = landed(
-        &a,
-        &Register::Coordinator,
-        Some(&first),
-        vec![put("a", "2")],
-        "two",
-    )
-    .await;
+    let next = landed(&a, &Register::Coordinator, Some(&first), vec![put("a", "2")], "two").await;
     assert!(!lock.exists());
     assert_eq!(look(&a).await.coordinator, Some(next));
 }
@@ -173,14 +152,7 @@ async fn what_stands_in_the_stores_place_is_not_overwritten() {
 async fn a_torn_ref_is_named_and_can_be_mended_as_told() {
     let backend = Local::new();
     let a = backend.open("n1");
-    let mut rev = landed(
-        &a,
-        &Register::Coordinator,
-        None,
-        vec![put("a", "0")],
-        "zero",
-    )
-    .await;
+    let mut rev = landed(&a, &Register::Coordinator, None, vec![put("a", "0")], "zero").await;
     for n in 1..4 {
         let edits = vec![put("a", &n.to_string())];
         rev = landed(&a, &Register::Coordinator, Some(&rev), edits, "more").await;
@@ -194,30 +166,13 @@ async fn a_torn_ref_is_named_and_can_be_mended_as_told() {
         std::fs::write(&file, torn).expect("tears");
         let fault = a.perform(Call::Look).await.expect_err("torn");
         assert_eq!(fault.kind, FaultKind::Stalled, "{fault}");
-        assert!(
-            fault
-                .message
-                .contains("refs/windlass/coordinator is damaged"),
-            "{fault}"
-        );
-        let refused = commit(
-            &a,
-            &Register::Coordinator,
-            Some(&rev),
-            vec![put("a", "x")],
-            "x",
-        )
-        .await;
+        assert!(fault.message.contains("refs/windlass/coordinator is damaged"), "{fault}");
+        let refused =
+            commit(&a, &Register::Coordinator, Some(&rev), vec![put("a", "x")], "x").await;
         assert_eq!(refused.expect_err("torn").kind, FaultKind::Stalled);
         mend(&fault.message);
         assert_eq!(look(&a).await.coordinator, Some(rev.clone()), "{torn:?}");
-        assert_eq!(
-            &*read(&a, &Register::Coordinator, &rev)
-                .await
-                .expect("reads")
-                .files["a"],
-            b"3"
-        );
+        assert_eq!(&*read(&a, &Register::Coordinator, &rev).await.expect("reads").files["a"], b"3");
     }
 }
 
@@ -227,37 +182,18 @@ async fn a_damaged_object_is_named_and_the_state_before_is_found() {
         let backend = Local::new();
         let a = backend.open("n1");
         let one = landed(&a, &Register::Coordinator, None, vec![put("a", "1")], "one").await;
-        let two = landed(
-            &a,
-            &Register::Coordinator,
-            Some(&one),
-            vec![put("a", "2")],
-            "two",
-        )
-        .await;
+        let two = landed(&a, &Register::Coordinator, Some(&one), vec![put("a", "2")], "two").await;
         landed(&a, &node("n1"), None, vec![put("s", "x")], "up").await;
         drop(a);
-        let blob = must_git(
-            &backend.store(),
-            &["rev-parse", "refs/windlass/coordinator:a"],
-        );
-        let file = backend
-            .store()
-            .join("objects")
-            .join(&blob[..2])
-            .join(&blob[2..]);
+        let blob = must_git(&backend.store(), &["rev-parse", "refs/windlass/coordinator:a"]);
+        let file = backend.store().join("objects").join(&blob[..2]).join(&blob[2..]);
         std::fs::remove_file(&file).expect("removes");
         std::fs::write(&file, damage).expect("damages");
         let a = backend.open("n1");
         look(&a).await;
-        let fault = read(&a, &Register::Coordinator, &two)
-            .await
-            .expect_err("damaged");
+        let fault = read(&a, &Register::Coordinator, &two).await.expect_err("damaged");
         assert_eq!(fault.kind, FaultKind::Stalled, "{fault}");
-        assert!(
-            fault.message.contains(&format!("can be read is {one}")),
-            "{fault}"
-        );
+        assert!(fault.message.contains(&format!("can be read is {one}")), "{fault}");
         mend(&fault.message);
         assert_eq!(look(&a).await.coordinator, Some(one.clone()));
         read(&a, &Register::Coordinator, &one).await.expect("reads");
@@ -270,13 +206,6 @@ async fn a_damaged_object_is_named_and_the_state_before_is_found() {
 fn mend(message: &str) {
     let from = message.find("`rm -f ").expect("a command") + 1;
     let command = &message[from..from + message[from..].find('`').expect("its end")];
-    let out = std::process::Command::new("sh")
-        .args(["-c", command])
-        .output()
-        .expect("runs");
-    assert!(
-        out.status.success(),
-        "{command}: {}",
-        String::from_utf8_lossy(&out.stderr)
-    );
+    let out = std::process::Command::new("sh").args(["-c", command]).output().expect("runs");
+    assert!(out.status.success(), "{command}: {}", String::from_utf8_lossy(&out.stderr));
 }

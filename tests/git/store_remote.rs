@@ -27,12 +27,7 @@ impl<S> Remote<S> {
         let dir = scratch("wgit-remote-");
         must_git(dir.path(), &["init", "-q", "--bare", "state.git"]);
         let (server, url, credentials) = reach(dir.path());
-        Self {
-            dir,
-            server,
-            url,
-            credentials,
-        }
+        Self { dir, server, url, credentials }
     }
 }
 
@@ -48,10 +43,8 @@ fn over_http() -> Remote<Httpd> {
     Remote::new(|root| {
         let server = Httpd::start(root);
         let url = server.url("git", "state.git");
-        let credentials = Credentials {
-            password_file: Some(server.file("password")),
-            ..Credentials::default()
-        };
+        let credentials =
+            Credentials { password_file: Some(server.file("password")), ..Credentials::default() };
         (server, url, credentials)
     })
 }
@@ -164,34 +157,15 @@ async fn a_write_whose_answer_is_lost_is_found_out() {
     }
     // Nor can it be asked again: then nobody knows, and that is said.
     wire.cut(Cut::AnswerAndAll);
-    let unknown = commit(
-        &a,
-        &Register::Coordinator,
-        Some(&base),
-        vec![put("n", "9")],
-        "last",
-    )
-    .await;
+    let unknown =
+        commit(&a, &Register::Coordinator, Some(&base), vec![put("n", "9")], "last").await;
     let fault = unknown.expect_err("not known");
     assert_eq!(fault.kind, FaultKind::Deadline, "{fault}");
-    let refused = commit(
-        &a,
-        &Register::Coordinator,
-        Some(&base),
-        vec![put("n", "x")],
-        "x",
-    )
-    .await;
+    let refused = commit(&a, &Register::Coordinator, Some(&base), vec![put("n", "x")], "x").await;
     assert_eq!(refused.expect_err("away").kind, FaultKind::Transient);
     wire.cut(Cut::None);
     let now = look(&a).await.coordinator.expect("written");
-    assert_eq!(
-        &*read(&a, &Register::Coordinator, &now)
-            .await
-            .expect("reads")
-            .files["n"],
-        b"9"
-    );
+    assert_eq!(&*read(&a, &Register::Coordinator, &now).await.expect("reads").files["n"], b"9");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -206,21 +180,12 @@ async fn without_the_server_the_last_state_is_recalled() {
     drop(b);
     // An agent that starts now.
     let b = backend.open("n2");
-    assert_eq!(
-        b.perform(Call::Look).await.expect_err("away").kind,
-        FaultKind::Transient
-    );
+    assert_eq!(b.perform(Call::Look).await.expect_err("away").kind, FaultKind::Transient);
     let recalled = recall(&b).await;
     assert_eq!(recalled.coordinator, Some(rev.clone()));
     assert_eq!(recalled.nodes.get(&Name::trusted("n2")), Some(&own));
     // The coordinator's register was brought by looking.
-    assert_eq!(
-        &*read(&b, &Register::Coordinator, &rev)
-            .await
-            .expect("reads")
-            .files["n"],
-        b"0"
-    );
+    assert_eq!(&*read(&b, &Register::Coordinator, &rev).await.expect("reads").files["n"], b"0");
     wire.cut(Cut::None);
     assert_eq!(look(&b).await.coordinator, Some(rev));
 }
@@ -231,15 +196,9 @@ async fn a_server_that_refuses_is_understood() {
     let a = backend.open("n1");
     let rev = landed(&a, &Register::Coordinator, None, vec![put("n", "0")], "0").await;
     let write = async || {
-        commit(
-            &a,
-            &Register::Coordinator,
-            Some(&rev),
-            vec![put("n", "1")],
-            "1",
-        )
-        .await
-        .expect_err("refused")
+        commit(&a, &Register::Coordinator, Some(&rev), vec![put("n", "1")], "1")
+            .await
+            .expect_err("refused")
     };
     let lock = backend.repository().join("refs/windlass/coordinator.lock");
     std::fs::write(&lock, "").expect("writes");
@@ -254,10 +213,7 @@ async fn a_server_that_refuses_is_understood() {
     let fault = write().await;
     assert_eq!(fault.kind, FaultKind::Stalled, "{fault}");
     std::fs::remove_file(&hook).expect("removes");
-    must_git(
-        &backend.repository(),
-        &["config", "daemon.receivepack", "false"],
-    );
+    must_git(&backend.repository(), &["config", "daemon.receivepack", "false"]);
     let fault = write().await;
     assert_eq!(fault.kind, FaultKind::Stalled, "{fault}");
     assert_eq!(look(&a).await.coordinator, Some(rev));
@@ -271,14 +227,7 @@ async fn a_damaged_copy_costs_a_fetch() {
             let backend = over_git();
             let mut a = Some(backend.open("n1"));
             let store = a.as_ref().expect("open");
-            let first = landed(
-                store,
-                &Register::Coordinator,
-                None,
-                vec![put("n", "0")],
-                "0",
-            )
-            .await;
+            let first = landed(store, &Register::Coordinator, None, vec![put("n", "0")], "0").await;
             let edits = vec![put("n", "1"), put("m", "1")];
             let rev = landed(store, &Register::Coordinator, Some(&first), edits, "1").await;
             if !running {
@@ -323,9 +272,7 @@ async fn the_copy_stays_small() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert!(packs("n2") < 100, "{}", packs("n2"));
-    read(&b, &Register::Coordinator, &rev.expect("some"))
-        .await
-        .expect("reads");
+    read(&b, &Register::Coordinator, &rev.expect("some")).await.expect("reads");
     a.perform(Call::Compact).await.expect("compacts");
     let out = must_git(&backend.dir.path().join("n1/state.git"), &["count-objects"]);
     assert!(out.starts_with("0 objects"), "{out}");

@@ -22,10 +22,7 @@ use super::store_local::Local;
 use crate::support::{is_root, must_git, scratch};
 
 fn open(url: &str, node: NodeName, data: PathBuf) -> Store {
-    let config = StoreConfig {
-        timeouts: super::timeouts(),
-        ..StoreConfig::new(url, node, data)
-    };
+    let config = StoreConfig { timeouts: super::timeouts(), ..StoreConfig::new(url, node, data) };
     Store::open(config).expect("opens")
 }
 
@@ -64,10 +61,7 @@ impl Kid {
 
     /// SIGKILL, at a random moment after its first write; returns the last acknowledged number.
     fn kill_within(mut self, millis: u64) -> usize {
-        let first = self
-            .acks
-            .recv_timeout(Duration::from_secs(60))
-            .expect("a first write");
+        let first = self.acks.recv_timeout(Duration::from_secs(60)).expect("a first write");
         std::thread::sleep(Duration::from_micros(roll(millis * 1000)));
         self.child.kill().expect("kills");
         self.child.wait().expect("ends");
@@ -99,9 +93,7 @@ async fn child() {
     let store = open(&url, Name::trusted(&name), data);
     let ack = |n: usize| {
         let mut out = std::io::stdout().lock();
-        writeln!(out, "ACK {n}")
-            .and_then(|()| out.flush())
-            .expect("prints");
+        writeln!(out, "ACK {n}").and_then(|()| out.flush()).expect("prints");
     };
     match job.split_once(' ').unwrap_or((&job, "")) {
         ("raise", times) => {
@@ -114,26 +106,19 @@ async fn child() {
             raise(&store, &Register::Coordinator).await;
             let glance = look(&store).await;
             let rev = glance.coordinator.expect("written");
-            let tree = read(&store, &Register::Coordinator, &rev)
-                .await
-                .expect("reads");
+            let tree = read(&store, &Register::Coordinator, &rev).await.expect("reads");
             let number = count(&tree);
             ack(number);
             let own = Name::trusted(&name);
             let edits = vec![put("n", &number.to_string())];
             landed(&store, &node(&name), glance.nodes.get(&own), edits, "beat").await;
-            let fence = Generation {
-                epoch: 1,
-                number: number as u64,
-            };
+            let fence = Generation { epoch: 1, number: number as u64 };
             store.perform(Call::Fence(fence)).await.expect("raises");
         },
         ("compact-for-ever", _) => loop {
             raise(&store, &Register::Coordinator).await;
             let rev = look(&store).await.coordinator.expect("written");
-            let tree = read(&store, &Register::Coordinator, &rev)
-                .await
-                .expect("reads");
+            let tree = read(&store, &Register::Coordinator, &rev).await.expect("reads");
             ack(count(&tree));
             store.perform(Call::Compact).await.expect("compacts");
         },
@@ -167,19 +152,14 @@ async fn stored(store: &Store) -> usize {
     let Some(rev) = look(store).await.coordinator else {
         return 0;
     };
-    count(
-        &read(store, &Register::Coordinator, &rev)
-            .await
-            .expect("reads"),
-    )
+    count(&read(store, &Register::Coordinator, &rev).await.expect("reads"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn eight_processes_lose_no_write() {
     let backend = Local::new();
-    let kids: Vec<Kid> = (0..8)
-        .map(|n| Kid::start("raise 40", &backend.store(), &format!("p{n}")))
-        .collect();
+    let kids: Vec<Kid> =
+        (0..8).map(|n| Kid::start("raise 40", &backend.store(), &format!("p{n}"))).collect();
     for kid in kids {
         assert_eq!(kid.finish().len(), 40);
     }
@@ -217,21 +197,11 @@ async fn a_hundred_kills_lose_no_acknowledged_write_and_leave_no_lock() {
         assert!(seen >= fence, "{seen} < {fence}");
         fence = seen;
         let own = look(&again).await.nodes.get(&Name::trusted("n1")).cloned();
-        landed(
-            &again,
-            &node("n1"),
-            own.as_ref(),
-            vec![put("n", "-")],
-            "recovered",
-        )
-        .await;
+        landed(&again, &node("n1"), own.as_ref(), vec![put("n", "-")], "recovered").await;
         assert_eq!(locks_left(&store), Vec::<PathBuf>::new(), "round {round}");
     }
     eprintln!("120 kills: {acknowledged} writes, {stale} stale locks met and removed");
-    assert!(
-        acknowledged > 120,
-        "the children hardly wrote: {acknowledged}"
-    );
+    assert!(acknowledged > 120, "the children hardly wrote: {acknowledged}");
     fsck(&store);
     // What killed writers left is cleared.
     let judge = backend.open("judge");
@@ -255,9 +225,7 @@ async fn compaction_killed_anywhere_loses_nothing() {
     for round in 0..40 {
         // Enough to be worth compacting.
         let writer = backend.open("writer");
-        let many = (0..600)
-            .map(|n| put(&format!("f/{n}"), &format!("{round}-{n}")))
-            .collect();
+        let many = (0..600).map(|n| put(&format!("f/{n}"), &format!("{round}-{n}"))).collect();
         let base = look(&writer).await.coordinator;
         if round % 4 == 0 {
             landed(&writer, &Register::Coordinator, base.as_ref(), many, "many").await;
@@ -288,32 +256,23 @@ async fn compaction_killed_anywhere_loses_nothing() {
     let judge = backend.open("judge");
     judge.perform(Call::Compact).await.expect("compacts");
     let rev = look(&judge).await.coordinator.expect("written");
-    let tree = read(&judge, &Register::Coordinator, &rev)
-        .await
-        .expect("reads");
+    let tree = read(&judge, &Register::Coordinator, &rev).await.expect("reads");
     assert_eq!(tree.files.len(), 601);
     assert_eq!(&*tree.files["f/599"], b"36-599");
     let older = history(&judge, 1000).await;
     let first = &older.last().expect("some").rev;
-    read(&judge, &Register::Coordinator, first)
-        .await
-        .expect("reads");
+    read(&judge, &Register::Coordinator, first).await.expect("reads");
     fsck(&store);
 }
 
 fn half_done(store: &Path) -> bool {
-    let mut entries = std::fs::read_dir(store.join("objects"))
-        .expect("lists")
-        .flatten();
+    let mut entries = std::fs::read_dir(store.join("objects")).expect("lists").flatten();
     entries.any(|e| e.file_name().to_string_lossy().starts_with("windlass-new-"))
 }
 
 fn loose_count(store: &Path) -> usize {
     let out = must_git(store, &["count-objects"]);
-    out.split(' ')
-        .next()
-        .and_then(|n| n.parse().ok())
-        .expect("a number")
+    out.split(' ').next().and_then(|n| n.parse().ok()).expect("a number")
 }
 
 /// A small file system of its own, unmounted with its owner.
@@ -325,21 +284,11 @@ impl Disk {
     fn new(size: &str) -> Self {
         let dir = scratch("wgit-disk-");
         let out = Command::new("mount")
-            .args([
-                "-t",
-                "tmpfs",
-                "-o",
-                &format!("size={size},mode=700"),
-                "wgit-disk",
-            ])
+            .args(["-t", "tmpfs", "-o", &format!("size={size},mode=700"), "wgit-disk"])
             .arg(dir.path())
             .output()
             .expect("mount runs");
-        assert!(
-            out.status.success(),
-            "{}",
-            String::from_utf8_lossy(&out.stderr)
-        );
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
         Self { dir }
     }
 
@@ -350,10 +299,7 @@ impl Disk {
             .output()
             .expect("df runs");
         let text = String::from_utf8_lossy(&out.stdout).into_owned();
-        text.lines()
-            .last()
-            .and_then(|n| n.trim().parse().ok())
-            .expect("a number")
+        text.lines().last().and_then(|n| n.trim().parse().ok()).expect("a number")
     }
 
     /// Leaves so many bytes free.
@@ -370,10 +316,7 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        let _ = Command::new("umount")
-            .arg("-l")
-            .arg(self.dir.path())
-            .status();
+        let _ = Command::new("umount").arg("-l").arg(self.dir.path()).status();
     }
 }
 
@@ -388,24 +331,14 @@ async fn a_full_disk_is_said_clearly_loses_nothing_and_passes() {
     let url = path.display().to_string();
     let store = open(&url, Name::trusted("n1"), data);
     let fence = |number| Call::Fence(Generation { epoch: 1, number });
-    let mut base = landed(
-        &store,
-        &Register::Coordinator,
-        None,
-        vec![put("a", "0")],
-        "0",
-    )
-    .await;
+    let mut base = landed(&store, &Register::Coordinator, None, vec![put("a", "0")], "0").await;
     store.perform(fence(1)).await.expect("raises");
     let (mut refused, mut fence_refused) = (0, 0);
     let mut known = look(&store).await.fence;
     // Different amounts of room, so that it ends at a blob, a tree, the commit, the ref.
     for pages in 0..16u64 {
         disk.fill(pages * 4096);
-        let edits = vec![
-            put("a", &format!("{pages} {}", "x".repeat(2000))),
-            put("d/e/b", "y"),
-        ];
+        let edits = vec![put("a", &format!("{pages} {}", "x".repeat(2000))), put("d/e/b", "y")];
         match commit(&store, &Register::Coordinator, Some(&base), edits, "more").await {
             Ok(Landing::Landed(rev)) => base = rev,
             Ok(other) => panic!("{other:?}"),
@@ -425,39 +358,22 @@ async fn a_full_disk_is_said_clearly_loses_nothing_and_passes() {
         let glance = look(&store).await;
         assert_eq!(glance.coordinator, Some(base.clone()), "{pages}");
         assert_eq!(glance.fence.number, known.number, "{pages}");
-        read(&store, &Register::Coordinator, &base)
-            .await
-            .expect("reads");
+        read(&store, &Register::Coordinator, &base).await.expect("reads");
         disk.empty();
         let next = vec![put("n", &pages.to_string())];
         base = landed(&store, &Register::Coordinator, Some(&base), next, "goes on").await;
         assert_eq!(locks_left(&path), Vec::<PathBuf>::new());
     }
-    assert!(
-        refused >= 3 && fence_refused >= 1,
-        "{refused} {fence_refused}"
-    );
+    assert!(refused >= 3 && fence_refused >= 1, "{refused} {fence_refused}");
     // Compaction with no room fails as clearly, and breaks nothing.
-    let many = (0..600)
-        .map(|n| put(&format!("f/{n}"), &n.to_string()))
-        .collect();
+    let many = (0..600).map(|n| put(&format!("f/{n}"), &n.to_string())).collect();
     base = landed(&store, &Register::Coordinator, Some(&base), many, "many").await;
     disk.fill(8192);
     let fault = store.perform(Call::Compact).await.expect_err("no room");
     assert!(fault.message.contains("free some space"), "{fault}");
     assert_eq!(look(&store).await.coordinator, Some(base.clone()));
     disk.empty();
-    assert!(matches!(
-        store.perform(Call::Compact).await,
-        Ok(Answer::Compacted)
-    ));
-    assert_eq!(
-        read(&store, &Register::Coordinator, &base)
-            .await
-            .expect("reads")
-            .files
-            .len(),
-        603
-    );
+    assert!(matches!(store.perform(Call::Compact).await, Ok(Answer::Compacted)));
+    assert_eq!(read(&store, &Register::Coordinator, &base).await.expect("reads").files.len(), 603);
     fsck(&path);
 }

@@ -16,11 +16,7 @@ const CHANGES: usize = 15;
 fn services(changed: usize) -> Vec<String> {
     let one = |n: usize| {
         let (high, low) = (n / 250, n % 250 + 1);
-        let more = if n == 2_500 && changed % 2 == 1 {
-            " 10.1.200.1:8080@c"
-        } else {
-            ""
-        };
+        let more = if n == 2_500 && changed % 2 == 1 { " 10.1.200.1:8080@c" } else { "" };
         format!(
             "ns-{}/service-{n} ip=10.96.{high}.{low} tcp:80 -> 10.1.{high}.{low}:8080@b \
              10.1.{}.{low}:8080@c{more}",
@@ -74,26 +70,16 @@ fn rules_of_many_services() {
                     start.elapsed()
                 })
             };
-            firsts.push(call(Call::Apply {
-                wanted: known.clone(),
-                known: None,
-            }));
+            firsts.push(call(Call::Apply { wanted: known.clone(), known: None }));
             for change in 1..=CHANGES {
                 let start = now();
                 let wanted = Arc::new(net::rules(&worlds[change % 2]));
                 let rendered = start.elapsed();
-                let written = call(Call::Apply {
-                    wanted: wanted.clone(),
-                    known: Some(known),
-                });
+                let written = call(Call::Apply { wanted: wanted.clone(), known: Some(known) });
                 changes.push(rendered + written);
                 known = wanted;
             }
-            let check = || {
-                call(Call::Check {
-                    wanted: known.clone(),
-                })
-            };
+            let check = || call(Call::Check { wanted: known.clone() });
             checks.push(check());
             unchanged.push(check());
             if firsts.len() == 1 {
@@ -102,10 +88,7 @@ fn rules_of_many_services() {
         }
         show(&format!("{backend:?}: render"), renders);
         show(&format!("{backend:?}: first sync (look and write)"), firsts);
-        show(
-            &format!("{backend:?}: one endpoint (render, diff, write)"),
-            changes,
-        );
+        show(&format!("{backend:?}: one endpoint (render, diff, write)"), changes);
         show(&format!("{backend:?}: check"), checks);
         show(&format!("{backend:?}: check again"), unchanged);
     }

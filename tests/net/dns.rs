@@ -43,10 +43,7 @@ fn zone() -> Arc<Zone> {
         "shop/out alias=example.org",
         &format!(
             "shop/many headless tcp:80 -> {}",
-            (0..60)
-                .map(|n| format!("10.1.0.{n}:80@a"))
-                .collect::<Vec<_>>()
-                .join(" ")
+            (0..60).map(|n| format!("10.1.0.{n}:80@a")).collect::<Vec<_>>().join(" ")
         ),
     ]
     .map(|text| words::service(text).expect(text));
@@ -62,11 +59,7 @@ fn zone() -> Arc<Zone> {
 fn runtime_in(node: &Namespace) -> Runtime {
     node.run(|| {
         let mut runtime = tokio::runtime::Builder::new_multi_thread();
-        runtime
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .expect("a runtime")
+        runtime.worker_threads(1).enable_all().build().expect("a runtime")
     })
 }
 
@@ -94,9 +87,7 @@ impl Place {
             resolvers: resolvers.iter().map(|ip| IpAddr::from(*ip)).collect(),
         };
         let dns = self.dns.clone();
-        self.on(async move { dns.call(call).await })
-            .expect("serves")
-            .port
+        self.on(async move { dns.call(call).await }).expect("serves").port
     }
 
     fn on<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> T {
@@ -104,8 +95,7 @@ impl Place {
     }
 
     fn ask(&self, query: Vec<u8>) -> (Message, Duration) {
-        self.node
-            .run(move || ask(&query, SocketAddr::from((DNS, 53))))
+        self.node.run(move || ask(&query, SocketAddr::from((DNS, 53))))
     }
 }
 
@@ -131,24 +121,17 @@ fn now() -> Instant {
 fn ask(query: &[u8], at: SocketAddr) -> (Message, Duration) {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("binds");
     socket.connect(at).expect("connects");
-    socket
-        .set_read_timeout(Some(Duration::from_secs(8)))
-        .expect("sets");
+    socket.set_read_timeout(Some(Duration::from_secs(8))).expect("sets");
     let start = now();
     socket.send(query).expect("sends");
     let mut buffer = [0; 8192];
     let length = socket.recv(&mut buffer).expect("an answer");
-    (
-        Message::from_vec(&buffer[..length]).expect("readable"),
-        start.elapsed(),
-    )
+    (Message::from_vec(&buffer[..length]).expect("readable"), start.elapsed())
 }
 
 fn ask_by_stream(stream: &mut TcpStream, query: &[u8]) -> Message {
     let length = u16::try_from(query.len()).expect("short");
-    stream
-        .write_all(&[&length.to_be_bytes(), query].concat())
-        .expect("sends");
+    stream.write_all(&[&length.to_be_bytes(), query].concat()).expect("sends");
     let mut length = [0; 2];
     stream.read_exact(&mut length).expect("a length");
     let mut message = vec![0; usize::from(u16::from_be_bytes(length))];
@@ -157,14 +140,8 @@ fn ask_by_stream(stream: &mut TcpStream, query: &[u8]) -> Message {
 }
 
 fn data(message: &Message) -> String {
-    let data: Vec<String> = message
-        .answers
-        .iter()
-        .map(|it| it.data.to_string())
-        .collect();
-    format!("{} {}", message.metadata.response_code, data.join(" "))
-        .trim()
-        .to_owned()
+    let data: Vec<String> = message.answers.iter().map(|it| it.data.to_string()).collect();
+    format!("{} {}", message.metadata.response_code, data.join(" ")).trim().to_owned()
 }
 
 /// How a resolver of the world behaves.
@@ -242,11 +219,7 @@ fn answers(query: &[u8], manner: Manner, by_stream: bool) -> Vec<Vec<u8>> {
         Manner::Forged => {
             let mut other = answer(66, id, fine, false);
             other[13] ^= 1;
-            vec![
-                answer(66, id ^ 1, fine, false),
-                other,
-                answer(7, id, fine, false),
-            ]
+            vec![answer(66, id ^ 1, fine, false), other, answer(7, id, fine, false)]
         }
         Manner::Cut => vec![answer(7, id, fine, !by_stream)],
     }
@@ -311,11 +284,7 @@ fn other_names_are_asked_for_elsewhere() {
     assert_eq!(data(&message), "No Error 203.0.113.7");
     let (message, _) = place.ask(question("gone.shop.svc.cluster.local", None));
     assert_eq!(message.metadata.response_code, ResponseCode::NXDomain);
-    assert_eq!(
-        asked.load(Ordering::SeqCst),
-        2,
-        "ours are never asked for elsewhere"
-    );
+    assert_eq!(asked.load(Ordering::SeqCst), 2, "ours are never asked for elsewhere");
 }
 
 #[test]
@@ -337,18 +306,12 @@ fn resolvers_that_fail_are_passed_over() {
         assert_eq!(data(&message), "No Error 203.0.113.7");
         assert!(time < patience, "{time:?}");
         let (_, time) = place.ask(question("example.org", None));
-        assert!(
-            time < AT_ONCE,
-            "the one that answered is asked first: {time:?}"
-        );
+        assert!(time < AT_ONCE, "the one that answered is asked first: {time:?}");
         // Where nobody does better, the failure is the answer.
         place.serve(&[ONE]);
         let (message, time) = place.ask(question("example.org", None));
         assert_eq!(message.metadata.response_code, ResponseCode::ServFail);
-        assert!(
-            time < Duration::from_secs(5),
-            "before the client gives up: {time:?}"
-        );
+        assert!(time < Duration::from_secs(5), "before the client gives up: {time:?}");
     }
 }
 
@@ -361,11 +324,7 @@ fn without_resolvers_the_answer_comes_at_once() {
         place.serve(resolvers);
         for name in ["example.org", "out.shop.svc.cluster.local"] {
             let (message, time) = place.ask(question(name, None));
-            assert_eq!(
-                message.metadata.response_code,
-                ResponseCode::ServFail,
-                "{name}"
-            );
+            assert_eq!(message.metadata.response_code, ResponseCode::ServFail, "{name}");
             assert!(time < AT_ONCE, "{time:?}");
         }
         let (message, _) = place.ask(question("web.shop.svc.cluster.local", None));
@@ -402,10 +361,7 @@ fn a_circle_of_resolvers_ends() {
     assert_eq!(data(&message), "No Error 10.96.0.10");
     assert!(time < AT_ONCE, "{time:?}");
     std::thread::sleep(Duration::from_secs(6));
-    let (before, ()) = (
-        asked.load(Ordering::SeqCst),
-        std::thread::sleep(Duration::from_secs(2)),
-    );
+    let (before, ()) = (asked.load(Ordering::SeqCst), std::thread::sleep(Duration::from_secs(2)));
     assert_eq!(asked.load(Ordering::SeqCst), before, "it has ended");
 }
 
@@ -445,21 +401,14 @@ fn sockets_are_handed_on_and_given_up() {
         old.stop().await;
     });
     let (message, _) = place.ask(question("web.shop.svc.cluster.local", None));
-    assert_eq!(
-        message.metadata.response_code,
-        ResponseCode::ServFail,
-        "no zone yet"
-    );
+    assert_eq!(message.metadata.response_code, ResponseCode::ServFail, "no zone yet");
     assert_eq!(place.serve(&[]), 53);
     let (message, _) = place.ask(question("web.shop.svc.cluster.local", None));
     assert_eq!(data(&message), "No Error 10.96.0.10");
     let dns = place.dns.clone();
     place.on(async move { dns.stop().await });
     std::thread::sleep(Duration::from_millis(100));
-    place
-        .node
-        .run(|| UdpSocket::bind((DNS, 53)))
-        .expect("free again");
+    place.node.run(|| UdpSocket::bind((DNS, 53))).expect("free again");
 }
 
 #[test]
@@ -467,15 +416,9 @@ fn a_missing_address_is_a_fault_that_may_pass() {
     let Some(place) = Place::new("a_missing_address_is_a_fault_that_may_pass") else {
         return;
     };
-    let call = Call {
-        address: Ipv4Addr::new(10, 96, 0, 99),
-        zone: zone(),
-        resolvers: Vec::new(),
-    };
+    let call = Call { address: Ipv4Addr::new(10, 96, 0, 99), zone: zone(), resolvers: Vec::new() };
     let dns = place.dns.clone();
-    let fault = place
-        .on(async move { dns.call(call).await })
-        .expect_err("not there");
+    let fault = place.on(async move { dns.call(call).await }).expect_err("not there");
     assert_eq!(fault.kind, windlass::ports::FaultKind::Transient);
     assert!(fault.message.contains("10.96.0.99:53"), "{fault}");
 }
@@ -484,21 +427,12 @@ fn a_missing_address_is_a_fault_that_may_pass() {
 fn pods_ask_at_port_53_also_where_that_is_taken() {
     on_both("pods_ask_at_port_53_also_where_that_is_taken", |lab| {
         // Somebody else (dnsmasq, say) has port 53 on all addresses.
-        let taken = lab
-            .node
-            .run(|| UdpSocket::bind("0.0.0.0:53"))
-            .expect("binds");
+        let taken = lab.node.run(|| UdpSocket::bind("0.0.0.0:53")).expect("binds");
         let runtime = runtime_in(&lab.node);
         let dns = Arc::new(Dns::default());
-        let call = Call {
-            address: DNS,
-            zone: zone(),
-            resolvers: Vec::new(),
-        };
+        let call = Call { address: DNS, zone: zone(), resolvers: Vec::new() };
         let server = dns.clone();
-        let port = on(&runtime, async move { server.call(call).await })
-            .expect("serves")
-            .port;
+        let port = on(&runtime, async move { server.call(call).await }).expect("serves").port;
         assert_ne!(port, 53);
         let mut world = input(&[]);
         world.dns = world.dns.map(|dns| net::DnsListener { port, ..dns });

@@ -24,12 +24,9 @@ fn everything() -> net::Input {
         "shop/lb ip=10.96.0.14 sctp:80 lb=198.51.100.2 range=203.0.113.7/24 range=0.0.0.0/0 \
          -> 10.1.0.1:8080@a 10.1.0.2:8080@a",
     ]);
-    world.host_ports = [
-        "tcp 8085 -> 10.1.0.1:80",
-        "udp 127.0.0.1:8085 -> 10.1.0.2:80",
-    ]
-    .map(|text| words::host_port(text).expect(text))
-    .into();
+    world.host_ports = ["tcp 8085 -> 10.1.0.1:80", "udp 127.0.0.1:8085 -> 10.1.0.2:80"]
+        .map(|text| words::host_port(text).expect(text))
+        .into();
     if let Some(dns) = &mut world.dns {
         dns.port = 5353;
     }
@@ -48,8 +45,7 @@ fn apply(lab: &Lab, wanted: &Arc<RuleSet>, known: Option<&Arc<RuleSet>>) {
 
 fn seen(lab: &Lab) -> RuleSet {
     let filter = lab.filter.clone();
-    lab.node
-        .block_on(async move { filter.seen().await.expect("looks") })
+    lab.node.block_on(async move { filter.seen().await.expect("looks") })
 }
 
 /// Everything that stands in a namespace's tables, without counters.
@@ -57,9 +53,7 @@ fn saved(lab: &Lab) -> Vec<String> {
     let save = format!("{0}-save -t nat; {0}-save -t filter", program(lab.backend));
     let text = lab.node.sh(&save);
     let lines = text.lines().filter(|line| !line.starts_with('#'));
-    lines
-        .map(|line| line.split(" [").next().unwrap_or_default().to_owned())
-        .collect()
+    lines.map(|line| line.split(" [").next().unwrap_or_default().to_owned()).collect()
 }
 
 #[test]
@@ -78,39 +72,32 @@ fn what_is_read_back_is_what_was_written() {
 
 #[test]
 fn other_peoples_rules_are_left_alone_and_ours_leave_nothing() {
-    on_both(
-        "other_peoples_rules_are_left_alone_and_ours_leave_nothing",
-        |lab| {
-            let iptables = program(lab.backend);
-            lab.node.sh(&format!(
-                "i='{iptables} -w'
+    on_both("other_peoples_rules_are_left_alone_and_ours_leave_nothing", |lab| {
+        let iptables = program(lab.backend);
+        lab.node.sh(&format!(
+            "i='{iptables} -w'
              $i -t nat -N DOCKER; $i -t nat -A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER
              $i -t nat -A DOCKER -p tcp --dport 5000 -j DNAT --to-destination 10.1.0.2:80
              $i -N DOCKER-USER; $i -A FORWARD -j DOCKER-USER; $i -A DOCKER-USER -j RETURN"
-            ));
-            let before = saved(lab);
-            let one = Arc::new(net::rules(&input(&[WEB])));
-            let all = Arc::new(net::rules(&everything()));
-            apply(lab, &one, None);
-            apply(lab, &all, Some(&one));
-            apply(lab, &one, Some(&all));
-            let with_ours = saved(lab);
-            let others: Vec<String> = with_ours
-                .iter()
-                .filter(|line| !line.contains("WDL-"))
-                .cloned()
-                .collect();
-            assert_eq!(others, before);
-            // Docker's published port still works, and its client is still seen.
-            let packet = words::packet("outside 203.0.113.5 > 192.168.0.1:5000").expect("reads");
-            let seen_client =
-                Reply::From("10.1.0.2:80".parse().expect("an address"), packet.source);
-            assert_eq!(lab.send(&packet), seen_client);
-            lab.filter(Call::Clear);
-            assert_eq!(saved(lab), before);
-            lab.filter(Call::Clear);
-        },
-    );
+        ));
+        let before = saved(lab);
+        let one = Arc::new(net::rules(&input(&[WEB])));
+        let all = Arc::new(net::rules(&everything()));
+        apply(lab, &one, None);
+        apply(lab, &all, Some(&one));
+        apply(lab, &one, Some(&all));
+        let with_ours = saved(lab);
+        let others: Vec<String> =
+            with_ours.iter().filter(|line| !line.contains("WDL-")).cloned().collect();
+        assert_eq!(others, before);
+        // Docker's published port still works, and its client is still seen.
+        let packet = words::packet("outside 203.0.113.5 > 192.168.0.1:5000").expect("reads");
+        let seen_client = Reply::From("10.1.0.2:80".parse().expect("an address"), packet.source);
+        assert_eq!(lab.send(&packet), seen_client);
+        lab.filter(Call::Clear);
+        assert_eq!(saved(lab), before);
+        lab.filter(Call::Clear);
+    });
 }
 
 #[test]
@@ -147,14 +134,10 @@ fn what_others_break_is_noticed_and_put_back() {
         }
         // Everything flushed and removed, as a firewall's reload does.
         let (t, n) = (&iptables, "-t nat");
-        lab.node
-            .sh(&format!("{t} -F; {t} -X; {t} {n} -F; {t} {n} -X"));
+        lab.node.sh(&format!("{t} -F; {t} -X; {t} {n} -F; {t} {n} -X"));
         assert!(!check(lab, &wanted));
         // What is known is wrong now, and the change is made all the same.
-        let more = Arc::new(net::rules(&input(&[
-            WEB,
-            "a/b ip=10.96.0.99 tcp:1 -> 10.1.0.1:1@a",
-        ])));
+        let more = Arc::new(net::rules(&input(&[WEB, "a/b ip=10.96.0.99 tcp:1 -> 10.1.0.1:1@a"])));
         apply(lab, &more, Some(&wanted));
         assert!(check(lab, &more));
         assert_eq!(lab.send(&packet), answer);
@@ -179,9 +162,7 @@ fn connections_survive_a_change_of_the_rules() {
             }
         });
         let client = &lab.pods[&[10, 1, 0, 9].into()];
-        let stream = client
-            .run(|| TcpStream::connect("10.96.0.20:7"))
-            .expect("connects");
+        let stream = client.run(|| TcpStream::connect("10.96.0.20:7")).expect("connects");
         let mut lines = BufReader::new(stream.try_clone().expect("clones")).lines();
         let mut echo = |word: &str| {
             writeln!(&stream, "{word}").expect("sends");
@@ -196,8 +177,7 @@ fn connections_survive_a_change_of_the_rules() {
         lab.apply(&input(&[&text("10.1.0.2:7@a 10.1.1.1:7@b")]));
         assert_eq!(echo("others"), "others");
         lab.filter(Call::Clear);
-        lab.node
-            .sh(&format!("{} -w -P FORWARD ACCEPT", program(lab.backend)));
+        lab.node.sh(&format!("{} -w -P FORWARD ACCEPT", program(lab.backend)));
         assert_eq!(echo("flushed"), "flushed");
     });
 }
@@ -210,12 +190,8 @@ fn udp_flows_follow_their_endpoints() {
         let text = |end: &str| format!("shop/web ip=10.96.0.10 udp:80 -> {end}");
         lab.apply(&input(&[&text("10.1.0.1:8080@a")]));
         let client = &lab.pods[&[10, 1, 0, 9].into()];
-        let socket = client
-            .run(|| UdpSocket::bind("10.1.0.9:4000"))
-            .expect("binds");
-        socket
-            .set_read_timeout(Some(Duration::from_millis(600)))
-            .expect("sets");
+        let socket = client.run(|| UdpSocket::bind("10.1.0.9:4000")).expect("binds");
+        socket.set_read_timeout(Some(Duration::from_millis(600))).expect("sets");
         let ask = || {
             socket.send_to(b"?", "10.96.0.10:80").expect("sends");
             let mut buffer = [0; 64];
@@ -224,25 +200,15 @@ fn udp_flows_follow_their_endpoints() {
         };
         assert!(ask().starts_with("10.1.0.1:8080 "));
         lab.apply(&input(&[&text("10.1.0.2:8080@a")]));
-        assert!(
-            ask().starts_with("10.1.0.1:8080 "),
-            "a busy client holds on to the old one"
-        );
+        assert!(ask().starts_with("10.1.0.1:8080 "), "a busy client holds on to the old one");
         let flow = |endpoint: [u8; 4]| Flow {
             destination: [10, 96, 0, 10].into(),
             port: 80,
             endpoint: Some(endpoint.into()),
         };
-        lab.filter(Call::ForgetFlows {
-            flows: vec![flow([10, 1, 0, 2])],
-        });
-        assert!(
-            ask().starts_with("10.1.0.1:8080 "),
-            "another's flows are kept"
-        );
-        lab.filter(Call::ForgetFlows {
-            flows: vec![flow([10, 1, 0, 1])],
-        });
+        lab.filter(Call::ForgetFlows { flows: vec![flow([10, 1, 0, 2])] });
+        assert!(ask().starts_with("10.1.0.1:8080 "), "another's flows are kept");
+        lab.filter(Call::ForgetFlows { flows: vec![flow([10, 1, 0, 1])] });
         assert!(ask().starts_with("10.1.0.2:8080 "));
         lab.filter(Call::ForgetFlows { flows: Vec::new() });
     });
@@ -258,10 +224,7 @@ fn ours_go_where_dockers_are() {
     let apply = || {
         let (filter, wanted) = (filter.clone(), wanted.clone());
         place.block_on(async move {
-            let call = Call::Apply {
-                wanted,
-                known: None,
-            };
+            let call = Call::Apply { wanted, known: None };
             filter.call(call).await.expect("applied");
             filter.backend().await
         })

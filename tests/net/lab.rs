@@ -94,9 +94,7 @@ impl Lab {
 
     /// Asks the links adapter, on the node.
     pub(super) fn links(&self, call: Call) -> windlass::ports::links::Answer {
-        let done = self
-            .node
-            .block_on(async move { Links::default().call(call).await });
+        let done = self.node.block_on(async move { Links::default().call(call).await });
         done.expect("links do as asked")
     }
 
@@ -133,22 +131,12 @@ impl Lab {
         for (text, expected) in table {
             let packet = words::packet(text).expect(text);
             let verdicts = trace::trace(&rules, &machine(), &packet).expect("readable");
-            assert_eq!(
-                trace::describe(&verdicts),
-                *expected,
-                "{text} by the tracer"
-            );
-            let foretold: Vec<Reply> = verdicts
-                .iter()
-                .map(|verdict| foretell(&packet, verdict))
-                .collect();
+            assert_eq!(trace::describe(&verdicts), *expected, "{text} by the tracer");
+            let foretold: Vec<Reply> =
+                verdicts.iter().map(|verdict| foretell(&packet, verdict)).collect();
             for _ in 0..verdicts.len() {
                 let reply = self.send(&packet);
-                assert!(
-                    foretold.contains(&reply),
-                    "{text}, {:?}: {reply:?}",
-                    self.backend
-                );
+                assert!(foretold.contains(&reply), "{text}, {:?}: {reply:?}", self.backend);
             }
         }
     }
@@ -182,9 +170,7 @@ fn wire_up(node: &Namespace, world: &Namespace) {
          ip addr add {NODE}/24 dev eth0; ip link set eth0 up",
         world.id()
     ));
-    world.sh(&format!(
-        "ip addr add {WORLD}/24 dev wire; ip link set wire up"
-    ));
+    world.sh(&format!("ip addr add {WORLD}/24 dev wire; ip link set wire up"));
     for ip in OUTSIDERS.map(Ipv4Addr::from) {
         world.sh(&format!("ip addr add {ip}/32 dev lo"));
     }
@@ -210,19 +196,14 @@ pub(super) fn node_network() -> NodeNetwork {
         dns: Some(DNS),
         services: "10.96.0.0/12".parse().expect("a network"),
         node_ip: Some(NODE),
-        peers: vec![PeerRoute {
-            pods: "10.1.1.0/24".parse().expect("a network"),
-            via: WORLD,
-        }],
+        peers: vec![PeerRoute { pods: "10.1.1.0/24".parse().expect("a network"), via: WORLD }],
         localhost_node_ports: true,
     }
 }
 
 /// The lab's node with these Services.
 pub(super) fn input(services: &[&str]) -> Input {
-    let services = services
-        .iter()
-        .map(|text| words::service(text).expect(text));
+    let services = services.iter().map(|text| words::service(text).expect(text));
     Input {
         node: Name::trusted("a"),
         node_ips: vec![NODE],
@@ -232,10 +213,7 @@ pub(super) fn input(services: &[&str]) -> Input {
         services: services.collect(),
         local_pods: PODS.map(|n| Ipv4Addr::new(10, 1, 0, n)).into(),
         host_ports: Vec::new(),
-        dns: Some(DnsListener {
-            address: DNS,
-            port: 53,
-        }),
+        dns: Some(DnsListener { address: DNS, port: 53 }),
         zones: BTreeMap::new(),
         masquerade_egress: true,
         localhost_node_ports: true,
@@ -243,17 +221,12 @@ pub(super) fn input(services: &[&str]) -> Input {
 }
 
 fn machine() -> Machine {
-    Machine {
-        addresses: vec![NODE, DNS, Ipv4Addr::new(169, 254, 1, 1)],
-        drops_by_default: true,
-    }
+    Machine { addresses: vec![NODE, DNS, Ipv4Addr::new(169, 254, 1, 1)], drops_by_default: true }
 }
 
 /// Answers on every address and port, TCP and UDP, with where it listens and whom it sees.
 pub(super) fn serve(place: &Namespace, addresses: &[Ipv4Addr], ports: &[u16]) {
-    for at in addresses
-        .iter()
-        .flat_map(|ip| ports.iter().map(|port| SocketAddrV4::new(*ip, *port)))
+    for at in addresses.iter().flat_map(|ip| ports.iter().map(|port| SocketAddrV4::new(*ip, *port)))
     {
         let tcp = place.run(move || TcpListener::bind(at)).expect("binds");
         place.spawn(move || {
@@ -284,9 +257,7 @@ fn ask(packet: &Packet) -> Reply {
         let source = SocketAddrV4::new(packet.source, 0);
         socket.bind(&source.into()).expect("the source is ours");
     }
-    socket
-        .set_read_timeout(Some(ANSWER_MAX))
-        .expect("a time-out");
+    socket.set_read_timeout(Some(ANSWER_MAX)).expect("a time-out");
     let to = SocketAddr::from((packet.destination, packet.port));
     match talk(socket, &to) {
         Ok(text) => {

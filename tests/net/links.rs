@@ -71,31 +71,17 @@ fn a_pod_gets_its_link() {
     }
     assert!(!inside.contains("inet6"), "no IPv6 over it: {inside}");
     let outside = node.sh("ip route show 10.1.0.5; ip -o addr show wdl5");
-    assert!(
-        outside.contains("10.1.0.5 dev wdl5 proto 87 scope link src 192.168.0.1"),
-        "{outside}"
-    );
-    assert!(
-        outside.contains("169.254.1.1/32 scope link wdl5"),
-        "{outside}"
-    );
+    assert!(outside.contains("10.1.0.5 dev wdl5 proto 87 scope link src 192.168.0.1"), "{outside}");
+    assert!(outside.contains("169.254.1.1/32 scope link wdl5"), "{outside}");
     for (parameter, value) in [
         ("net.ipv4.ip_unprivileged_port_start", "0"),
         ("net.ipv4.ping_group_range", "0\t2147483647"),
         ("net.ipv4.tcp_keepalive_time", "77"),
         ("net.ipv4.conf.eth0.accept_redirects", "0"),
     ] {
-        assert_eq!(
-            pod.sh(&format!("sysctl -n {parameter}")).trim(),
-            value,
-            "{parameter}"
-        );
+        assert_eq!(pod.sh(&format!("sysctl -n {parameter}")).trim(), value, "{parameter}");
         if parameter.ends_with("time") {
-            assert_ne!(
-                node.sh(&format!("sysctl -n {parameter}")).trim(),
-                value,
-                "not the node's"
-            );
+            assert_ne!(node.sh(&format!("sysctl -n {parameter}")).trim(), value, "not the node's");
         }
     }
     // Packets pass both ways, and the pod sees the node by its address.
@@ -114,11 +100,7 @@ fn attaching_again_changes_nothing_and_mends_what_is_half_made() {
     attach(&wish);
     let good = state(&node, &pod);
     attach(&wish);
-    assert_eq!(
-        state(&node, &pod),
-        good,
-        "the very same link: its index is part of this"
-    );
+    assert_eq!(state(&node, &pod), good, "the very same link: its index is part of this");
     for breakage in [
         "ip addr flush dev eth0",
         "ip route flush table main",
@@ -147,10 +129,7 @@ fn attaching_again_changes_nothing_and_mends_what_is_half_made() {
     pod.sh("ip link del eth0; ip link add eth0 type veth peer name other");
     attach(&wish);
     node.sh("busybox ping -c1 -W1 10.1.0.5");
-    let moved = Attachment {
-        ip: Ipv4Addr::new(10, 1, 0, 6),
-        ..wish
-    };
+    let moved = Attachment { ip: Ipv4Addr::new(10, 1, 0, 6), ..wish };
     attach(&moved);
     assert!(!pod.sh("ip -4 addr").contains("10.1.0.5"));
     node.sh("busybox ping -c1 -W1 10.1.0.6");
@@ -163,67 +142,21 @@ fn what_is_not_ours_is_refused() {
         return;
     };
     let wish = attachment(&pod, POD);
-    let named = |link: &str| Attachment {
-        link: link.into(),
-        ..wish.clone()
-    };
+    let named = |link: &str| Attachment { link: link.into(), ..wish.clone() };
     node.sh("ip link add wdlbridge type bridge; ip route add 10.1.0.5 dev eth0");
     pod.sh("ip link add eth0 type bridge");
     let kind = |done: Result<Answer, Fault>| done.map(|_| ()).map_err(|fault| fault.kind);
     let stalled = Err(FaultKind::Stalled);
-    assert_eq!(
-        kind(call(&node, Call::Attach(named("eth0")))),
-        stalled,
-        "no mark"
-    );
-    assert_eq!(
-        kind(call(
-            &node,
-            Call::Detach {
-                link: "eth0".into()
-            }
-        )),
-        stalled,
-        "no mark"
-    );
-    assert_eq!(
-        kind(call(
-            &node,
-            Call::Detach {
-                link: "wdlbridge".into()
-            }
-        )),
-        stalled,
-        "no veth"
-    );
-    assert_eq!(
-        kind(call(&node, Call::Attach(wish.clone()))),
-        stalled,
-        "the pod has another eth0"
-    );
+    assert_eq!(kind(call(&node, Call::Attach(named("eth0")))), stalled, "no mark");
+    assert_eq!(kind(call(&node, Call::Detach { link: "eth0".into() })), stalled, "no mark");
+    assert_eq!(kind(call(&node, Call::Detach { link: "wdlbridge".into() })), stalled, "no veth");
+    assert_eq!(kind(call(&node, Call::Attach(wish.clone()))), stalled, "the pod has another eth0");
     pod.sh("ip link del eth0");
-    assert_eq!(
-        kind(call(&node, Call::Attach(wish.clone()))),
-        stalled,
-        "another's route"
-    );
-    let own = Attachment {
-        pid: node.id(),
-        ..wish.clone()
-    };
-    assert_eq!(
-        kind(call(&node, Call::Attach(own))),
-        stalled,
-        "the node's own namespace"
-    );
-    let dead = Attachment {
-        pid: u32::MAX - 1,
-        ..wish.clone()
-    };
-    assert_eq!(
-        kind(call(&node, Call::Attach(dead))),
-        Err(FaultKind::NotFound)
-    );
+    assert_eq!(kind(call(&node, Call::Attach(wish.clone()))), stalled, "another's route");
+    let own = Attachment { pid: node.id(), ..wish.clone() };
+    assert_eq!(kind(call(&node, Call::Attach(own))), stalled, "the node's own namespace");
+    let dead = Attachment { pid: u32::MAX - 1, ..wish.clone() };
+    assert_eq!(kind(call(&node, Call::Attach(dead))), Err(FaultKind::NotFound));
     let mut odd = wish;
     odd.sysctls = vec![("net.ipv4.no_such_thing".into(), "1".into())];
     node.sh("ip route del 10.1.0.5");
@@ -239,13 +172,7 @@ fn links_go_and_stay_gone() {
     };
     call(&node, Call::Attach(attachment(&pod, POD))).expect("attaches");
     for _ in 0..2 {
-        call(
-            &node,
-            Call::Detach {
-                link: "wdl5".into(),
-            },
-        )
-        .expect("detaches, also twice");
+        call(&node, Call::Detach { link: "wdl5".into() }).expect("detaches, also twice");
         assert!(links(&node).is_empty());
         assert!(!pod.sh("ip link").contains("eth0"));
         assert_eq!(node.sh("ip route show 10.1.0.5"), "");
@@ -260,34 +187,23 @@ fn the_nodes_routes_are_made_followed_and_cleared() {
     };
     node.sh("ip route add 172.30.0.0/16 via 192.168.0.9; ip addr add 10.9.9.9/32 dev lo");
     let before = node.sh("ip route; ip -4 addr");
-    let peer = |pods: &str, via: Ipv4Addr| PeerRoute {
-        pods: pods.parse().expect("a network"),
-        via,
-    };
+    let peer =
+        |pods: &str, via: Ipv4Addr| PeerRoute { pods: pods.parse().expect("a network"), via };
     let ensure = |wish: &NodeNetwork| call(&node, Call::Ensure(wish.clone()));
     let wish = node_network();
     for _ in 0..2 {
         ensure(&wish).expect("done, also twice");
         let routes = node.sh("ip route show proto 87");
-        assert!(
-            routes.contains("10.96.0.0/12 dev lo scope link src 192.168.0.1"),
-            "{routes}"
-        );
+        assert!(routes.contains("10.96.0.0/12 dev lo scope link src 192.168.0.1"), "{routes}");
         assert!(
             routes.contains("10.1.1.0/24 via 192.168.0.254 dev eth0 src 192.168.0.1"),
             "{routes}"
         );
         assert_eq!(routes.lines().count(), 2, "{routes}");
-        assert!(
-            node.sh("ip -4 addr show lo")
-                .contains("10.96.0.53/32 scope host lo:wdl")
-        );
+        assert!(node.sh("ip -4 addr show lo").contains("10.96.0.53/32 scope host lo:wdl"));
     }
     assert_eq!(node.sh("sysctl -n net.ipv4.ip_forward").trim(), "1");
-    assert_eq!(
-        node.sh("sysctl -n net.ipv4.conf.all.route_localnet").trim(),
-        "1"
-    );
+    assert_eq!(node.sh("sysctl -n net.ipv4.conf.all.route_localnet").trim(), "1");
     // The world changes: a peer moves, one comes, one can't be reached, the DNS address moves.
     call(&node, Call::Attach(attachment(&pod, POD))).expect("attaches");
     let mut next = wish.clone();
@@ -299,21 +215,12 @@ fn the_nodes_routes_are_made_followed_and_cleared() {
         peer("172.30.0.0/16", WORLD),
     ];
     let fault = ensure(&next).expect_err("two of them can't be");
-    assert!(
-        fault.message.contains("10.1.2.0/24 via 203.0.113.1"),
-        "{fault}"
-    );
-    assert!(
-        fault.message.contains("172.30.0.0/16"),
-        "another's route stands: {fault}"
-    );
+    assert!(fault.message.contains("10.1.2.0/24 via 203.0.113.1"), "{fault}");
+    assert!(fault.message.contains("172.30.0.0/16"), "another's route stands: {fault}");
     let routes = node.sh("ip route show proto 87");
     assert!(routes.contains("10.1.1.0/24 via 192.168.0.7"), "{routes}");
     assert!(routes.contains("10.1.3.0/24 via 192.168.0.254"), "{routes}");
-    assert!(
-        routes.contains("10.1.0.5 dev wdl5"),
-        "a pod's route is the link's: {routes}"
-    );
+    assert!(routes.contains("10.1.0.5 dev wdl5"), "a pod's route is the link's: {routes}");
     let addresses = node.sh("ip -4 addr show lo");
     assert!(addresses.contains("10.96.0.10/32") && !addresses.contains(&DNS.to_string()));
     // The node is called otherwise from now on.
@@ -322,14 +229,8 @@ fn the_nodes_routes_are_made_followed_and_cleared() {
     next.peers.truncate(1);
     ensure(&next).expect("done");
     let routes = node.sh("ip route show proto 87");
-    assert!(
-        !routes.contains("10.1.3.0/24"),
-        "no longer wanted: {routes}"
-    );
-    assert!(
-        routes.contains("10.96.0.0/12 dev lo scope link src 192.168.0.2"),
-        "{routes}"
-    );
+    assert!(!routes.contains("10.1.3.0/24"), "no longer wanted: {routes}");
+    assert!(routes.contains("10.96.0.0/12 dev lo scope link src 192.168.0.2"), "{routes}");
     node.sh("ip addr del 192.168.0.2/24 dev eth0");
     call(&node, Call::Clear).expect("cleared");
     assert_eq!(node.sh("ip route; ip -4 addr"), before);
@@ -386,11 +287,7 @@ fn the_machine_is_seen_without_docker_and_without_us() {
         ]
     );
     node.sh("ip route replace default via 192.168.7.9 metric 50 src 192.168.0.1");
-    assert_eq!(
-        survey(&node).default_source,
-        Some(NODE),
-        "the route's own word counts"
-    );
+    assert_eq!(survey(&node).default_source, Some(NODE), "the route's own word counts");
 }
 
 #[test]
@@ -399,9 +296,7 @@ fn attaching_takes_milliseconds() {
     let Some((node, _)) = places("attaching_takes_milliseconds") else {
         return;
     };
-    let pods: Vec<Namespace> = (0..30)
-        .map(|_| Namespace::new().expect("made before"))
-        .collect();
+    let pods: Vec<Namespace> = (0..30).map(|_| Namespace::new().expect("made before")).collect();
     let mut times: Vec<Duration> = Vec::new();
     let mut again: Vec<Duration> = Vec::new();
     #[allow(clippy::disallowed_methods)] // A benchmark measures time.
@@ -411,20 +306,14 @@ fn attaching_takes_milliseconds() {
             let wish = attachment(pod, Ipv4Addr::new(10, 1, 0, n));
             list.push(node.block_on(async move {
                 let start = now();
-                Links::default()
-                    .call(Call::Attach(wish))
-                    .await
-                    .expect("attaches");
+                Links::default().call(Call::Attach(wish)).await.expect("attaches");
                 start.elapsed()
             }));
         }
     }
     for (what, mut times) in [("attach", times), ("attach again", again)] {
         times.sort();
-        println!(
-            "{what}: min {:?} median {:?} max {:?}",
-            times[0], times[15], times[29]
-        );
+        println!("{what}: min {:?} median {:?} max {:?}", times[0], times[15], times[29]);
     }
     assert_eq!(ROUTE_PROTOCOL, 87);
 }

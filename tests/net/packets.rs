@@ -36,32 +36,14 @@ fn cluster_addresses_from_everywhere() {
                 ("pod 10.1.0.9 > 10.96.0.10:80", "10.1.0.1:8080"),
                 ("pod 10.1.0.9 > udp 10.96.0.10:80", "10.1.0.1:8080"),
                 ("pod 10.1.0.1 > 10.96.0.10:80", "10.1.0.1:8080, masquerade"),
-                (
-                    "pod 10.1.0.1 > udp 10.96.0.10:80",
-                    "10.1.0.1:8080, masquerade",
-                ),
-                (
-                    "host 192.168.0.1 > 10.96.0.10:80",
-                    "10.1.0.1:8080, masquerade",
-                ),
-                (
-                    "host 192.168.0.1 > udp 10.96.0.10:80",
-                    "10.1.0.1:8080, masquerade",
-                ),
-                (
-                    "outside 203.0.113.5 > 10.96.0.10:80",
-                    "10.1.0.1:8080, masquerade",
-                ),
+                ("pod 10.1.0.1 > udp 10.96.0.10:80", "10.1.0.1:8080, masquerade"),
+                ("host 192.168.0.1 > 10.96.0.10:80", "10.1.0.1:8080, masquerade"),
+                ("host 192.168.0.1 > udp 10.96.0.10:80", "10.1.0.1:8080, masquerade"),
+                ("outside 203.0.113.5 > 10.96.0.10:80", "10.1.0.1:8080, masquerade"),
                 ("outside 10.1.1.1 > 10.96.0.10:80", "10.1.0.1:8080"),
                 ("pod 10.1.0.9 > 10.96.0.11:80", "10.1.1.1:8080"),
-                (
-                    "host 192.168.0.1 > 10.96.0.11:80",
-                    "10.1.1.1:8080, masquerade",
-                ),
-                (
-                    "outside 203.0.113.5 > 10.96.0.11:80",
-                    "10.1.1.1:8080, masquerade",
-                ),
+                ("host 192.168.0.1 > 10.96.0.11:80", "10.1.1.1:8080, masquerade"),
+                ("outside 203.0.113.5 > 10.96.0.11:80", "10.1.1.1:8080, masquerade"),
                 ("pod 10.1.0.9 > 10.96.0.12:80", both),
                 ("host 192.168.0.1 > 10.96.0.12:80", both_masked),
                 ("pod 10.1.0.9 > 10.96.0.13:80", "rejected"),
@@ -82,14 +64,8 @@ fn cluster_addresses_from_everywhere() {
                 ("pod 10.1.0.9 > 10.1.1.1:80", "10.1.1.1:80"),
                 ("host 192.168.0.1 > 10.1.0.1:80", "10.1.0.1:80"),
                 ("outside 203.0.113.5 > 10.1.0.1:80", "10.1.0.1:80"),
-                (
-                    "pod 10.1.0.9 > 203.0.113.5:80",
-                    "203.0.113.5:80, masquerade",
-                ),
-                (
-                    "pod 10.1.0.9 > udp 203.0.113.5:80",
-                    "203.0.113.5:80, masquerade",
-                ),
+                ("pod 10.1.0.9 > 203.0.113.5:80", "203.0.113.5:80, masquerade"),
+                ("pod 10.1.0.9 > udp 203.0.113.5:80", "203.0.113.5:80, masquerade"),
                 ("pod 10.1.0.9 > 192.168.0.1:9100", "dropped"),
             ],
         );
@@ -125,10 +101,7 @@ fn node_ports_from_everywhere() {
                 ("outside 203.0.113.5 > udp 192.168.0.1:30082", "rejected"),
                 ("pod 10.1.0.9 > 192.168.0.1:30082", "rejected"),
                 ("host 127.0.0.1 > 127.0.0.1:30082", "rejected"),
-                (
-                    "outside 203.0.113.5 > 192.168.0.1:30083",
-                    "192.168.0.1:9100",
-                ),
+                ("outside 203.0.113.5 > 192.168.0.1:30083", "192.168.0.1:9100"),
                 ("outside 203.0.113.5 > 192.168.0.1:9100", "dropped"),
             ],
         );
@@ -159,20 +132,11 @@ fn policies_external_addresses_and_ranges() {
                 ("host 127.0.0.1 > 127.0.0.1:30080", masked),
                 ("outside 203.0.113.5 > 192.168.0.1:30081", "dropped"),
                 ("pod 10.1.0.9 > 192.168.0.1:30081", "10.1.1.1:8080"),
-                (
-                    "host 192.168.0.1 > 192.168.0.1:30081",
-                    "10.1.1.1:8080, masquerade",
-                ),
+                ("host 192.168.0.1 > 192.168.0.1:30081", "10.1.1.1:8080, masquerade"),
                 ("pod 10.1.0.9 > 10.96.0.12:80", "10.1.0.1:8080"),
-                (
-                    "outside 203.0.113.5 > 198.51.100.2:80",
-                    "10.1.0.1:8080, masquerade",
-                ),
+                ("outside 203.0.113.5 > 198.51.100.2:80", "10.1.0.1:8080, masquerade"),
                 ("outside 8.8.8.8 > 198.51.100.2:80", "dropped"),
-                (
-                    "outside 8.8.8.8 > 198.51.100.3:80",
-                    "10.1.0.1:8080, masquerade",
-                ),
+                ("outside 8.8.8.8 > 198.51.100.3:80", "10.1.0.1:8080, masquerade"),
                 ("pod 10.1.0.9 > 10.96.0.14:80", "10.1.0.2:8080"),
             ],
         );
@@ -221,85 +185,55 @@ fn endpoints_share_evenly() {
         assert_eq!(counts.len(), 3, "{counts:?}");
         // A third of 300, plus or minus six standard deviations: once in 10^8 by chance.
         let fair = 100 - 49..=100 + 49;
-        assert!(
-            counts.values().all(|count| fair.contains(count)),
-            "{counts:?}"
-        );
+        assert!(counts.values().all(|count| fair.contains(count)), "{counts:?}");
     });
 }
 
 #[test]
 fn a_client_stays_with_its_endpoint_while_others_come_and_go() {
-    on_both(
-        "a_client_stays_with_its_endpoint_while_others_come_and_go",
-        |lab| {
-            let with = |ends: &str| {
-                input(&[&format!(
-                    "shop/web ip=10.96.0.10 tcp:80=30080 affinity=10800 -> {ends}"
-                )])
-            };
-            lab.apply(&with(
-                "10.1.0.1:8080@a 10.1.0.2:8080@a 10.1.1.1:8080@b 10.1.1.2:8080@b",
-            ));
-            let service = words::packet("outside 203.0.113.5 > 10.96.0.10:80").expect("reads");
-            let node_port =
-                words::packet("outside 203.0.113.5 > 192.168.0.1:30080").expect("reads");
-            let first = lab.send(&service);
-            let Reply::From(chosen, _) = first else {
-                panic!("{first:?}")
-            };
-            for _ in 0..8 {
-                assert_eq!(lab.send(&service), first);
-                assert_eq!(lab.send(&node_port), first);
-            }
-            // Others draw for themselves.
-            let others: Vec<Reply> = [
-                "pod 10.1.0.9",
-                "pod 10.1.0.1",
-                "pod 10.1.0.2",
-                "outside 8.8.8.8",
-            ]
-            .iter()
-            .map(|from| {
-                lab.send(&words::packet(&format!("{from} > 10.96.0.10:80")).expect("reads"))
-            })
-            .collect();
-            assert!(
-                others.iter().all(|reply| matches!(reply, Reply::From(..))),
-                "{others:?}"
-            );
-            // All the others but one go, and one comes.
-            let stays = if chosen.ip().octets()[2] == 0 {
-                "10.1.1.1:8080@b"
-            } else {
-                "10.1.0.1:8080@a"
-            };
-            lab.apply(&with(&format!("{chosen}@x {stays} 10.1.0.9:8080@a")));
-            for _ in 0..8 {
-                assert_eq!(lab.send(&service), first);
-            }
-            // Its own goes.
-            lab.apply(&with(stays));
-            let Reply::From(other, _) = lab.send(&service) else {
-                panic!("no answer")
-            };
-            assert_eq!(format!("{other}@{}", &stays[stays.len() - 1..]), stays);
-        },
-    );
+    on_both("a_client_stays_with_its_endpoint_while_others_come_and_go", |lab| {
+        let with = |ends: &str| {
+            input(&[&format!("shop/web ip=10.96.0.10 tcp:80=30080 affinity=10800 -> {ends}")])
+        };
+        lab.apply(&with("10.1.0.1:8080@a 10.1.0.2:8080@a 10.1.1.1:8080@b 10.1.1.2:8080@b"));
+        let service = words::packet("outside 203.0.113.5 > 10.96.0.10:80").expect("reads");
+        let node_port = words::packet("outside 203.0.113.5 > 192.168.0.1:30080").expect("reads");
+        let first = lab.send(&service);
+        let Reply::From(chosen, _) = first else { panic!("{first:?}") };
+        for _ in 0..8 {
+            assert_eq!(lab.send(&service), first);
+            assert_eq!(lab.send(&node_port), first);
+        }
+        // Others draw for themselves.
+        let others: Vec<Reply> =
+            ["pod 10.1.0.9", "pod 10.1.0.1", "pod 10.1.0.2", "outside 8.8.8.8"]
+                .iter()
+                .map(|from| {
+                    lab.send(&words::packet(&format!("{from} > 10.96.0.10:80")).expect("reads"))
+                })
+                .collect();
+        assert!(others.iter().all(|reply| matches!(reply, Reply::From(..))), "{others:?}");
+        // All the others but one go, and one comes.
+        let stays =
+            if chosen.ip().octets()[2] == 0 { "10.1.1.1:8080@b" } else { "10.1.0.1:8080@a" };
+        lab.apply(&with(&format!("{chosen}@x {stays} 10.1.0.9:8080@a")));
+        for _ in 0..8 {
+            assert_eq!(lab.send(&service), first);
+        }
+        // Its own goes.
+        lab.apply(&with(stays));
+        let Reply::From(other, _) = lab.send(&service) else { panic!("no answer") };
+        assert_eq!(format!("{other}@{}", &stays[stays.len() - 1..]), stays);
+    });
 }
 
 #[test]
 fn loopback_is_not_reached_from_a_wire() {
     on_both("loopback_is_not_reached_from_a_wire", |lab| {
-        lab.apply(&input(&[
-            "shop/web ip=10.96.0.10 tcp:80=30080 -> 10.1.0.1:8080@a",
-        ]));
+        lab.apply(&input(&["shop/web ip=10.96.0.10 tcp:80=30080 -> 10.1.0.1:8080@a"]));
         super::lab::serve(&lab.node, &[std::net::Ipv4Addr::LOCALHOST], &[7777]);
         // The neighbour has taken its own 127.0.0.1 away and sends what is for it over the wire.
-        lab.node.sh(&format!(
-            "{} -w -P INPUT ACCEPT",
-            super::lab::program(lab.backend)
-        ));
+        lab.node.sh(&format!("{} -w -P INPUT ACCEPT", super::lab::program(lab.backend)));
         lab.world.sh("sysctl -qw net.ipv4.conf.all.route_localnet=1
              ip addr del 127.0.0.1/8 dev lo; ip route flush table local 127.0.0.0/8
              ip route add 127.0.0.1/32 via 192.168.0.1 dev wire");

@@ -70,20 +70,12 @@ impl Server {
     }
 
     fn last(&self) -> String {
-        self.heads
-            .lock()
-            .expect("whole")
-            .last()
-            .cloned()
-            .unwrap_or_default()
+        self.heads.lock().expect("whole").last().cloned().unwrap_or_default()
     }
 }
 
 fn status(code: u16, body: &str) -> String {
-    format!(
-        "HTTP/1.1 {code} X\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    )
+    format!("HTTP/1.1 {code} X\r\nContent-Length: {}\r\n\r\n{body}", body.len())
 }
 
 fn redirect(to: &str) -> String {
@@ -93,10 +85,7 @@ fn redirect(to: &str) -> String {
 #[tokio::test]
 async fn a_status_decides() {
     let server = Server::start(|head| {
-        let code = head
-            .split(['/', ' '])
-            .nth(2)
-            .and_then(|code| code.parse().ok());
+        let code = head.split(['/', ' ']).nth(2).and_then(|code| code.parse().ok());
         status(code.unwrap_or(500), "all is well")
     });
     for (code, good) in [
@@ -111,16 +100,10 @@ async fn a_status_decides() {
         let answer = ask(http(server.port, &format!("/{code}")), SECOND).await;
         assert_eq!(answer.good, good, "{code}: {answer:?}");
         if !good {
-            assert_eq!(
-                answer.message,
-                format!("HTTP probe failed with statuscode: {code}")
-            );
+            assert_eq!(answer.message, format!("HTTP probe failed with statuscode: {code}"));
         }
     }
-    assert_eq!(
-        ask(http(server.port, "/200"), SECOND).await.message,
-        "all is well"
-    );
+    assert_eq!(ask(http(server.port, "/200"), SECOND).await.message, "all is well");
 }
 
 #[tokio::test]
@@ -150,19 +133,12 @@ async fn headers_are_ours_unless_given() {
         port,
         path: "no-slash".into(),
         tls: false,
-        headers: headers
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .to_vec(),
+        headers: headers.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
     };
     assert!(ask(target, SECOND).await.good);
     let head = server.last().to_lowercase();
     assert!(head.starts_with("get /no-slash "), "{head}");
-    for line in [
-        "host: shop.example\r\n",
-        "x-a: 1\r\n",
-        "x-a: 2\r\n",
-        "accept: text/plain\r\n",
-    ] {
+    for line in ["host: shop.example\r\n", "x-a: 1\r\n", "x-a: 2\r\n", "accept: text/plain\r\n"] {
         assert!(head.contains(line), "{line} in {head}");
     }
     assert!(
@@ -183,24 +159,12 @@ async fn redirects_are_followed_on_the_same_host_only() {
         _ => status(404, ""),
     });
     let asked = |path| ask(http(server.port, path), SECOND * 5);
-    assert_eq!(
-        asked("/here").await,
-        Answer {
-            good: true,
-            message: "arrived".into()
-        }
-    );
+    assert_eq!(asked("/here").await, Answer { good: true, message: "arrived".into() });
     let away = asked("/away").await;
-    assert!(
-        away.good && away.message.contains("Probe terminated redirects"),
-        "{away:?}"
-    );
+    assert!(away.good && away.message.contains("Probe terminated redirects"), "{away:?}");
     assert!(!asked("/bad").await.good);
     let round = asked("/round").await;
-    assert!(
-        !round.good && round.message.contains("stopped after 10 redirects"),
-        "{round:?}"
-    );
+    assert!(!round.good && round.message.contains("stopped after 10 redirects"), "{round:?}");
 }
 
 #[tokio::test]
@@ -216,11 +180,7 @@ async fn a_large_body_is_not_read_to_its_end() {
     });
     let answer = ask(http(port, "/"), SECOND * 10).await;
     assert!(answer.good);
-    assert!(
-        answer.message.len() < 2000,
-        "{} bytes",
-        answer.message.len()
-    );
+    assert!(answer.message.len() < 2000, "{} bytes", answer.message.len());
 }
 
 #[tokio::test]
@@ -248,13 +208,7 @@ async fn time_covers_everything() {
     for target in [http(silent_port, "/"), http(slow_port, "/"), grpc] {
         let begun = tokio::time::Instant::now();
         let answer = ask(target, Duration::from_millis(300)).await;
-        assert_eq!(
-            answer,
-            Answer {
-                good: false,
-                message: "no answer within 0.3 s".into()
-            }
-        );
+        assert_eq!(answer, Answer { good: false, message: "no answer within 0.3 s".into() });
         assert!(begun.elapsed() < SECOND * 2, "{:?}", begun.elapsed());
     }
     drop(silent);
@@ -264,46 +218,19 @@ async fn time_covers_everything() {
 async fn a_connection_is_enough_for_tcp() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("a port").port();
-    let tcp = |host: &str| Target::Tcp {
-        host: host.into(),
-        port,
-    };
-    assert_eq!(
-        ask(tcp("127.0.0.1"), SECOND).await,
-        Answer {
-            good: true,
-            message: String::new()
-        }
-    );
+    let tcp = |host: &str| Target::Tcp { host: host.into(), port };
+    assert_eq!(ask(tcp("127.0.0.1"), SECOND).await, Answer { good: true, message: String::new() });
     assert!(ask(tcp("localhost"), SECOND).await.good);
     drop(listener);
     let refused = ask(tcp("127.0.0.1"), SECOND).await;
-    assert_eq!(
-        refused.message,
-        format!("dial tcp 127.0.0.1:{port}: connect: connection refused")
-    );
+    assert_eq!(refused.message, format!("dial tcp 127.0.0.1:{port}: connect: connection refused"));
     let refused = ask(http(port, "/"), SECOND).await;
+    assert!(!refused.good && refused.message.ends_with("connection refused"), "{refused:?}");
     assert!(
-        !refused.good && refused.message.ends_with("connection refused"),
+        refused.message.starts_with(&format!("Get \"http://127.0.0.1:{port}/\": dial tcp")),
         "{refused:?}"
     );
-    assert!(
-        refused
-            .message
-            .starts_with(&format!("Get \"http://127.0.0.1:{port}/\": dial tcp")),
-        "{refused:?}"
-    );
-    assert!(
-        !ask(
-            Target::Tcp {
-                host: "no.such.host.invalid".into(),
-                port
-            },
-            SECOND * 5
-        )
-        .await
-        .good
-    );
+    assert!(!ask(Target::Tcp { host: "no.such.host.invalid".into(), port }, SECOND * 5).await.good);
 }
 
 /// A certificate signed by nobody, for another name, out of date, and of a short key.
@@ -311,15 +238,9 @@ fn bad_certificate() -> SslAcceptor {
     let key = PKey::from_rsa(Rsa::generate(1024).expect("a key")).expect("a key");
     let mut certificate = X509Builder::new().expect("a certificate");
     certificate.set_pubkey(&key).expect("set");
-    certificate
-        .set_not_before(&Asn1Time::from_unix(0).expect("a time"))
-        .expect("set");
-    certificate
-        .set_not_after(&Asn1Time::from_unix(1).expect("a time"))
-        .expect("set");
-    certificate
-        .sign(&key, MessageDigest::sha256())
-        .expect("signed");
+    certificate.set_not_before(&Asn1Time::from_unix(0).expect("a time")).expect("set");
+    certificate.set_not_after(&Asn1Time::from_unix(1).expect("a time")).expect("set");
+    certificate.sign(&key, MessageDigest::sha256()).expect("signed");
     let mut acceptor = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls()).expect("TLS");
     acceptor.set_security_level(0);
     acceptor.set_private_key(&key).expect("set");
@@ -352,13 +273,7 @@ async fn any_certificate_will_do() {
             headers: Vec::new(),
         };
         let answer = ask(target, SECOND * 5).await;
-        assert_eq!(
-            answer,
-            Answer {
-                good: true,
-                message: "secret".into()
-            }
-        );
+        assert_eq!(answer, Answer { good: true, message: "secret".into() });
     }
     let plain = ask(http(port, "/"), SECOND).await;
     assert!(!plain.good, "{plain:?}");
@@ -385,12 +300,7 @@ async fn grpc_answer(
     assert_eq!(request.uri().path(), "/grpc.health.v1.Health/Check");
     assert_eq!(request.headers()["content-type"], "application/grpc");
     assert_eq!(request.headers()["te"], "trailers");
-    let body = request
-        .into_body()
-        .collect()
-        .await
-        .expect("a body")
-        .to_bytes();
+    let body = request.into_body().collect().await.expect("a body").to_bytes();
     // A service that is not known is told by its name.
     let health = match &body[5..] {
         [] => health,
@@ -417,15 +327,11 @@ async fn grpc_answer(
     }
     frames.push(Ok(Frame::trailers(trailers)));
     let response = Response::builder().header("content-type", "application/grpc");
-    Ok(response
-        .body(StreamBody::new(futures_util::stream::iter(frames)))
-        .expect("a response"))
+    Ok(response.body(StreamBody::new(futures_util::stream::iter(frames))).expect("a response"))
 }
 
 async fn grpc_server(health: Health) -> SocketAddr {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
-        .await
-        .expect("a port");
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("a port");
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
@@ -441,29 +347,16 @@ async fn grpc_server(health: Health) -> SocketAddr {
 async fn grpc_health_is_asked_and_understood() {
     let table = [
         (Health::Status(1), "", true, "service healthy"),
-        (
-            Health::Status(2),
-            "",
-            false,
-            "service unhealthy (responded with \"NOT_SERVING\")",
-        ),
+        (Health::Status(2), "", false, "service unhealthy (responded with \"NOT_SERVING\")"),
         (Health::Status(0), "", false, "UNKNOWN"),
-        (
-            Health::Code("12"),
-            "",
-            false,
-            "this server does not implement the grpc health protocol",
-        ),
+        (Health::Code("12"), "", false, "this server does not implement the grpc health protocol"),
         (Health::Code("14"), "", false, "code 14 because"),
         (Health::Status(1), "shop", false, "code 5"),
     ];
     for (health, service, good, words) in table {
         let address = grpc_server(health).await;
-        let target = Target::Grpc {
-            host: address.ip(),
-            port: address.port(),
-            service: service.into(),
-        };
+        let target =
+            Target::Grpc { host: address.ip(), port: address.port(), service: service.into() };
         let answer = ask(target, SECOND * 5).await;
         assert_eq!(answer.good, good, "{answer:?}");
         assert!(answer.message.contains(words), "{answer:?}");

@@ -152,12 +152,7 @@ impl Host {
     pub(crate) fn spawn(&self, log: &str, command: &mut Command) -> Child {
         let log = File::create(self.dir.join(log)).expect("a log can be made");
         let copy = log.try_clone().expect("a log has two ends");
-        command
-            .stdout(log)
-            .stderr(copy)
-            .process_group(0)
-            .spawn()
-            .expect("the program starts")
+        command.stdout(log).stderr(copy).process_group(0).spawn().expect("the program starts")
     }
 
     /// Runs `work` on a thread in the host's network.
@@ -257,22 +252,14 @@ impl Host {
     }
 
     fn end(&self) {
-        let keeper = self
-            .keeper
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some((mut keeper, pipe)) = keeper {
             drop(pipe);
             let status = keeper.wait().expect("the keeper ends");
             assert!(status.success(), "the keeper failed");
         }
         // Reaped, now that it was killed.
-        let dockerd = self
-            .dockerd
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let dockerd = self.dockerd.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(mut dockerd) = dockerd {
             let _ = dockerd.wait();
         }
@@ -307,10 +294,7 @@ fn identity(pid: u32) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name, in parentheses, may hold blanks; the start time is the 20th field after it.
     let fields: Vec<_> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-    if fields
-        .first()
-        .is_some_and(|state| ["Z", "X"].contains(state))
-    {
+    if fields.first().is_some_and(|state| ["Z", "X"].contains(state)) {
         return None;
     }
     Some(format!("{pid} {}", fields.get(19)?))
@@ -361,10 +345,7 @@ pub(crate) fn may_run(programs: &[&str]) -> bool {
     }
     let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| value == "1");
     let missing = missing.join(", ");
-    assert!(
-        !is_set("CI") && !is_set("WINDLASS_REQUIRE_ROOT"),
-        "this test needs {missing}"
-    );
+    assert!(!is_set("CI") && !is_set("WINDLASS_REQUIRE_ROOT"), "this test needs {missing}");
     eprintln!("SKIPPED, this machine lacks: {missing}");
     false
 }
@@ -372,9 +353,7 @@ pub(crate) fn may_run(programs: &[&str]) -> bool {
 /// Runs a program that must succeed.
 #[track_caller]
 pub(crate) fn run(command: &mut Command) -> String {
-    let output = command
-        .output()
-        .unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    let output = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
     assert!(
         output.status.success(),
         "{command:?}: {}\n{}",

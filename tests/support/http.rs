@@ -36,9 +36,7 @@ impl Response {
 
 impl Connection {
     pub(crate) fn open(socket: &Path) -> std::io::Result<Self> {
-        Ok(Self {
-            stream: BufReader::new(UnixStream::connect(socket)?),
-        })
+        Ok(Self { stream: BufReader::new(UnixStream::connect(socket)?) })
     }
 
     pub(crate) fn get(&mut self, path: &str) -> std::io::Result<Response> {
@@ -46,11 +44,7 @@ impl Connection {
     }
 
     pub(crate) fn post(&mut self, path: &str, body: &Value) -> std::io::Result<Response> {
-        let body = if body.is_null() {
-            String::new()
-        } else {
-            body.to_string()
-        };
+        let body = if body.is_null() { String::new() } else { body.to_string() };
         let headers = [("Content-Type", "application/json".to_owned())];
         self.send("POST", path, &headers, body.as_bytes())
     }

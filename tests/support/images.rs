@@ -12,28 +12,15 @@ pub(crate) const BUSYBOX: &str = "wdl.test/busybox:1";
 pub(crate) fn busybox(name: &str, config: &Value) -> Archive {
     let busybox = std::fs::read("/bin/busybox").expect("busybox-static is installed");
     let mut entries = vec![
-        Entry::Directory {
-            path: "bin",
-            mode: 0o755,
-        },
-        Entry::Directory {
-            path: "tmp",
-            mode: 0o1777,
-        },
-        Entry::Directory {
-            path: "etc",
-            mode: 0o755,
-        },
+        Entry::Directory { path: "bin", mode: 0o755 },
+        Entry::Directory { path: "tmp", mode: 0o1777 },
+        Entry::Directory { path: "etc", mode: 0o755 },
         Entry::File {
             path: "etc/passwd",
             content: b"root:x:0:0::/:/bin/sh\napp:x:1000:1000::/:/bin/sh\n",
             mode: 0o644,
         },
-        Entry::File {
-            path: "bin/busybox",
-            content: &busybox,
-            mode: 0o755,
-        },
+        Entry::File { path: "bin/busybox", content: &busybox, mode: 0o755 },
     ];
     let applets = [
         "sh", "cat", "sleep", "echo", "ls", "id", "ip", "ps", "stat", "head", "true", "false",
@@ -41,10 +28,7 @@ pub(crate) fn busybox(name: &str, config: &Value) -> Archive {
         "stty", "printf", "tee",
     ];
     let paths: Vec<String> = applets.iter().map(|name| format!("bin/{name}")).collect();
-    entries.extend(paths.iter().map(|path| Entry::Link {
-        path,
-        target: "busybox",
-    }));
+    entries.extend(paths.iter().map(|path| Entry::Link { path, target: "busybox" }));
     let mut whole = json!({"Env": ["PATH=/bin"]});
     for (key, value) in config.as_object().into_iter().flatten() {
         whole[key] = value.clone();

@@ -15,10 +15,7 @@ use std::process::{Command, Output};
 
 /// A directory that is removed with its owner, also when a test fails.
 pub(crate) fn scratch(prefix: &str) -> tempfile::TempDir {
-    tempfile::Builder::new()
-        .prefix(prefix)
-        .tempdir()
-        .expect("a scratch directory")
+    tempfile::Builder::new().prefix(prefix).tempdir().expect("a scratch directory")
 }
 
 /// Runs `git` with nothing of this machine's configuration and a name of its own.
@@ -76,10 +73,6 @@ pub(crate) fn must_run(program: &str, args: &[&str]) -> String {
         .args(args)
         .output()
         .unwrap_or_else(|error| panic!("{program}: {error}"));
-    assert!(
-        out.status.success(),
-        "{program} {args:?}: {}",
-        String::from_utf8_lossy(&out.stderr)
-    );
+    assert!(out.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&out.stderr));
     String::from_utf8_lossy(&out.stdout).trim_end().to_owned()
 }

@@ -57,10 +57,8 @@ impl<'a> Node<'a> {
     }
 
     pub(crate) fn pause_spec(&self, pod: &str) -> ContainerSpec {
-        let marks = Marks {
-            ip: Some(Ipv4Addr::new(10, 244, 0, 7)),
-            ..self.marks(pod, Role::Pause)
-        };
+        let marks =
+            Marks { ip: Some(Ipv4Addr::new(10, 244, 0, 7)), ..self.marks(pod, Role::Pause) };
         ContainerSpec {
             name: marks.container_name(),
             labels: marks.to_labels(),
@@ -98,10 +96,7 @@ impl<'a> Node<'a> {
 
     /// A pod of pause and one container.
     pub(crate) async fn pod(&self, pod: &str, command: &[&str]) -> (ContainerSeen, ContainerSeen) {
-        let pause = self
-            .start(self.pause_spec(pod))
-            .await
-            .expect("pause starts");
+        let pause = self.start(self.pause_spec(pod)).await.expect("pause starts");
         let app = self.app_spec(pod, &pause, command);
         let app = self.start(app).await.expect("the app starts");
         (pause, app)
@@ -141,28 +136,20 @@ impl<'a> Node<'a> {
     /// What a command run in a container says; it must succeed.
     pub(crate) async fn says(&self, seen: &ContainerSeen, script: &str) -> String {
         let command = ["sh", "-c", script];
-        let result = self
-            .exec(seen, &command, Duration::from_secs(10))
-            .await
-            .expect("the command runs");
+        let result =
+            self.exec(seen, &command, Duration::from_secs(10)).await.expect("the command runs");
         assert_eq!(result.exit_code, 0, "{script}: {}", result.output);
         result.output.trim().to_owned()
     }
 
     pub(crate) async fn signal(&self, seen: &ContainerSeen, signal: &str) {
-        let call = Call::Signal {
-            id: seen.id.clone(),
-            signal: signal.into(),
-        };
+        let call = Call::Signal { id: seen.id.clone(), signal: signal.into() };
         self.docker.perform(call).await.expect("the signal is sent");
     }
 
     pub(crate) async fn remove(&self, all: &[&ContainerSeen]) {
         let ids = all.iter().map(|seen| seen.id.clone()).collect();
-        self.docker
-            .perform(Call::Remove { ids })
-            .await
-            .expect("removed");
+        self.docker.perform(Call::Remove { ids }).await.expect("removed");
     }
 
     /// Waits until a container is as wanted.

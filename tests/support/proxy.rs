@@ -47,9 +47,7 @@ fn pass_on(mut from: UnixStream, mut to: UnixStream, requests: &AtomicUsize) {
     let mut buffer = [0; 64 * 1024];
     while let Ok(length @ 1..) = from.read(&mut buffer) {
         // A request without a body arrives in one piece, and only its first line says so.
-        let heads = buffer[..length]
-            .windows(9)
-            .filter(|bytes| bytes == b" HTTP/1.1");
+        let heads = buffer[..length].windows(9).filter(|bytes| bytes == b" HTTP/1.1");
         requests.fetch_add(heads.count(), Ordering::SeqCst);
         if to.write_all(&buffer[..length]).is_err() {
             break;

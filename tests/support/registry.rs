@@ -49,12 +49,7 @@ impl<'a> Registry<'a> {
         let mut command = host.command("docker-registry");
         command.arg("serve").arg(&config_file);
         let process = host.spawn(&format!("registry-{port}.log"), &mut command);
-        let registry = Self {
-            host,
-            process,
-            address: format!("127.0.0.1:{port}"),
-            is_locked,
-        };
+        let registry = Self { host, process, address: format!("127.0.0.1:{port}"), is_locked };
         let address = registry.address.clone();
         for _ in 0..200 {
             let is_up = host.inside(|| std::net::TcpStream::connect(&address).is_ok());
@@ -72,10 +67,7 @@ impl<'a> Registry<'a> {
         let repository = format!("{}/{name}", self.address);
         let mut plain = self.host.plain();
         let path = format!("/images/{image}/tag?repo={repository}&tag={tag}");
-        plain
-            .post(&path, &json!(null))
-            .expect("answers")
-            .expect(201);
+        plain.post(&path, &json!(null)).expect("answers").expect(201);
         let auth = if self.is_locked {
             json!({"username": USER, "password": PASSWORD, "serveraddress": self.address})
         } else {
@@ -84,10 +76,7 @@ impl<'a> Registry<'a> {
         let auth = base64::engine::general_purpose::URL_SAFE.encode(auth.to_string());
         let headers = [("X-Registry-Auth", auth)];
         let path = format!("/images/{repository}/push?tag={tag}");
-        let pushed = plain
-            .send("POST", &path, &headers, b"")
-            .expect("answers")
-            .expect(200);
+        let pushed = plain.send("POST", &path, &headers, b"").expect("answers").expect(200);
         assert!(!pushed.text().contains("errorDetail"), "{}", pushed.text());
         let text = pushed.text();
         let digest = text

@@ -86,10 +86,7 @@ impl GitDaemon {
                 .env("GIT_CONFIG_GLOBAL", "/dev/null"),
         );
         await_port(port);
-        Self {
-            _daemon: daemon,
-            port,
-        }
+        Self { _daemon: daemon, port }
     }
 
     pub(crate) fn url(&self, repo: &str) -> String {
@@ -118,18 +115,7 @@ impl Sshd {
         ] {
             must_run("ssh-keygen", &["-q", "-t", kind, "-N", "", "-f", &at(name)]);
         }
-        must_run(
-            "ssh-keygen",
-            &[
-                "-q",
-                "-t",
-                "ed25519",
-                "-N",
-                "open sesame",
-                "-f",
-                &at("locked"),
-            ],
-        );
+        must_run("ssh-keygen", &["-q", "-t", "ed25519", "-N", "open sesame", "-f", &at("locked")]);
         let keys: String = ["client.pub", "locked.pub"]
             .iter()
             .map(|name| fs::read_to_string(at(name)).expect("a key"))
@@ -158,28 +144,13 @@ impl Sshd {
         let daemon =
             Daemon::start(Command::new("/usr/sbin/sshd").args(["-D", "-e", "-f", &at("config")]));
         await_port(port);
-        let user = String::from_utf8(
-            Command::new("id")
-                .arg("-un")
-                .output()
-                .expect("id runs")
-                .stdout,
-        );
-        Self {
-            user: user.expect("text").trim().to_owned(),
-            dir,
-            _daemon: daemon,
-            port,
-        }
+        let user =
+            String::from_utf8(Command::new("id").arg("-un").output().expect("id runs").stdout);
+        Self { user: user.expect("text").trim().to_owned(), dir, _daemon: daemon, port }
     }
 
     pub(crate) fn url(&self, repo: &Path) -> String {
-        format!(
-            "ssh://{}@127.0.0.1:{}{}",
-            self.user,
-            self.port,
-            repo.display()
-        )
+        format!("ssh://{}@127.0.0.1:{}{}", self.user, self.port, repo.display())
     }
 
     pub(crate) fn file(&self, name: &str) -> PathBuf {
@@ -215,11 +186,7 @@ impl Httpd {
         let (port, tls_port) = (free_port(), free_port());
         let at = |name: &str| dir.path().join(name).display().to_string();
         let hash = must_run("openssl", &["passwd", "-apr1", "s3cret"]);
-        write(
-            &dir.path().join("htpasswd"),
-            &format!("fleet:{hash}\n"),
-            0o644,
-        );
+        write(&dir.path().join("htpasswd"), &format!("fleet:{hash}\n"), 0o644);
         write(&dir.path().join("password"), "fleet:s3cret\n", 0o600);
         write(&dir.path().join("wrong"), "fleet:hunter2\n", 0o600);
         must_run(
@@ -291,13 +258,7 @@ impl Httpd {
         let nginx = Daemon::start(Command::new("/usr/sbin/nginx").args(["-c", &at("nginx.conf")]));
         await_port(port);
         await_port(tls_port);
-        Self {
-            dir,
-            _nginx: nginx,
-            _fcgi: fcgi,
-            port,
-            tls_port,
-        }
+        Self { dir, _nginx: nginx, _fcgi: fcgi, port, tls_port }
     }
 
     /// An address; `place` is `open`, `git` (with a password), `moved`, `away`

@@ -85,10 +85,7 @@ impl Dns {
         let listen = || -> std::io::Result<(UdpSocket, TcpListener)> {
             sockets.udp.set_nonblocking(true)?;
             sockets.tcp.set_nonblocking(true)?;
-            Ok((
-                UdpSocket::from_std(sockets.udp)?,
-                TcpListener::from_std(sockets.tcp)?,
-            ))
+            Ok((UdpSocket::from_std(sockets.udp)?, TcpListener::from_std(sockets.tcp)?))
         };
         let (udp, tcp) = listen().map_err(Fault::transient)?;
         let server = self.start(udp, tcp).map_err(Fault::transient)?;
@@ -112,10 +109,7 @@ impl Dns {
         self.book.set_zone(call.zone);
         self.book.resolvers.set(call.resolvers, call.address);
         let mut server = self.server.lock().await;
-        if server
-            .as_ref()
-            .is_none_or(|server| *server.at.ip() != call.address)
-        {
+        if server.as_ref().is_none_or(|server| *server.at.ip() != call.address) {
             let (udp, tcp) = bind(call.address).await?;
             *server = Some(self.start(udp, tcp).map_err(Fault::transient)?);
         }
@@ -135,12 +129,7 @@ impl Dns {
         let (udp, tcp) = (Arc::new(udp), Arc::new(tcp));
         let datagrams = tokio::spawn(serve::datagrams(udp.clone(), self.book.clone()));
         let streams = tokio::spawn(serve::streams(tcp.clone(), self.book.clone()));
-        Ok(Server {
-            at,
-            udp,
-            tcp,
-            tasks: vec![datagrams.abort_handle(), streams.abort_handle()],
-        })
+        Ok(Server { at, udp, tcp, tasks: vec![datagrams.abort_handle(), streams.abort_handle()] })
     }
 }
 

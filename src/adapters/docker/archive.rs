@@ -55,11 +55,7 @@ pub struct Archive {
 }
 
 /// Docker's word for the architecture we are compiled for.
-pub const ARCHITECTURE: &str = if cfg!(target_arch = "aarch64") {
-    "arm64"
-} else {
-    "amd64"
-};
+pub const ARCHITECTURE: &str = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
 
 /// Makes an image of one layer. `config` is what a Dockerfile would say: `Cmd`, `Env`, `User` ….
 pub fn image(name: &str, entries: &[Entry<'_>], config: &Value) -> io::Result<Archive> {
@@ -86,22 +82,14 @@ pub fn image(name: &str, entries: &[Entry<'_>], config: &Value) -> io::Result<Ar
     append(&mut outer, &config_name, config.as_bytes(), 0o644)?;
     append(&mut outer, &layer_name, &layer, 0o644)?;
     append(&mut outer, "manifest.json", manifest.as_bytes(), 0o644)?;
-    Ok(Archive {
-        tar: outer.into_inner()?,
-        id: format!("sha256:{id}"),
-        diff_id,
-    })
+    Ok(Archive { tar: outer.into_inner()?, id: format!("sha256:{id}"), diff_id })
 }
 
 fn layer(entries: &[Entry<'_>]) -> io::Result<Vec<u8>> {
     let mut layer = tar::Builder::new(Vec::new());
     for entry in entries {
         match entry {
-            Entry::File {
-                path,
-                content,
-                mode,
-            } => append(&mut layer, path, content, *mode)?,
+            Entry::File { path, content, mode } => append(&mut layer, path, content, *mode)?,
             Entry::Directory { path, mode } => {
                 let mut header = header(tar::EntryType::Directory, *mode, 0);
                 layer.append_data(&mut header, path, io::empty())?;
@@ -142,19 +130,9 @@ mod tests {
 
     fn sample(content: &[u8]) -> Archive {
         let entries = [
-            Entry::Directory {
-                path: "bin",
-                mode: 0o755,
-            },
-            Entry::File {
-                path: "bin/x",
-                content,
-                mode: 0o755,
-            },
-            Entry::Link {
-                path: "bin/y",
-                target: "x",
-            },
+            Entry::Directory { path: "bin", mode: 0o755 },
+            Entry::File { path: "bin/x", content, mode: 0o755 },
+            Entry::Link { path: "bin/y", target: "x" },
         ];
         image("x:1", &entries, &json!({"Cmd": ["/bin/x"]})).expect("made")
     }
@@ -170,22 +148,12 @@ mod tests {
     fn the_archive_names_what_it_holds() {
         let archive = sample(b"1");
         let mut names = Vec::new();
-        for entry in tar::Archive::new(&archive.tar[..])
-            .entries()
-            .expect("a tar")
-        {
+        for entry in tar::Archive::new(&archive.tar[..]).entries().expect("a tar") {
             let entry = entry.expect("an entry");
             assert_eq!(entry.header().mtime().ok(), Some(0));
             names.push(entry.path().expect("a path").display().to_string());
         }
         let (id, layer) = (&archive.id[7..], &archive.diff_id[7..]);
-        assert_eq!(
-            names,
-            [
-                format!("{id}.json"),
-                format!("{layer}.tar"),
-                "manifest.json".into()
-            ]
-        );
+        assert_eq!(names, [format!("{id}.json"), format!("{layer}.tar"), "manifest.json".into()]);
     }
 }

@@ -104,11 +104,7 @@ fn host_config(spec: &ContainerSpec, making: &Making<'_>) -> HostConfig {
         } else {
             some(&spec.cap_add)
         },
-        cap_drop: if is_pause {
-            Some(vec!["ALL".into()])
-        } else {
-            some(&spec.cap_drop)
-        },
+        cap_drop: if is_pause { Some(vec!["ALL".into()]) } else { some(&spec.cap_drop) },
         security_opt: if is_pause {
             Some(pause_security(&spec.security_opts))
         } else {
@@ -128,11 +124,7 @@ fn host_config(spec: &ContainerSpec, making: &Making<'_>) -> HostConfig {
         }),
         log_config: Some(HostConfigLogConfig {
             typ: Some("json-file".into()),
-            config: Some(
-                LOG_OPTIONS
-                    .map(|(name, value)| (name.into(), value.into()))
-                    .into(),
-            ),
+            config: Some(LOG_OPTIONS.map(|(name, value)| (name.into(), value.into())).into()),
         }),
         ..HostConfig::default()
     }
@@ -219,11 +211,7 @@ mod tests {
     use serde_json::{Value, json};
 
     fn said(spec: &ContainerSpec, own_network: OwnNetwork, may_lower_oom_score: bool) -> Value {
-        let making = Making {
-            image: "sha256:1",
-            own_network,
-            may_lower_oom_score,
-        };
+        let making = Making { image: "sha256:1", own_network, may_lower_oom_score };
         serde_json::to_value(body(spec, &making)).expect("serializes")
     }
 
@@ -347,10 +335,7 @@ mod tests {
         assert_eq!(host["LogConfig"]["Type"], json!("json-file"));
         assert_eq!(host["LogConfig"]["Config"]["max-size"], json!("10m"));
         assert_eq!(host["Mounts"][0]["Source"], json!("/a:b"));
-        assert_eq!(
-            host["Mounts"][0]["BindOptions"]["Propagation"],
-            json!("rslave")
-        );
+        assert_eq!(host["Mounts"][0]["BindOptions"]["Propagation"], json!("rslave"));
         assert_eq!(host["Mounts"][1]["Type"], json!("volume"));
     }
 }

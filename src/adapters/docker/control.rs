@@ -33,9 +33,7 @@ impl Docker {
         } else {
             signal.to_owned()
         };
-        let options = KillContainerOptions {
-            signal: signal.clone(),
-        };
+        let options = KillContainerOptions { signal: signal.clone() };
         match client.kill_container(id, Some(options)).await {
             Ok(()) => Ok(()),
             // 409: it is not running; 20.10 says 500 for one that ended this moment.
@@ -84,13 +82,11 @@ impl Docker {
                 }
             }
         };
-        tokio::time::timeout(REMOVAL_MAX, removal)
-            .await
-            .unwrap_or_else(|_| {
-                Err(Fault::deadline(format!(
-                    "a removal is under way and has not ended in {} s",
-                    REMOVAL_MAX.as_secs()
-                )))
-            })
+        tokio::time::timeout(REMOVAL_MAX, removal).await.unwrap_or_else(|_| {
+            Err(Fault::deadline(format!(
+                "a removal is under way and has not ended in {} s",
+                REMOVAL_MAX.as_secs()
+            )))
+        })
     }
 }

@@ -59,10 +59,7 @@ impl Docker {
                 }
             },
         };
-        Ok(ExecResult {
-            exit_code,
-            output: String::from_utf8_lossy(&output).into_owned(),
-        })
+        Ok(ExecResult { exit_code, output: String::from_utf8_lossy(&output).into_owned() })
     }
 
     pub(super) async fn create_exec(
@@ -93,9 +90,9 @@ impl Docker {
         match client.inspect_exec(exec).await {
             Ok(seen) if seen.running == Some(true) => Ok(None),
             Ok(seen) => Ok(seen.exit_code),
-            Err(error) if fault::status(&error) == Some(404) => Err(Fault::not_found(
-                "the container ended while a command ran in it",
-            )),
+            Err(error) if fault::status(&error) == Some(404) => {
+                Err(Fault::not_found("the container ended while a command ran in it"))
+            }
             Err(error) => Err(self.fault(&error)),
         }
     }

@@ -10,10 +10,9 @@ use crate::ports::{Fault, FaultKind};
 /// Sorts an error of a request.
 pub(super) fn of(error: &Error, socket: &Path) -> Fault {
     match error {
-        Error::DockerResponseServerError {
-            status_code,
-            message,
-        } => of_status(*status_code, message),
+        Error::DockerResponseServerError { status_code, message } => {
+            of_status(*status_code, message)
+        }
         Error::RequestTimeoutError => Fault::deadline("Docker has not answered in time"),
         Error::DockerStreamError { error } => Fault::transient(error),
         _ => unreachable_docker(error, socket),
@@ -27,10 +26,7 @@ pub(super) fn of_status(status: u16, message: &str) -> Fault {
         400 | 401 | 403 => FaultKind::Stalled,
         _ => FaultKind::Transient,
     };
-    Fault {
-        kind,
-        message: plain(message).to_owned(),
-    }
+    Fault { kind, message: plain(message).to_owned() }
 }
 
 /// The HTTP status of an error, where it came as one.

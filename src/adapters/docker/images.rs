@@ -73,10 +73,7 @@ impl Docker {
     /// Has an image on this node.
     pub(super) async fn ensure_image(&self, wish: ImageWish) -> Outcome {
         let name = ImageName::parse(&wish.image).map_err(|why| {
-            Fault::stalled(format!(
-                "{REASON_IMAGE_NAME}: image {:?}: {why}",
-                wish.image
-            ))
+            Fault::stalled(format!("{REASON_IMAGE_NAME}: image {:?}: {why}", wish.image))
         })?;
         let reference = match (&name, wish.pull) {
             (ImageName::Reference(reference), Pull::Always) => reference,
@@ -121,10 +118,7 @@ impl Docker {
             return Ok(None);
         };
         let found = self.inspect_image(&id).await?;
-        Ok(found.map(|found| ImageSeen {
-            digest: text,
-            ..seen(found, None)
-        }))
+        Ok(found.map(|found| ImageSeen { digest: text, ..seen(found, None) }))
     }
 
     async fn inspect_image(&self, name: &str) -> Result<Option<ImageInspect>, Fault> {
@@ -148,9 +142,9 @@ impl Docker {
         let landed = outcome.wait_for(Option::is_some).await;
         match landed.as_deref() {
             Ok(Some(outcome)) => outcome.clone(),
-            Ok(None) | Err(_) => Err(Fault::transient(format!(
-                "{REASON_PULL}: the pull of {image} was broken off"
-            ))),
+            Ok(None) | Err(_) => {
+                Err(Fault::transient(format!("{REASON_PULL}: the pull of {image} was broken off")))
+            }
         }
     }
 
@@ -221,10 +215,7 @@ impl Docker {
         };
         let took = began.elapsed();
         tracing::info!(%image, took_ms = took.as_millis(), "pulled");
-        Ok(ImageSeen {
-            pulled: Some(took),
-            ..seen(found, Some(image))
-        })
+        Ok(ImageSeen { pulled: Some(took), ..seen(found, Some(image)) })
     }
 
     /// The node's own `config.json`, read at each pull: an operator may have logged in since.
@@ -295,10 +286,7 @@ impl Docker {
             bollard::errors::Error::DockerStreamError { error } => error,
             _ => return self.fault(error),
         };
-        Fault {
-            kind: pull_fault_kind(text),
-            message: fault::plain(text).to_owned(),
-        }
+        Fault { kind: pull_fault_kind(text), message: fault::plain(text).to_owned() }
     }
 }
 
@@ -318,12 +306,8 @@ fn pull_fault_kind(text: &str) -> FaultKind {
         "x509:",
         "incorrect username or password",
     ];
-    const NOT_FOUND: [&str; 4] = [
-        "manifest unknown",
-        "name unknown",
-        "repository name not known",
-        "not found",
-    ];
+    const NOT_FOUND: [&str; 4] =
+        ["manifest unknown", "name unknown", "repository name not known", "not found"];
     let text = text.to_lowercase();
     let says = |words: &[&str]| words.iter().any(|word| text.contains(&word.to_lowercase()));
     if says(&STALLED) {
@@ -379,10 +363,7 @@ fn seen(found: ImageInspect, asked: Option<&Reference>) -> ImageSeen {
         has_command: is_given(&config.entrypoint) || is_given(&config.cmd),
         user: config.user.unwrap_or_default(),
         pulled: None,
-        bytes: found
-            .size
-            .and_then(|bytes| u64::try_from(bytes).ok())
-            .unwrap_or(0),
+        bytes: found.size.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0),
     }
 }
 
@@ -407,56 +388,29 @@ mod tests {
     fn pull_faults_are_sorted_by_who_must_act() {
         use FaultKind::{NotFound, Stalled, Transient};
         let table = [
-            (
-                "manifest for r:5000/x:no not found: manifest unknown: manifest unknown",
-                NotFound,
-            ),
-            (
-                "name unknown: repository name not known to registry",
-                NotFound,
-            ),
+            ("manifest for r:5000/x:no not found: manifest unknown: manifest unknown", NotFound),
+            ("name unknown: repository name not known to registry", NotFound),
             (
                 "pull access denied for x, repository does not exist or may require 'docker login': denied: requested access to the resource is denied",
                 Stalled,
             ),
             ("unauthorized: authentication required", Stalled),
-            (
-                "Get \"https://r/v2/\": unauthorized: incorrect username or password",
-                Stalled,
-            ),
-            (
-                "Get \"https://r:5000/v2/x/manifests/1\": no basic auth credentials",
-                Stalled,
-            ),
+            ("Get \"https://r/v2/\": unauthorized: incorrect username or password", Stalled),
+            ("Get \"https://r:5000/v2/x/manifests/1\": no basic auth credentials", Stalled),
             (
                 "Get \"https://r:5000/v2/\": http: server gave HTTP response to HTTPS client",
                 Stalled,
             ),
-            (
-                "no matching manifest for linux/amd64 in the manifest list entries",
-                Stalled,
-            ),
-            (
-                "write /var/lib/docker/tmp/x: no space left on device",
-                Stalled,
-            ),
+            ("no matching manifest for linux/amd64 in the manifest list entries", Stalled),
+            ("write /var/lib/docker/tmp/x: no space left on device", Stalled),
             (
                 "Get \"http://127.0.0.1:1/v2/\": dial tcp 127.0.0.1:1: connect: connection refused",
                 Transient,
             ),
-            (
-                "Get \"https://r/v2/\": dial tcp: lookup r: no such host",
-                Transient,
-            ),
+            ("Get \"https://r/v2/\": dial tcp: lookup r: no such host", Transient),
             ("net/http: TLS handshake timeout", Transient),
-            (
-                "received unexpected HTTP status: 503 Service Unavailable",
-                Transient,
-            ),
-            (
-                "toomanyrequests: You have reached your pull rate limit",
-                Transient,
-            ),
+            ("received unexpected HTTP status: 503 Service Unavailable", Transient),
+            ("toomanyrequests: You have reached your pull rate limit", Transient),
         ];
         for (text, kind) in table {
             assert_eq!(pull_fault_kind(text), kind, "{text}");
@@ -491,10 +445,7 @@ mod tests {
             let asked = Reference::parse(asked).expect(asked);
             let image = seen(found(), Some(&asked));
             assert_eq!(image.digest, digest);
-            assert_eq!(
-                (&*image.user, image.has_command, image.bytes),
-                ("1000", true, 7)
-            );
+            assert_eq!((&*image.user, image.has_command, image.bytes), ("1000", true, 7));
         }
     }
 }

@@ -139,11 +139,9 @@ impl Docker {
             }
             Call::Signal { id, signal } => self.signal(&id, &signal).await.map(|()| Answer::Done),
             Call::Remove { ids } => self.remove(&ids).await.map(|()| Answer::Done),
-            Call::Exec {
-                id,
-                command,
-                timeout,
-            } => self.exec(&id, command, timeout).await.map(Answer::Exec),
+            Call::Exec { id, command, timeout } => {
+                self.exec(&id, command, timeout).await.map(Answer::Exec)
+            }
             Call::Survey => {
                 let seen = self.survey().await?;
                 Ok(Answer::Survey(Box::new(seen)))

@@ -89,17 +89,16 @@ impl Reader {
 /// ```
 fn killed_container(record: &str) -> Option<&str> {
     let path = match record.split_once("oom-kill:") {
-        Some((_, fields)) => fields
-            .split(',')
-            .find_map(|field| field.strip_prefix("task_memcg="))?,
+        Some((_, fields)) => {
+            fields.split(',').find_map(|field| field.strip_prefix("task_memcg="))?
+        }
         None => {
             let (_, rest) = record.split_once("Task in ")?;
             rest.split_once(" killed as a result of limit")?.0
         }
     };
     // The innermost, where Docker itself runs in a container.
-    path.rsplit(|c: char| !c.is_ascii_hexdigit())
-        .find(|part| part.len() == ID_CHARS)
+    path.rsplit(|c: char| !c.is_ascii_hexdigit()).find(|part| part.len() == ID_CHARS)
 }
 
 #[cfg(test)]
@@ -122,26 +121,16 @@ mod tests {
                 ),
                 Some(&id),
             ),
-            (
-                format!("oom-kill:task_memcg=/docker/{outer}/docker/{id}/inner,task=x"),
-                Some(&id),
-            ),
+            (format!("oom-kill:task_memcg=/docker/{outer}/docker/{id}/inner,task=x"), Some(&id)),
             (
                 format!("6,1,2,-;Task in /docker/{id} killed as a result of limit of /docker/{id}"),
                 Some(&id),
             ),
-            (
-                "oom-kill:constraint=CONSTRAINT_NONE,task_memcg=/user.slice,task=x".into(),
-                None,
-            ),
+            ("oom-kill:constraint=CONSTRAINT_NONE,task_memcg=/user.slice,task=x".into(), None),
             (format!("something about {id}"), None),
         ];
         for (record, wanted) in table {
-            assert_eq!(
-                killed_container(&record),
-                wanted.map(String::as_str),
-                "{record}"
-            );
+            assert_eq!(killed_container(&record), wanted.map(String::as_str), "{record}");
         }
     }
 }

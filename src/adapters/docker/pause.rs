@@ -41,11 +41,7 @@ fn name() -> String {
 }
 
 fn archive() -> io::Result<Archive> {
-    let program = Entry::File {
-        path: "pause",
-        content: PROGRAM,
-        mode: 0o755,
-    };
+    let program = Entry::File { path: "pause", content: PROGRAM, mode: 0o755 };
     archive::image(&name(), &[program], &json!({"Entrypoint": ["/pause"]}))
 }
 
@@ -98,11 +94,7 @@ impl Docker {
     pub(super) async fn load(&self, tar: Vec<u8>) -> Result<(), Fault> {
         let client = self.client().await?;
         client
-            .import_image(
-                ImportImageOptions::default(),
-                bollard::body_full(tar.into()),
-                None,
-            )
+            .import_image(ImportImageOptions::default(), bollard::body_full(tar.into()), None)
             .try_for_each(|_| std::future::ready(Ok(())))
             .await
             .map_err(|error| self.fault(&error).while_doing("loading an image"))
@@ -133,21 +125,17 @@ pub(super) async fn ready(pid: u32, makes_network: bool) -> Result<Readiness, Fa
             }
         }
     };
-    let readiness = tokio::time::timeout(READY_MAX, wait)
-        .await
-        .unwrap_or_else(|_| {
-            Err(Fault::deadline(format!(
-                "the pause program has not got ready in {} s",
-                READY_MAX.as_secs()
-            )))
-        })?;
+    let readiness = tokio::time::timeout(READY_MAX, wait).await.unwrap_or_else(|_| {
+        Err(Fault::deadline(format!(
+            "the pause program has not got ready in {} s",
+            READY_MAX.as_secs()
+        )))
+    })?;
     if readiness == Readiness::Ready && makes_network {
         let own = network_of(&pid.to_string());
         for other in ["self", "1"] {
             if own.is_some() && own == network_of(other) {
-                return Err(Fault::stalled(
-                    "the pause program is in the node's network namespace",
-                ));
+                return Err(Fault::stalled("the pause program is in the node's network namespace"));
             }
         }
     }
@@ -163,12 +151,7 @@ fn network_of(process: &str) -> Option<u64> {
 /// Reads `/proc/<pid>/status`. A zombie's says nothing of value: it counts as not found.
 fn has_dropped_all(pid: u32) -> io::Result<bool> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let field = |name: &str| {
-        status
-            .lines()
-            .find_map(|line| line.strip_prefix(name))
-            .map(str::trim)
-    };
+    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
     if field("State:").is_some_and(|state| state.starts_with(['Z', 'X'])) {
         return Err(io::Error::from(io::ErrorKind::NotFound));
     }

@@ -33,9 +33,7 @@ pub(super) struct Board {
 
 impl Default for Board {
     fn default() -> Self {
-        Self {
-            pulls: watch::Sender::new(Pulls::new()),
-        }
+        Self { pulls: watch::Sender::new(Pulls::new()) }
     }
 }
 
@@ -49,10 +47,7 @@ impl Board {
         self.pulls.send_modify(|pulls| {
             pulls.insert(image.to_owned(), PullProgress::default());
         });
-        Line {
-            image: image.to_owned(),
-            pulls: self.pulls.clone(),
-        }
+        Line { image: image.to_owned(), pulls: self.pulls.clone() }
     }
 }
 
@@ -97,9 +92,8 @@ impl Layers {
             "Downloading" => {
                 let layer = self.layers.entry(id.clone()).or_default();
                 layer.bytes_done = bytes(detail.and_then(|d| d.current)).unwrap_or(0);
-                layer.bytes_total = bytes(detail.and_then(|d| d.total))
-                    .unwrap_or(0)
-                    .max(layer.bytes_done);
+                layer.bytes_total =
+                    bytes(detail.and_then(|d| d.total)).unwrap_or(0).max(layer.bytes_done);
             }
             // Unpacking is told in bytes of its own, which are not to be added.
             "Verifying Checksum" | "Download complete" | "Extracting" | "Pull complete" => {
@@ -112,12 +106,10 @@ impl Layers {
     }
 
     pub(super) fn sum(&self) -> PullProgress {
-        self.layers
-            .values()
-            .fold(PullProgress::default(), |sum, layer| PullProgress {
-                bytes_done: sum.bytes_done + layer.bytes_done,
-                bytes_total: sum.bytes_total + layer.bytes_total,
-            })
+        self.layers.values().fold(PullProgress::default(), |sum, layer| PullProgress {
+            bytes_done: sum.bytes_done + layer.bytes_done,
+            bytes_total: sum.bytes_total + layer.bytes_total,
+        })
     }
 }
 
@@ -130,10 +122,7 @@ mod tests {
         CreateImageInfo {
             id: Some(id.into()),
             status: Some(status.into()),
-            progress_detail: Some(ProgressDetail {
-                current: Some(current),
-                total: Some(total),
-            }),
+            progress_detail: Some(ProgressDetail { current: Some(current), total: Some(total) }),
             ..CreateImageInfo::default()
         }
     }
@@ -161,14 +150,8 @@ mod tests {
         let board = Board::default();
         let seen = board.subscribe();
         let line = board.line("x");
-        line.write(PullProgress {
-            bytes_done: 1,
-            bytes_total: 2,
-        });
-        assert_eq!(
-            seen.borrow().get("x").and_then(PullProgress::percent),
-            Some(50)
-        );
+        line.write(PullProgress { bytes_done: 1, bytes_total: 2 });
+        assert_eq!(seen.borrow().get("x").and_then(PullProgress::percent), Some(50));
         drop(line);
         assert!(seen.borrow().is_empty());
     }

@@ -56,10 +56,7 @@ struct Edition {
 
 impl Book {
     fn edition(&self, id: &str) -> Edition {
-        Edition {
-            era: self.era,
-            changes: self.pages.get(id).map_or(0, |page| page.changes),
-        }
+        Edition { era: self.era, changes: self.pages.get(id).map_or(0, |page| page.changes) }
     }
 
     fn forget(&mut self, is_heard: bool) {
@@ -113,9 +110,9 @@ impl Memory {
             RunState::Running { .. } => {
                 matches!(listed, Some(Listed::RUNNING | Listed::PAUSED))
             }
-            RunState::Ended {
-                started: Some(_), ..
-            } => matches!(listed, Some(Listed::EXITED | Listed::DEAD)),
+            RunState::Ended { started: Some(_), .. } => {
+                matches!(listed, Some(Listed::EXITED | Listed::DEAD))
+            }
             RunState::Created | RunState::Ended { started: None, .. } => {
                 listed == Some(Listed::CREATED)
             }
@@ -188,10 +185,8 @@ impl Docker {
             Err(error) if fault::status(&error) == Some(404) => return Ok(None),
             Err(error) => return Err(self.fault(&error).while_doing("looking at a container")),
         };
-        let seen = self
-            .understand(found)
-            .ok()
-            .filter(|seen| seen.marks.node == self.inner.options.node);
+        let seen =
+            self.understand(found).ok().filter(|seen| seen.marks.node == self.inner.options.node);
         if let Some(seen) = &seen {
             self.inner.seen.note(begun, seen);
         }
@@ -200,9 +195,7 @@ impl Docker {
 
     /// One container of ours that must be there.
     pub(super) async fn look(&self, id: &str) -> Result<ContainerSeen, Fault> {
-        self.inspect(id)
-            .await?
-            .ok_or_else(|| Fault::not_found(format!("container {id} is gone")))
+        self.inspect(id).await?.ok_or_else(|| Fault::not_found(format!("container {id} is gone")))
     }
 
     /// Reads what Docker said of a container just now, or says what is wrong with its labels.
@@ -211,12 +204,7 @@ impl Docker {
         found: ContainerInspectResponse,
     ) -> Result<ContainerSeen, String> {
         let mut seen = read(found)?;
-        if let RunState::Ended {
-            exit_code: EXIT_KILLED,
-            oom_killed,
-            ..
-        } = &mut seen.state
-        {
+        if let RunState::Ended { exit_code: EXIT_KILLED, oom_killed, .. } = &mut seen.state {
             *oom_killed = *oom_killed || self.inner.kernel_log.has_killed(&seen.id);
         }
         Ok(seen)
@@ -242,10 +230,7 @@ impl Docker {
             os: info.operating_system.unwrap_or_default(),
             arch: kubernetes_arch(&info.architecture.unwrap_or_default()).to_owned(),
             cpus: info.ncpu.and_then(|n| u32::try_from(n).ok()).unwrap_or(0),
-            memory_bytes: info
-                .mem_total
-                .and_then(|bytes| u64::try_from(bytes).ok())
-                .unwrap_or(0),
+            memory_bytes: info.mem_total.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0),
             images,
         })
     }
@@ -262,39 +247,22 @@ fn kubernetes_arch(uname: &str) -> &str {
 
 /// Reads what Docker says of a container, or says what is wrong with its labels.
 fn read(found: ContainerInspectResponse) -> Result<ContainerSeen, String> {
-    let labels = found
-        .config
-        .and_then(|config| config.labels)
-        .unwrap_or_default();
+    let labels = found.config.and_then(|config| config.labels).unwrap_or_default();
     let marks = Marks::from_labels(|key| labels.get(key).map(String::as_str))?;
     let id = found.id.ok_or("the container has no id")?;
-    let made = found
-        .created
-        .as_deref()
-        .and_then(moment)
-        .unwrap_or_default();
+    let made = found.created.as_deref().and_then(moment).unwrap_or_default();
     let state = found.state.ok_or("the container has no state")?;
     let started = state.started_at.as_deref().and_then(moment);
-    let pid = state
-        .pid
-        .and_then(|pid| u32::try_from(pid).ok())
-        .unwrap_or(0);
+    let pid = state.pid.and_then(|pid| u32::try_from(pid).ok()).unwrap_or(0);
     let exit_code = state.exit_code.unwrap_or(0);
     let error = state.error.filter(|text| !text.is_empty());
     let run_state = match (state.running.unwrap_or(false) && pid > 0, started) {
-        (true, started) => RunState::Running {
-            started: started.unwrap_or(made),
-            pid,
-        },
+        (true, started) => RunState::Running { started: started.unwrap_or(made), pid },
         (false, None) if exit_code == 0 && error.is_none() => RunState::Created,
         (false, started) => RunState::Ended {
             started,
             // One that could not be started has no end; it failed when it was made.
-            finished: state
-                .finished_at
-                .as_deref()
-                .and_then(moment)
-                .unwrap_or(made),
+            finished: state.finished_at.as_deref().and_then(moment).unwrap_or(made),
             exit_code,
             oom_killed: state.oom_killed.unwrap_or(false),
             error: error.map(|text| fault::plain(&text).to_owned()),
@@ -309,9 +277,7 @@ fn read(found: ContainerInspectResponse) -> Result<ContainerSeen, String> {
 }
 
 fn moment(text: &str) -> Option<Wall> {
-    (!text.starts_with(NEVER))
-        .then(|| Wall::parse(text))
-        .flatten()
+    (!text.starts_with(NEVER)).then(|| Wall::parse(text)).flatten()
 }
 
 #[cfg(test)]
@@ -365,10 +331,7 @@ mod tests {
             (
                 json!({"Status": "paused", "Running": true, "Paused": true, "Pid": 7,
                     "StartedAt": "2026-01-01T00:00:01Z", "FinishedAt": never}),
-                RunState::Running {
-                    started: at(1),
-                    pid: 7,
-                },
+                RunState::Running { started: at(1), pid: 7 },
             ),
             (
                 json!({"Status": "exited", "Running": false, "Pid": 0, "ExitCode": 137,
@@ -404,10 +367,7 @@ mod tests {
         ContainerSeen {
             id: "c1".into(),
             marks: marks(),
-            state: RunState::Running {
-                started: Wall::default(),
-                pid: 7,
-            },
+            state: RunState::Running { started: Wall::default(), pid: 7 },
             image_id: String::new(),
         }
     }

@@ -50,10 +50,7 @@ impl Held {
         if all.len() >= HELD_MAX {
             all.pop_first();
         }
-        let spec = ContainerSpec {
-            hold: false,
-            ..spec.clone()
-        };
+        let spec = ContainerSpec { hold: false, ..spec.clone() };
         all.insert(spec.name.clone(), (spec, id.to_owned()));
     }
 
@@ -103,20 +100,12 @@ impl Docker {
 
     /// A turn to do something that costs Docker much.
     pub(super) async fn turn(&self) -> Result<tokio::sync::SemaphorePermit<'_>, Fault> {
-        self.inner
-            .at_once
-            .acquire()
-            .await
-            .map_err(|_| Fault::transient("Docker is being left"))
+        self.inner.at_once.acquire().await.map_err(|_| Fault::transient("Docker is being left"))
     }
 
     async fn attempt(&self, spec: &ContainerSpec, lowers_score: bool) -> Result<Attempt, Fault> {
         let is_pause = spec.image.is_empty();
-        let image = if is_pause {
-            self.pause_image().await?
-        } else {
-            spec.image.clone()
-        };
+        let image = if is_pause { self.pause_image().await? } else { spec.image.clone() };
         let refused = &self.inner.refused;
         let making = Making {
             image: &image,
@@ -177,10 +166,7 @@ impl Docker {
             name: Some(spec.name.clone()),
             ..CreateContainerOptions::default()
         };
-        let error = match client
-            .create_container(Some(options), body::body(spec, making))
-            .await
-        {
+        let error = match client.create_container(Some(options), body::body(spec, making)).await {
             Ok(created) => return Ok(Created::New(created.id)),
             Err(error) => error,
         };
@@ -211,9 +197,7 @@ impl Docker {
         };
         let labels = found.config.as_ref().and_then(|c| c.labels.as_ref());
         let is_same = labels.is_some_and(|labels| {
-            spec.labels
-                .iter()
-                .all(|(key, value)| labels.get(key) == Some(value))
+            spec.labels.iter().all(|(key, value)| labels.get(key) == Some(value))
         });
         let Some(id) = found.id.clone().filter(|_| is_same) else {
             return Err(Fault {
@@ -240,10 +224,7 @@ impl Docker {
         let refusal = self.fault(error);
         // Docker has translated the error into an exit code; the list says the same later.
         let exit_code = match self.look(id).await {
-            Ok(ContainerSeen {
-                state: RunState::Ended { exit_code, .. },
-                ..
-            }) => exit_code,
+            Ok(ContainerSeen { state: RunState::Ended { exit_code, .. }, .. }) => exit_code,
             _ => 0,
         };
         let refused = &self.inner.refused;
@@ -261,10 +242,7 @@ impl Docker {
         } else {
             (REASON_RUN, refusal.kind)
         };
-        Err(Fault {
-            kind,
-            message: format!("{reason}: {}", refusal.message),
-        })
+        Err(Fault { kind, message: format!("{reason}: {}", refusal.message) })
     }
 
     /// Draws the conclusion from a start that went well.
@@ -302,12 +280,7 @@ impl Docker {
     }
 
     fn note_no_host_network(&self, why: &str) {
-        if !self
-            .inner
-            .refused
-            .host_network
-            .swap(true, Ordering::Relaxed)
-        {
+        if !self.inner.refused.host_network.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 why,
                 "pods get their network namespaces from Docker from now on, which is slower"
@@ -316,11 +289,8 @@ impl Docker {
     }
 
     pub(super) async fn remove_now(&self, id: &str) -> Result<(), Fault> {
-        let options = RemoveContainerOptions {
-            force: true,
-            v: true,
-            ..RemoveContainerOptions::default()
-        };
+        let options =
+            RemoveContainerOptions { force: true, v: true, ..RemoveContainerOptions::default() };
         let client = self.client().await?;
         match client.remove_container(id, Some(options)).await {
             Ok(()) => Ok(()),

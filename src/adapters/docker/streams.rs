@@ -192,8 +192,7 @@ impl Docker {
         let exec = self.create_exec(id, command, tty, stdin).await?;
         let path = format!("/exec/{}/start", segment(&exec)?);
         let body = json!({"Detach": false, "Tty": tty}).to_string();
-        self.converse(&path, body.into_bytes(), tty, stdin, Process::Exec(exec))
-            .await
+        self.converse(&path, body.into_bytes(), tty, stdin, Process::Exec(exec)).await
     }
 
     /// Talks to a container's own process.
@@ -203,8 +202,7 @@ impl Docker {
             "/containers/{}/attach?stream=true&stdin={stdin}&stdout=true&stderr=true",
             segment(id)?
         );
-        self.converse(&path, Vec::new(), tty, stdin, Process::Container(id.into()))
-            .await
+        self.converse(&path, Vec::new(), tty, stdin, Process::Container(id.into())).await
     }
 
     async fn converse(
@@ -230,10 +228,7 @@ impl Docker {
         Ok(Session {
             output: reader_pieces(reader, Unframer::new(tty)),
             input,
-            control: Control {
-                docker: self.clone(),
-                process,
-            },
+            control: Control { docker: self.clone(), process },
         })
     }
 
@@ -250,24 +245,14 @@ impl Docker {
 }
 
 fn has_tty(found: &ContainerInspectResponse) -> bool {
-    found
-        .config
-        .as_ref()
-        .and_then(|config| config.tty)
-        .unwrap_or(false)
+    found.config.as_ref().and_then(|config| config.tty).unwrap_or(false)
 }
 
 /// An id as part of a path: Docker's are hexadecimal, so anything else is not one.
 pub(super) fn segment(id: &str) -> Result<&str, Fault> {
     let is_plain = !id.is_empty()
-        && id
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
-    if is_plain {
-        Ok(id)
-    } else {
-        Err(Fault::not_found(format!("{id:?} is no container")))
-    }
+        && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
+    if is_plain { Ok(id) } else { Err(Fault::not_found(format!("{id:?} is no container"))) }
 }
 
 fn body_pieces(body: Incoming, unframer: Unframer) -> Pieces {

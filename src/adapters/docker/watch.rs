@@ -192,10 +192,6 @@ mod tests {
                 ]
             ),
         }
-        assert_eq!(
-            *noted.lock().expect("whole"),
-            ids,
-            "all are forgotten by the memory"
-        );
+        assert_eq!(*noted.lock().expect("whole"), ids, "all are forgotten by the memory");
     }
 }

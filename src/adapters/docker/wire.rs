@@ -45,19 +45,14 @@ impl Docker {
             .body(Full::new(Bytes::from(body)))
             .map_err(|error| Fault::stalled(format!("a request to Docker: {error}")))?;
         let exchange = async {
-            let stream = UnixStream::connect(socket)
-                .await
-                .map_err(|error| lost(&error))?;
+            let stream = UnixStream::connect(socket).await.map_err(|error| lost(&error))?;
             let (mut sender, connection) =
                 hyper::client::conn::http1::handshake(TokioIo::new(stream))
                     .await
                     .map_err(|error| lost(&error))?;
             // Ends with the body, or with whoever took the connection over.
             tokio::spawn(connection.with_upgrades());
-            sender
-                .send_request(request)
-                .await
-                .map_err(|error| lost(&error))
+            sender.send_request(request).await.map_err(|error| lost(&error))
         };
         let bound = std::time::Duration::from_secs(REQUEST_S_MAX);
         let response = tokio::time::timeout(bound, exchange)
@@ -82,10 +77,8 @@ async fn refusal(response: Response<Incoming>) -> Fault {
         Ok(body) => body.to_bytes(),
         Err(_) => Bytes::new(),
     };
-    let message = serde_json::from_slice::<Message>(&body).map_or_else(
-        |_| String::from_utf8_lossy(&body).into_owned(),
-        |said| said.message,
-    );
+    let message = serde_json::from_slice::<Message>(&body)
+        .map_or_else(|_| String::from_utf8_lossy(&body).into_owned(), |said| said.message);
     fault::of_status(status, &message)
 }
 
@@ -102,11 +95,7 @@ pub(super) struct Unframer {
 impl Unframer {
     /// For a stream of a container or exec that has a terminal, or has none.
     pub(super) fn new(tty: bool) -> Self {
-        Self {
-            is_raw: tty,
-            pending: BytesMut::new(),
-            present: None,
-        }
+        Self { is_raw: tty, pending: BytesMut::new(), present: None }
     }
 
     pub(super) fn push(&mut self, bytes: &[u8]) {

@@ -74,9 +74,7 @@ impl Files {
                 "not in memory (tmpfs): Secrets of pods are written to its disk; use a directory under /run"
             );
         }
-        Ok(Self {
-            layout: Arc::new(layout),
-        })
+        Ok(Self { layout: Arc::new(layout) })
     }
 
     /// Where things are.
@@ -114,28 +112,15 @@ fn carry_out(layout: &Layout, call: Call) -> Result<Answer, Fault> {
 
 fn grant(layout: &Layout, pod: &Uid, wish: &FileWish) -> Result<(), Fault> {
     match wish {
-        FileWish::File {
-            name,
-            content,
-            mode,
-            keep,
-        } => {
+        FileWish::File { name, content, mode, keep } => {
             let path = layout.file(pod, name);
             write_file(&path, content, *mode, *keep).map_err(|error| fault(&error, &path))
         }
-        FileWish::Set {
-            volume,
-            files,
-            group,
-        } => {
+        FileWish::Set { volume, files, group } => {
             let path = layout.volume(pod, &VolumeRoot::Set(volume.clone()));
             set::write(&path, files, *group)
         }
-        FileWish::Directory {
-            volume,
-            memory,
-            group,
-        } => {
+        FileWish::Directory { volume, memory, group } => {
             let root = VolumeRoot::Directory(volume.clone(), memory.is_some());
             let path = layout.volume(pod, &root);
             let made = match memory {
@@ -145,11 +130,9 @@ fn grant(layout: &Layout, pod: &Uid, wish: &FileWish) -> Result<(), Fault> {
             made.map_err(|error| fault(&error, &path))
         }
         FileWish::HostPath { path, kind } => part::host_path(Path::new(path), *kind),
-        FileWish::SubPath { root, path } => part::sub_path(
-            &layout.volume(pod, root),
-            path,
-            &layout.sub_path(pod, root, path),
-        ),
+        FileWish::SubPath { root, path } => {
+            part::sub_path(&layout.volume(pod, root), path, &layout.sub_path(pod, root, path))
+        }
     }
 }
 
@@ -157,11 +140,8 @@ fn grant(layout: &Layout, pod: &Uid, wish: &FileWish) -> Result<(), Fault> {
 /// bind-mounted and would not see another file of the same name; its space is reserved before the
 /// first byte is touched. A file that does not exist appears whole.
 fn write_file(path: &Path, content: &[u8], mode: u32, keep: bool) -> io::Result<()> {
-    let opened = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .custom_flags(OFlag::O_NOFOLLOW.bits())
-        .open(path);
+    let opened =
+        OpenOptions::new().read(true).write(true).custom_flags(OFlag::O_NOFOLLOW.bits()).open(path);
     match opened {
         Ok(_) if keep => Ok(()),
         Ok(mut file) => {
@@ -324,8 +304,7 @@ fn make_directory(path: &Path, mode: u32) -> io::Result<()> {
 }
 
 fn parent_of(path: &Path) -> io::Result<&Path> {
-    path.parent()
-        .ok_or_else(|| io::Error::other(format!("{} has no parent", path.display())))
+    path.parent().ok_or_else(|| io::Error::other(format!("{} has no parent", path.display())))
 }
 
 /// Sorts an error by who must act, and names the path.
@@ -346,10 +325,7 @@ fn fault(error: &io::Error, path: &Path) -> Fault {
         Kind::StorageFull => "; what was there before is unchanged, free some space",
         _ => "",
     };
-    Fault {
-        kind,
-        message: format!("{}: {}{advice}", path.display(), describe(error)),
-    }
+    Fault { kind, message: format!("{}: {}{advice}", path.display(), describe(error)) }
 }
 
 /// An error's text without its number, which helps nobody.

@@ -70,19 +70,12 @@ fn right_type(kind: HostPathKind) -> Option<(IsRight, &'static str)> {
 
 /// In kubelet's words, which people search for.
 fn type_fault(path: &Path, wanted: &str) -> Fault {
-    Fault::stalled(format!(
-        "hostPath type check failed: {} is not {wanted}",
-        path.display()
-    ))
+    Fault::stalled(format!("hostPath type check failed: {} is not {wanted}", path.display()))
 }
 
 /// Makes an empty file unless there is something; not its parents, as in Kubernetes.
 fn make_file(path: &Path) -> io::Result<()> {
-    let made = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o644)
-        .open(path);
+    let made = OpenOptions::new().write(true).create_new(true).mode(0o644).open(path);
     match made {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         answer => answer.map(drop),
@@ -101,12 +94,12 @@ pub(super) fn sub_path(root: &Path, path: &str, place: &Path) -> Result<(), Faul
         )));
     }
     bind(root, Path::new(path), place).map_err(|errno| match errno {
-        Errno::EXDEV | Errno::ELOOP => Fault::stalled(format!(
-            "subPath {path:?} leads out of the volume through a symlink"
-        )),
-        Errno::ENOSYS => Fault::stalled(format!(
-            "subPath {path:?} needs Linux 5.6 or newer (openat2)"
-        )),
+        Errno::EXDEV | Errno::ELOOP => {
+            Fault::stalled(format!("subPath {path:?} leads out of the volume through a symlink"))
+        }
+        Errno::ENOSYS => {
+            Fault::stalled(format!("subPath {path:?} needs Linux 5.6 or newer (openat2)"))
+        }
         _ => fault(&errno.into(), root).while_doing(format!("subPath {path:?}")),
     })
 }
@@ -145,11 +138,7 @@ fn make_place(place: &Path, is_directory: bool) -> io::Result<()> {
         Ok(_) => fs::remove_file(place)?,
         Err(_) => make_directory(parent_of(place)?, 0o755)?,
     }
-    if is_directory {
-        make_directory(place, 0o755)
-    } else {
-        fs::write(place, b"")
-    }
+    if is_directory { make_directory(place, 0o755) } else { fs::write(place, b"") }
 }
 
 fn open_or_make(root: &OwnedFd, path: &Path) -> nix::Result<OwnedFd> {
@@ -190,11 +179,7 @@ fn open_or_make(root: &OwnedFd, path: &Path) -> nix::Result<OwnedFd> {
 }
 
 fn open_beneath(root: &OwnedFd, path: &Path) -> nix::Result<OwnedFd> {
-    let path = if path.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        path
-    };
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
     let how = OpenHow::new()
         .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
         .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS);

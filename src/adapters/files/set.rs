@@ -55,9 +55,7 @@ fn complaint(name: &str) -> Option<&'static str> {
     let is_plain = !name.is_empty()
         && !name.ends_with('/')
         && !name.contains('\0')
-        && path
-            .components()
-            .all(|part| matches!(part, Component::Normal(_)));
+        && path.components().all(|part| matches!(part, Component::Normal(_)));
     if !is_plain {
         return Some("must be a path within the volume, without '..'");
     }
@@ -68,9 +66,7 @@ fn swap(volume: &Path, files: &BTreeMap<String, FileBody>, group: Option<u32>) -
     make_directory(volume, DIR_MODE)?;
     own_directory(volume, group)?;
     let current = current_version(volume);
-    let is_current = current
-        .as_ref()
-        .is_some_and(|name| holds(&volume.join(name), files, group));
+    let is_current = current.as_ref().is_some_and(|name| holds(&volume.join(name), files, group));
     if !is_current {
         let next = write_version(volume, files, group, current.as_deref())?;
         let draft = volume.join(CURRENT_DRAFT);
@@ -128,11 +124,7 @@ fn count_files(directory: &Path) -> io::Result<usize> {
     let mut count = 0;
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
-        count += if entry.file_type()?.is_dir() {
-            count_files(&entry.path())?
-        } else {
-            1
-        };
+        count += if entry.file_type()?.is_dir() { count_files(&entry.path())? } else { 1 };
     }
     Ok(count)
 }
@@ -183,11 +175,8 @@ fn write_file(version: &Path, name: &Path, body: &FileBody, group: Option<u32>) 
             Err(error) => return Err(error),
         }
     }
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(version.join(name))?;
+    let mut file =
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(version.join(name))?;
     file.write_all(&body.content)?;
     if let Some(gid) = group {
         nix::unistd::fchown(&file, None, Some(Gid::from_raw(gid)))?;
@@ -223,10 +212,7 @@ fn show(volume: &Path, files: &BTreeMap<String, FileBody>) -> io::Result<()> {
 fn visible(files: &BTreeMap<String, FileBody>) -> BTreeSet<&str> {
     files
         .keys()
-        .map(|name| {
-            name.split_once('/')
-                .map_or(name.as_str(), |(first, _)| first)
-        })
+        .map(|name| name.split_once('/').map_or(name.as_str(), |(first, _)| first))
         .collect()
 }
 

@@ -59,12 +59,7 @@ fn grant_all(layout: &Layout, wishes: Vec<FileWish>) -> Result<(), Fault> {
 }
 
 fn file(name: &str, content: &[u8], keep: bool) -> FileWish {
-    FileWish::File {
-        name: name.into(),
-        content: content.into(),
-        mode: 0o644,
-        keep,
-    }
+    FileWish::File { name: name.into(), content: content.into(), mode: 0o644, keep }
 }
 
 fn set(files: &[(&str, &str, u32)], group: Option<u32>) -> FileWish {
@@ -72,11 +67,7 @@ fn set(files: &[(&str, &str, u32)], group: Option<u32>) -> FileWish {
         let content = content.as_bytes().into();
         (name.to_owned(), FileBody { content, mode })
     };
-    FileWish::Set {
-        volume: "cfg".into(),
-        files: files.iter().map(body).collect(),
-        group,
-    }
+    FileWish::Set { volume: "cfg".into(), files: files.iter().map(body).collect(), group }
 }
 
 fn mode(path: &Path) -> u32 {
@@ -90,13 +81,7 @@ fn text(path: &Path) -> String {
 fn names(directory: &Path) -> Vec<String> {
     let entries = fs::read_dir(directory).expect("is there");
     let mut names: Vec<_> = entries
-        .map(|entry| {
-            entry
-                .expect("reads")
-                .file_name()
-                .to_string_lossy()
-                .into_owned()
-        })
+        .map(|entry| entry.expect("reads").file_name().to_string_lossy().into_owned())
         .collect();
     names.sort();
     names
@@ -106,17 +91,11 @@ fn names(directory: &Path) -> Vec<String> {
 fn a_file_that_exists_is_written_in_place() {
     with_layout(1 << 20, |layout, _| {
         let path = layout.file(&pod(), "hosts");
-        grant_all(
-            layout,
-            vec![file("hosts", b"127.0.0.1 localhost\n10.0.0.1 web\n", false)],
-        )
-        .expect("written");
+        grant_all(layout, vec![file("hosts", b"127.0.0.1 localhost\n10.0.0.1 web\n", false)])
+            .expect("written");
         let before = fs::metadata(&path).expect("is there").ino();
         assert_eq!(mode(&path), 0o644);
-        for content in [
-            "127.0.0.1 localhost\n",
-            "a longer one than any before it was\n",
-        ] {
+        for content in ["127.0.0.1 localhost\n", "a longer one than any before it was\n"] {
             grant_all(layout, vec![file("hosts", content.as_bytes(), false)]).expect("written");
             assert_eq!(text(&path), content);
             assert_eq!(fs::metadata(&path).expect("is there").ino(), before);
@@ -159,10 +138,7 @@ fn a_full_disk_leaves_the_old() {
         ] {
             let fault = grant_all(layout, vec![wish]).expect_err("too much");
             assert_eq!(fault.kind, FaultKind::Stalled, "{fault:?}");
-            assert!(
-                fault.message.contains("no space left on device"),
-                "{fault:?}"
-            );
+            assert!(fault.message.contains("no space left on device"), "{fault:?}");
         }
         let volume = layout.volume(&pod(), &VolumeRoot::Set("cfg".into()));
         assert_eq!(text(&layout.file(&pod(), "hosts")), "old\n");
@@ -182,11 +158,7 @@ fn a_full_disk_leaves_the_old() {
 fn a_set_is_swapped_whole() {
     with_layout(1 << 20, |layout, _| {
         let volume = layout.volume(&pod(), &VolumeRoot::Set("cfg".into()));
-        let first = [
-            ("web.conf", "1", 0o644),
-            ("tls/key", "2", 0o400),
-            ("tls/crt", "3", 0o440),
-        ];
+        let first = [("web.conf", "1", 0o644), ("tls/key", "2", 0o400), ("tls/crt", "3", 0o440)];
         grant_all(layout, vec![set(&first, None)]).expect("written");
         assert_eq!(names(&volume), ["..data", "..v1", "tls", "web.conf"]);
         assert_eq!(text(&volume.join("tls/key")), "2");
@@ -233,18 +205,8 @@ fn a_set_is_swapped_whole() {
 #[test]
 fn file_names_of_a_set_stay_in_it() {
     with_layout(1 << 20, |layout, scratch| {
-        for name in [
-            "../x",
-            "/x",
-            "a/../../x",
-            "",
-            ".",
-            "..x",
-            "..data",
-            "a/",
-            "a\0b",
-            "a/./b/..",
-        ] {
+        for name in ["../x", "/x", "a/../../x", "", ".", "..x", "..data", "a/", "a\0b", "a/./b/.."]
+        {
             let fault = grant_all(layout, vec![set(&[(name, "x", 0o644)], None)]);
             let fault = fault.expect_err(name);
             assert_eq!(fault.kind, FaultKind::Stalled, "{name:?}");
@@ -274,28 +236,16 @@ fn empty_directories_are_made_once_and_for_their_group() {
             layout.volume(&pod(), &VolumeRoot::Directory(volume.into(), memory))
         };
         let owner = |path: &Path| fs::metadata(path).expect("is there").gid();
-        assert_eq!(
-            (mode(&at("plain", false)), owner(&at("plain", false))),
-            (0o777, 0)
-        );
-        assert_eq!(
-            (mode(&at("grouped", false)), owner(&at("grouped", false))),
-            (0o2777, 2000)
-        );
-        assert_eq!(
-            (mode(&at("fast", true)), owner(&at("fast", true))),
-            (0o2777, 3000)
-        );
+        assert_eq!((mode(&at("plain", false)), owner(&at("plain", false))), (0o777, 0));
+        assert_eq!((mode(&at("grouped", false)), owner(&at("grouped", false))), (0o2777, 2000));
+        assert_eq!((mode(&at("fast", true)), owner(&at("fast", true))), (0o2777, 3000));
         assert_eq!(mode(&at("free", true)), 0o777);
         assert!(is_mount_point(&at("fast", true)).expect("answers"));
 
         fs::write(at("plain", false).join("kept"), "x").expect("written");
         fs::write(at("fast", true).join("kept"), "x").expect("written");
         let too_much = fs::write(at("fast", true).join("big"), vec![0; 128 << 10]);
-        assert_eq!(
-            too_much.map_err(|e| e.kind()),
-            Err(io::ErrorKind::StorageFull)
-        );
+        assert_eq!(too_much.map_err(|e| e.kind()), Err(io::ErrorKind::StorageFull));
         grant_all(layout, wishes()).expect("there already");
         assert_eq!(text(&at("plain", false).join("kept")), "x");
         assert_eq!(text(&at("fast", true).join("kept")), "x");
@@ -343,24 +293,13 @@ fn host_paths_are_checked_or_made() {
         ];
         for (path, kind, is_good) in table {
             let path = host.join(path).display().to_string();
-            let answer = grant_all(
-                layout,
-                vec![FileWish::HostPath {
-                    path: path.clone(),
-                    kind,
-                }],
-            );
+            let answer = grant_all(layout, vec![FileWish::HostPath { path: path.clone(), kind }]);
             assert_eq!(answer.is_ok(), is_good, "{path} {kind:?}: {answer:?}");
         }
         assert_eq!(mode(&host.join("made/deep")), 0o755);
         assert_eq!(mode(&host.join("made-file")), 0o644);
         assert!(host.join("made/by/nobody").is_dir());
-        assert!(
-            fs::metadata(host.join("socket"))
-                .expect("still")
-                .file_type()
-                .is_socket()
-        );
+        assert!(fs::metadata(host.join("socket")).expect("still").file_type().is_socket());
     });
 }
 
@@ -368,28 +307,18 @@ fn host_paths_are_checked_or_made() {
 fn a_part_of_a_volume_is_bound_and_never_leads_out_of_it() {
     with_layout(1 << 20, |layout, scratch| {
         let root = VolumeRoot::Directory("data".into(), false);
-        let directory = FileWish::Directory {
-            volume: "data".into(),
-            memory: None,
-            group: Some(2000),
-        };
+        let directory =
+            FileWish::Directory { volume: "data".into(), memory: None, group: Some(2000) };
         grant_all(layout, vec![directory]).expect("made");
         let volume = layout.volume(&pod(), &root);
-        let part = |path: &str| FileWish::SubPath {
-            root: root.clone(),
-            path: path.into(),
-        };
+        let part = |path: &str| FileWish::SubPath { root: root.clone(), path: path.into() };
         let place = |path: &str| layout.sub_path(&pod(), &root, path);
 
         grant_all(layout, vec![part("a/b")]).expect("made and bound");
         fs::write(place("a/b").join("x"), "1").expect("written");
         assert_eq!(text(&volume.join("a/b/x")), "1");
         let seen = fs::metadata(volume.join("a/b")).expect("is there");
-        assert_eq!(
-            (seen.gid(), seen.mode() & 0o7777),
-            (2000, 0o2777),
-            "as its volume"
-        );
+        assert_eq!((seen.gid(), seen.mode() & 0o7777), (2000, 0o2777), "as its volume");
         fs::write(volume.join("file"), "one").expect("written");
         grant_all(layout, vec![part("file"), part("file"), part("./a/./b")]).expect("bound");
         assert_eq!(text(&place("file")), "one");
@@ -409,15 +338,9 @@ fn a_part_of_a_volume_is_bound_and_never_leads_out_of_it() {
         symlink(&outside, volume.join("absolute")).expect("linked");
         symlink("../../../../..", volume.join("upwards")).expect("linked");
         symlink("a/b", volume.join("within")).expect("linked");
-        for path in [
-            "absolute",
-            "absolute/new",
-            "upwards",
-            "upwards/new",
-            "../x",
-            "/etc",
-            "a/../../x",
-        ] {
+        for path in
+            ["absolute", "absolute/new", "upwards", "upwards/new", "../x", "/etc", "a/../../x"]
+        {
             let fault = grant_all(layout, vec![part(path)]).expect_err(path);
             assert_eq!(fault.kind, FaultKind::Stalled, "{path}: {fault:?}");
         }
@@ -432,19 +355,12 @@ fn a_key_of_a_set_can_be_a_part_though_it_is_a_link() {
     with_layout(1 << 20, |layout, _| {
         grant_all(layout, vec![set(&[("web.conf", "1", 0o644)], None)]).expect("written");
         let root = VolumeRoot::Set("cfg".into());
-        let part = || FileWish::SubPath {
-            root: root.clone(),
-            path: "web.conf".into(),
-        };
+        let part = || FileWish::SubPath { root: root.clone(), path: "web.conf".into() };
         let place = layout.sub_path(&pod(), &root, "web.conf");
         grant_all(layout, vec![part()]).expect("bound");
         assert_eq!(text(&place), "1");
         grant_all(layout, vec![set(&[("web.conf", "2", 0o644)], None)]).expect("written");
-        assert_eq!(
-            text(&place),
-            "1",
-            "a part does not follow, as in Kubernetes"
-        );
+        assert_eq!(text(&place), "1", "a part does not follow, as in Kubernetes");
         grant_all(layout, vec![part()]).expect("bound anew for the next container");
         assert_eq!(text(&place), "2");
         carry_out(layout, Call::Remove { pod: pod() }).expect("removed");
@@ -460,20 +376,9 @@ fn removing_a_pod_touches_nothing_of_others() {
         fs::write(host.join("sub/precious"), "x").expect("written");
         let root = VolumeRoot::Host(host.display().to_string());
         let wishes = vec![
-            FileWish::SubPath {
-                root: root.clone(),
-                path: "sub".into(),
-            },
-            FileWish::Directory {
-                volume: "fast".into(),
-                memory: Some(0),
-                group: None,
-            },
-            FileWish::Directory {
-                volume: "data".into(),
-                memory: None,
-                group: None,
-            },
+            FileWish::SubPath { root: root.clone(), path: "sub".into() },
+            FileWish::Directory { volume: "fast".into(), memory: Some(0), group: None },
+            FileWish::Directory { volume: "data".into(), memory: None, group: None },
             file("hosts", b"x", false),
         ];
         grant_all(layout, wishes).expect("granted");
@@ -484,22 +389,13 @@ fn removing_a_pod_touches_nothing_of_others() {
         let hung = data.join("hung here");
         fs::create_dir(&hung).expect("made");
         for _ in 0..2 {
-            nix::mount::mount(
-                Some(&host),
-                &hung,
-                None::<&str>,
-                MsFlags::MS_BIND,
-                None::<&str>,
-            )
-            .expect("bound");
+            nix::mount::mount(Some(&host), &hung, None::<&str>, MsFlags::MS_BIND, None::<&str>)
+                .expect("bound");
         }
         symlink(&host, data.join("link")).expect("linked");
 
         let neighbour = Uid::trusted("neighbour");
-        let call = Call::Write {
-            pod: neighbour.clone(),
-            wishes: vec![file("hosts", b"y", false)],
-        };
+        let call = Call::Write { pod: neighbour.clone(), wishes: vec![file("hosts", b"y", false)] };
         carry_out(layout, call).expect("written");
         carry_out(layout, Call::Remove { pod: pod() }).expect("removed");
         for directory in layout.pod(&pod()) {
@@ -519,10 +415,7 @@ fn last_words_are_the_end_of_what_was_said() {
     with_layout(1 << 20, |layout, _| {
         grant_all(layout, vec![file("words", b"", true)]).expect("written");
         let words = || {
-            let call = Call::LastWords {
-                pod: pod(),
-                name: "words".into(),
-            };
+            let call = Call::LastWords { pod: pod(), name: "words".into() };
             match carry_out(layout, call) {
                 Ok(Answer::Text(text)) => text,
                 other => panic!("{other:?}"),
@@ -535,10 +428,7 @@ fn last_words_are_the_end_of_what_was_said() {
         let long = format!("{}the end", "x".repeat(10_000));
         fs::write(&path, &long).expect("written");
         assert_eq!(words(), long[long.len() - 4096..]);
-        let absent = Call::LastWords {
-            pod: pod(),
-            name: "absent".into(),
-        };
+        let absent = Call::LastWords { pod: pod(), name: "absent".into() };
         let fault = carry_out(layout, absent).expect_err("there are none");
         assert_eq!(fault.kind, FaultKind::NotFound);
     });
@@ -546,10 +436,7 @@ fn last_words_are_the_end_of_what_was_said() {
 
 #[test]
 fn bodies_do_not_print_their_content() {
-    let body = FileBody {
-        content: b"hunter2"[..].into(),
-        mode: 0o400,
-    };
+    let body = FileBody { content: b"hunter2"[..].into(), mode: 0o400 };
     let files = BTreeMap::from([("password".to_owned(), body)]);
     assert!(!format!("{files:?}").contains("hunter2"));
 }

@@ -22,10 +22,7 @@ use crate::ports::Fault;
 /// Removes `directory`; that it is not there is no error.
 pub(super) fn remove(directory: &Path) -> Result<(), Fault> {
     let (Some(parent), Some(name)) = (directory.parent(), directory.file_name()) else {
-        return Err(Fault::stalled(format!(
-            "{} can't be removed",
-            directory.display()
-        )));
+        return Err(Fault::stalled(format!("{} can't be removed", directory.display())));
     };
     // Only the way to it is resolved, as the mount table has it resolved; it itself may be a link.
     let parent = match fs::canonicalize(parent) {
@@ -215,10 +212,7 @@ mod tests {
         fs::write(gone.join(".raised-1"), "another").expect("written");
         remove(&gone).expect("removed");
         assert!(!gone.exists());
-        assert_eq!(
-            fs::read(kept.join("inner/file")).expect("still there"),
-            b"x"
-        );
+        assert_eq!(fs::read(kept.join("inner/file")).expect("still there"), b"x");
         remove(&gone).expect("gone already is no error");
     }
 

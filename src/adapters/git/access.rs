@@ -85,10 +85,7 @@ impl Access {
         if let Some(file) = &credentials.ca_file {
             setup::trust_certificates(file)?;
         }
-        for file in [&credentials.ssh_key, &credentials.password_file]
-            .into_iter()
-            .flatten()
-        {
+        for file in [&credentials.ssh_key, &credentials.password_file].into_iter().flatten() {
             let mode = fs::metadata(file)
                 .map_err(|error| fault::sort_io(&error, format!("can't read {}", file.display())))?
                 .permissions()
@@ -101,11 +98,7 @@ impl Access {
                 );
             }
         }
-        Ok(Self {
-            place,
-            credentials,
-            home,
-        })
+        Ok(Self { place, credentials, home })
     }
 
     /// Does `work` while libgit2 can find the known hosts of this repository.
@@ -133,18 +126,14 @@ impl Access {
     ) -> Result<RwLockReadGuard<'static, Option<PathBuf>>, Fault> {
         let list = self.known_hosts()?;
         for _ in 0..HOME_TRIES {
-            let home = setup::SSH_HOME
-                .read()
-                .unwrap_or_else(PoisonError::into_inner);
+            let home = setup::SSH_HOME.read().unwrap_or_else(PoisonError::into_inner);
             if let Some(path) = home.as_ref().filter(|home| home.is_dir()) {
                 copy_list(&path.join(".ssh/known_hosts"), &list, remote)?;
                 return Ok(home);
             }
             drop(home);
             // The first to come, or the one before took its directory with it.
-            let mut home = setup::SSH_HOME
-                .write()
-                .unwrap_or_else(PoisonError::into_inner);
+            let mut home = setup::SSH_HOME.write().unwrap_or_else(PoisonError::into_inner);
             durable::make_dir(&self.home.join(".ssh"), 0o700)?;
             setup::ssh_home(&self.home, &mut home)?;
         }
@@ -173,9 +162,7 @@ impl Access {
             });
         }
         let files = self.known_hosts_files();
-        let texts = files
-            .iter()
-            .filter_map(|file| fs::read_to_string(file).ok());
+        let texts = files.iter().filter_map(|file| fs::read_to_string(file).ok());
         Ok(texts.collect::<Vec<_>>().join("\n"))
     }
 
@@ -199,12 +186,7 @@ impl Access {
         user_of_address: Option<&str>,
         allowed: CredentialType,
     ) -> Result<Cred, git2::Error> {
-        let user = self
-            .credentials
-            .username
-            .as_deref()
-            .or(user_of_address)
-            .unwrap_or("git");
+        let user = self.credentials.username.as_deref().or(user_of_address).unwrap_or("git");
         if allowed.contains(CredentialType::USERNAME) {
             return Cred::username(user);
         }
@@ -301,10 +283,9 @@ impl Access {
     ) -> Result<CertificateCheckStatus, git2::Error> {
         let list = self.known_hosts().map_err(|fault| notes.refuse(fault))?;
         let Some(shown) = key.hostkey().map(|raw| HostKey(raw.to_vec())) else {
-            return Err(notes.refuse(Fault::transient(format!(
-                "{}: the server showed no key",
-                self.place
-            ))));
+            return Err(
+                notes.refuse(Fault::transient(format!("{}: the server showed no key", self.place)))
+            );
         };
         let verdict = known_hosts::look_up(&list, &remote.host, remote.port, &shown);
         if verdict == Verdict::Known {
@@ -315,9 +296,7 @@ impl Access {
 
     fn distrust(&self, remote: &Remote, shown: &HostKey, verdict: &Verdict) -> Fault {
         let files = self.known_hosts_files();
-        let file = files
-            .first()
-            .map_or_else(String::new, |f| f.display().to_string());
+        let file = files.first().map_or_else(String::new, |f| f.display().to_string());
         let host = known_hosts::written(&remote.host, remote.port);
         let print = format!("{} {}", shown.kind(), shown.fingerprint());
         let add = format!("add this line to {file}: {host} {shown}");

@@ -110,9 +110,8 @@ pub(super) fn kept_names(cache: &Path) -> BTreeSet<git2::Oid> {
         .flatten()
         .map(|entry| entry.file_name().to_string_lossy().into_owned());
     let packed = fs::read_to_string(cache.join("packed-refs")).unwrap_or_default();
-    let packed = packed
-        .lines()
-        .filter_map(|line| line.split_once(KEEP).map(|(_, id)| id.to_owned()));
+    let packed =
+        packed.lines().filter_map(|line| line.split_once(KEEP).map(|(_, id)| id.to_owned()));
     files
         .chain(packed)
         .filter(|name| name.len() == 40)

@@ -28,12 +28,8 @@ pub(super) fn write_file(path: &Path, content: &[u8]) -> io::Result<()> {
     beside.push(".new");
     let beside = PathBuf::from(beside);
     let outcome = (|| {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&beside)?;
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
         file.write_all(content)?;
         file.sync_all()?;
         fs::rename(&beside, path)?;
@@ -100,10 +96,7 @@ impl Lock {
             }
             Err(TryLockError::Error(error)) => return Err(fault::sort_io(&error, what())),
         }
-        let lock = Self {
-            file,
-            path: path.to_path_buf(),
-        };
+        let lock = Self { file, path: path.to_path_buf() };
         if lock.is_in_place() {
             Ok(Ok(lock))
         } else {

@@ -30,16 +30,10 @@ impl Fence {
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|_| unreadable(&path))?,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Generation::default(),
             Err(error) => {
-                return Err(fault::sort_io(
-                    &error,
-                    format!("can't read {}", path.display()),
-                ));
+                return Err(fault::sort_io(&error, format!("can't read {}", path.display())));
             }
         };
-        Ok(Self {
-            path,
-            current: Mutex::new(current),
-        })
+        Ok(Self { path, current: Mutex::new(current) })
     }
 
     /// The highest decision that may have been acted on.
@@ -56,10 +50,7 @@ impl Fence {
         let mut text = serde_json::to_vec(&to).map_err(Fault::stalled)?;
         text.push(b'\n');
         durable::write_file(&self.path, &text).map_err(|error| {
-            fault::sort_io(
-                &error,
-                format!("can't write the fence {}", self.path.display()),
-            )
+            fault::sort_io(&error, format!("can't write the fence {}", self.path.display()))
         })?;
         *current = to;
         Ok(())

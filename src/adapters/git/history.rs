@@ -102,9 +102,7 @@ pub(super) fn squash(
     let target = Repository::open(git_dir)?;
     let odb = target.odb()?;
     let mut writer = odb.packwriter()?;
-    writer
-        .write_all(&pack)
-        .map_err(|error| git2::Error::from_str(&error.to_string()))?;
+    writer.write_all(&pack).map_err(|error| git2::Error::from_str(&error.to_string()))?;
     writer.commit()?;
     Ok(above.unwrap_or(tip))
 }
@@ -123,22 +121,13 @@ mod tests {
             let mut tree = repo.treebuilder(None).expect("a tree");
             let blob = repo.blob(format!("{n}").as_bytes()).expect("a blob");
             tree.insert("generation", blob, 0o100_644).expect("inserts");
-            let tree = repo
-                .find_tree(tree.write().expect("writes"))
-                .expect("finds");
+            let tree = repo.find_tree(tree.write().expect("writes")).expect("finds");
             let who = Signature::new(&format!("n{}", n % 3), "x@y", &Time::new(1000 + n, 60))
                 .expect("a name");
             let parent = tip.map(|id| repo.find_commit(id).expect("a parent"));
             let parents: Vec<_> = parent.iter().collect();
             let id = repo
-                .commit(
-                    None,
-                    &who,
-                    &who,
-                    &format!("decision {n}\n\nwhy"),
-                    &tree,
-                    &parents,
-                )
+                .commit(None, &who, &who, &format!("decision {n}\n\nwhy"), &tree, &parents)
                 .expect("commits");
             tip = Some(id);
         }
@@ -150,9 +139,7 @@ mod tests {
         assert_eq!(length(&repo, new, None), Ok(5));
         let without_ids = |tip| {
             let list = list(&repo, tip, 5).expect("lists");
-            list.into_iter()
-                .map(|d| (d.by, d.time, d.why))
-                .collect::<Vec<_>>()
+            list.into_iter().map(|d| (d.by, d.time, d.why)).collect::<Vec<_>>()
         };
         assert_eq!(without_ids(new), without_ids(tip));
         let tree = |id| repo.find_commit(id).expect("a commit").tree_id();

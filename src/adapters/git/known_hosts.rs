@@ -37,9 +37,7 @@ impl HostKey {
             return "unknown";
         };
         let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
-        rest.get(..length)
-            .and_then(|kind| std::str::from_utf8(kind).ok())
-            .unwrap_or("unknown")
+        rest.get(..length).and_then(|kind| std::str::from_utf8(kind).ok()).unwrap_or("unknown")
     }
 
     /// `SHA256:…`, as `ssh-keygen -l` shows it.
@@ -58,11 +56,7 @@ impl fmt::Display for HostKey {
 
 /// How a host is written in the list.
 pub(super) fn written(host: &str, port: u16) -> String {
-    if port == 22 {
-        host.to_owned()
-    } else {
-        format!("[{host}]:{port}")
-    }
+    if port == 22 { host.to_owned() } else { format!("[{host}]:{port}") }
 }
 
 /// Looks a server's key up. Where several lines fit, one that has the key wins, except a revoked
@@ -136,11 +130,7 @@ impl<'a> Entry<'a> {
         }
         let _kind = words.next()?;
         let key = STANDARD.decode(words.next()?).ok()?;
-        Some(Self {
-            mark,
-            hosts,
-            key: HostKey(key),
-        })
+        Some(Self { mark, hosts, key: HostKey(key) })
     }
 
     fn is_for(&self, name: &str) -> bool {
@@ -173,15 +163,9 @@ fn hmac_sha1(key: &[u8], text: &[u8]) -> Vec<u8> {
     for (to, from) in block.iter_mut().zip(key) {
         *to = *from;
     }
-    let inner = Sha1::new()
-        .chain_update(block.map(|byte| byte ^ 0x36))
-        .chain_update(text)
-        .finalize();
-    Sha1::new()
-        .chain_update(block.map(|byte| byte ^ 0x5c))
-        .chain_update(inner)
-        .finalize()
-        .to_vec()
+    let inner =
+        Sha1::new().chain_update(block.map(|byte| byte ^ 0x36)).chain_update(text).finalize();
+    Sha1::new().chain_update(block.map(|byte| byte ^ 0x5c)).chain_update(inner).finalize().to_vec()
 }
 
 /// `*` stands for any text and `?` for any character, as in ssh_config(5), PATTERNS.
@@ -219,10 +203,7 @@ mod tests {
     use super::*;
 
     fn key(kind: &str, body: &str) -> HostKey {
-        let mut blob = u32::try_from(kind.len())
-            .expect("short")
-            .to_be_bytes()
-            .to_vec();
+        let mut blob = u32::try_from(kind.len()).expect("short").to_be_bytes().to_vec();
         blob.extend_from_slice(kind.as_bytes());
         blob.extend_from_slice(body.as_bytes());
         HostKey(blob)
@@ -233,10 +214,7 @@ mod tests {
         let a = key("ssh-ed25519", "a");
         let b = key("ssh-ed25519", "b");
         let rsa = key("ssh-rsa", "r");
-        let changed = |line| Verdict::Changed {
-            line,
-            known: b.clone(),
-        };
+        let changed = |line| Verdict::Changed { line, known: b.clone() };
         let table = [
             (format!("git.example {a} me"), Verdict::Known),
             (format!("GIT.example {a}"), Verdict::Known),
@@ -251,18 +229,9 @@ mod tests {
             (format!("# git.example {a}"), Verdict::Unknown),
             (format!("\n\ngit.example {b}"), changed(3)),
             (format!("git.example {b}\ngit.example {a}"), Verdict::Known),
-            (
-                format!("git.example {rsa}"),
-                Verdict::OtherType {
-                    line: 1,
-                    known: rsa.clone(),
-                },
-            ),
+            (format!("git.example {rsa}"), Verdict::OtherType { line: 1, known: rsa.clone() }),
             (format!("git.example {rsa}\ngit.example {b}"), changed(2)),
-            (
-                format!("git.example {a}\n@revoked * {a}"),
-                Verdict::Revoked { line: 2 },
-            ),
+            (format!("git.example {a}\n@revoked * {a}"), Verdict::Revoked { line: 2 }),
             (format!("@cert-authority *.example {a}"), Verdict::Unknown),
             ("git.example ssh-ed25519 !!!".into(), Verdict::Unknown),
             ("git.example".into(), Verdict::Unknown),
@@ -285,10 +254,7 @@ mod tests {
         let key = HostKey(STANDARD.decode(body).expect("base64"));
         assert_eq!(look_up(&list, "git.example", 2222, &key), Verdict::Known);
         assert_eq!(look_up(&list, "git.example", 22, &key), Verdict::Unknown);
-        assert_eq!(
-            key.fingerprint(),
-            "SHA256:SAYSECF3NXo2HdVQZrUpQMM6ZPUUSXLB6INQT5aMRmg"
-        );
+        assert_eq!(key.fingerprint(), "SHA256:SAYSECF3NXo2HdVQZrUpQMM6ZPUUSXLB6INQT5aMRmg");
         // RFC 2202, test case 2.
         let hex = |bytes: Vec<u8>| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
         assert_eq!(

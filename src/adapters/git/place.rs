@@ -93,15 +93,11 @@ impl Place {
         };
         let url = url::Url::parse(text).map_err(|error| {
             // The text is not shown: it may hold a password.
-            Fault::stalled(format!(
-                "the address of the repository is malformed: {error}"
-            ))
+            Fault::stalled(format!("the address of the repository is malformed: {error}"))
         })?;
         let host = url.host_str().unwrap_or_default().to_owned();
         if host.is_empty() {
-            return Err(Fault::stalled(
-                "the address of the repository names no host",
-            ));
+            return Err(Fault::stalled("the address of the repository names no host"));
         }
         // The user's name is a token with some hosts: `https://TOKEN@host/…`.
         let secret = match scheme {
@@ -199,10 +195,7 @@ mod tests {
         let table = [
             ("ssh://git@h/p", (Scheme::Ssh, "h".into(), 22, git())),
             ("ssh://h:2222/p", (Scheme::Ssh, "h".into(), 2222, None)),
-            (
-                "ssh://git@[::1]:2222/p",
-                (Scheme::Ssh, "::1".into(), 2222, git()),
-            ),
+            ("ssh://git@[::1]:2222/p", (Scheme::Ssh, "::1".into(), 2222, git())),
             ("git@h:shop/p.git", (Scheme::Ssh, "h".into(), 22, git())),
             ("https://h/p", (Scheme::Https, "h".into(), 443, None)),
             ("http://h:8080/p", (Scheme::Http, "h".into(), 8080, None)),

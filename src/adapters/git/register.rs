@@ -174,14 +174,7 @@ impl Scribe {
             &now.when(),
         )?;
         let message = format!("beat {next}\n");
-        Ok(repo.commit(
-            None,
-            &base.author(),
-            &committer,
-            &message,
-            &base.tree()?,
-            &[],
-        )?)
+        Ok(repo.commit(None, &base.author(), &committer, &message, &base.tree()?, &[])?)
     }
 
     /// The parent of the next decision: `base`, or the same with its history cut back.
@@ -255,24 +248,13 @@ pub(super) fn readable(git_dir: &Path, register: &Register, limit: usize) -> Vec
         .filter_map(|id| {
             let commit = repo.find_commit(id).ok()?;
             let ours = commit.author().email_bytes() == address.as_bytes();
-            ours.then(|| {
-                (
-                    commit.committer().when().seconds(),
-                    id,
-                    commit.parent_id(0).ok(),
-                )
-            })
+            ours.then(|| (commit.committer().when().seconds(), id, commit.parent_id(0).ok()))
         })
         .collect();
     // Newest first; of those of the same second, first what nothing follows.
     let parents: Vec<git2::Oid> = found.iter().filter_map(|(.., parent)| *parent).collect();
     found.sort_by_key(|(time, id, _)| (-time, parents.contains(id), *id));
-    found
-        .into_iter()
-        .map(|(_, id, _)| id)
-        .filter(|id| is_whole(&repo, *id))
-        .take(limit)
-        .collect()
+    found.into_iter().map(|(_, id, _)| id).filter(|id| is_whole(&repo, *id)).take(limit).collect()
 }
 
 /// Whether a commit's whole tree can be read.

@@ -230,10 +230,7 @@ fn move_packs(from: &Path, to: &Path) -> io::Result<BTreeSet<PathBuf>> {
         }
         durable::sync_dir(to)?;
     }
-    Ok(names
-        .into_iter()
-        .filter(|name| name.extension().is_some_and(|e| e == "pack"))
-        .collect())
+    Ok(names.into_iter().filter(|name| name.extension().is_some_and(|e| e == "pack")).collect())
 }
 
 fn remove_pack(pack: &Path) -> io::Result<()> {
@@ -251,9 +248,7 @@ fn remove(path: &Path) -> io::Result<()> {
 }
 
 fn modified(path: &Path) -> SystemTime {
-    fs::metadata(path)
-        .and_then(|meta| meta.modified())
-        .unwrap_or(SystemTime::UNIX_EPOCH)
+    fs::metadata(path).and_then(|meta| meta.modified()).unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
 /// The names of complete packs: `pack-….pack`.
@@ -326,11 +321,7 @@ mod tests {
         fn new() -> Self {
             let dir = tempfile::tempdir().expect("a directory");
             let repo = Repository::init_bare(dir.path()).expect("a repository");
-            Self {
-                dir,
-                repo,
-                tip: None,
-            }
+            Self { dir, repo, tip: None }
         }
 
         fn commit(&mut self, text: &str) -> git2::Oid {
@@ -338,9 +329,7 @@ mod tests {
             let mut tree = repo.treebuilder(None).expect("a tree");
             let blob = repo.blob(text.as_bytes()).expect("a blob");
             tree.insert("a", blob, 0o100_644).expect("inserts");
-            let tree = repo
-                .find_tree(tree.write().expect("writes"))
-                .expect("finds");
+            let tree = repo.find_tree(tree.write().expect("writes")).expect("finds");
             let who = Signature::now("n", "x@y").expect("a name");
             let parent = self.tip.map(|id| repo.find_commit(id).expect("a parent"));
             let parents: Vec<_> = parent.iter().collect();
@@ -372,10 +361,7 @@ mod tests {
             s.commit(&format!("old {n}"));
         }
         s.tip = None;
-        s.repo
-            .find_reference("refs/windlass/x")
-            .and_then(|mut r| r.delete())
-            .expect("deletes");
+        s.repo.find_reference("refs/windlass/x").and_then(|mut r| r.delete()).expect("deletes");
         for n in 0..10 {
             s.commit(&format!("new {n}"));
         }
@@ -403,10 +389,7 @@ mod tests {
         let mut s = Scratch::new();
         s.commit("again");
         s.tip = None;
-        s.repo
-            .find_reference("refs/windlass/x")
-            .and_then(|mut r| r.delete())
-            .expect("deletes");
+        s.repo.find_reference("refs/windlass/x").and_then(|mut r| r.delete()).expect("deletes");
         s.commit("kept");
         let dir = s.dir.path().to_path_buf();
         // "again" is garbage when packing begins, and its blob and tree are in use at its end.
@@ -423,10 +406,7 @@ mod tests {
         let mut s = Scratch::new();
         s.commit("old");
         s.tip = None;
-        s.repo
-            .find_reference("refs/windlass/x")
-            .and_then(|mut r| r.delete())
-            .expect("deletes");
+        s.repo.find_reference("refs/windlass/x").and_then(|mut r| r.delete()).expect("deletes");
         s.commit("kept");
         let hour = Duration::from_secs(3600);
         repack(s.dir.path(), hour, || Ok(Some(()))).expect("repacks");
@@ -441,12 +421,7 @@ mod tests {
         s.commit("a");
         let tip = s.commit("b");
         let path = s.dir.path().join("objects");
-        let hex = s
-            .repo
-            .find_commit(tip)
-            .expect("reads")
-            .tree_id()
-            .to_string();
+        let hex = s.repo.find_commit(tip).expect("reads").tree_id().to_string();
         let broken = path.join(&hex[..2]).join(&hex[2..]);
         fs::remove_file(&broken).expect("removes");
         let before = clutter(s.dir.path());

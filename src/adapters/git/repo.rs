@@ -37,10 +37,7 @@ pub(super) fn open_or_make(path: &Path) -> Result<(Repository, bool), Fault> {
         Ok(mut entries) => entries.next().is_none(),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => true,
         Err(error) => {
-            return Err(fault::sort_io(
-                &error,
-                format!("can't read {}", path.display()),
-            ));
+            return Err(fault::sort_io(&error, format!("can't read {}", path.display())));
         }
     };
     if vacant {
@@ -64,9 +61,7 @@ pub(super) fn make(path: &Path, mark: Option<&str>) -> Result<(), Fault> {
             .map_err(|error| fault::sort(&error, what()))?;
         let mut config = repo.config().map_err(|error| fault::sort(&error, what()))?;
         for (key, value) in CONFIG {
-            config
-                .set_str(key, value)
-                .map_err(|error| fault::sort(&error, what()))?;
+            config.set_str(key, value).map_err(|error| fault::sort(&error, what()))?;
         }
         let mark = mark.map_or(Ok(()), |name| fs::write(beside.join(name), ""));
         mark.and_then(|()| durable::sync_tree(&beside))
@@ -88,20 +83,13 @@ pub(super) fn make(path: &Path, mark: Option<&str>) -> Result<(), Fault> {
 pub(super) fn unique() -> String {
     use std::sync::atomic::{AtomicU64, Ordering};
     static NEXT: AtomicU64 = AtomicU64::new(0);
-    format!(
-        "{}-{}",
-        std::process::id(),
-        NEXT.fetch_add(1, Ordering::Relaxed)
-    )
+    format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// Opens the repository at `path`, and only there: not one that surrounds it.
 pub(super) fn open(path: &Path) -> Result<Repository, Fault> {
     if path.is_file() {
-        return Err(Fault::stalled(format!(
-            "{} is a file, not a repository",
-            path.display()
-        )));
+        return Err(Fault::stalled(format!("{} is a file, not a repository", path.display())));
     }
     Repository::open(path).map_err(|error| fault::sort(&error, path.display()))
 }
@@ -122,10 +110,7 @@ const IDLE_MAX: usize = 4;
 
 impl Pool {
     pub(super) fn new(path: PathBuf) -> Self {
-        Self {
-            path,
-            idle: Mutex::new(Vec::new()),
-        }
+        Self { path, idle: Mutex::new(Vec::new()) }
     }
 
     fn stamp(&self) -> Stamp {

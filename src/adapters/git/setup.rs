@@ -61,12 +61,8 @@ struct Done {
     certificates: BTreeSet<PathBuf>,
 }
 
-static DONE: Mutex<Done> = Mutex::new(Done {
-    basics: false,
-    connect_ms: 0,
-    server_ms: 0,
-    certificates: BTreeSet::new(),
-});
+static DONE: Mutex<Done> =
+    Mutex::new(Done { basics: false, connect_ms: 0, server_ms: 0, certificates: BTreeSet::new() });
 
 /// Prepares libgit2 for this process. Called whenever an adapter is opened; the first call does
 /// everything, later ones only lengthen time-outs.
@@ -83,15 +79,10 @@ pub(super) fn prepare(timeouts: &Timeouts) -> Result<(), Fault> {
 }
 
 fn millis(duration: Duration) -> i32 {
-    i32::try_from(duration.as_millis())
-        .unwrap_or(i32::MAX)
-        .max(1)
+    i32::try_from(duration.as_millis()).unwrap_or(i32::MAX).max(1)
 }
 
-#[allow(
-    unsafe_code,
-    reason = "process-wide options of libgit2; guarded by the lock on DONE"
-)]
+#[allow(unsafe_code, reason = "process-wide options of libgit2; guarded by the lock on DONE")]
 fn apply(first: bool, connect_ms: i32, server_ms: i32) -> Result<(), git2::Error> {
     // SAFETY: each option is a plain integer or a string that libgit2 copies. The lock on DONE
     // keeps two writers apart, and an adapter opens repositories only after this returned. A later
@@ -102,12 +93,9 @@ fn apply(first: bool, connect_ms: i32, server_ms: i32) -> Result<(), git2::Error
         if !first {
             return Ok(());
         }
-        for level in [
-            ConfigLevel::ProgramData,
-            ConfigLevel::System,
-            ConfigLevel::XDG,
-            ConfigLevel::Global,
-        ] {
+        for level in
+            [ConfigLevel::ProgramData, ConfigLevel::System, ConfigLevel::XDG, ConfigLevel::Global]
+        {
             git2::opts::set_search_path(level, "")?;
         }
         git2::opts::set_verify_owner_validation(false)?;
@@ -125,10 +113,7 @@ fn option(value: u32) -> i32 {
 
 /// Trusts the certificates in a file, beside those of the machine. It can't be undone, and holds
 /// for every https remote of the process.
-#[allow(
-    unsafe_code,
-    reason = "an option of libgit2; guarded by the lock on DONE"
-)]
+#[allow(unsafe_code, reason = "an option of libgit2; guarded by the lock on DONE")]
 pub(super) fn trust_certificates(file: &Path) -> Result<(), Fault> {
     let mut done = DONE.lock().unwrap_or_else(PoisonError::into_inner);
     if done.certificates.contains(file) {
@@ -154,10 +139,7 @@ pub(super) static SSH_HOME: RwLock<Option<PathBuf>> = RwLock::new(None);
 /// Points libgit2 to a home directory. It reads `.ssh/known_hosts` there, and asks a server for a
 /// key of a type that stands in that file; whether the key is right is decided by
 /// [`super::known_hosts`], not by libgit2.
-#[allow(
-    unsafe_code,
-    reason = "an option of libgit2; guarded by the lock on SSH_HOME"
-)]
+#[allow(unsafe_code, reason = "an option of libgit2; guarded by the lock on SSH_HOME")]
 pub(super) fn ssh_home(home: &Path, current: &mut Option<PathBuf>) -> Result<(), Fault> {
     let name = CString::new(home.as_os_str().as_bytes()).map_err(Fault::stalled)?;
     // SAFETY: libgit2 copies the string. The caller holds the write lock of SSH_HOME, and whoever

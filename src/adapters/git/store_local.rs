@@ -121,9 +121,7 @@ impl LocalStore {
             _ => self.timeouts.local,
         };
         let inner = Arc::clone(&self.inner);
-        self.workers
-            .run(&what, deadline, move || inner.perform(call))
-            .await
+        self.workers.run(&what, deadline, move || inner.perform(call)).await
     }
 }
 
@@ -140,17 +138,12 @@ impl Inner {
             Call::Look => self.look().map(Answer::Seen),
             Call::Recall => self.glance(false).map(Answer::Seen),
             Call::Read { register, rev } => self.read(&register, &rev).map(Answer::Tree),
-            Call::Commit {
-                register,
-                base,
-                edits,
-                why,
-            } => self
+            Call::Commit { register, base, edits, why } => self
                 .commit(&register, base.as_ref(), &Change::Edits(&edits, &why))
                 .map(Answer::Landing),
-            Call::Beat { register, base } => self
-                .commit(&register, Some(&base), &Change::Beat)
-                .map(Answer::Landing),
+            Call::Beat { register, base } => {
+                self.commit(&register, Some(&base), &Change::Beat).map(Answer::Landing)
+            }
             Call::Fence(generation) => self.fence.raise(generation).map(|()| Answer::Fenced),
             Call::History { limit } => self.history(limit),
             Call::Compact => self.compact().map(|()| Answer::Compacted),
@@ -295,9 +288,9 @@ impl Inner {
         error: &git2::Error,
     ) -> Fault {
         match self.current(repo, register) {
-            Ok(Some(now)) if now != rev && register::is_missing(error) => Fault::not_found(
-                format!("the state {rev} of {register} is gone; it is {now} now"),
-            ),
+            Ok(Some(now)) if now != rev && register::is_missing(error) => {
+                Fault::not_found(format!("the state {rev} of {register} is gone; it is {now} now"))
+            }
             Ok(Some(now)) if now == rev && fault::is_damage(error) => {
                 register::damaged(&self.git_dir, register, error)
             }
@@ -459,7 +452,5 @@ impl Inner {
 }
 
 fn raced(now: Option<git2::Oid>) -> Landing {
-    Landing::Raced {
-        theirs: now.map(repo::oid),
-    }
+    Landing::Raced { theirs: now.map(repo::oid) }
 }

@@ -114,10 +114,7 @@ impl RemoteStore {
         };
         let used_network = deadline == self.timeouts.network;
         let inner = Arc::clone(&self.inner);
-        let answer = self
-            .workers
-            .run(&what, deadline, move || inner.perform(&call))
-            .await;
+        let answer = self.workers.run(&what, deadline, move || inner.perform(&call)).await;
         if used_network && answer.is_ok() {
             let patience = self.timeouts.local * COMPACT_PATIENCE;
             Copy::tidy(&self.inner.copy, &self.workers, patience, wrote);
@@ -156,16 +153,10 @@ impl Inner {
         match call {
             Call::Look => self.copy.with(|repo| self.look(repo)).map(Answer::Seen),
             Call::Recall => self.copy.with(|repo| self.recall(repo)).map(Answer::Seen),
-            Call::Read { register, rev } => self
-                .copy
-                .with(|repo| self.read(repo, register, rev))
-                .map(Answer::Tree),
-            Call::Commit {
-                register,
-                base,
-                edits,
-                why,
-            } => {
+            Call::Read { register, rev } => {
+                self.copy.with(|repo| self.read(repo, register, rev)).map(Answer::Tree)
+            }
+            Call::Commit { register, base, edits, why } => {
                 let change = Change::Edits(edits, why);
                 self.copy
                     .with(|repo| self.commit(repo, register, base.as_ref(), &change))
@@ -231,9 +222,7 @@ impl Inner {
             }
             Ok(refs)
         };
-        list()
-            .map(|refs| self.glance(&refs))
-            .map_err(|error| self.copy.sort(error))
+        list().map(|refs| self.glance(&refs)).map_err(|error| self.copy.sort(error))
     }
 
     /// Asks what the registers are, and brings the wanted ones that are not here.
@@ -269,15 +258,9 @@ impl Inner {
         self.access.connected(|notes| {
             let there =
                 |error: &git2::Error| Unfetched::from(notes.explain(error, &self.access.place));
-            let mut remote = repo
-                .remote_anonymous(&self.access.place.to_string())
-                .map_err(here)?;
+            let mut remote = repo.remote_anonymous(&self.access.place.to_string()).map_err(here)?;
             let mut connection = remote
-                .connect_auth(
-                    Direction::Fetch,
-                    Some(self.access.callbacks(notes)),
-                    Some(proxy()),
-                )
+                .connect_auth(Direction::Fetch, Some(self.access.callbacks(notes)), Some(proxy()))
                 .map_err(|error| there(&error))?;
             let refs = registers(connection.list().map_err(|error| there(&error))?);
             let mut missing = Vec::new();
@@ -294,19 +277,16 @@ impl Inner {
                     .remote_callbacks(self.access.callbacks(notes))
                     .proxy_options(proxy())
                     .download_tags(AutotagOption::None);
-                connection
-                    .remote()
-                    .download(&names, Some(&mut options))
-                    .map_err(|error| {
-                        debug!(error = error.message(), "fetching registers failed");
-                        if error.code() == ErrorCode::Eof {
-                            Unfetched::Moved(notes.explain(&error, &self.access.place))
-                        } else if fault::is_damage(&error) {
-                            here(error)
-                        } else {
-                            there(&error)
-                        }
-                    })?;
+                connection.remote().download(&names, Some(&mut options)).map_err(|error| {
+                    debug!(error = error.message(), "fetching registers failed");
+                    if error.code() == ErrorCode::Eof {
+                        Unfetched::Moved(notes.explain(&error, &self.access.place))
+                    } else if fault::is_damage(&error) {
+                        here(error)
+                    } else {
+                        there(&error)
+                    }
+                })?;
                 for (name, id) in &missing {
                     repo.find_commit(*id).map_err(here)?;
                     repo.reference(name, *id, true, "").map_err(here)?;
@@ -327,14 +307,9 @@ impl Inner {
             .map_err(|e| self.copy.sort(e))?
         {
             let refs = self.fetch(repo, &BTreeSet::from([register.clone()]))?;
-            let exists = repo
-                .odb()
-                .map(|odb| odb.exists(id))
-                .map_err(|e| self.copy.sort(e))?;
+            let exists = repo.odb().map(|odb| odb.exists(id)).map_err(|e| self.copy.sort(e))?;
             if !exists {
-                let now = refs
-                    .get(register)
-                    .map_or("absent".to_owned(), git2::Oid::to_string);
+                let now = refs.get(register).map_or("absent".to_owned(), git2::Oid::to_string);
                 return Err(Fault::not_found(format!(
                     "the state {id} of {register} is gone; it is {now} now"
                 ))
@@ -396,10 +371,7 @@ impl Inner {
         if let Landing::Landed(_) = landing {
             // Only the copy: what the server has is what counts.
             if let Err(error) = repo.reference(&register.to_string(), commit, true, "") {
-                info!(
-                    error = error.message(),
-                    "the copy of the state store lags behind"
-                );
+                info!(error = error.message(), "the copy of the state store lags behind");
             }
         }
         Ok(landing)
@@ -433,9 +405,7 @@ impl Inner {
         match refs.get(register).copied() {
             Some(now) if now == commit => Ok(Landing::Landed(repo::oid(commit))),
             now if now != base => Ok(raced(now)),
-            _ => Err(why()
-                .while_doing(format!("{register} was not written"))
-                .into()),
+            _ => Err(why().while_doing(format!("{register} was not written")).into()),
         }
     }
 
@@ -453,10 +423,7 @@ impl Inner {
         });
         match pushed {
             Ok(pushed) => pushed,
-            Err(fault) => Pushed::Failed {
-                fault,
-                sent: sent.get(),
-            },
+            Err(fault) => Pushed::Failed { fault, sent: sent.get() },
         }
     }
 
@@ -496,15 +463,8 @@ impl Inner {
                 Ok(())
             });
             let mut options = PushOptions::new();
-            options
-                .remote_callbacks(callbacks)
-                .proxy_options(proxy())
-                .packbuilder_parallelism(1);
-            let force = if self.goes_forward(repo, register, commit, base)? {
-                ""
-            } else {
-                "+"
-            };
+            options.remote_callbacks(callbacks).proxy_options(proxy()).packbuilder_parallelism(1);
+            let force = if self.goes_forward(repo, register, commit, base)? { "" } else { "+" };
             remote.push(&[format!("{force}{commit}:{register}")], Some(&mut options))
         })();
         if let Some(theirs) = conflict.get() {
@@ -532,10 +492,9 @@ impl Inner {
         Ok(match (register, base) {
             (_, None) => true,
             (Register::Node(_), Some(_)) => false,
-            (Register::Coordinator, Some(base)) => repo
-                .find_commit(commit)?
-                .parent_id(0)
-                .is_ok_and(|parent| parent == base),
+            (Register::Coordinator, Some(base)) => {
+                repo.find_commit(commit)?.parent_id(0).is_ok_and(|parent| parent == base)
+            }
         })
     }
 
@@ -545,22 +504,16 @@ impl Inner {
             Some(tip) => history::list(repo, tip, limit),
             None => Ok(Vec::new()),
         });
-        list.map(Answer::History)
-            .map_err(|error| self.copy.sort(error))
+        list.map(Answer::History).map_err(|error| self.copy.sort(error))
     }
 }
 
 fn registers(heads: &[git2::RemoteHead<'_>]) -> Refs {
-    heads
-        .iter()
-        .filter_map(|head| Some((register::of_ref(head.name())?, head.oid())))
-        .collect()
+    heads.iter().filter_map(|head| Some((register::of_ref(head.name())?, head.oid()))).collect()
 }
 
 fn raced(now: Option<git2::Oid>) -> Landing {
-    Landing::Raced {
-        theirs: now.map(repo::oid),
-    }
+    Landing::Raced { theirs: now.map(repo::oid) }
 }
 
 /// What a server's refusal means, once it is known that nobody else was faster.

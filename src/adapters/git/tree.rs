@@ -102,21 +102,16 @@ fn write_directory(
 ) -> Result<Option<git2::Oid>, Unwritten> {
     let base = base.map(|id| repo.find_tree(id)).transpose()?;
     let mut builder = repo.treebuilder(base.as_ref())?;
-    let entry = |name: &str| {
-        base.as_ref()
-            .and_then(|tree| tree.get_name(name).map(|e| e.to_owned()))
-    };
+    let entry =
+        |name: &str| base.as_ref().and_then(|tree| tree.get_name(name).map(|e| e.to_owned()));
     for (name, below) in &changes.below {
-        let old = entry(name)
-            .filter(|e| e.kind() == Some(ObjectType::Tree))
-            .map(|e| e.id());
+        let old = entry(name).filter(|e| e.kind() == Some(ObjectType::Tree)).map(|e| e.id());
         let here = format!("{path}{name}/");
         match write_directory(repo, old, below, &here)? {
             Some(id) => {
-                let over_file = builder
-                    .get(name)?
-                    .is_some_and(|e| e.kind() != Some(ObjectType::Tree))
-                    && changes.files.get(name) != Some(&None);
+                let over_file =
+                    builder.get(name)?.is_some_and(|e| e.kind() != Some(ObjectType::Tree))
+                        && changes.files.get(name) != Some(&None);
                 if over_file || changes.files.get(name).is_some_and(Option::is_some) {
                     return Err(both(path, name));
                 }
@@ -127,9 +122,7 @@ fn write_directory(
         }
     }
     for (name, content) in &changes.files {
-        let is_directory = builder
-            .get(name)?
-            .is_some_and(|e| e.kind() == Some(ObjectType::Tree));
+        let is_directory = builder.get(name)?.is_some_and(|e| e.kind() == Some(ObjectType::Tree));
         match content {
             Some(_) if is_directory => return Err(both(path, name)),
             Some(content) => {
@@ -203,13 +196,7 @@ fn read_changes(
         let now = entry(&new, &name);
         if gone.kind() == Some(ObjectType::Tree) {
             if is_tree(now).is_none() {
-                read_changes(
-                    repo,
-                    files,
-                    &format!("{prefix}{name}/"),
-                    Some(gone.id()),
-                    None,
-                )?;
+                read_changes(repo, files, &format!("{prefix}{name}/"), Some(gone.id()), None)?;
             }
         } else if now.is_none_or(|(kind, _)| kind != Some(ObjectType::Blob)) {
             files.remove(&format!("{prefix}{name}"));
@@ -248,10 +235,7 @@ mod tests {
     }
 
     fn edit(path: &str, content: Option<&str>) -> Edit {
-        Edit {
-            path: path.into(),
-            content: content.map(|text| text.as_bytes().into()),
-        }
+        Edit { path: path.into(), content: content.map(|text| text.as_bytes().into()) }
     }
 
     fn must_write(repo: &Repository, base: Option<git2::Oid>, edits: &[Edit]) -> git2::Oid {
@@ -300,28 +284,17 @@ mod tests {
         let (_dir, repo) = scratch();
         let one = must_write(&repo, None, &[edit("D/a", Some("1")), edit("b", Some("2"))]);
         let half = must_write(&repo, None, &[edit("b", Some("2")), edit("D/c", Some("3"))]);
-        let two = must_write(
-            &repo,
-            Some(half),
-            &[edit("D/a", Some("1")), edit("D/c", None)],
-        );
+        let two = must_write(&repo, Some(half), &[edit("D/a", Some("1")), edit("D/c", None)]);
         assert_eq!(one, two);
         let empty = must_write(&repo, Some(one), &[edit("D/a", None), edit("b", None)]);
-        assert_eq!(
-            empty.to_string(),
-            "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
-        );
+        assert_eq!(empty.to_string(), "4b825dc642cb6eb9a060e54bf8d69288fbee4904");
     }
 
     #[test]
     fn a_directory_can_take_a_files_place_and_back() {
         let (_dir, repo) = scratch();
         let file = must_write(&repo, None, &[edit("a", Some("1"))]);
-        let dir = must_write(
-            &repo,
-            Some(file),
-            &[edit("a", None), edit("a/b", Some("2"))],
-        );
+        let dir = must_write(&repo, Some(file), &[edit("a", None), edit("a/b", Some("2"))]);
         let back = must_write(&repo, Some(dir), &[edit("a/b", None), edit("a", Some("1"))]);
         assert_eq!(file, back);
         let old = read(&repo, file, None).expect("reads");
@@ -334,17 +307,7 @@ mod tests {
     #[test]
     fn paths_that_git_or_a_file_system_would_not_hold_are_refused() {
         let (_dir, repo) = scratch();
-        for path in [
-            "",
-            "/a",
-            "a/",
-            "a//b",
-            "../a",
-            "a/./b",
-            ".git/config",
-            "a/.GIT",
-            "a\0b",
-        ] {
+        for path in ["", "/a", "a/", "a//b", "../a", "a/./b", ".git/config", "a/.GIT", "a\0b"] {
             let outcome = write(&repo, None, &[edit(path, Some("x"))]);
             assert!(matches!(outcome, Err(Unwritten::Refused(_))), "{path:?}");
         }
@@ -352,10 +315,7 @@ mod tests {
             [edit("a", Some("1")), edit("a/b", Some("2"))],
             [edit("a/b", Some("2")), edit("a", Some("1"))],
         ] {
-            assert!(matches!(
-                write(&repo, None, &edits),
-                Err(Unwritten::Refused(_))
-            ));
+            assert!(matches!(write(&repo, None, &edits), Err(Unwritten::Refused(_))));
             let base = must_write(&repo, None, &edits[..1]);
             let outcome = write(&repo, Some(base), &edits[1..]);
             assert!(matches!(outcome, Err(Unwritten::Refused(_))));

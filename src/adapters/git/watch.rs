@@ -153,10 +153,7 @@ impl<W> Keeper<W> {
 
     /// Rings; false if nobody listens any more.
     fn ring(&self) -> bool {
-        !matches!(
-            self.ring.try_send(()),
-            Err(mpsc::error::TrySendError::Closed(()))
-        )
+        !matches!(self.ring.try_send(()), Err(mpsc::error::TrySendError::Closed(())))
     }
 
     /// Sees to it that what is there is watched; true if something may have been missed.
@@ -202,10 +199,7 @@ impl<W> Keeper<W> {
     fn poll(&mut self, git_dir: &Path) -> bool {
         let mut now = Vec::new();
         let mut look_in = vec![git_dir.join("refs")];
-        now.push((
-            PathBuf::from("packed-refs"),
-            stamp(&git_dir.join("packed-refs")),
-        ));
+        now.push((PathBuf::from("packed-refs"), stamp(&git_dir.join("packed-refs"))));
         while let Some(directory) = look_in.pop() {
             for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
                 let path = entry.path();
@@ -260,11 +254,7 @@ impl News {
     fn of(event: &notify::Result<notify::Event>) -> Self {
         let Ok(event) = event else {
             // Events were lost.
-            return Self {
-                is_news: true,
-                is_directory: true,
-                is_trouble: true,
-            };
+            return Self { is_news: true, is_directory: true, is_trouble: true };
         };
         // A lock alone is the beginning of a change.
         let is_lock = |path: &PathBuf| path.extension().is_some_and(|e| e == "lock");
@@ -294,10 +284,7 @@ mod tests {
     use git2::{Repository, Signature};
 
     async fn rings(bell: &mut mpsc::Receiver<()>, within: Duration) -> bool {
-        matches!(
-            tokio::time::timeout(within, bell.recv()).await,
-            Ok(Some(()))
-        )
+        matches!(tokio::time::timeout(within, bell.recv()).await, Ok(Some(())))
     }
 
     /// Lets the bell fall silent.
@@ -306,16 +293,10 @@ mod tests {
     }
 
     fn point(repo: &Repository, name: &str, text: &str) {
-        let tree = repo
-            .treebuilder(None)
-            .expect("a tree")
-            .write()
-            .expect("writes");
+        let tree = repo.treebuilder(None).expect("a tree").write().expect("writes");
         let tree = repo.find_tree(tree).expect("finds");
         let who = Signature::now("n", "x@y").expect("a name");
-        let id = repo
-            .commit(None, &who, &who, text, &tree, &[])
-            .expect("commits");
+        let id = repo.commit(None, &who, &who, text, &tree, &[]).expect("commits");
         repo.reference(name, id, true, "").expect("points");
     }
 
@@ -338,10 +319,7 @@ mod tests {
             let again = Repository::open(dir.path()).expect("opens");
             again.refname_to_id("refs/heads/main").expect("reads");
         }
-        assert!(
-            !rings(&mut bell, Duration::from_millis(300)).await,
-            "woken by looking"
-        );
+        assert!(!rings(&mut bell, Duration::from_millis(300)).await, "woken by looking");
     }
 
     #[tokio::test]

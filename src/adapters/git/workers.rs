@@ -84,9 +84,7 @@ impl Workers {
     pub(super) fn new(name: &'static str) -> Self {
         Self {
             name,
-            shared: Arc::new(Shared {
-                state: Mutex::new(State::default()),
-            }),
+            shared: Arc::new(Shared { state: Mutex::new(State::default()) }),
             // Those given up keep their slot, so that there are always some for the living.
             slots: Arc::new(Semaphore::new(RUNNING_MAX + ABANDONED_MAX)),
         }
@@ -111,12 +109,8 @@ impl Workers {
                 )));
             }
         }
-        let late = || {
-            Fault::deadline(format!(
-                "{what} took longer than {} s",
-                deadline.as_secs_f32()
-            ))
-        };
+        let late =
+            || Fault::deadline(format!("{what} took longer than {} s", deadline.as_secs_f32()));
         match tokio::time::timeout(deadline, self.start(what, job)).await {
             Ok(outcome) => outcome,
             Err(_elapsed) => Err(late()),
@@ -128,10 +122,7 @@ impl Workers {
         what: &str,
         job: impl FnOnce() -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, Fault> {
-        let slot = Arc::clone(&self.slots)
-            .acquire_owned()
-            .await
-            .map_err(Fault::transient)?;
+        let slot = Arc::clone(&self.slots).acquire_owned().await.map_err(Fault::transient)?;
         let phase = Arc::new(AtomicU8::new(RUNS));
         let (tell, told) = oneshot::channel();
         let line = Line {
@@ -143,9 +134,7 @@ impl Workers {
         let name = what.to_owned();
         self.hand_over(Box::new(move || {
             let outcome = catch_unwind(AssertUnwindSafe(job)).unwrap_or_else(|_panic| {
-                Err(Fault::transient(format!(
-                    "{name} failed inside: this is a defect of windlass"
-                )))
+                Err(Fault::transient(format!("{name} failed inside: this is a defect of windlass")))
             });
             // First the phase, then the answer: who sees the answer sees that it has ended.
             if phase.swap(ENDED, Ordering::AcqRel) == ABANDONED {
@@ -238,10 +227,7 @@ mod tests {
             .await
             .expect_err("at the cap");
         assert_eq!(at_once.kind, FaultKind::Transient);
-        assert!(
-            at_once.message.contains("4 earlier Git calls hang (call 0"),
-            "{at_once}"
-        );
+        assert!(at_once.message.contains("4 earlier Git calls hang (call 0"), "{at_once}");
 
         for _ in 0..ABANDONED_MAX {
             release.send(()).expect("a call waits");
@@ -252,9 +238,7 @@ mod tests {
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        let again = workers
-            .run("again", Duration::from_secs(60), || Ok(1))
-            .await;
+        let again = workers.run("again", Duration::from_secs(60), || Ok(1)).await;
         assert_eq!(again, Ok(1));
     }
 

@@ -143,11 +143,7 @@ impl Iptables {
             }
         }
         *chosen = None;
-        if faults.is_empty() {
-            Ok(())
-        } else {
-            Err(Fault::transient(faults.join("; ")))
-        }
+        if faults.is_empty() { Ok(()) } else { Err(Fault::transient(faults.join("; "))) }
     }
 
     /// The machine in use. Where it is chosen anew, ours are taken out of the other.
@@ -162,9 +158,7 @@ impl Iptables {
             tracing::debug!(backend = ?tools.backend(), "packet filter chosen");
             *chosen = Some(tools);
         }
-        chosen
-            .as_ref()
-            .ok_or_else(|| Fault::transient("no packet filter chosen"))
+        chosen.as_ref().ok_or_else(|| Fault::transient("no packet filter chosen"))
     }
 }
 
@@ -203,10 +197,7 @@ fn jumps(saved: &Saved, wanted: &RuleSet) -> String {
         let mut chains: Vec<&str> = built_in.map(|((_, chain), _)| chain.as_str()).collect();
         let ours = |chain: &str| -> Vec<&String> {
             let jumps = wanted.jumps.iter().filter(|jump| jump.table == table);
-            jumps
-                .filter(|jump| jump.chain == chain)
-                .map(|jump| &jump.rule)
-                .collect()
+            jumps.filter(|jump| jump.chain == chain).map(|jump| &jump.rule).collect()
         };
         for jump in wanted.jumps.iter().filter(|jump| jump.table == table) {
             if !chains.contains(&jump.chain) {
@@ -214,10 +205,7 @@ fn jumps(saved: &Saved, wanted: &RuleSet) -> String {
             }
         }
         for chain in chains {
-            let there = saved
-                .built_in
-                .get(&(table, chain.to_owned()))
-                .unwrap_or(&empty);
+            let there = saved.built_in.get(&(table, chain.to_owned())).unwrap_or(&empty);
             let marked: Vec<&String> = there.iter().filter(|rule| is_ours(rule)).collect();
             let wanted_here = ours(chain);
             let first: Vec<&String> = there.iter().take(wanted_here.len()).collect();

@@ -47,8 +47,7 @@ pub(super) fn read(text: &str) -> Saved {
 pub(super) fn same_shape(one: &RuleSet, other: &RuleSet) -> bool {
     let shape = |set: &RuleSet| -> Vec<(Table, String, usize)> {
         let chains = Table::ALL.into_iter().flat_map(|table| {
-            set.chains(table)
-                .map(move |(chain, rules)| (table, chain.clone(), rules.len()))
+            set.chains(table).map(move |(chain, rules)| (table, chain.clone(), rules.len()))
         });
         chains.collect()
     };
@@ -57,9 +56,7 @@ pub(super) fn same_shape(one: &RuleSet, other: &RuleSet) -> bool {
 
 /// Whether both have the same rules, word by word.
 pub(super) fn same_text(one: &RuleSet, other: &RuleSet) -> bool {
-    Table::ALL
-        .into_iter()
-        .all(|table| one.chains(table).eq(other.chains(table)))
+    Table::ALL.into_iter().all(|table| one.chains(table).eq(other.chains(table)))
 }
 
 #[cfg(test)]

@@ -82,9 +82,7 @@ pub(super) async fn installed() -> Result<Vec<Tools>, Fault> {
         found.extend(plain().await);
     }
     if found.is_empty() {
-        return Err(Fault::stalled(
-            "iptables is not installed: install the package 'iptables'",
-        ));
+        return Err(Fault::stalled("iptables is not installed: install the package 'iptables'"));
     }
     Ok(found)
 }
@@ -92,27 +90,16 @@ pub(super) async fn installed() -> Result<Vec<Tools>, Fault> {
 /// What `iptables` without a suffix is here.
 async fn plain() -> Option<Tools> {
     let version = PLAIN.version().await?;
-    let backend = if version.contains("nf_tables") {
-        Backend::Nft
-    } else {
-        Backend::Legacy
-    };
+    let backend = if version.contains("nf_tables") { Backend::Nft } else { Backend::Legacy };
     Some(Tools { backend, ..PLAIN })
 }
 
 pub(super) async fn choose(choice: Choice) -> Result<Tools, Fault> {
     let installed = installed().await?;
-    let of = |backend| {
-        installed
-            .iter()
-            .find(|tools| tools.backend == backend)
-            .copied()
-    };
+    let of = |backend| installed.iter().find(|tools| tools.backend == backend).copied();
     match choice {
         Choice::Always(backend) => of(backend).ok_or_else(|| {
-            Fault::stalled(format!(
-                "the iptables programs for {backend:?} are not installed"
-            ))
+            Fault::stalled(format!("the iptables programs for {backend:?} are not installed"))
         }),
         Choice::AsDocker => {
             let mut with_docker = Vec::new();
@@ -165,9 +152,7 @@ impl Tools {
     }
 
     async fn version(&self) -> Option<String> {
-        let output = run(Command::new(self.program).arg("--version"), None)
-            .await
-            .ok()?;
+        let output = run(Command::new(self.program).arg("--version"), None).await.ok()?;
         Some(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
@@ -190,17 +175,9 @@ impl Tools {
 const EXIT_RESOURCE: i32 = 4;
 
 async fn run(command: &mut Command, input: Option<String>) -> Result<Output, Fault> {
-    let name = command
-        .as_std()
-        .get_program()
-        .to_string_lossy()
-        .into_owned();
+    let name = command.as_std().get_program().to_string_lossy().into_owned();
     command
-        .stdin(if input.is_some() {
-            Stdio::piped()
-        } else {
-            Stdio::null()
-        })
+        .stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() })
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .kill_on_drop(true);

@@ -34,10 +34,8 @@ const NODE_MAC: [u8; 6] = [0x0a, 0x58, 169, 254, 1, 1];
 
 /// Kernel parameters every pod gets: what Docker sets in namespaces it makes itself. Without the
 /// first, a process that is not root can't bind port 80.
-const POD_SYSCTLS: [(&str, &str); 2] = [
-    ("net.ipv4.ip_unprivileged_port_start", "0"),
-    ("net.ipv4.ping_group_range", "0 2147483647"),
-];
+const POD_SYSCTLS: [(&str, &str); 2] =
+    [("net.ipv4.ip_unprivileged_port_start", "0"), ("net.ipv4.ping_group_range", "0 2147483647")];
 
 pub(super) async fn attach(wish: &Attachment) -> Result<(), Fault> {
     check_mark(&wish.link)?;
@@ -57,9 +55,7 @@ pub(super) async fn detach(link: &str) -> Result<(), Fault> {
     let wire = Wire::open()?;
     match wire.link(link).await? {
         Some(found) if found.is_ours() => wire.remove_link(found.index).await,
-        Some(_) => Err(Fault::stalled(format!(
-            "{link} is not a veth link, and so not ours"
-        ))),
+        Some(_) => Err(Fault::stalled(format!("{link} is not a veth link, and so not ours"))),
         None => Ok(()),
     }
 }
@@ -77,11 +73,7 @@ impl Sides {
         let pod = File::open(format!("/proc/{pid}/ns/net")).map_err(|error| {
             Fault::not_found(format!("no network namespace of process {pid}: {error}"))
         })?;
-        let inode = |file: &File| {
-            file.metadata()
-                .map(|data| data.ino())
-                .map_err(Fault::transient)
-        };
+        let inode = |file: &File| file.metadata().map(|data| data.ino()).map_err(Fault::transient);
         if inode(&node)? == inode(&pod)? {
             return Err(Fault::stalled(format!(
                 "process {pid} is in the node's own network namespace"
@@ -122,10 +114,8 @@ async fn ends(
         match link {
             Some(link) if link.kind == Some(InfoKind::Veth) => wire.remove_link(link.index).await?,
             Some(link) => {
-                let text = format!(
-                    "{} is there and is not a veth link, and so not ours",
-                    link.name
-                );
+                let text =
+                    format!("{} is there and is not a veth link, and so not ours", link.name);
                 return Err(Fault::stalled(text));
             }
             None => {}
@@ -148,9 +138,7 @@ fn belong_together(ours: &Link, theirs: &Link) -> bool {
 
 async fn has_no_other_address(wish: &Attachment, pod: &Wire, link: &Link) -> Result<bool, Fault> {
     let addresses = pod.addresses().await?;
-    let mut here = addresses
-        .iter()
-        .filter(|address| address.index == link.index);
+    let mut here = addresses.iter().filter(|address| address.index == link.index);
     Ok(here.all(|address| address.ip == wish.ip))
 }
 
@@ -190,10 +178,8 @@ async fn configure_node(wish: &Attachment, node: &Wire, link: &Link) -> Result<(
     bring_up(node, link, wish.mtu).await?;
     // `scope link`: the kernel must not take this address for the node's own when it looks for a
     // source on another link.
-    node.add_address(link.index, GATEWAY, AddressScope::Link, None)
-        .await?;
-    node.add_neighbour(link.index, wish.ip, pod_mac(wish.ip))
-        .await?;
+    node.add_address(link.index, GATEWAY, AddressScope::Link, None).await?;
+    node.add_neighbour(link.index, wish.ip, pod_mac(wish.ip)).await?;
     let mut route = route_on_link(Ipv4Network::from(wish.ip), link.index);
     if let Some(source) = wish.node_ip {
         route = route.pref_source(source);
@@ -209,14 +195,11 @@ async fn add_pod_route(
     message: rtnetlink::packet_route::route::RouteMessage,
 ) -> Result<(), Fault> {
     let routes = node.routes().await?;
-    let there = routes
-        .iter()
-        .find(|route| route.to == Ipv4Network::from(wish.ip));
+    let there = routes.iter().find(|route| route.to == Ipv4Network::from(wish.ip));
     match there {
-        Some(route) if !route.ours => Err(Fault::stalled(format!(
-            "there is a route to {} already that is not ours",
-            wish.ip
-        ))),
+        Some(route) if !route.ours => {
+            Err(Fault::stalled(format!("there is a route to {} already that is not ours", wish.ip)))
+        }
         Some(route) if route.index == Some(link.index) && route.source == wish.node_ip => Ok(()),
         there => {
             let what = format!("adding the route to {}", wish.ip);
@@ -235,19 +218,13 @@ async fn configure_pod(wish: &Attachment, pod: &Wire, link: &Link) -> Result<(),
         bring_up(pod, &loopback, loopback.mtu).await?;
     }
     bring_up(pod, link, wish.mtu).await?;
-    pod.add_address(link.index, wish.ip, AddressScope::Universe, None)
-        .await?;
+    pod.add_address(link.index, wish.ip, AddressScope::Universe, None).await?;
     pod.add_neighbour(link.index, GATEWAY, NODE_MAC).await?;
     let gateway = route_on_link(Ipv4Network::from(GATEWAY), link.index).build();
-    pod.add_route(gateway, true, "adding the pod's route to its gateway")
-        .await?;
+    pod.add_route(gateway, true, "adding the pod's route to its gateway").await?;
     let everywhere = Ipv4Network::new(Ipv4Addr::UNSPECIFIED, 0).map_err(Fault::transient)?;
-    let default = route_to(everywhere)
-        .gateway(GATEWAY)
-        .output_interface(link.index)
-        .build();
-    pod.add_route(default, true, "adding the pod's default route")
-        .await?;
+    let default = route_to(everywhere).gateway(GATEWAY).output_interface(link.index).build();
+    pod.add_route(default, true, "adding the pod's default route").await?;
     for (name, value) in POD_SYSCTLS {
         // Kernels before 4.11 have not got the first, and need it not: nothing else can be done.
         sysctl::write_if_there(&sysctl::path_of(name)?, value)?;
@@ -262,12 +239,9 @@ async fn bring_up(wire: &Wire, link: &Link, mtu: u32) -> Result<(), Fault> {
     if link.up && link.mtu == mtu {
         return Ok(());
     }
-    let mut change = LinkMessageBuilder::<LinkUnspec>::new()
-        .index(link.index)
-        .up();
+    let mut change = LinkMessageBuilder::<LinkUnspec>::new().index(link.index).up();
     if link.mtu != mtu {
         change = change.mtu(mtu);
     }
-    wire.change_link(change.build(), &format!("bringing {} up", link.name))
-        .await
+    wire.change_link(change.build(), &format!("bringing {} up", link.name)).await
 }

@@ -41,9 +41,7 @@ impl Default for Links {
 impl Links {
     /// Links of this network namespace, with resolvers from these files.
     pub fn new<P: Into<PathBuf>>(resolver_files: impl IntoIterator<Item = P>) -> Self {
-        Self {
-            resolver_files: resolver_files.into_iter().map(Into::into).collect(),
-        }
+        Self { resolver_files: resolver_files.into_iter().map(Into::into).collect() }
     }
 
     /// Does what is asked.
@@ -61,9 +59,7 @@ impl Links {
         match tokio::time::timeout(CALL_MAX, receive).await {
             Ok(Ok(done)) => done.map_err(|fault| fault.while_doing(what)),
             Ok(Err(_)) => Err(Fault::transient(format!("{what}: the work was cut off"))),
-            Err(_) => Err(Fault::deadline(format!(
-                "{what}: not done within {CALL_MAX:?}"
-            ))),
+            Err(_) => Err(Fault::deadline(format!("{what}: not done within {CALL_MAX:?}"))),
         }
     }
 }
@@ -93,9 +89,9 @@ fn perform(call: Call, resolver_files: &[PathBuf]) -> Result<Answer, Fault> {
             Call::Detach { link } => attach::detach(&link).await.map(|()| Answer::Done),
             Call::List => list().await.map(Answer::Links),
             Call::Ensure(network) => node::ensure(&network).await.map(|()| Answer::Done),
-            Call::Survey => survey::survey(resolver_files)
-                .await
-                .map(|seen| Answer::Survey(Box::new(seen))),
+            Call::Survey => {
+                survey::survey(resolver_files).await.map(|seen| Answer::Survey(Box::new(seen)))
+            }
             Call::Clear => node::clear().await.map(|()| Answer::Done),
         }
     })
@@ -103,11 +99,8 @@ fn perform(call: Call, resolver_files: &[PathBuf]) -> Result<Answer, Fault> {
 
 async fn list() -> Result<Vec<String>, Fault> {
     let links = wire::Wire::open()?.links().await?;
-    let mut names: Vec<String> = links
-        .into_iter()
-        .filter(wire::Link::is_ours)
-        .map(|link| link.name)
-        .collect();
+    let mut names: Vec<String> =
+        links.into_iter().filter(wire::Link::is_ours).map(|link| link.name).collect();
     names.sort();
     Ok(names)
 }

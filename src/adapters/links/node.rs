@@ -37,9 +37,7 @@ async fn loopback(wire: &Wire) -> Result<Link, Fault> {
     let found = wire.links().await?.into_iter().find(|link| link.loopback);
     let loopback = found.ok_or_else(|| Fault::stalled("there is no loopback link"))?;
     if !loopback.up {
-        let up = LinkMessageBuilder::<LinkUnspec>::new()
-            .index(loopback.index)
-            .up();
+        let up = LinkMessageBuilder::<LinkUnspec>::new().index(loopback.index).up();
         wire.change_link(up.build(), "bringing loopback up").await?;
     }
     Ok(loopback)
@@ -58,8 +56,7 @@ async fn ensure_address(wire: &Wire, lo: &Link, wanted: Option<Ipv4Addr>) -> Res
     }
     match wanted {
         Some(ip) if !there => {
-            wire.add_address(lo.index, ip, AddressScope::Host, Some(ADDRESS_LABEL))
-                .await
+            wire.add_address(lo.index, ip, AddressScope::Host, Some(ADDRESS_LABEL)).await
         }
         _ => Ok(()),
     }
@@ -98,26 +95,20 @@ async fn ensure_route(
     };
     let same = |route: &&Route| route.goes_to(network);
     match routes.iter().filter(same).min_by_key(|route| route.metric) {
-        Some(there) if !there.ours => Err(Fault::stalled(format!(
-            "{what}: there is one already that is not ours"
-        ))),
-        Some(there) if is_as_wanted(there, via, message) => Ok(()),
-        there => {
-            wire.add_route(message.clone(), there.is_some(), &what)
-                .await
+        Some(there) if !there.ours => {
+            Err(Fault::stalled(format!("{what}: there is one already that is not ours")))
         }
+        Some(there) if is_as_wanted(there, via, message) => Ok(()),
+        there => wire.add_route(message.clone(), there.is_some(), &what).await,
     }
 }
 
 fn is_as_wanted(there: &Route, via: Option<Ipv4Addr>, wanted: &RouteMessage) -> bool {
     use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute};
-    let source = wanted
-        .attributes
-        .iter()
-        .find_map(|attribute| match attribute {
-            RouteAttribute::PrefSource(RouteAddress::Inet(ip)) => Some(*ip),
-            _ => None,
-        });
+    let source = wanted.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::PrefSource(RouteAddress::Inet(ip)) => Some(*ip),
+        _ => None,
+    });
     there.via == via && there.source == source
 }
 

@@ -5,10 +5,8 @@ use std::path::PathBuf;
 
 /// Where systemd-resolved listens on the machine itself. A pod can't ask there, and what it would
 /// say is in a file of its own.
-const STUBS: [IpAddr; 2] = [
-    IpAddr::V4(Ipv4Addr::new(127, 0, 0, 53)),
-    IpAddr::V4(Ipv4Addr::new(127, 0, 0, 54)),
-];
+const STUBS: [IpAddr; 2] =
+    [IpAddr::V4(Ipv4Addr::new(127, 0, 0, 53)), IpAddr::V4(Ipv4Addr::new(127, 0, 0, 54))];
 
 /// Resolvers and search domains of the first file that names any but the stub. No file, no
 /// resolvers: the cluster's own names work without.
@@ -41,10 +39,7 @@ fn parse(text: &str) -> (Vec<IpAddr>, Vec<String>) {
             }
             // The last one counts, and `domain` is a `search` of one.
             Some("search" | "domain") => {
-                searches = words
-                    .filter(|word| *word != ".")
-                    .map(str::to_owned)
-                    .collect();
+                searches = words.filter(|word| *word != ".").map(str::to_owned).collect();
             }
             _ => {}
         }

@@ -37,11 +37,7 @@ fn look(
         .filter(|route| route.to.prefix() == 0 && !route.ours)
         .min_by_key(|route| route.metric);
     let default_source = default.and_then(|route| {
-        let on_its_link = || {
-            reachable
-                .iter()
-                .find(|(_, link)| Some(link.index) == route.index)
-        };
+        let on_its_link = || reachable.iter().find(|(_, link)| Some(link.index) == route.index);
         route.source.or_else(|| on_its_link().map(|(ip, _)| *ip))
     });
     let main = default_source.or(reachable.first().map(|(ip, _)| *ip));

@@ -17,9 +17,7 @@ pub(super) fn path_of(name: &str) -> Result<String, Fault> {
     let parts: Vec<&str> = slashed.split('/').collect();
     let is_plain = |part: &&str| !part.is_empty() && *part != "." && *part != "..";
     if parts.len() < 2 || parts[0] != "net" || !parts.iter().all(is_plain) {
-        return Err(Fault::stalled(format!(
-            "'{name}' is not a kernel parameter of a network"
-        )));
+        return Err(Fault::stalled(format!("'{name}' is not a kernel parameter of a network")));
     }
     Ok(slashed)
 }
@@ -27,9 +25,7 @@ pub(super) fn path_of(name: &str) -> Result<String, Fault> {
 /// Sets a parameter, given as a path below `/proc/sys`.
 pub(super) fn write(path: &str, value: &str) -> Result<(), Fault> {
     set(path, value).map_err(|error| {
-        Fault::stalled(format!(
-            "setting kernel parameter {path} to '{value}': {error}"
-        ))
+        Fault::stalled(format!("setting kernel parameter {path} to '{value}': {error}"))
     })
 }
 
@@ -60,10 +56,7 @@ mod tests {
     fn parameters_have_paths_and_stay_below_net() {
         for (name, path) in [
             ("net.ipv4.tcp_syncookies", Some("net/ipv4/tcp_syncookies")),
-            (
-                "net/ipv4/conf/eth0.1/forwarding",
-                Some("net/ipv4/conf/eth0.1/forwarding"),
-            ),
+            ("net/ipv4/conf/eth0.1/forwarding", Some("net/ipv4/conf/eth0.1/forwarding")),
             ("kernel.shm_rmid_forced", None),
             ("net", None),
             ("net.", None),

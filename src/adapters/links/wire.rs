@@ -92,10 +92,7 @@ impl Wire {
 
     pub(super) async fn links(&self) -> Result<Vec<Link>, Fault> {
         let messages = self.handle.link().get().execute().map_ok(read_link);
-        messages
-            .try_collect()
-            .await
-            .map_err(|error| explain("listing links", &error))
+        messages.try_collect().await.map_err(|error| explain("listing links", &error))
     }
 
     /// The link of that name, if there is one.
@@ -110,27 +107,17 @@ impl Wire {
 
     /// Takes a link away, and its other end with it. One that is gone is as good.
     pub(super) async fn remove_link(&self, index: u32) -> Result<(), Fault> {
-        accept(
-            self.handle.link().del(index).execute().await,
-            &[ENODEV],
-            "removing a link",
-        )
+        accept(self.handle.link().del(index).execute().await, &[ENODEV], "removing a link")
     }
 
     pub(super) async fn change_link(&self, message: LinkMessage, what: &str) -> Result<(), Fault> {
-        accept(
-            self.handle.link().change(message).execute().await,
-            &[],
-            what,
-        )
+        accept(self.handle.link().change(message).execute().await, &[], what)
     }
 
     pub(super) async fn addresses(&self) -> Result<Vec<Address>, Fault> {
         let messages = self.handle.address().get().execute();
         let read = messages.try_filter_map(|message| std::future::ready(Ok(read_address(message))));
-        read.try_collect()
-            .await
-            .map_err(|error| explain("listing addresses", &error))
+        read.try_collect().await.map_err(|error| explain("listing addresses", &error))
     }
 
     /// Gives a link an address of its own (/32), if it has not got it.
@@ -146,17 +133,9 @@ impl Wire {
         message.header.scope = scope;
         // A /32 has no broadcast address.
         let is_broadcast = |it: &AddressAttribute| matches!(it, AddressAttribute::Broadcast(_));
-        message
-            .attributes
-            .retain(|attribute| !is_broadcast(attribute));
-        message
-            .attributes
-            .extend(label.map(|label| AddressAttribute::Label(label.into())));
-        accept(
-            request.execute().await,
-            &[EEXIST],
-            &format!("adding address {ip}"),
-        )
+        message.attributes.retain(|attribute| !is_broadcast(attribute));
+        message.attributes.extend(label.map(|label| AddressAttribute::Label(label.into())));
+        accept(request.execute().await, &[EEXIST], &format!("adding address {ip}"))
     }
 
     pub(super) async fn remove_address(&self, address: Address) -> Result<(), Fault> {
@@ -169,9 +148,7 @@ impl Wire {
         let all = RouteMessageBuilder::<Ipv4Addr>::new().build();
         let messages = self.handle.route().get(all).execute();
         let read = messages.try_filter_map(|message| std::future::ready(Ok(read_route(message))));
-        read.try_collect()
-            .await
-            .map_err(|error| explain("listing routes", &error))
+        read.try_collect().await.map_err(|error| explain("listing routes", &error))
     }
 
     /// Adds a route. With `replace` it takes the place of the one to the same network.
@@ -187,17 +164,8 @@ impl Wire {
     }
 
     pub(super) async fn remove_route(&self, route: &Route) -> Result<(), Fault> {
-        let removed = self
-            .handle
-            .route()
-            .del(route.message.clone())
-            .execute()
-            .await;
-        accept(
-            removed,
-            &[ESRCH],
-            &format!("removing the route to {}", route.to),
-        )
+        let removed = self.handle.route().del(route.message.clone()).execute().await;
+        accept(removed, &[ESRCH], &format!("removing the route to {}", route.to))
     }
 
     /// Says at once where the neighbour is: no question on the wire, and none that goes unanswered
@@ -210,11 +178,7 @@ impl Wire {
     ) -> Result<(), Fault> {
         let request = self.handle.neighbours().add(index, IpAddr::V4(ip));
         let request = request.link_layer_address(&mac).replace();
-        accept(
-            request.execute().await,
-            &[],
-            &format!("adding neighbour {ip}"),
-        )
+        accept(request.execute().await, &[], &format!("adding neighbour {ip}"))
     }
 }
 
@@ -227,9 +191,7 @@ pub(super) fn route_to(network: Ipv4Network) -> RouteMessageBuilder<Ipv4Addr> {
 
 /// The same, to what is at the other end of the link.
 pub(super) fn route_on_link(network: Ipv4Network, index: u32) -> RouteMessageBuilder<Ipv4Addr> {
-    route_to(network)
-        .output_interface(index)
-        .scope(RouteScope::Link)
+    route_to(network).output_interface(index).scope(RouteScope::Link)
 }
 
 fn read_link(message: LinkMessage) -> Link {
@@ -263,20 +225,14 @@ fn read_address(message: AddressMessage) -> Option<Address> {
     if message.header.family != AddressFamily::Inet {
         return None;
     }
-    let ip = message
-        .attributes
-        .iter()
-        .find_map(|attribute| match attribute {
-            AddressAttribute::Local(IpAddr::V4(ip)) => Some(*ip),
-            _ => None,
-        })?;
-    let label = message
-        .attributes
-        .iter()
-        .find_map(|attribute| match attribute {
-            AddressAttribute::Label(label) => Some(label.clone()),
-            _ => None,
-        });
+    let ip = message.attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Local(IpAddr::V4(ip)) => Some(*ip),
+        _ => None,
+    })?;
+    let label = message.attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Label(label) => Some(label.clone()),
+        _ => None,
+    });
     Some(Address {
         ip,
         index: message.header.index,

@@ -28,23 +28,15 @@ pub(super) fn affinity(
     }
     if let Some(pod) = &affinity.pod_affinity {
         let path = path.field("podAffinity");
-        let required = pod
-            .required_during_scheduling_ignored_during_execution
-            .as_deref();
-        let preferred = pod
-            .preferred_during_scheduling_ignored_during_execution
-            .as_deref();
+        let required = pod.required_during_scheduling_ignored_during_execution.as_deref();
+        let preferred = pod.preferred_during_scheduling_ignored_during_execution.as_deref();
         result.pod_required = terms(&path.field(REQUIRED), required, check);
         result.pod_preferred = weighted(&path.field(PREFERRED), preferred, check);
     }
     if let Some(pod) = &affinity.pod_anti_affinity {
         let path = path.field("podAntiAffinity");
-        let required = pod
-            .required_during_scheduling_ignored_during_execution
-            .as_deref();
-        let preferred = pod
-            .preferred_during_scheduling_ignored_during_execution
-            .as_deref();
+        let required = pod.required_during_scheduling_ignored_during_execution.as_deref();
+        let preferred = pod.preferred_during_scheduling_ignored_during_execution.as_deref();
         result.anti_required = terms(&path.field(REQUIRED), required, check);
         result.anti_preferred = weighted(&path.field(PREFERRED), preferred, check);
     }
@@ -65,15 +57,11 @@ fn node_affinity(
         }
         let terms = required.node_selector_terms.iter().enumerate();
         result.node_required = Some(
-            terms
-                .map(|(index, term)| node_term(&terms_path.index(index), term, check))
-                .collect(),
+            terms.map(|(index, term)| node_term(&terms_path.index(index), term, check)).collect(),
         );
     }
     let path = path.field(PREFERRED);
-    let preferred = affinity
-        .preferred_during_scheduling_ignored_during_execution
-        .iter();
+    let preferred = affinity.preferred_during_scheduling_ignored_during_execution.iter();
     for (index, term) in preferred.flatten().enumerate() {
         let path = path.index(index);
         let weight = weight(&path, term.weight, check);
@@ -161,10 +149,7 @@ fn node_requirement(
                 _ => None,
             };
             let Some(bound) = bound else {
-                check.error(
-                    &values_path,
-                    "must be a single whole number with this operator",
-                );
+                check.error(&values_path, "must be a single whole number with this operator");
                 return None;
             };
             Some(match operator {
@@ -204,9 +189,7 @@ fn terms(
     check: &mut Check<'_, '_>,
 ) -> Vec<PodTerm> {
     let terms = terms.unwrap_or_default().iter().enumerate();
-    terms
-        .map(|(index, term)| pod_term(&path.index(index), term, check))
-        .collect()
+    terms.map(|(index, term)| pod_term(&path.index(index), term, check)).collect()
 }
 
 fn weighted(
@@ -310,10 +293,8 @@ pub(super) fn toleration(
         check.complain(&value_path, value, label_value_complaint(value));
     }
     let effect_path = path.field("effect");
-    let effect = toleration
-        .effect
-        .as_deref()
-        .and_then(|effect| check.word(&effect_path, effect, EFFECTS));
+    let effect =
+        toleration.effect.as_deref().and_then(|effect| check.word(&effect_path, effect, EFFECTS));
     if toleration.toleration_seconds.is_some() && effect != Some(TaintEffect::NoExecute) {
         let message = "must be NoExecute where tolerationSeconds is set";
         check.error(&effect_path, message);
@@ -335,15 +316,10 @@ pub(super) fn topology_spread(
     check.label_key(&path.field("topologyKey"), &spread.topology_key);
     let kinds = [("DoNotSchedule", true), ("ScheduleAnyway", false)];
     let when_path = path.field("whenUnsatisfiable");
-    let refuses = check
-        .word(&when_path, &spread.when_unsatisfiable, &kinds)
-        .unwrap_or(true);
+    let refuses = check.word(&when_path, &spread.when_unsatisfiable, &kinds).unwrap_or(true);
     let min_path = path.field("minDomains");
     if spread.min_domains.is_some() && !refuses {
-        check.error(
-            &min_path,
-            "can only be set with whenUnsatisfiable DoNotSchedule",
-        );
+        check.error(&min_path, "can only be set with whenUnsatisfiable DoNotSchedule");
     }
     let most = i32::MAX;
     let policies = [("Honor", true), ("Ignore", false)];
@@ -352,20 +328,14 @@ pub(super) fn topology_spread(
     };
     let affinity_policy = spread.node_affinity_policy.as_deref();
     let honors_node_affinity = policy("nodeAffinityPolicy", affinity_policy, true);
-    let honors_taints = policy(
-        "nodeTaintsPolicy",
-        spread.node_taints_policy.as_deref(),
-        false,
-    );
+    let honors_taints = policy("nodeTaintsPolicy", spread.node_taints_policy.as_deref(), false);
     let labels = spread.label_selector.as_ref();
     TopologySpread {
         max_skew: check.number(&path.field("maxSkew"), spread.max_skew, 1, most),
         topology_key: spread.topology_key.clone(),
         refuses,
         selector: labels.map(|labels| selector(&path.field("labelSelector"), labels, check)),
-        min_domains: spread
-            .min_domains
-            .map(|domains| check.number(&min_path, domains, 1, most)),
+        min_domains: spread.min_domains.map(|domains| check.number(&min_path, domains, 1, most)),
         match_label_keys: keys(
             &path.field("matchLabelKeys"),
             spread.match_label_keys.as_deref(),
@@ -386,10 +356,8 @@ pub(super) fn check_spread_pairs(
     let mut seen = BTreeSet::new();
     for (index, spread) in spreads.iter().enumerate() {
         if !seen.insert((&spread.topology_key, spread.refuses)) {
-            let message = format!(
-                "{} has a constraint of this kind already",
-                quoted(&spread.topology_key)
-            );
+            let message =
+                format!("{} has a constraint of this kind already", quoted(&spread.topology_key));
             check.error(&path.index(index), message);
         }
     }

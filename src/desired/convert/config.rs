@@ -29,10 +29,7 @@ pub(super) fn config_map(map: api::ConfigMap, check: &mut Check<'_, '_>) -> Body
         data.insert(key, bytes.into());
     }
     check_size(&data, check);
-    Body::ConfigMap(Arc::new(ConfigMap {
-        data,
-        immutable: map.immutable.unwrap_or(false),
-    }))
+    Body::ConfigMap(Arc::new(ConfigMap { data, immutable: map.immutable.unwrap_or(false) }))
 }
 
 /// `ValidateSecret`. Messages name keys, never values.
@@ -48,11 +45,7 @@ pub(super) fn secret(secret: api::Secret, check: &mut Check<'_, '_>) -> Body {
     let annotations = secret.metadata.annotations.unwrap_or_default();
     let has_account = annotations.contains_key(SERVICE_ACCOUNT_ANNOTATION);
     check_type(&kind, &data, has_account, check);
-    Body::Secret(Arc::new(Secret {
-        kind,
-        data,
-        immutable: secret.immutable.unwrap_or(false),
-    }))
+    Body::Secret(Arc::new(Secret { kind, data, immutable: secret.immutable.unwrap_or(false) }))
 }
 
 /// `core.ServiceAccountNameKey`.
@@ -70,10 +63,7 @@ fn check_type(
         if data.contains_key(key) {
             return true;
         }
-        check.error(
-            &path.key(key),
-            format!("is required in a Secret of type {kind}"),
-        );
+        check.error(&path.key(key), format!("is required in a Secret of type {kind}"));
         false
     };
     match kind {

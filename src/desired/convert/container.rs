@@ -30,11 +30,8 @@ pub(super) struct Pod<'p> {
 }
 
 /// Transports by name.
-pub(super) const PROTOCOLS: &[(&str, Protocol)] = &[
-    ("TCP", Protocol::Tcp),
-    ("UDP", Protocol::Udp),
-    ("SCTP", Protocol::Sctp),
-];
+pub(super) const PROTOCOLS: &[(&str, Protocol)] =
+    &[("TCP", Protocol::Tcp), ("UDP", Protocol::Udp), ("SCTP", Protocol::Sctp)];
 
 /// `validateContainerCommon` and `validateContainers`, or, if `is_init`, `validateInitContainers`.
 pub(super) fn container(
@@ -50,10 +47,7 @@ pub(super) fn container(
     if image.is_empty() {
         check.error(&image_path, "is required");
     } else if image.trim() != image || image.contains(char::is_whitespace) {
-        check.error(
-            &image_path,
-            format!("{} must not contain blanks", quoted(image)),
-        );
+        check.error(&image_path, format!("{} must not contain blanks", quoted(image)));
     }
     let mut result = Container::new(name, image);
     result.is_sidecar = is_sidecar(path, container, is_init, check);
@@ -63,12 +57,7 @@ pub(super) fn container(
         ("Never", PullPolicy::Never),
     ];
     let policy = container.image_pull_policy.as_deref();
-    result.pull = check.word_or(
-        &path.field("imagePullPolicy"),
-        policy,
-        &policies,
-        result.pull,
-    );
+    result.pull = check.word_or(&path.field("imagePullPolicy"), policy, &policies, result.pull);
     result.command = container.command.clone().unwrap_or_default();
     result.args = container.args.clone().unwrap_or_default();
     result.working_dir.clone_from(&container.working_dir);
@@ -115,10 +104,7 @@ fn is_sidecar(
     };
     let path = path.field("restartPolicy");
     if !is_init {
-        check.error(
-            &path,
-            "is supported for init containers only; set the pod's restartPolicy",
-        );
+        check.error(&path, "is supported for init containers only; set the pod's restartPolicy");
         return false;
     }
     check.word(&path, policy, &[("Always", ())]).is_some()
@@ -191,10 +177,7 @@ fn ports(
             let path = path.field("name");
             check.complain(&path, name, port_name_complaint(name));
             if !names.insert(name) {
-                check.error(
-                    &path,
-                    format!("{name:?} is the name of another port already"),
-                );
+                check.error(&path, format!("{name:?} is the name of another port already"));
             }
         }
         let number = check.port(&path.field("containerPort"), port.container_port);
@@ -247,10 +230,7 @@ fn env(path: &Path<'_>, env: Option<&[api::EnvVar]>, check: &mut Check<'_, '_>) 
             }
         };
         if let Some(value) = value {
-            result.push(EnvVar {
-                name: variable.name.clone(),
-                value,
-            });
+            result.push(EnvVar { name: variable.name.clone(), value });
         }
     }
     result
@@ -272,12 +252,7 @@ fn value_from(
     if let Some(key) = &source.secret_key_ref {
         let path = path.field("secretKeyRef");
         let parts = (key.name.as_str(), key.key.as_str(), key.optional);
-        values.push(EnvValue::SecretKey(key_ref(
-            &path,
-            Kind::Secret,
-            parts,
-            check,
-        )));
+        values.push(EnvValue::SecretKey(key_ref(&path, Kind::Secret, parts, check)));
     }
     if let Some(field) = &source.field_ref {
         let path = path.field("fieldRef");
@@ -285,9 +260,7 @@ fn value_from(
     }
     if let Some(resource) = &source.resource_field_ref {
         let path = path.field("resourceFieldRef");
-        values.push(EnvValue::Resource(resource_ref(
-            &path, resource, false, check,
-        )));
+        values.push(EnvValue::Resource(resource_ref(&path, resource, false, check)));
     }
     let names = "configMapKeyRef, secretKeyRef, fieldRef or resourceFieldRef";
     if values.is_empty() {
@@ -315,11 +288,7 @@ fn key_ref(
     if !optional {
         check.mention(kind, &name, &path.field("name"));
     }
-    KeyRef {
-        name,
-        key: key.to_owned(),
-        optional,
-    }
+    KeyRef { name, key: key.to_owned(), optional }
 }
 
 /// What a variable may take from its pod (`validEnvDownwardAPIFieldPathExpressions`).
@@ -353,10 +322,7 @@ pub(super) fn field_ref(
     if let Some(key) = subscript {
         check.label_key(&path, &key.to_ascii_lowercase());
     } else if !fields.contains(&field) {
-        let message = format!(
-            "{} is not a field that can be taken from the pod",
-            quoted(field)
-        );
+        let message = format!("{} is not a field that can be taken from the pod", quoted(field));
         match super::nearest(field, fields.iter().copied()) {
             Some(near) => check.error_hint(&path, message, format!("did you mean {near:?}?")),
             None => check.error(&path, message),
@@ -405,11 +371,7 @@ fn env_from(
             Kind::ConfigMap => EnvSource::ConfigMap(name),
             _ => EnvSource::Secret(name),
         };
-        result.push(EnvFrom {
-            prefix,
-            source,
-            optional,
-        });
+        result.push(EnvFrom { prefix, source, optional });
     }
     result
 }
@@ -450,12 +412,8 @@ fn mounts(
         }
         let propagation_path = path.field("mountPropagation");
         let propagation = mount.mount_propagation.as_deref();
-        let propagation = check.word_or(
-            &propagation_path,
-            propagation,
-            &propagations,
-            Propagation::None,
-        );
+        let propagation =
+            check.word_or(&propagation_path, propagation, &propagations, Propagation::None);
         if propagation == Propagation::Bidirectional && !privileged {
             check.error(&propagation_path, "is for privileged containers only");
         }
@@ -482,11 +440,7 @@ fn mount_path(path: &Path<'_>, text: &str, check: &mut Check<'_, '_>) -> String 
         return text.to_owned();
     }
     if !text.is_empty() {
-        let message = format!(
-            "{} is taken as {}",
-            quoted(text),
-            quoted(&format!("/{text}"))
-        );
+        let message = format!("{} is taken as {}", quoted(text), quoted(&format!("/{text}")));
         check.warn(path, message);
     }
     format!("/{text}")
@@ -498,10 +452,7 @@ fn sub_path(
     check: &mut Check<'_, '_>,
 ) -> Option<SubPath> {
     let literal = mount.sub_path.as_deref().filter(|text| !text.is_empty());
-    let expression = mount
-        .sub_path_expr
-        .as_deref()
-        .filter(|text| !text.is_empty());
+    let expression = mount.sub_path_expr.as_deref().filter(|text| !text.is_empty());
     if let Some(text) = literal {
         security::check_relative(&path.field("subPath"), text, check);
     }
@@ -510,10 +461,7 @@ fn sub_path(
     }
     match (literal, expression) {
         (Some(_), Some(_)) => {
-            check.error(
-                &path.field("subPathExpr"),
-                "can't be set together with subPath",
-            );
+            check.error(&path.field("subPathExpr"), "can't be set together with subPath");
             None
         }
         (Some(text), None) => Some(SubPath::Literal(text.to_owned())),

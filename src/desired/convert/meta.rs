@@ -39,20 +39,11 @@ pub(in super::super) fn meta(kind: Kind, root: &Node<'_>, check: &mut Check<'_, 
         }
         namespace
     });
-    let labels = metadata
-        .map(|node| strings(node, "labels"))
-        .unwrap_or_default();
+    let labels = metadata.map(|node| strings(node, "labels")).unwrap_or_default();
     check.labels(&path.field("labels"), &labels);
-    let annotations = metadata
-        .map(|node| strings(node, "annotations"))
-        .unwrap_or_default();
+    let annotations = metadata.map(|node| strings(node, "annotations")).unwrap_or_default();
     check_annotations(&path.field("annotations"), &annotations, check);
-    Meta {
-        name,
-        namespace,
-        labels,
-        annotations,
-    }
+    Meta { name, namespace, labels, annotations }
 }
 
 /// `ValidateAnnotations`: keys as labels have them, in any case; values free, but not without end.

@@ -76,9 +76,9 @@ pub(super) fn body(
         Kind::Secret => typed(json, check, config::secret),
         Kind::Service => typed(json, check, service::service),
         Kind::Node => typed(json, check, |node, check| node::node(node, meta, check)),
-        Kind::PriorityClass => typed(json, check, |class, check| {
-            node::priority_class(class, &meta.name, check)
-        }),
+        Kind::PriorityClass => {
+            typed(json, check, |class, check| node::priority_class(class, &meta.name, check))
+        }
         Kind::Pod | Kind::Deployment | Kind::ReplicaSet | Kind::ReplicationController => {
             let Some(parts) = template else {
                 let spec = Path::Root.field("spec");
@@ -89,9 +89,7 @@ pub(super) fn body(
                 Kind::Pod => typed(json, check, |p, c| workload::pod(p, meta, parts, c)),
                 Kind::Deployment => typed(json, check, |d, c| workload::deployment(d, parts, c)),
                 Kind::ReplicaSet => typed(json, check, |r, c| workload::replica_set(r, parts, c)),
-                _ => typed(json, check, |r, c| {
-                    workload::replication_controller(r, parts, c)
-                }),
+                _ => typed(json, check, |r, c| workload::replication_controller(r, parts, c)),
             }
         }
         _ => Body::Plain,
@@ -114,11 +112,7 @@ fn typed<T: DeserializeOwned>(
         Ok(object) => convert(object, check),
         Err(error) => {
             // The walk over the shape lets nothing through that would come here.
-            let why = if check.report.quiet {
-                String::new()
-            } else {
-                format!(": {error}")
-            };
+            let why = if check.report.quiet { String::new() } else { format!(": {error}") };
             check.error(&Path::Root, format!("does not fit its type{why}"));
             Body::Plain
         }
@@ -134,26 +128,20 @@ pub(super) struct Check<'c, 't> {
 
 impl<'c, 't> Check<'c, 't> {
     pub(super) fn new(root: &'c Node<'t>, report: &'c mut Report) -> Self {
-        Self {
-            root,
-            report,
-            mentions: Vec::new(),
-        }
+        Self { root, report, mentions: Vec::new() }
     }
 
     /// The other objects it names, each where it is named first.
     pub(super) fn into_mentions(mut self) -> Vec<Mention> {
         let mut seen = BTreeSet::new();
         self.mentions.sort_by_key(|mention| mention.at);
-        self.mentions
-            .retain(|mention| seen.insert(mention.wanted.clone()));
+        self.mentions.retain(|mention| seen.insert(mention.wanted.clone()));
         self.mentions
     }
 
     fn say(&mut self, severity: Severity, path: &Path<'_>, message: String, hint: Option<String>) {
         if self.report.is_full() {
-            self.report
-                .add(severity, At::default(), path, message, hint);
+            self.report.add(severity, At::default(), path, message, hint);
         } else if !self.report.is_echo(path) {
             let at = path.locate(self.root);
             self.report.add(severity, at, path, message, hint);
@@ -199,8 +187,7 @@ impl<'c, 't> Check<'c, 't> {
         text: Option<&str>,
         rule: NameRule,
     ) -> Option<Name> {
-        text.filter(|text| !text.is_empty())
-            .map(|text| self.name(path, text, rule))
+        text.filter(|text| !text.is_empty()).map(|text| self.name(path, text, rule))
     }
 
     /// A number within bounds.
@@ -262,8 +249,7 @@ impl<'c, 't> Check<'c, 't> {
         words: &[(&str, T)],
         default: T,
     ) -> T {
-        text.map_or(Some(default), |text| self.word(path, text, words))
-            .unwrap_or(default)
+        text.map_or(Some(default), |text| self.word(path, text, words)).unwrap_or(default)
     }
 
     /// Labels, annotations aside: keys and values by their rules.
@@ -293,10 +279,6 @@ impl<'c, 't> Check<'c, 't> {
     /// Notes that something outside the object is asked for.
     fn want(&mut self, wanted: Wanted, path: &Path<'_>) {
         let at = path.locate(self.root);
-        self.mentions.push(Mention {
-            wanted,
-            at,
-            field: path.to_string().into(),
-        });
+        self.mentions.push(Mention { wanted, at, field: path.to_string().into() });
     }
 }

@@ -47,19 +47,14 @@ pub(super) fn node(node: core::Node, meta: &Meta, check: &mut Check<'_, '_>) -> 
 }
 
 /// The classes that exist by themselves, with their values (`SystemPriorityClasses`).
-pub(in super::super) const SYSTEM_CLASSES: [(&str, i32); 2] = [
-    ("system-cluster-critical", 2_000_000_000),
-    ("system-node-critical", 2_000_001_000),
-];
+pub(in super::super) const SYSTEM_CLASSES: [(&str, i32); 2] =
+    [("system-cluster-critical", 2_000_000_000), ("system-node-critical", 2_000_001_000)];
 
 /// The highest priority that a class of one's own may have, `HighestUserDefinablePriority`.
 const PRIORITY_MAX: i32 = 1_000_000_000;
 
 /// `ValidatePriorityClass`.
-#[allow(
-    clippy::needless_pass_by_value,
-    reason = "all conversions take their object"
-)]
+#[allow(clippy::needless_pass_by_value, reason = "all conversions take their object")]
 pub(super) fn priority_class(
     class: scheduling::PriorityClass,
     name: &Name,

@@ -25,20 +25,14 @@ const GRACE_SECONDS: i64 = 30;
 /// `ValidatePodSpec`.
 pub(super) fn spec(path: &Path<'_>, spec: &api::PodSpec, check: &mut Check<'_, '_>) -> PodSpec {
     let most = i64::from(i32::MAX);
-    let grace = spec
-        .termination_grace_period_seconds
-        .unwrap_or(GRACE_SECONDS);
+    let grace = spec.termination_grace_period_seconds.unwrap_or(GRACE_SECONDS);
     let grace_path = path.field("terminationGracePeriodSeconds");
     let termination_grace_s = check.number(&grace_path, grace, 0, most);
     let host_network = spec.host_network.unwrap_or(false);
     let host_ipc = spec.host_ipc.unwrap_or(false);
     let given = spec.volumes.as_deref().unwrap_or_default();
     let (volumes, volume_names) = volumes(&path.field("volumes"), given, check);
-    let pod = Pod {
-        volumes: &volume_names,
-        grace_s: grace,
-        host_network,
-    };
+    let pod = Pod { volumes: &volume_names, grace_s: grace, host_network };
     let (init_containers, containers) = containers(path, spec, &pod, check);
     let policies = [
         ("Always", RestartPolicy::Always),
@@ -106,10 +100,8 @@ fn containers(
             let path = list_path.index(index);
             result.push(container(&path, item, is_init, pod, check));
             if !item.name.is_empty() && !names.insert(item.name.clone()) {
-                let message = format!(
-                    "{} is the name of another container already",
-                    quoted(&item.name)
-                );
+                let message =
+                    format!("{} is the name of another container already", quoted(&item.name));
                 check.error(&path.field("name"), message);
             }
         }
@@ -139,11 +131,7 @@ fn names(path: &Path<'_>, spec: &api::PodSpec, result: &mut PodSpec, check: &mut
         check.mention(Kind::PriorityClass, class, &path.field("priorityClassName"));
     }
     if let Some(account) = &result.service_account {
-        check.mention(
-            Kind::ServiceAccount,
-            account,
-            &path.field("serviceAccountName"),
-        );
+        check.mention(Kind::ServiceAccount, account, &path.field("serviceAccountName"));
     }
     let secrets_path = path.field("imagePullSecrets");
     for (index, secret) in spec.image_pull_secrets.iter().flatten().enumerate() {
@@ -173,16 +161,9 @@ fn placement(
         result.tolerations.push(toleration(&path, given, check));
     }
     let spread_path = path.field("topologySpreadConstraints");
-    for (index, given) in spec
-        .topology_spread_constraints
-        .iter()
-        .flatten()
-        .enumerate()
-    {
+    for (index, given) in spec.topology_spread_constraints.iter().flatten().enumerate() {
         let path = spread_path.index(index);
-        result
-            .topology_spread
-            .push(topology_spread(&path, given, check));
+        result.topology_spread.push(topology_spread(&path, given, check));
     }
     check_spread_pairs(&spread_path, &result.topology_spread, check);
     let policies = [("PreemptLowerPriority", true), ("Never", false)];
@@ -210,10 +191,7 @@ const SEARCH_CHARS_MAX: usize = 2048;
 fn dns(path: &Path<'_>, spec: &api::PodSpec, check: &mut Check<'_, '_>) -> PodDns {
     let policies = [
         ("ClusterFirst", DnsPolicy::ClusterFirst),
-        (
-            "ClusterFirstWithHostNet",
-            DnsPolicy::ClusterFirstWithHostNet,
-        ),
+        ("ClusterFirstWithHostNet", DnsPolicy::ClusterFirstWithHostNet),
         ("Default", DnsPolicy::Default),
         ("None", DnsPolicy::None),
     ];
@@ -221,32 +199,21 @@ fn dns(path: &Path<'_>, spec: &api::PodSpec, check: &mut Check<'_, '_>) -> PodDn
     let policy = spec.dns_policy.as_deref();
     let policy = check.word_or(&policy_path, policy, &policies, DnsPolicy::ClusterFirst);
     let path = path.field("dnsConfig");
-    let mut dns = PodDns {
-        policy,
-        ..PodDns::default()
-    };
+    let mut dns = PodDns { policy, ..PodDns::default() };
     let config = spec.dns_config.as_ref();
     let servers_path = path.field("nameservers");
-    let servers = config
-        .and_then(|c| c.nameservers.as_deref())
-        .unwrap_or_default();
+    let servers = config.and_then(|c| c.nameservers.as_deref()).unwrap_or_default();
     for (index, server) in servers.iter().enumerate() {
-        dns.nameservers
-            .extend(ip(&servers_path.index(index), server, check));
+        dns.nameservers.extend(ip(&servers_path.index(index), server, check));
     }
     if servers.len() > NAMESERVERS_MAX {
-        check.error(
-            &servers_path,
-            format!("can't be more than {NAMESERVERS_MAX}"),
-        );
+        check.error(&servers_path, format!("can't be more than {NAMESERVERS_MAX}"));
     }
     if policy == DnsPolicy::None && servers.is_empty() {
         check.error(&servers_path, "needs at least one with dnsPolicy None");
     }
     let searches_path = path.field("searches");
-    let searches = config
-        .and_then(|c| c.searches.as_deref())
-        .unwrap_or_default();
+    let searches = config.and_then(|c| c.searches.as_deref()).unwrap_or_default();
     let chars: usize = searches.iter().map(|s| s.len() + 1).sum();
     if searches.len() > SEARCHES_MAX || chars > SEARCH_CHARS_MAX + 1 {
         let message =
@@ -263,11 +230,7 @@ fn dns(path: &Path<'_>, spec: &api::PodSpec, check: &mut Check<'_, '_>) -> PodDn
         dns.searches.push(search.clone());
     }
     let options_path = path.field("options");
-    for (index, option) in config
-        .and_then(|c| c.options.as_ref())
-        .into_iter()
-        .flatten()
-        .enumerate()
+    for (index, option) in config.and_then(|c| c.options.as_ref()).into_iter().flatten().enumerate()
     {
         let name = option.name.clone().unwrap_or_default();
         if name.is_empty() {

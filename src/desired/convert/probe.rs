@@ -34,22 +34,10 @@ pub(super) fn probe(
     check: &mut Check<'_, '_>,
 ) -> Option<Probe> {
     let handlers = [
-        probe
-            .exec
-            .as_ref()
-            .map(|exec| exec_handler(&path.field("exec"), exec, check)),
-        probe
-            .http_get
-            .as_ref()
-            .map(|get| http(&path.field("httpGet"), get, check)),
-        probe
-            .tcp_socket
-            .as_ref()
-            .map(|tcp| tcp_handler(&path.field("tcpSocket"), tcp, check)),
-        probe
-            .grpc
-            .as_ref()
-            .map(|grpc| grpc_handler(&path.field("grpc"), grpc, check)),
+        probe.exec.as_ref().map(|exec| exec_handler(&path.field("exec"), exec, check)),
+        probe.http_get.as_ref().map(|get| http(&path.field("httpGet"), get, check)),
+        probe.tcp_socket.as_ref().map(|tcp| tcp_handler(&path.field("tcpSocket"), tcp, check)),
+        probe.grpc.as_ref().map(|grpc| grpc_handler(&path.field("grpc"), grpc, check)),
     ];
     let handler = only(path, handlers, "exec, httpGet, tcpSocket or grpc", check)?;
     let mut count =
@@ -65,22 +53,11 @@ pub(super) fn probe(
     let grace_path = path.field("terminationGracePeriodSeconds");
     let grace_s = probe.termination_grace_period_seconds.map(|grace| {
         if used_as == Use::Readiness {
-            check.error(
-                &grace_path,
-                "must not be set for a readinessProbe: it stops nothing",
-            );
+            check.error(&grace_path, "must not be set for a readinessProbe: it stops nothing");
         }
         check.number(&grace_path, grace, 1, i64::from(i32::MAX))
     });
-    Some(Probe {
-        handler,
-        initial_delay_s,
-        period_s,
-        timeout_s,
-        successes,
-        failures,
-        grace_s,
-    })
+    Some(Probe { handler, initial_delay_s, period_s, timeout_s, successes, failures, grace_s })
 }
 
 /// `validateHandler`: one, and one only.
@@ -109,15 +86,9 @@ pub(super) fn hook(
     check: &mut Check<'_, '_>,
 ) -> Option<Handler> {
     let handlers = [
-        hook.exec
-            .as_ref()
-            .map(|exec| exec_handler(&path.field("exec"), exec, check)),
-        hook.http_get
-            .as_ref()
-            .map(|get| http(&path.field("httpGet"), get, check)),
-        hook.tcp_socket
-            .as_ref()
-            .map(|tcp| tcp_handler(&path.field("tcpSocket"), tcp, check)),
+        hook.exec.as_ref().map(|exec| exec_handler(&path.field("exec"), exec, check)),
+        hook.http_get.as_ref().map(|get| http(&path.field("httpGet"), get, check)),
+        hook.tcp_socket.as_ref().map(|tcp| tcp_handler(&path.field("tcpSocket"), tcp, check)),
         hook.sleep.as_ref().map(|sleep| {
             let sleep_path = path.field("sleep");
             let seconds_path = sleep_path.field("seconds");
@@ -137,12 +108,7 @@ fn exec_handler(path: &Path<'_>, exec: &api::ExecAction, check: &mut Check<'_, '
 
 fn http(path: &Path<'_>, get: &api::HTTPGetAction, check: &mut Check<'_, '_>) -> Handler {
     let schemes = [("HTTP", false), ("HTTPS", true)];
-    let tls = check.word_or(
-        &path.field("scheme"),
-        get.scheme.as_deref(),
-        &schemes,
-        false,
-    );
+    let tls = check.word_or(&path.field("scheme"), get.scheme.as_deref(), &schemes, false);
     let headers_path = path.field("httpHeaders");
     let mut headers = Vec::new();
     for (index, header) in get.http_headers.iter().flatten().enumerate() {
@@ -165,16 +131,11 @@ fn http(path: &Path<'_>, get: &api::HTTPGetAction, check: &mut Check<'_, '_>) ->
 /// `validation.IsHTTPHeaderName`.
 fn is_header_name(name: &str) -> bool {
     !name.is_empty()
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"-_!#$%&'*+.^`|~".contains(&b))
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_!#$%&'*+.^`|~".contains(&b))
 }
 
 fn tcp_handler(path: &Path<'_>, tcp: &api::TCPSocketAction, check: &mut Check<'_, '_>) -> Handler {
-    Handler::Tcp {
-        host: tcp.host.clone(),
-        port: port(&path.field("port"), &tcp.port, check),
-    }
+    Handler::Tcp { host: tcp.host.clone(), port: port(&path.field("port"), &tcp.port, check) }
 }
 
 fn grpc_handler(path: &Path<'_>, grpc: &api::GRPCAction, check: &mut Check<'_, '_>) -> Handler {

@@ -34,12 +34,7 @@ pub(super) fn resources(
     let limits_path = path.field("limits");
     let requests_path = path.field("requests");
     let limits = list(&limits_path, resources.limits.as_ref(), None, check);
-    let given = list(
-        &requests_path,
-        resources.requests.as_ref(),
-        Some(&limits),
-        check,
-    );
+    let given = list(&requests_path, resources.requests.as_ref(), Some(&limits), check);
     for (name, request) in &given {
         let path = requests_path.key(name);
         match limits.get(name) {
@@ -105,10 +100,7 @@ fn check_name(path: &Path<'_>, name: &str, check: &mut Check<'_, '_>) {
         .next()
         .is_some_and(|domain| domain == OWN_DOMAIN || domain.ends_with(".kubernetes.io"))
     {
-        check.error(
-            path,
-            format!("{name:?}: names below {OWN_DOMAIN} are Kubernetes' own"),
-        );
+        check.error(path, format!("{name:?}: names below {OWN_DOMAIN} are Kubernetes' own"));
     }
 }
 
@@ -141,11 +133,8 @@ pub(super) fn resource_ref(
     check: &mut Check<'_, '_>,
 ) -> ResourceRef {
     let container_path = path.field("containerName");
-    let container: Option<Name> = check.name_if_given(
-        &container_path,
-        reference.container_name.as_deref(),
-        NameRule::Label,
-    );
+    let container: Option<Name> =
+        check.name_if_given(&container_path, reference.container_name.as_deref(), NameRule::Label);
     if needs_container && container.is_none() {
         check.error(&container_path, "is required in a volume");
     }
@@ -174,11 +163,7 @@ pub(super) fn resource_ref(
         };
         check.error(&divisor_path, format!("{divisor} must be {allowed}"));
     }
-    ResourceRef {
-        container,
-        resource: resource.to_owned(),
-        divisor,
-    }
+    ResourceRef { container, resource: resource.to_owned(), divisor }
 }
 
 /// `validContainerResourceDivisorForCPU` and its siblings.
@@ -186,11 +171,7 @@ fn is_divisor(resource: &str, divisor: Quantity) -> bool {
     let allowed: &[&str] = if resource.ends_with("cpu") {
         &["1m", "1"]
     } else {
-        &[
-            "1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei",
-        ]
+        &["1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei"]
     };
-    allowed
-        .iter()
-        .any(|text| Quantity::parse(text).is_ok_and(|allowed| allowed == divisor))
+    allowed.iter().any(|text| Quantity::parse(text).is_ok_and(|allowed| allowed == divisor))
 }

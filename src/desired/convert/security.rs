@@ -96,12 +96,8 @@ fn sysctls(
         let path = item_path.field("name");
         let name = sysctl.name.replace('/', ".");
         let is_name = !name.is_empty()
-            && name
-                .split('.')
-                .all(|part| !part.is_empty() && part.bytes().all(is_sysctl_byte));
-        let namespace = SYSCTL_NAMESPACES
-            .iter()
-            .find(|(prefix, _)| name.starts_with(prefix));
+            && name.split('.').all(|part| !part.is_empty() && part.bytes().all(is_sysctl_byte));
+        let namespace = SYSCTL_NAMESPACES.iter().find(|(prefix, _)| name.starts_with(prefix));
         match namespace {
             _ if !is_name => check.error(&path, format!("{} is not a sysctl", quoted(&name))),
             None => {
@@ -242,11 +238,7 @@ pub(super) fn container(
         if security.privileged {
             check.error(&path, "can't be false for a privileged container");
         }
-        if security
-            .capabilities_add
-            .iter()
-            .any(|name| name == "SYS_ADMIN")
-        {
+        if security.capabilities_add.iter().any(|name| name == "SYS_ADMIN") {
             check.error(&path, "can't be false with the capability SYS_ADMIN");
         }
     }

@@ -49,11 +49,7 @@ fn requirement(
     let values = expression.values.as_deref().unwrap_or_default();
     let values_path = path.field("values");
     for (index, value) in values.iter().enumerate() {
-        check.complain(
-            &values_path.index(index),
-            value,
-            label_value_complaint(value),
-        );
+        check.complain(&values_path.index(index), value, label_value_complaint(value));
     }
     let wants_values = matches!(operator, Operator::In | Operator::NotIn);
     if wants_values == values.is_empty() {
@@ -82,10 +78,7 @@ pub(super) fn workload_selector(
     check: &mut Check<'_, '_>,
 ) {
     if selector.is_everything() {
-        check.error(
-            path,
-            "must not be empty: it would pick every pod of the namespace",
-        );
+        check.error(path, "must not be empty: it would pick every pod of the namespace");
         return;
     }
     if selector.matches(template_labels) {

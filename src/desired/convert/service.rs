@@ -37,10 +37,7 @@ const TYPES: &[(&str, Type)] = &[
 ];
 
 /// `ValidateService`.
-#[allow(
-    clippy::needless_pass_by_value,
-    reason = "all conversions take their object"
-)]
+#[allow(clippy::needless_pass_by_value, reason = "all conversions take their object")]
 pub(super) fn service(service: api::Service, check: &mut Check<'_, '_>) -> Body {
     let spec = service.spec.unwrap_or_default();
     let path = Path::Root.field("spec");
@@ -98,10 +95,7 @@ fn reach(
         check.error(&ips_path, "must begin with clusterIP");
     }
     if ips.len() > 1 {
-        check.error(
-            &ips_path,
-            "can have one address only: Services have IPv4 addresses only",
-        );
+        check.error(&ips_path, "can have one address only: Services have IPv4 addresses only");
     }
     if kind == Type::ExternalName {
         if !given.is_empty() {
@@ -182,9 +176,7 @@ fn ports(
         let target = port
             .target_port
             .as_ref()
-            .map_or(PortRef::Number(number), |target| {
-                probe::port(&target_path, target, check)
-            });
+            .map_or(PortRef::Number(number), |target| probe::port(&target_path, target, check));
         let node_path = path.field("nodePort");
         let node_port = port.node_port.map(|port| check.port(&node_path, port));
         if let Some(node_port) = node_port {
@@ -221,9 +213,8 @@ fn affinity(
     let config_path = path.field("sessionAffinityConfig");
     let client_path = config_path.field("clientIP");
     let config = spec.session_affinity_config.as_ref();
-    let seconds = config
-        .and_then(|config| config.client_ip.as_ref()?.timeout_seconds)
-        .unwrap_or_default();
+    let seconds =
+        config.and_then(|config| config.client_ip.as_ref()?.timeout_seconds).unwrap_or_default();
     let path = client_path.field("timeoutSeconds");
     let seconds = check.number(&path, seconds, 1, AFFINITY_SECONDS_MAX);
     Some(Duration::from_secs(seconds.into()))
@@ -261,10 +252,7 @@ fn source_ranges(
     check: &mut Check<'_, '_>,
 ) -> Vec<Ipv4Network> {
     let path = path.field("loadBalancerSourceRanges");
-    let ranges = spec
-        .load_balancer_source_ranges
-        .as_deref()
-        .unwrap_or_default();
+    let ranges = spec.load_balancer_source_ranges.as_deref().unwrap_or_default();
     if !ranges.is_empty() && spec.type_.as_deref() != Some("LoadBalancer") {
         check.error(&path, "is for type LoadBalancer");
     }
@@ -316,9 +304,6 @@ fn check_outside(
         check.error(&path.field("healthCheckNodePort"), message);
     }
     if spec.allocate_load_balancer_node_ports.is_some() && !is_balanced {
-        check.error(
-            &path.field("allocateLoadBalancerNodePorts"),
-            "is for type LoadBalancer",
-        );
+        check.error(&path.field("allocateLoadBalancerNodePorts"), "is for type LoadBalancer");
     }
 }

@@ -30,10 +30,7 @@ pub(super) fn volumes(
         let name_path = path.field("name");
         let name = check.name(&name_path, &volume.name, NameRule::Label);
         if !volume.name.is_empty() && !names.insert(volume.name.clone()) {
-            let message = format!(
-                "{} is the name of another volume already",
-                quoted(&volume.name)
-            );
+            let message = format!("{} is the name of another volume already", quoted(&volume.name));
             check.error(&name_path, message);
         }
         if let Some(source) = source(&path, volume, check) {
@@ -118,10 +115,7 @@ fn empty_dir(
         check.word(&medium_path, medium, &[("Memory", ())]);
     }
     let limit_path = path.field("sizeLimit");
-    let size_limit = empty_dir
-        .size_limit
-        .as_ref()
-        .map(|limit| check.quantity(&limit_path, limit));
+    let size_limit = empty_dir.size_limit.as_ref().map(|limit| check.quantity(&limit_path, limit));
     if size_limit.is_some_and(|limit| limit.is_negative()) {
         check.error(&limit_path, "must not be negative");
     }
@@ -153,16 +147,10 @@ fn host_path(
     if text.is_empty() {
         check.error(&target_path, "is required");
     } else if !text.starts_with('/') {
-        check.error(
-            &target_path,
-            format!("{} must be an absolute path", quoted(text)),
-        );
+        check.error(&target_path, format!("{} must be an absolute path", quoted(text)));
     }
     if text.split('/').any(|part| part == "..") {
-        check.error(
-            &target_path,
-            format!("{} must not contain '..'", quoted(text)),
-        );
+        check.error(&target_path, format!("{} must not contain '..'", quoted(text)));
     }
     let kind = host_path.type_.as_deref();
     let unchecked = HostPathKind::Unchecked;
@@ -179,10 +167,7 @@ fn files(
     check: &mut Check<'_, '_>,
 ) -> VolumeSource {
     let mode = mode(&path.field("defaultMode"), default_mode, check);
-    VolumeSource::Files(FileVolume {
-        sources,
-        mode: mode.unwrap_or(0o644),
-    })
+    VolumeSource::Files(FileVolume { sources, mode: mode.unwrap_or(0o644) })
 }
 
 /// `fileModeErrorMsg`: 0 to 0777.
@@ -233,11 +218,7 @@ fn config_files(path: &Path<'_>, named: &Named<'_>, check: &mut Check<'_, '_>) -
             })
             .collect()
     });
-    ConfigFiles {
-        name,
-        items,
-        optional,
-    }
+    ConfigFiles { name, items, optional }
 }
 
 /// `ValidateLocalNonReservedPath`: within the volume, and not one of the names by which a volume
@@ -317,10 +298,7 @@ fn projected(
         };
         for file in named_files(&source) {
             if !paths.insert(file.to_owned()) {
-                check.error(
-                    &path,
-                    format!("another source has a file {} too", quoted(file)),
-                );
+                check.error(&path, format!("another source has a file {} too", quoted(file)));
             }
         }
         sources.push(source);
@@ -376,12 +354,9 @@ fn projection_source(
 /// The files of a source whose names are known beforehand.
 fn named_files(source: &FileSource) -> Vec<&str> {
     match source {
-        FileSource::ConfigMap(files) | FileSource::Secret(files) => files
-            .items
-            .iter()
-            .flatten()
-            .map(|item| item.path.as_str())
-            .collect(),
+        FileSource::ConfigMap(files) | FileSource::Secret(files) => {
+            files.items.iter().flatten().map(|item| item.path.as_str()).collect()
+        }
         FileSource::Downward(files) => files.iter().map(|file| file.path.as_str()).collect(),
         FileSource::Token { path } => vec![path],
     }

@@ -141,15 +141,9 @@ fn strategy(
     }
     let is_nothing = |share| matches!(share, Share::Count(0) | Share::Percent(0));
     if is_nothing(max_surge) && is_nothing(max_unavailable) {
-        check.error(
-            &unavailable_path,
-            "can't be 0 when maxSurge is 0: nothing could ever roll",
-        );
+        check.error(&unavailable_path, "can't be 0 when maxSurge is 0: nothing could ever roll");
     }
-    Strategy::RollingUpdate {
-        max_surge,
-        max_unavailable,
-    }
+    Strategy::RollingUpdate { max_surge, max_unavailable }
 }
 
 /// `ValidatePositiveIntOrPercent`.
@@ -163,10 +157,8 @@ fn share(path: &Path<'_>, value: Option<&IntOrString>, check: &mut Check<'_, '_>
                 .filter(|digits| digits.bytes().all(|b| b.is_ascii_digit()))
                 .and_then(|digits| digits.parse().ok());
             if percent.is_none() {
-                let message = format!(
-                    "{} must be a number, or a percentage as in 25%",
-                    quoted(text)
-                );
+                let message =
+                    format!("{} must be a number, or a percentage as in 25%", quoted(text));
                 check.error(path, message);
             }
             Share::Percent(percent.unwrap_or_default())

@@ -25,16 +25,11 @@ pub(in super::super) fn finish(definition: &str) -> Option<Finish> {
 }
 
 fn text<'n>(entries: &'n [Entry<'_>], key: &str) -> Option<&'n str> {
-    entries
-        .iter()
-        .find(|entry| entry.key == key)
-        .and_then(|entry| entry.node.as_text())
+    entries.iter().find(|entry| entry.key == key).and_then(|entry| entry.node.as_text())
 }
 
 fn flag(entries: &[Entry<'_>], key: &str) -> bool {
-    entries
-        .iter()
-        .any(|entry| entry.key == key && matches!(entry.node.value, Value::Bool(true, _)))
+    entries.iter().any(|entry| entry.key == key && matches!(entry.node.value, Value::Bool(true, _)))
 }
 
 fn map<'a>(at: At, entries: Vec<Entry<'a>>) -> Node<'a> {
@@ -42,11 +37,7 @@ fn map<'a>(at: At, entries: Vec<Entry<'a>>) -> Node<'a> {
 }
 
 fn entry<'a>(at: At, key: &'static str, node: Node<'a>) -> Entry<'a> {
-    Entry {
-        key: Cow::Borrowed(key),
-        at,
-        node,
-    }
+    Entry { key: Cow::Borrowed(key), at, node }
 }
 
 /// `serviceAccount` is the old name of `serviceAccountName`; the API shows both.
@@ -68,11 +59,7 @@ fn pod_spec(entries: &mut Vec<Entry<'_>>, at: At) {
 fn container(entries: &mut Vec<Entry<'_>>, at: At) {
     if !entries.has("imagePullPolicy") {
         let image = text(entries, "image").unwrap_or_default();
-        let policy = if is_latest(image) {
-            "Always"
-        } else {
-            "IfNotPresent"
-        };
+        let policy = if is_latest(image) { "Always" } else { "IfNotPresent" };
         entries.put(at, "imagePullPolicy", Node::text(at, policy));
     }
 }
@@ -276,8 +263,7 @@ pub(in super::super) fn autoscaler(root: &mut Node<'_>) -> Option<Type> {
         return None;
     }
     let at = root.at;
-    root.as_map_mut()?
-        .put(at, "apiVersion", Node::text(at, NEW));
+    root.as_map_mut()?.put(at, "apiVersion", Node::text(at, NEW));
     if let Some(spec) = root.get_mut("spec").and_then(Node::as_map_mut) {
         let old = "targetCPUUtilizationPercentage";
         if let Some(index) = spec.iter().position(|entry| entry.key == old) {
@@ -291,10 +277,7 @@ pub(in super::super) fn autoscaler(root: &mut Node<'_>) -> Option<Type> {
             );
             let resource = map(
                 at,
-                vec![
-                    entry(at, "name", Node::text(at, "cpu")),
-                    entry(at, "target", target),
-                ],
+                vec![entry(at, "name", Node::text(at, "cpu")), entry(at, "target", target)],
             );
             let metric = map(
                 at,

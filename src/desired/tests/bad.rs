@@ -29,9 +29,7 @@ fn cases(table: &str) -> Vec<Case<'_>> {
             let (name, body) = case.split_once('\n').expect("a name and a body");
             let mut files = body.split("+++ ").filter(|part| !part.trim().is_empty());
             let files = if body.starts_with("+++ ") {
-                files
-                    .map(|file| file.split_once('\n').expect("a path and a text"))
-                    .collect()
+                files.map(|file| file.split_once('\n').expect("a path and a text")).collect()
             } else {
                 vec![("a.yaml", files.next().expect("a body"))]
             };
@@ -48,10 +46,8 @@ fn bad_manifests_are_refused_at_the_right_line() {
         for (name, files) in cases(text) {
             count += 1;
             let (_, findings) = read(&files);
-            let expected: Vec<_> = files
-                .iter()
-                .flat_map(|(path, text)| announced(path, text))
-                .collect();
+            let expected: Vec<_> =
+                files.iter().flat_map(|(path, text)| announced(path, text)).collect();
             assert!(!expected.is_empty(), "{table}: {name}: announces nothing");
             for difference in differences(&findings, &expected) {
                 failures.push(format!("{table}: {name}: {difference}"));

@@ -8,10 +8,7 @@ use crate::kinds::registry::Kind;
 
 /// The files, by path.
 pub(super) const FILES: &[(&str, &str)] = &[
-    (
-        "00-namespaces.yaml",
-        include_str!("good/00-namespaces.yaml"),
-    ),
+    ("00-namespaces.yaml", include_str!("good/00-namespaces.yaml")),
     ("anchors.yaml", include_str!("good/anchors.yaml")),
     ("backend.yaml", include_str!("good/backend.yaml")),
     ("cron.yaml", include_str!("good/cron.yaml")),
@@ -33,10 +30,7 @@ pub(super) const FILES: &[(&str, &str)] = &[
 #[test]
 fn a_repository_of_typical_manifests_passes() {
     let (desired, findings) = read(FILES);
-    let expected: Vec<_> = FILES
-        .iter()
-        .flat_map(|(path, text)| announced(path, text))
-        .collect();
+    let expected: Vec<_> = FILES.iter().flat_map(|(path, text)| announced(path, text)).collect();
     let differences = differences(&findings, &expected);
     assert!(differences.is_empty(), "\n{}\n", differences.join("\n"));
     assert_eq!(desired.objects.len(), 53);

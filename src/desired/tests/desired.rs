@@ -32,20 +32,12 @@ fn shown(text: &str) -> Json {
 }
 
 fn named<'d>(desired: &'d Desired, name: &str) -> &'d Object {
-    let found = desired
-        .objects
-        .iter()
-        .find(|(key, _)| key.to_string() == name);
+    let found = desired.objects.iter().find(|(key, _)| key.to_string() == name);
     found.map(|(_, object)| &**object).expect(name)
 }
 
 fn entry(path: &str, kind: FileKind, bytes: u64) -> FileEntry {
-    FileEntry {
-        path: path.into(),
-        blob: Oid::new("b"),
-        kind,
-        bytes,
-    }
+    FileEntry { path: path.into(), blob: Oid::new("b"), kind, bytes }
 }
 
 #[test]
@@ -66,19 +58,9 @@ fn only_manifests_and_our_own_two_files_are_read() {
         ("link.yaml", Symlink, false),
         ("module", Submodule, false),
     ];
-    let listing: Vec<FileEntry> = table
-        .iter()
-        .map(|(p, kind, _)| entry(p, *kind, 1))
-        .collect();
-    let read: Vec<Arc<str>> = wanted(&listing)
-        .into_iter()
-        .map(|entry| entry.path)
-        .collect();
-    let expected: Vec<&str> = table
-        .iter()
-        .filter(|(_, _, r)| *r)
-        .map(|(p, _, _)| *p)
-        .collect();
+    let listing: Vec<FileEntry> = table.iter().map(|(p, kind, _)| entry(p, *kind, 1)).collect();
+    let read: Vec<Arc<str>> = wanted(&listing).into_iter().map(|entry| entry.path).collect();
+    let expected: Vec<&str> = table.iter().filter(|(_, _, r)| *r).map(|(p, _, _)| *p).collect();
     assert_eq!(read.iter().map(|p| &**p).collect::<Vec<_>>(), expected);
 }
 
@@ -89,10 +71,7 @@ fn what_is_passed_over_is_listed_and_what_is_too_large_is_refused() {
         ("charts/a.yaml", "{{ not yaml"),
         ("values.yaml", "a: 1\n"),
         ("empty.yaml", "# nothing\n---\n"),
-        (
-            "a.yaml",
-            "{apiVersion: v1, kind: Namespace, metadata: {name: a}}",
-        ),
+        ("a.yaml", "{apiVersion: v1, kind: Namespace, metadata: {name: a}}"),
     ];
     let (mut listing, parsed) = repository(&files);
     listing.push(entry("link.yaml", FileKind::Symlink, 9));
@@ -115,16 +94,8 @@ fn what_is_passed_over_is_listed_and_what_is_too_large_is_refused() {
     );
     let said: Vec<String> = findings.iter().map(ToString::to_string).collect();
     assert_eq!(said.len(), 2, "{said:?}");
-    assert!(
-        said[0].starts_with("huge.yaml: error: 8388609 bytes are more"),
-        "{}",
-        said[0]
-    );
-    assert!(
-        said[1].starts_with("unread.yaml: error: this file was not read"),
-        "{}",
-        said[1]
-    );
+    assert!(said[0].starts_with("huge.yaml: error: 8388609 bytes are more"), "{}", said[0]);
+    assert!(said[1].starts_with("unread.yaml: error: this file was not read"), "{}", said[1]);
     assert_eq!(desired.objects.len(), 1);
 }
 
@@ -220,10 +191,7 @@ fn workloads_and_services_are_shown_with_kubernetes_defaults() {
     let secret = shown(
         "{apiVersion: v1, kind: Secret, metadata: {name: a}, stringData: {a: hi, b: x}, data: {a: eA==, c: eA==}}",
     );
-    assert_eq!(
-        secret["data"],
-        json!({"a": "aGk=", "b": "eA==", "c": "eA=="})
-    );
+    assert_eq!(secret["data"], json!({"a": "aGk=", "b": "eA==", "c": "eA=="}));
     assert_eq!(secret["type"], "Opaque");
     assert_eq!(secret.get("stringData"), None);
 
@@ -261,27 +229,18 @@ fn a_template_means_what_it_says() {
     assert_eq!(files.mode, 0o440);
     assert!(matches!(files.sources[2], FileSource::Downward(_)));
     assert_eq!(spec.tolerations[1].seconds, Some(30));
-    assert_eq!(
-        spec.dns.options[1],
-        ("single-request-reopen".to_owned(), None)
-    );
+    assert_eq!(spec.dns.options[1], ("single-request-reopen".to_owned(), None));
 
     let Body::Deployment(nginx) = &named(&desired, "Deployment shop/nginx").body else {
         panic!("a Deployment");
     };
     let (max_surge, max_unavailable) = (Share::Count(1), Share::Count(0));
-    let rolling = Strategy::RollingUpdate {
-        max_surge,
-        max_unavailable,
-    };
+    let rolling = Strategy::RollingUpdate { max_surge, max_unavailable };
     assert_eq!(nginx.strategy, rolling);
     let Body::Service(service) = &named(&desired, "Service shop/payments").body else {
         panic!("a Service");
     };
-    assert_eq!(
-        service.reach,
-        Reach::ExternalName("payments.example.com".into())
-    );
+    assert_eq!(service.reach, Reach::ExternalName("payments.example.com".into()));
     let Body::Secret(secret) = &named(&desired, "Secret shop/backend").body else {
         panic!("a Secret");
     };
@@ -339,10 +298,7 @@ fn what_was_written_is_told_from_what_it_means() {
     // A name that no upgrade may change: SHA-256 of the template's sorted JSON.
     let canonical =
         r#"{"metadata":{"labels":{"a":"b"}},"spec":{"containers":[{"image":"a:1","name":"a"}]}}"#;
-    assert_eq!(
-        short.written,
-        crate::kinds::digest::Digest::of(canonical.as_bytes())
-    );
+    assert_eq!(short.written, crate::kinds::digest::Digest::of(canonical.as_bytes()));
 }
 
 #[test]
@@ -419,12 +375,7 @@ fn changes_are_told_field_by_field_and_by_meaning() {
 
 fn told(change: &FieldChange) -> String {
     let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "nothing".into());
-    format!(
-        "{}: {} -> {}",
-        change.path,
-        text(&change.old),
-        text(&change.new)
-    )
+    format!("{}: {} -> {}", change.path, text(&change.old), text(&change.new))
 }
 
 #[test]
@@ -472,10 +423,7 @@ fn a_secrets_values_appear_nowhere() {
         assert!(!findings.is_empty(), "{body}");
         for finding in findings {
             let said = finding.to_string();
-            assert!(
-                !said.contains("hunter") && !said.contains("12345"),
-                "{said}"
-            );
+            assert!(!said.contains("hunter") && !said.contains("12345"), "{said}");
         }
     }
 }
@@ -489,20 +437,10 @@ fn files_that_are_no_text_are_refused() {
             bytes: bytes.into(),
         };
         let file = super::super::parse(&content);
-        file.findings
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join("; ")
+        file.findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
     };
-    assert_eq!(
-        refused(b"a: b\nc: \xff\n"),
-        "a.yaml:2: error: this file is not UTF-8"
-    );
-    assert_eq!(
-        refused(b"a: b\n\n\0"),
-        "a.yaml:3: error: this file has a NUL byte in it"
-    );
+    assert_eq!(refused(b"a: b\nc: \xff\n"), "a.yaml:2: error: this file is not UTF-8");
+    assert_eq!(refused(b"a: b\n\n\0"), "a.yaml:3: error: this file has a NUL byte in it");
     assert!(refused(b"\xff\xfea\0").contains("UTF-16"));
     assert_eq!(refused(b"\xef\xbb\xbfa: b\n"), "");
     let with_mark = b"\xef\xbb\xbfapiVersion: v1\nkind: Namespace\nmetadata: {name: A}\n";
@@ -519,21 +457,14 @@ fn findings_have_a_bound_and_errors_are_not_lost_in_it() {
         format!("{head}{}", many("data: {}\n")),
         many("apiVersion: v1\nkind: Gadget\n---\n"),
         many("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: A}\n---\n"),
-        format!(
-            "apiVersion: v1\nkind: List\nitems:\n{}",
-            many("- {kind: x}\n")
-        ),
+        format!("apiVersion: v1\nkind: List\nitems:\n{}", many("- {kind: x}\n")),
     ];
     for text in table {
         let (_, findings) = read(&[("a.yaml", &text)]);
         let count = findings.len();
         // A thousand of the file's own, and as many objects that are there twice.
         assert!((1..=2_200).contains(&count), "{count}: {}", &text[..40]);
-        assert!(
-            findings
-                .iter()
-                .any(crate::kinds::finding::Finding::is_error)
-        );
+        assert!(findings.iter().any(crate::kinds::finding::Finding::is_error));
     }
     // A hundred warnings come first, and the error still refuses the object.
     let warned = "    - {mountPath: a, name: v}\n".repeat(150);
@@ -543,11 +474,7 @@ fn findings_have_a_bound_and_errors_are_not_lost_in_it() {
     );
     let (desired, findings) = read(&[("a.yaml", &text)]);
     assert!(desired.objects.is_empty());
-    assert!(
-        findings
-            .iter()
-            .any(crate::kinds::finding::Finding::is_error)
-    );
+    assert!(findings.iter().any(crate::kinds::finding::Finding::is_error));
 }
 
 #[test]

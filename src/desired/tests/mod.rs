@@ -31,11 +31,7 @@ pub(super) fn repository(files: &[(&str, &str)]) -> (Vec<FileEntry>, Files) {
         .map(|entry| {
             let bytes = contents[&*entry.path].as_bytes().into();
             let FileEntry { path, blob, .. } = entry;
-            let content = FileContent {
-                path: Arc::clone(&path),
-                blob,
-                bytes,
-            };
+            let content = FileContent { path: Arc::clone(&path), blob, bytes };
             (path, Arc::new(parse(&content)))
         })
         .collect();

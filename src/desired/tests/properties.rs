@@ -10,28 +10,17 @@ use crate::kinds::digest::Digest;
 use crate::ports::source::FileContent;
 
 fn parse_bytes(path: &str, bytes: &[u8]) -> usize {
-    let content = FileContent {
-        path: path.into(),
-        blob: Oid::new("b"),
-        bytes: bytes.into(),
-    };
+    let content = FileContent { path: path.into(), blob: Oid::new("b"), bytes: bytes.into() };
     let file = parse(&content);
     file.objects.len() + file.findings.len()
 }
 
 /// The meaning of the object, and of its template, that a text holds.
 fn meanings(text: &str) -> Vec<(String, Digest, Option<Digest>)> {
-    let content = FileContent {
-        path: "a.yaml".into(),
-        blob: Oid::new("b"),
-        bytes: text.as_bytes().into(),
-    };
+    let content =
+        FileContent { path: "a.yaml".into(), blob: Oid::new("b"), bytes: text.as_bytes().into() };
     let file = parse(&content);
-    assert!(
-        file.findings.iter().all(|f| !f.is_error()),
-        "{:?}\n{text}",
-        file.findings
-    );
+    assert!(file.findings.iter().all(|f| !f.is_error()), "{:?}\n{text}", file.findings);
     let objects = file.objects.iter();
     objects
         .map(|object| {
@@ -64,9 +53,7 @@ fn shuffled(value: &Json, seed: u64) -> Json {
             entries.sort_by_key(|(key, _)| Digest::of(format!("{seed}{key}").as_bytes()));
             let entries = entries.into_iter();
             Json::Object(
-                entries
-                    .map(|(k, v)| (k.clone(), shuffled(v, seed)))
-                    .collect::<Map<_, _>>(),
+                entries.map(|(k, v)| (k.clone(), shuffled(v, seed))).collect::<Map<_, _>>(),
             )
         }
         Json::Array(items) => items.iter().map(|item| shuffled(item, seed)).collect(),
@@ -209,10 +196,7 @@ fn what_is_shown_means_what_was_written() {
     let (desired, _) = read(corpus::FILES);
     for object in desired.objects.values() {
         let (again, _) = read(&[("a.json", &object.json), ("windlass.yaml", SETTINGS)]);
-        let read_back = again
-            .objects
-            .get(&object.key)
-            .unwrap_or_else(|| panic!("{}", object.key));
+        let read_back = again.objects.get(&object.key).unwrap_or_else(|| panic!("{}", object.key));
         assert_eq!(read_back.meaning, object.meaning, "{}", object.key);
         assert_eq!(read_back.json, object.json, "{}", object.key);
         let template = |o: &crate::kinds::object::Object| o.body.template().map(|t| t.meaning);

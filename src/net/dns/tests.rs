@@ -23,10 +23,7 @@ fn book() -> Zone {
     zone(&ZoneInput {
         domain: "cluster.local",
         services: &services,
-        pods: &[(
-            crate::kinds::name::Name::trusted("shop"),
-            [10, 1, 0, 9].into(),
-        )],
+        pods: &[(crate::kinds::name::Name::trusted("shop"), [10, 1, 0, 9].into())],
         networks: &[
             "10.1.0.0/16".parse().expect("a network"),
             "10.96.0.0/12".parse().expect("a network"),
@@ -83,12 +80,7 @@ fn shown(outcome: &Outcome) -> String {
 }
 
 fn ask(name: &str, kind: RecordType) -> String {
-    shown(&answer(
-        &book(),
-        &question(name, kind, None),
-        Transport::Udp,
-        0,
-    ))
+    shown(&answer(&book(), &question(name, kind, None), Transport::Udp, 0))
 }
 
 #[test]
@@ -104,11 +96,7 @@ fn names_are_answered_as_the_specification_has_it() {
         ("db-1.db.shop.svc.cluster.local", A, "none +soa"),
         ("10-1-0-3.db.shop.svc.cluster.local", A, "ok 10.1.0.3"),
         ("empty.shop.svc.cluster.local", A, "ok +soa"),
-        (
-            "_http._tcp.web.shop.svc.cluster.local",
-            SRV,
-            "ok 0 100 80 web.shop.svc.cluster.local.",
-        ),
+        ("_http._tcp.web.shop.svc.cluster.local", SRV, "ok 0 100 80 web.shop.svc.cluster.local."),
         (
             "_sql._tcp.db.shop.svc.cluster.local",
             SRV,
@@ -127,41 +115,17 @@ fn names_are_answered_as_the_specification_has_it() {
         ),
         ("gone.shop.svc.cluster.local", A, "none +soa"),
         ("web.gone.svc.cluster.local", A, "none +soa"),
-        (
-            "web.shop.svc.cluster.local.shop.svc.cluster.local",
-            A,
-            "none +soa",
-        ),
+        ("web.shop.svc.cluster.local.shop.svc.cluster.local", A, "none +soa"),
         ("10-1-0-9.shop.pod.cluster.local", A, "ok 10.1.0.9"),
         ("10-1-0-8.shop.pod.cluster.local", A, "none +soa"),
         ("10-1-0-9.lab.pod.cluster.local", A, "none +soa"),
         ("out.shop.svc.cluster.local", A, "follow example.org."),
         ("out.shop.svc.cluster.local", CNAME, "ok example.org."),
-        (
-            "near.shop.svc.cluster.local",
-            A,
-            "ok web.shop.svc.cluster.local. 10.96.0.10",
-        ),
-        (
-            "lost.shop.svc.cluster.local",
-            A,
-            "none gone.shop.svc.cluster.local. +soa",
-        ),
-        (
-            "10.0.96.10.in-addr.arpa",
-            PTR,
-            "ok web.shop.svc.cluster.local.",
-        ),
-        (
-            "2.0.1.10.in-addr.arpa",
-            PTR,
-            "ok db-0.db.shop.svc.cluster.local.",
-        ),
-        (
-            "9.0.1.10.in-addr.arpa",
-            PTR,
-            "ok 10-1-0-9.shop.pod.cluster.local.",
-        ),
+        ("near.shop.svc.cluster.local", A, "ok web.shop.svc.cluster.local. 10.96.0.10"),
+        ("lost.shop.svc.cluster.local", A, "none gone.shop.svc.cluster.local. +soa"),
+        ("10.0.96.10.in-addr.arpa", PTR, "ok web.shop.svc.cluster.local."),
+        ("2.0.1.10.in-addr.arpa", PTR, "ok db-0.db.shop.svc.cluster.local."),
+        ("9.0.1.10.in-addr.arpa", PTR, "ok 10-1-0-9.shop.pod.cluster.local."),
         ("9.0.1.10.in-addr.arpa", A, "ok +soa"),
         ("99.0.1.10.in-addr.arpa", PTR, "none +soa"),
         ("5.113.0.203.in-addr.arpa", PTR, "forward"),
@@ -212,15 +176,10 @@ fn what_does_not_fit_is_cut_and_says_so() {
     ] {
         let query = question(name, RecordType::A, payload);
         let outcome = answer(&book(), &query, transport, 0);
-        let Outcome::Reply(bytes) = &outcome else {
-            panic!("{outcome:?}")
-        };
+        let Outcome::Reply(bytes) = &outcome else { panic!("{outcome:?}") };
         let message = reply(&outcome);
         assert_eq!(message.answers.len(), answers, "{payload:?} {transport:?}");
-        assert_eq!(
-            message.metadata.truncation, truncated,
-            "{payload:?} {transport:?}"
-        );
+        assert_eq!(message.metadata.truncation, truncated, "{payload:?} {transport:?}");
         assert_eq!(message.edns.is_some(), payload.is_some());
         if transport == Transport::Udp {
             assert!(bytes.len() <= usize::from(payload.unwrap_or(512).clamp(512, 4096)));
@@ -239,23 +198,12 @@ fn an_alias_is_finished_with_what_others_say() {
     let asked = Message::from_vec(alias.question()).expect("readable");
     let mut said = begin(&asked);
     let example = name_of("example.org").expect("a name");
-    said.add_answer(Record::from_rdata(
-        example,
-        300,
-        RData::A(A::new(203, 0, 113, 5)),
-    ));
+    said.add_answer(Record::from_rdata(example, 300, RData::A(A::new(203, 0, 113, 5))));
     let bytes = said.to_vec().expect("writes");
     let message = Message::from_vec(&alias.finish(Some(&bytes))).expect("readable");
-    let data: Vec<String> = message
-        .answers
-        .iter()
-        .map(|it| it.data.to_string())
-        .collect();
+    let data: Vec<String> = message.answers.iter().map(|it| it.data.to_string()).collect();
     assert_eq!(data, ["example.org.", "203.0.113.5"]);
-    assert_eq!(
-        message.queries,
-        Message::from_vec(&query).expect("readable").queries
-    );
+    assert_eq!(message.queries, Message::from_vec(&query).expect("readable").queries);
     assert!(!message.metadata.authoritative);
     for nothing in [None, Some(&b"garbage"[..])] {
         let message = Message::from_vec(&follow().finish(nothing)).expect("readable");
@@ -276,14 +224,8 @@ fn what_is_no_question_is_not_answered() {
     assert_eq!(with(5, 0), "FormErr", "no question");
     assert_eq!(with(5, 2), "FormErr", "a second question that is not there");
     assert_eq!(with(good.len() - 1, 3), "Refused", "class CHAOS");
-    assert_eq!(
-        shown(&answer(&book(), &good[..20], Transport::Udp, 0)),
-        "FormErr"
-    );
-    assert_eq!(
-        shown(&answer(&book(), &good[..11], Transport::Udp, 0)),
-        "ignore"
-    );
+    assert_eq!(shown(&answer(&book(), &good[..20], Transport::Udp, 0)), "FormErr");
+    assert_eq!(shown(&answer(&book(), &good[..11], Transport::Udp, 0)), "ignore");
     let mut later = Message::from_vec(&question("a.b", RecordType::A, Some(512))).expect("reads");
     later.edns.as_mut().expect("set").set_version(1);
     let later = later.to_vec().expect("writes");
@@ -312,19 +254,10 @@ fn others_answers_are_cut_to_what_the_client_takes() {
         panic!("no reply")
     };
     let short = long[..300].to_vec();
-    assert_eq!(
-        fit(&query, short.clone()),
-        short,
-        "what fits is left as it is"
-    );
+    assert_eq!(fit(&query, short.clone()), short, "what fits is left as it is");
     let cut = fit(&query, long);
     assert!(cut.len() <= 512);
-    assert!(
-        Message::from_vec(&cut)
-            .expect("readable")
-            .metadata
-            .truncation
-    );
+    assert!(Message::from_vec(&cut).expect("readable").metadata.truncation);
     let odd = fit(&query, vec![0xff; 600]);
     let message = Message::from_vec(&odd).expect("readable");
     assert_eq!(message.metadata.response_code, ResponseCode::ServFail);
@@ -332,11 +265,7 @@ fn others_answers_are_cut_to_what_the_client_takes() {
 
 /// Questions that were damaged on the way.
 fn damaged() -> impl Strategy<Value = Vec<u8>> {
-    let base = question(
-        "_sql._tcp.db.shop.svc.cluster.local",
-        RecordType::ANY,
-        Some(1232),
-    );
+    let base = question("_sql._tcp.db.shop.svc.cluster.local", RecordType::ANY, Some(1232));
     proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 0..8).prop_map(
         move |changes| {
             let mut bytes = base.clone();

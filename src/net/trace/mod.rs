@@ -156,18 +156,10 @@ impl Tracer {
     pub fn new(rules: &RuleSet) -> Result<Self, Unreadable> {
         let mut chains: BTreeMap<Table, BTreeMap<String, Vec<Rule>>> = BTreeMap::new();
         let mut read = |table: Table, chain: &str, rule: Option<&String>| {
-            let list = chains
-                .entry(table)
-                .or_default()
-                .entry(chain.to_owned())
-                .or_default();
+            let list = chains.entry(table).or_default().entry(chain.to_owned()).or_default();
             if let Some(rule) = rule {
-                let unreadable = |why| Unreadable {
-                    table,
-                    chain: chain.to_owned(),
-                    rule: rule.clone(),
-                    why,
-                };
+                let unreadable =
+                    |why| Unreadable { table, chain: chain.to_owned(), rule: rule.clone(), why };
                 list.push(parse::rule(rule).map_err(unreadable)?);
             }
             Ok(())
@@ -238,33 +230,22 @@ impl Tracer {
     }
 
     fn travel(&self, machine: &Machine, from: Origin, start: Walk) -> Vec<(Walk, End)> {
-        let mut journey = Journey {
-            tracer: self,
-            machine,
-            on_the_way: vec![start],
-            ended: Vec::new(),
-        };
+        let mut journey =
+            Journey { tracer: self, machine, on_the_way: vec![start], ended: Vec::new() };
         if from == Origin::Host {
             journey.pass(Table::Nat, "OUTPUT", None, |_| true);
             journey.pass(Table::Filter, "OUTPUT", None, |_| true);
             journey.pass(Table::Nat, "POSTROUTING", None, |_| true);
-            journey.pass(Table::Filter, "INPUT", Some("lo"), |walk| {
-                machine.has(walk.destination)
-            });
+            journey.pass(Table::Filter, "INPUT", Some("lo"), |walk| machine.has(walk.destination));
         } else {
             let link = Some("link");
             journey.pass(Table::Nat, "PREROUTING", link, |_| true);
-            journey.pass(Table::Filter, "INPUT", link, |walk| {
-                machine.has(walk.destination)
-            });
+            journey.pass(Table::Filter, "INPUT", link, |walk| machine.has(walk.destination));
             let passing = |walk: &Walk| !machine.has(walk.destination);
             journey.pass(Table::Filter, "FORWARD", link, passing);
             journey.pass(Table::Nat, "POSTROUTING", None, passing);
         }
-        let arrived = journey
-            .on_the_way
-            .into_iter()
-            .map(|walk| (walk, End::Accepted));
+        let arrived = journey.on_the_way.into_iter().map(|walk| (walk, End::Accepted));
         arrived.chain(journey.ended).collect()
     }
 
@@ -273,15 +254,9 @@ impl Tracer {
     fn run(&self, at: &Place<'_>, chain: &str, walk: Walk, depth: usize) -> Vec<(Walk, Exit)> {
         let mut out = Vec::new();
         let mut here = vec![walk];
-        let rules = self
-            .chains
-            .get(&at.table)
-            .and_then(|chains| chains.get(chain));
+        let rules = self.chains.get(&at.table).and_then(|chains| chains.get(chain));
         if depth > DEPTH_MAX {
-            return here
-                .into_iter()
-                .map(|walk| (walk, Exit::End(End::Dropped)))
-                .collect();
+            return here.into_iter().map(|walk| (walk, Exit::End(End::Dropped))).collect();
         }
         for rule in rules.into_iter().flatten() {
             let mut next = Vec::new();
@@ -378,12 +353,7 @@ impl Journey<'_> {
         came_by: Option<&str>,
         comes_by: impl Fn(&Walk) -> bool,
     ) {
-        let at = Place {
-            table,
-            machine: self.machine,
-            came_by,
-            leaves: chain == "POSTROUTING",
-        };
+        let at = Place { table, machine: self.machine, came_by, leaves: chain == "POSTROUTING" };
         for walk in std::mem::take(&mut self.on_the_way) {
             // The kernel asks `nat` about first packets only, and repeats the answer.
             let asked = table == Table::Filter || walk.phase == Phase::First;
@@ -428,10 +398,7 @@ struct Walk {
 
 impl Walk {
     fn with_chance(&self, factor: f64) -> Self {
-        Self {
-            chance: self.chance * factor,
-            ..self.clone()
-        }
+        Self { chance: self.chance * factor, ..self.clone() }
     }
 
     /// How likely `rule` takes this packet.

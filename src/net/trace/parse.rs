@@ -139,16 +139,14 @@ fn target(words: &mut Words<'_>) -> Result<Target, String> {
         "DNAT" => {
             expect(words, "--to-destination")?;
             let text = next(words)?;
-            let to: SocketAddrV4 = text
-                .parse()
-                .map_err(|_| format!("'{text}' is not an address and port"))?;
+            let to: SocketAddrV4 =
+                text.parse().map_err(|_| format!("'{text}' is not an address and port"))?;
             Target::Dnat(*to.ip(), to.port())
         }
         "SNAT" => {
             expect(words, "--to-source")?;
             let text = next(words)?;
-            text.parse::<Ipv4Addr>()
-                .map_err(|_| format!("'{text}' is not an address"))?;
+            text.parse::<Ipv4Addr>().map_err(|_| format!("'{text}' is not an address"))?;
             expect(words, "--random-fully").map(|()| Target::Masquerade)?
         }
         "MASQUERADE" => expect(words, "--random-fully").map(|()| Target::Masquerade)?,
@@ -170,9 +168,7 @@ fn expect(words: &mut Words<'_>, wanted: &str) -> Result<(), String> {
 
 fn network(words: &mut Words<'_>) -> Result<Ipv4Network, String> {
     let text = next(words)?;
-    let network: Ipv4Network = text
-        .parse()
-        .map_err(|_| format!("'{text}' is not a network"))?;
+    let network: Ipv4Network = text.parse().map_err(|_| format!("'{text}' is not a network"))?;
     if !text.contains('/') || network.ip() != network.network() {
         return Err(format!("'{text}' is not how iptables writes a network"));
     }
@@ -209,9 +205,7 @@ fn states(text: &str) -> Result<Vec<State>, String> {
 fn mark(text: &str) -> Result<(u32, u32), String> {
     let (value, mask) = text.split_once('/').ok_or("a mark without a mask")?;
     let number = |text: &str| {
-        let digits = text
-            .strip_prefix("0x")
-            .ok_or("a mark that is not hexadecimal")?;
+        let digits = text.strip_prefix("0x").ok_or("a mark that is not hexadecimal")?;
         u32::from_str_radix(digits, 16).map_err(|_| "a mark that is not hexadecimal")
     };
     Ok((number(value)?, number(mask)?))
@@ -234,8 +228,7 @@ fn recent(words: &mut Words<'_>) -> Result<Match, String> {
         "--update" => {
             expect(words, "--seconds")?;
             let text = next(words)?;
-            text.parse::<u32>()
-                .map_err(|_| format!("'{text}' is not a number of seconds"))?;
+            text.parse::<u32>().map_err(|_| format!("'{text}' is not a number of seconds"))?;
             expect(words, "--reap")?;
             Recent::Update
         }
@@ -259,24 +252,12 @@ mod tests {
             ("-j LOG", "unknown target 'LOG'"),
             ("-m string --algo bm -j DROP", "unknown extension 'string'"),
             ("-p icmp -j DROP", "unknown transport 'icmp'"),
-            (
-                "-d 10.0.0.1 -j DROP",
-                "'10.0.0.1' is not how iptables writes a network",
-            ),
-            (
-                "-d 10.0.0.1/24 -j DROP",
-                "'10.0.0.1/24' is not how iptables writes a network",
-            ),
-            (
-                "-m conntrack --ctstate SNAT -j DROP",
-                "unknown state 'SNAT'",
-            ),
+            ("-d 10.0.0.1 -j DROP", "'10.0.0.1' is not how iptables writes a network"),
+            ("-d 10.0.0.1/24 -j DROP", "'10.0.0.1/24' is not how iptables writes a network"),
+            ("-m conntrack --ctstate SNAT -j DROP", "unknown state 'SNAT'"),
             ("-p tcp", "it has no target"),
             ("-j DROP -p tcp", "'-p' after the target"),
-            (
-                "-j DNAT --to-destination 10.0.0.1",
-                "'10.0.0.1' is not an address and port",
-            ),
+            ("-j DNAT --to-destination 10.0.0.1", "'10.0.0.1' is not an address and port"),
             ("-s", "it ends too early"),
         ] {
             assert_eq!(rule(text), Err(why.to_owned()), "{text}");

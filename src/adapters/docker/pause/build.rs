@@ -13,10 +13,7 @@ const ARCHITECTURES: [&str; 2] = ["x86_64", "aarch64"];
 
 fn main() -> Result<(), String> {
     let variable = |name: &str| env::var(name).map_err(|_| format!("cargo has not set {name}"));
-    let (arch, os) = (
-        variable("CARGO_CFG_TARGET_ARCH")?,
-        variable("CARGO_CFG_TARGET_OS")?,
-    );
+    let (arch, os) = (variable("CARGO_CFG_TARGET_ARCH")?, variable("CARGO_CFG_TARGET_OS")?);
     if os != "linux" || !ARCHITECTURES.contains(&arch.as_str()) {
         return Err(format!(
             "windlass runs on Linux on {}, not on {os} on {arch}: the pause program \
@@ -49,9 +46,7 @@ fn main() -> Result<(), String> {
         compiler.args(["-C", &format!("linker={linker}")]);
     }
     compiler.arg("-o").arg(&program).arg(&source);
-    let run = compiler
-        .output()
-        .map_err(|error| format!("can't run {compiler:?}: {error}"))?;
+    let run = compiler.output().map_err(|error| format!("can't run {compiler:?}: {error}"))?;
     if !run.status.success() {
         return Err(format!(
             "the pause program does not compile for {arch}; is this target's standard library \

@@ -99,22 +99,12 @@ fn from_server(cache: &Repository, access: &Access, wanted: &Wanted<'_>) -> Resu
         let url = access.place.to_string();
         let mut remote = cache.remote_anonymous(&url)?;
         let mut connection = remote
-            .connect_auth(
-                Direction::Fetch,
-                Some(access.callbacks(notes)),
-                Some(proxy()),
-            )
+            .connect_auth(Direction::Fetch, Some(access.callbacks(notes)), Some(proxy()))
             .map_err(|error| there(&error))?;
         let names = advertised(connection.list().map_err(|error| there(&error))?);
-        let found = wanted
-            .refs
-            .iter()
-            .find_map(|name| Some((name, *names.get(name)?)));
+        let found = wanted.refs.iter().find_map(|name| Some((name, *names.get(name)?)));
         let Some((name, commit)) = found else {
-            return Ok(Found {
-                commit: None,
-                names,
-            });
+            return Ok(Found { commit: None, names });
         };
         if !is_here(cache, commit)? {
             let mut options = FetchOptions::new();
@@ -126,30 +116,23 @@ fn from_server(cache: &Repository, access: &Access, wanted: &Wanted<'_>) -> Resu
                 // All of it: history that was lost comes back.
                 options.depth(i32::MAX);
             }
-            connection
-                .remote()
-                .download(&[name.as_str()], Some(&mut options))
-                .map_err(|error| {
+            connection.remote().download(&[name.as_str()], Some(&mut options)).map_err(
+                |error| {
                     if error.code() == ErrorCode::Eof {
-                        debug!(
-                            error = error.message(),
-                            "the ref moved while it was fetched"
-                        );
+                        debug!(error = error.message(), "the ref moved while it was fetched");
                         return Failed::Moved(notes.explain(&error, &access.place));
                     }
                     if fault::is_damage(&error) {
                         return Failed::Here(error);
                     }
                     there(&error)
-                })?;
+                },
+            )?;
             // Throws if it is not here, or is not a commit.
             cache.find_commit(commit)?;
         }
         point(cache, wanted, commit)?;
-        Ok(Found {
-            commit: Some(commit),
-            names,
-        })
+        Ok(Found { commit: Some(commit), names })
     })
 }
 
@@ -186,10 +169,7 @@ fn from_path(cache: &Repository, path: &Path, wanted: &Wanted<'_>) -> Result<Fou
         }
     }
     let Some(commit) = commit else {
-        return Ok(Found {
-            commit: None,
-            names: names_of(&theirs).map_err(|error| sort(&error))?,
-        });
+        return Ok(Found { commit: None, names: names_of(&theirs).map_err(|error| sort(&error))? });
     };
     if !is_here(cache, commit)? {
         let haves = haves(cache)?;
@@ -207,10 +187,7 @@ fn from_path(cache: &Repository, path: &Path, wanted: &Wanted<'_>) -> Result<Fou
         }
     }
     point(cache, wanted, commit)?;
-    Ok(Found {
-        commit: Some(commit),
-        names: Names::new(),
-    })
+    Ok(Found { commit: Some(commit), names: Names::new() })
 }
 
 /// Whether a ref is there but can't be read, rather than absent.

@@ -173,10 +173,7 @@ impl Inner {
 
     fn fetch(&self, repo: &Repository) -> Result<Answer, Trouble> {
         let refs = [self.branch.clone()];
-        let wanted = Wanted {
-            refs: &refs,
-            local: Some(cache::TIP),
-        };
+        let wanted = Wanted { refs: &refs, local: Some(cache::TIP) };
         let found = self.bring(repo, &wanted)?;
         if found.commit.is_none() {
             let branches: Vec<&str> = found
@@ -192,9 +189,7 @@ impl Inner {
                 "the branch does not exist"
             );
         }
-        Ok(Answer::Fetched {
-            tip: found.commit.map(repo::oid),
-        })
+        Ok(Answer::Fetched { tip: found.commit.map(repo::oid) })
     }
 
     fn commit<'r>(&self, repo: &'r Repository, id: &Oid) -> Result<git2::Commit<'r>, Trouble> {
@@ -228,9 +223,7 @@ impl Inner {
         let known = Arc::clone(&self.listing());
         let look = || -> Result<(Survey, Option<Listing>), git2::Error> {
             let tree = self.tree(&commit)?;
-            let listing = tree
-                .map(|tree| survey::list(repo, tree, &known))
-                .transpose()?;
+            let listing = tree.map(|tree| survey::list(repo, tree, &known)).transpose()?;
             let survey = Survey {
                 commit: id.clone(),
                 tree: tree.map(repo::oid),
@@ -289,11 +282,7 @@ impl Inner {
         let absent = || {
             Trouble::Fault(Fault::not_found(format!(
                 "there is no {path} in {} of {id:?}",
-                if self.directory.is_empty() {
-                    "the root"
-                } else {
-                    &self.directory
-                }
+                if self.directory.is_empty() { "the root" } else { &self.directory }
             )))
         };
         let sort = |error| self.copy.sort(error);
@@ -342,10 +331,7 @@ impl Inner {
         let files: Vec<FileEntry> = files
             .into_iter()
             .filter(|file| file.kind == FileKind::File)
-            .map(|file| FileEntry {
-                path: format!("{prefix}{}", file.path).into(),
-                ..file
-            })
+            .map(|file| FileEntry { path: format!("{prefix}{}", file.path).into(), ..file })
             .collect();
         self.read(repo, &files).map(Answer::Contents)
     }
@@ -363,8 +349,7 @@ impl Inner {
                 repo.reference(&format!("{}{id}", cache::KEEP), *id, true, "")?;
             }
             for id in there.difference(&wanted) {
-                repo.find_reference(&format!("{}{id}", cache::KEEP))?
-                    .delete()?;
+                repo.find_reference(&format!("{}{id}", cache::KEEP))?.delete()?;
             }
             Ok(())
         };

@@ -32,12 +32,7 @@ pub(super) fn list(
     tree: git2::Oid,
     known: &Listing,
 ) -> Result<Listing, git2::Error> {
-    let mut walk = Walk {
-        repo,
-        odb: repo.odb()?,
-        known,
-        made: Listing::default(),
-    };
+    let mut walk = Walk { repo, odb: repo.odb()?, known, made: Listing::default() };
     walk.directory(tree, "", 0)?;
     Ok(walk.made)
 }
@@ -57,17 +52,13 @@ impl Walk<'_> {
             _ => self.open(id, path, depth)?,
         }
         let to = self.made.files.len();
-        self.made
-            .directories
-            .insert(path.to_owned(), (id, from..to));
+        self.made.directories.insert(path.to_owned(), (id, from..to));
         Ok(())
     }
 
     /// Takes a directory over from the listing known before, with all below it.
     fn copy(&mut self, range: &Range<usize>, from: usize, path: &str) {
-        self.made
-            .files
-            .extend_from_slice(&self.known.files[range.clone()]);
+        self.made.files.extend_from_slice(&self.known.files[range.clone()]);
         let below = self
             .known
             .directories
@@ -156,7 +147,5 @@ pub(super) fn commits(
     {
         walk.hide(since)?;
     }
-    walk.take(COMMITS_LISTED_MAX)
-        .map(|id| Ok(repo::describe(&repo.find_commit(id?)?)))
-        .collect()
+    walk.take(COMMITS_LISTED_MAX).map(|id| Ok(repo::describe(&repo.find_commit(id?)?))).collect()
 }
