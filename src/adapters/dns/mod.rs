@@ -13,7 +13,7 @@ use std::sync::{Arc, RwLock};
 
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::Mutex;
-use tokio::task::AbortHandle;
+use tokio::task::JoinHandle;
 
 use self::forward::Resolvers;
 use crate::kinds::zone::Zone;
@@ -54,7 +54,7 @@ struct Server {
     at: SocketAddrV4,
     udp: Arc<UdpSocket>,
     tcp: Arc<TcpListener>,
-    tasks: Vec<AbortHandle>,
+    tasks: Vec<JoinHandle<()>>,
 }
 
 impl Drop for Server {
@@ -123,9 +123,16 @@ impl Dns {
         Ok(Answer { port })
     }
 
-    /// Stops answering.
+    /// Stops answering. The port is free when this returns.
     pub async fn stop(&self) {
-        *self.server.lock().await = None;
+        let Some(mut server) = self.server.lock().await.take() else {
+            return;
+        };
+        for task in std::mem::take(&mut server.tasks) {
+            task.abort();
+            // Cut off, as it was told.
+            let _ = task.await;
+        }
     }
 
     fn start(&self, udp: UdpSocket, tcp: TcpListener) -> std::io::Result<Server> {
@@ -139,7 +146,7 @@ impl Dns {
             at,
             udp,
             tcp,
-            tasks: vec![datagrams.abort_handle(), streams.abort_handle()],
+            tasks: vec![datagrams, streams],
         })
     }
 }
