@@ -245,7 +245,8 @@ fn refuse(input: &Input, set: &mut RuleSet, dispatch: &mut Dispatch) {
     }
 }
 
-/// `filter`: what passes although the host's policy may be to drop.
+/// `filter`: what passes although the host's policy may be to drop. It passes for good: rules that
+/// others keep behind ours (`DOCKER-USER`) are not asked about pods.
 fn pass(input: &Input, set: &mut RuleSet, dispatch: &Dispatch) {
     let new_ones = format!("-m conntrack --ctstate NEW -j {}", chains::REFUSE);
     let mut add = |chain: &str, rule: String| set.add(Table::Filter, chain, rule);
