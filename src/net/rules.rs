@@ -4,7 +4,7 @@
 //! address takes the place of its source (once for all, on the way out, by what conntrack knows of
 //! the connection: never for what somebody else led). The `filter` table refuses what should have
 //! been led somewhere and was not, and lets pods' packets pass a host that forwards nothing.
-//! [`super::chains`] has the picture.
+//! `chains.rs` has the picture.
 
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;

@@ -2,7 +2,7 @@
 //!
 //! The clerk answers what is ours; everything else is passed on to the machine's resolvers. Nothing
 //! here waits for anything that may not come: every question to others has a time-out, at most
-//! [`forward::FORWARDS_MAX`] are under way, and who comes when all are busy is told so at once.
+//! `FORWARDS_MAX` are under way, and who comes when all are busy is told so at once.
 
 mod forward;
 mod serve;
