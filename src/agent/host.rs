@@ -169,6 +169,10 @@ impl Agent {
         self.host.survey_at = None;
         self.host.is_surveying = true;
         self.call(Purpose::SurveyRuntime, Call::Runtime(RuntimeCall::Survey), LIST_TIMEOUT);
+        self.survey_links();
+    }
+
+    pub(super) fn survey_links(&mut self) {
         self.call(Purpose::SurveyLinks, Call::Links(LinksCall::Survey), LIST_TIMEOUT);
     }
 
@@ -404,7 +408,13 @@ impl Agent {
         match result {
             Ok(Answer::Links(LinksAnswer::Survey(survey))) => {
                 if self.host.network.as_ref() != Some(&*survey) {
+                    let before = self.node_ip();
                     self.host.network = Some(*survey);
+                    if before.is_some() && before != self.node_ip() {
+                        // The kernel drops every route whose source is an address that goes.
+                        tracing::info!(address = ?self.node_ip(), "this node's address changed");
+                        self.host.memory.forget_links();
+                    }
                     self.host_needs_look();
                     self.network_needs_look();
                     self.refresh_facts();

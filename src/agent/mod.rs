@@ -71,6 +71,7 @@ enum Purpose {
     Pod(Box<Ticket>),
     Rules(u64),
     CheckRules,
+    ForgetFlows,
     Names(Box<crate::ports::names::Call>),
 }
 
@@ -229,7 +230,11 @@ impl Agent {
             Purpose::Rules(version) => self.rules_applied(version, result, now),
             Purpose::CheckRules => self.rules_checked(result, now),
             Purpose::Names(names) => self.names_served(*names, result, now),
-            Purpose::Keep | Purpose::Fence | Purpose::Compact | Purpose::Sweep => {
+            Purpose::Keep
+            | Purpose::Fence
+            | Purpose::Compact
+            | Purpose::Sweep
+            | Purpose::ForgetFlows => {
                 self.note_fault(&purpose, result.err());
             }
             Purpose::Turn | Purpose::Parse => {}

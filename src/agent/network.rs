@@ -13,7 +13,7 @@ use crate::kinds::status::PodStatus;
 use crate::kinds::time::{Elapsed, Now};
 use crate::net::{self, DnsListener, HostPort, PodView, ServiceView};
 use crate::plan;
-use crate::ports::filter::{Answer as FilterAnswer, Call as FilterCall};
+use crate::ports::filter::{Answer as FilterAnswer, Call as FilterCall, Flow};
 use crate::ports::links::{Call as LinksCall, NodeNetwork, PeerRoute};
 use crate::ports::{Answer, Call, Fault, names};
 
@@ -23,6 +23,9 @@ use super::{Agent, Purpose};
 const RULES_TIMEOUT: Duration = Duration::from_secs(60);
 /// How often the rules are looked at: somebody may have flushed them.
 const CHECK: Duration = Duration::from_secs(10);
+/// How often addresses and routes are put right though nothing of ours changed: network managers
+/// remove what they do not know.
+const ENSURE: Duration = Duration::from_secs(60);
 /// The wait after a change that failed.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -49,6 +52,11 @@ pub(super) struct Network {
     node_network: Option<NodeNetwork>,
     node_network_ensured: Option<NodeNetwork>,
     is_ensuring: bool,
+    ensure_at: Option<Elapsed>,
+    /// What the wanted rules were rendered from.
+    input: Option<net::Input>,
+    /// UDP flows to be forgotten once the rules that lead elsewhere are in force.
+    stale_flows: Vec<Flow>,
     pub(super) services: Arc<Vec<ServiceView>>,
     pub(super) fault: Option<Fault>,
 }
@@ -73,6 +81,9 @@ impl Default for Network {
             node_network: None,
             node_network_ensured: None,
             is_ensuring: false,
+            ensure_at: None,
+            input: None,
+            stale_flows: Vec::new(),
             services: Arc::default(),
             fault: None,
         }
@@ -102,7 +113,7 @@ impl Agent {
     }
 
     pub(super) fn tend_network(&mut self, now: Now) {
-        if self.network.needs_look {
+        if self.network.needs_look && self.may_render() {
             self.network.needs_look = false;
             self.render();
         }
@@ -114,6 +125,18 @@ impl Agent {
         self.apply_rules();
         self.serve_names();
         self.check_rules(now);
+    }
+
+    /// Whether everything is known that rules follow from. Before that, rules that an earlier agent
+    /// left stay as they are: half of the truth would cut connections.
+    fn may_render(&self) -> bool {
+        let in_force = self
+            .store
+            .state()
+            .is_some_and(|state| state.apps.values().any(|app| app.head.applied.is_some()));
+        self.store.is_read()
+            && self.host.containers().is_some()
+            && (self.wish.applied.is_some() || !in_force)
     }
 
     fn render(&mut self) {
@@ -184,6 +207,10 @@ impl Agent {
             .filter(|(_, pod)| pod.binding.deletion.is_some())
             .map(|(uid, _)| uid.clone())
             .collect();
+        if let Some(before) = &network.input {
+            network.stale_flows.extend(net::stale_flows(before, &input));
+        }
+        network.input = Some(input);
         network.services = Arc::new(services);
         network.node_network = Some(node_network);
         if network.wanted.as_deref() != Some(&rules) {
@@ -306,8 +333,7 @@ impl Agent {
         match result {
             Ok(_) => {
                 self.network.node_network_ensured = Some(wanted);
-                // The DNS address may only now be there to answer at.
-                self.network.names_served = None;
+                self.network.ensure_at = Some(now.elapsed + ENSURE);
             }
             Err(fault) => self.network_failed(fault, now),
         }
@@ -323,6 +349,7 @@ impl Agent {
         }
         if network.applied.as_ref() == Some(&wanted) {
             self.release();
+            self.forget_flows();
             return;
         }
         network.version += 1;
@@ -330,6 +357,16 @@ impl Agent {
         let known = network.applied.clone();
         let purpose = Purpose::Rules(network.version);
         self.call(purpose, Call::Filter(FilterCall::Apply { wanted, known }), RULES_TIMEOUT);
+    }
+
+    /// UDP has no connections, only flows that the kernel remembers: those that lead to an endpoint
+    /// that is no more would go on leading there.
+    fn forget_flows(&mut self) {
+        if !self.network.stale_flows.is_empty() {
+            let flows = std::mem::take(&mut self.network.stale_flows);
+            let call = FilterCall::ForgetFlows { flows };
+            self.call(Purpose::ForgetFlows, Call::Filter(call), RULES_TIMEOUT);
+        }
     }
 
     /// The rules in force are the wanted ones: whoever was leaving when they were rendered gets no
@@ -416,6 +453,7 @@ impl Agent {
         if is_due && !network.is_checking && network.in_flight.is_none() {
             network.is_checking = true;
             network.check_at = None;
+            self.survey_links();
             self.call(
                 Purpose::CheckRules,
                 Call::Filter(FilterCall::Check { wanted }),
@@ -428,7 +466,11 @@ impl Agent {
         self.network.is_checking = false;
         self.network.check_at = Some(now.elapsed + CHECK);
         match result {
-            Ok(Answer::Filter(FilterAnswer::Intact(true))) => {}
+            Ok(Answer::Filter(FilterAnswer::Intact(true))) => {
+                if self.network.ensure_at.is_some_and(|at| at <= now.elapsed) {
+                    self.network.node_network_ensured = None;
+                }
+            }
             Ok(_) => {
                 tracing::warn!("somebody removed rules of ours; putting them back");
                 self.network.applied = None;

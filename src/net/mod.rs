@@ -29,6 +29,8 @@ mod chains;
 
 pub mod restore;
 
+pub mod flows;
+
 pub mod trace;
 
 pub mod zone;
@@ -43,6 +45,7 @@ mod testing;
 mod tests;
 
 pub use endpoints::{PodView, endpoints};
+pub use flows::stale_flows;
 pub use input::{DnsListener, HostPort, Input, ServiceView};
 pub use restore::restore;
 pub use rules::rules;

@@ -37,18 +37,16 @@ pub(super) fn targets(
     traffic: TrafficDistribution,
     here: &Here<'_>,
 ) -> Targets {
-    let with_port: Vec<&Endpoint> =
-        endpoints.iter().filter(|endpoint| port_of(endpoint, index).is_some()).collect();
-    let spread = near(usable(&with_port), traffic, here);
-    let at_home: Vec<&Endpoint> = with_port
-        .into_iter()
-        .filter(|endpoint| endpoint.node.as_ref() == Some(here.node))
-        .collect();
-    let local = usable(&at_home);
+    let anywhere = usable(endpoints, index, |_| true);
+    let at_home = usable(endpoints, index, |endpoint| endpoint.node.as_ref() == Some(here.node));
+    let spread = match traffic {
+        TrafficDistribution::Anywhere => anywhere,
+        _ => near(anywhere, traffic, here),
+    };
     Targets {
         any: !spread.is_empty(),
-        spread: addresses(&spread, index),
-        local: addresses(&local, index),
+        spread: addresses(spread, index),
+        local: addresses(at_home, index),
     }
 }
 
@@ -56,10 +54,19 @@ fn port_of(endpoint: &Endpoint, index: usize) -> Option<u16> {
     endpoint.ports.get(index).copied().flatten()
 }
 
-fn usable<'a>(endpoints: &[&'a Endpoint]) -> Vec<&'a Endpoint> {
-    let of = |state| -> Vec<&'a Endpoint> {
-        let matching = endpoints.iter().filter(|endpoint| endpoint.state == state);
-        matching.copied().collect()
+/// Among those that have the port and are `wanted`: the ready ones; where there are none, those
+/// that stop and still answer.
+fn usable(
+    endpoints: &[Endpoint],
+    index: usize,
+    wanted: impl Fn(&Endpoint) -> bool,
+) -> Vec<&Endpoint> {
+    let of = |state| -> Vec<&Endpoint> {
+        endpoints
+            .iter()
+            .filter(|endpoint| endpoint.state == state)
+            .filter(|endpoint| port_of(endpoint, index).is_some() && wanted(endpoint))
+            .collect()
     };
     let ready = of(EndpointState::Ready);
     if ready.is_empty() { of(EndpointState::ServingTerminating) } else { ready }
@@ -72,44 +79,32 @@ fn near<'a>(
     traffic: TrafficDistribution,
     here: &Here<'_>,
 ) -> Vec<&'a Endpoint> {
-    let zone_of = |endpoint: &Endpoint| -> Option<&String> {
-        let node = endpoint.node.as_ref()?;
-        here.zones.get(node)
+    let among = |place_of: &dyn Fn(&Endpoint) -> Option<bool>| -> Vec<&'a Endpoint> {
+        let places: Option<Vec<bool>> = endpoints.iter().map(|it| place_of(it)).collect();
+        let here = places.into_iter().flatten().zip(&endpoints);
+        here.filter_map(|(is_here, endpoint)| is_here.then_some(*endpoint)).collect()
     };
-    let same_node = || -> Vec<&'a Endpoint> {
-        if endpoints.iter().any(|endpoint| endpoint.node.is_none()) {
-            return Vec::new();
-        }
-        let mine = |endpoint: &&&Endpoint| endpoint.node.as_ref() == Some(here.node);
-        endpoints.iter().filter(mine).copied().collect()
+    let same_node = |endpoint: &Endpoint| endpoint.node.as_ref().map(|node| node == here.node);
+    let zone = here.zones.get(here.node);
+    let same_zone = |endpoint: &Endpoint| {
+        let theirs = here.zones.get(endpoint.node.as_ref()?)?;
+        Some(Some(theirs) == zone)
     };
-    let same_zone = || -> Vec<&'a Endpoint> {
-        let Some(zone) = here.zones.get(here.node) else {
-            return Vec::new();
-        };
-        if endpoints.iter().any(|endpoint| zone_of(endpoint).is_none()) {
-            return Vec::new();
-        }
-        let mine = |endpoint: &&&Endpoint| zone_of(endpoint) == Some(zone);
-        endpoints.iter().filter(mine).copied().collect()
-    };
-    let chosen = match traffic {
-        TrafficDistribution::Anywhere => Vec::new(),
-        TrafficDistribution::SameZone => same_zone(),
-        TrafficDistribution::SameNode => {
-            let mine = same_node();
-            if mine.is_empty() { same_zone() } else { mine }
-        }
-    };
+    let mut chosen = Vec::new();
+    if traffic == TrafficDistribution::SameNode {
+        chosen = among(&same_node);
+    }
+    if chosen.is_empty() {
+        chosen = among(&same_zone);
+    }
     if chosen.is_empty() { endpoints } else { chosen }
 }
 
 /// In order, each once: endpoints may be named by several slices.
-fn addresses(endpoints: &[&Endpoint], index: usize) -> Vec<Target> {
-    let mut targets: Vec<Target> = endpoints
-        .iter()
-        .filter_map(|endpoint| Some((endpoint.ip, port_of(endpoint, index)?)))
-        .collect();
+fn addresses(endpoints: Vec<&Endpoint>, index: usize) -> Vec<Target> {
+    let targets = endpoints.into_iter();
+    let mut targets: Vec<Target> =
+        targets.filter_map(|endpoint| Some((endpoint.ip, port_of(endpoint, index)?))).collect();
     targets.sort_unstable();
     targets.dedup();
     targets

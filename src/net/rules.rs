@@ -4,7 +4,7 @@
 //! address takes the place of its source (once for all, on the way out, by what conntrack knows of
 //! the connection: never for what somebody else led). The `filter` table refuses what should have
 //! been led somewhere and was not, and lets pods' packets pass a host that forwards nothing.
-//! [`super::chains`] has the picture.
+//! `chains.rs` has the picture.
 
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
@@ -210,7 +210,8 @@ fn refuse(input: &Input, set: &mut RuleSet, dispatch: &mut Dispatch) {
     }
 }
 
-/// `filter`: what passes although the host's policy may be to drop.
+/// `filter`: what passes although the host's policy may be to drop. It passes for good: rules that
+/// others keep behind ours (`DOCKER-USER`) are not asked about pods.
 fn pass(input: &Input, set: &mut RuleSet, dispatch: &Dispatch) {
     let new_ones = format!("-m conntrack --ctstate NEW -j {}", chains::REFUSE);
     let mut add = |chain: &str, rule: String| set.add(Table::Filter, chain, rule);

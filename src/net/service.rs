@@ -3,6 +3,7 @@
 //! One chain leads to any endpoint (`spread`), one to those of this node (`local`), one decides
 //! between them for packets from outside (`external`). None is made that nothing leads to.
 
+use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -22,9 +23,8 @@ pub(super) const MARK_MASQUERADE: &str = "0x2000/0x2000";
 /// Both.
 const MARK_BOTH: &str = "0x3000/0x3000";
 
-/// `statistic` counts in 2^-31 (`XT_STATISTIC_MODE_RANDOM`): a probability is written as the kernel
-/// will have it, so that what is read back is what was written.
-const STATISTIC_ONE: f64 = 2_147_483_648.0;
+/// Most rules are no longer than this: their text is made in one piece.
+const RULE_LEN: usize = 96;
 
 /// The rules that lead to our chains, gathered from all Services and then put into trees.
 #[derive(Default)]
@@ -223,40 +223,45 @@ impl Port<'_> {
     /// First those who have been here, then a fair draw among all: the first of n with 1/n, the
     /// next with 1/(n-1), the last always.
     fn dnats(&self, targets: &[Target]) -> Vec<String> {
-        let word = self.port.protocol.lower();
         let affinity = self.view.spec.affinity;
+        let again = affinity.map(came_within);
         let mut rules = Vec::with_capacity(targets.len() * 2);
-        if let Some(timeout) = affinity {
+        if let Some(again) = &again {
             for target in targets {
-                let again = self.recent(*target, &came_within(timeout));
-                rules.push(format!("-p {word}{again}{}", dnat(*target)));
+                rules.push(self.dnat(*target, 1, Some(again)));
             }
         }
         for (at, target) in targets.iter().enumerate() {
-            let draw = match targets.len() - at {
-                1 => String::new(),
-                left => one_in(left),
-            };
-            let remember = match affinity {
-                Some(_) => self.recent(*target, "--set"),
-                None => String::new(),
-            };
-            rules.push(format!("-p {word}{draw}{remember}{}", dnat(*target)));
+            let remember = affinity.map(|_| "--set");
+            rules.push(self.dnat(*target, targets.len() - at, remember));
         }
         rules
     }
 
-    fn recent(&self, (ip, port): Target, what: &str) -> String {
-        let list = self.id.clients_of(ip, port);
-        format!(" -m recent {what} --name {list} --mask 255.255.255.255 --rsource")
+    /// Leads one in `left` packets to `target`, by way of the list of its clients if there is one.
+    fn dnat(&self, (ip, port): Target, left: usize, list: Option<&str>) -> String {
+        let mut rule = String::with_capacity(RULE_LEN);
+        // Writing to a String cannot fail.
+        let _ = write!(rule, "-p {}", self.port.protocol.lower());
+        if left > 1 {
+            let share = one_in(left);
+            let _ = write!(rule, " -m statistic --mode random --probability {share}");
+        }
+        if let Some(what) = list {
+            let name = self.id.clients_of(ip, port);
+            let _ =
+                write!(rule, " -m recent {what} --name {name} --mask 255.255.255.255 --rsource");
+        }
+        let _ = write!(rule, " -j DNAT --to-destination {ip}:{port}");
+        rule
     }
 
     fn at(&self, address: Ipv4Addr, action: &str) -> AddressRule {
         let (word, port) = (self.port.protocol.lower(), self.port.port);
-        AddressRule {
-            address,
-            rule: format!("-d {address}/32 -p {word} -m {word} --dport {port} {action}"),
-        }
+        let mut rule = String::with_capacity(RULE_LEN);
+        // Writing to a String cannot fail.
+        let _ = write!(rule, "-d {address}/32 -p {word} -m {word} --dport {port} {action}");
+        AddressRule { address, rule }
     }
 
     fn at_port(&self, port: u16, action: &str) -> PortRule {
@@ -271,14 +276,15 @@ impl Port<'_> {
     }
 }
 
-fn dnat((ip, port): Target) -> String {
-    format!(" -j DNAT --to-destination {ip}:{port}")
-}
-
+/// One part in `left`, as `iptables-save` prints it: eleven digits of a number of 2^-31 parts, which
+/// is how the kernel keeps it (`XT_STATISTIC_MODE_RANDOM`). What is read back is what was written.
 fn one_in(left: usize) -> String {
-    #[allow(clippy::cast_precision_loss)] // A Service has far fewer than 2^52 endpoints.
-    let share = (STATISTIC_ONE / left as f64).round() / STATISTIC_ONE;
-    format!(" -m statistic --mode random --probability {share:.11}")
+    const ONE: u128 = 1 << 31;
+    const DIGITS: u128 = 100_000_000_000;
+    let left = left as u128;
+    let parts = (ONE + left / 2) / left;
+    let digits = (parts * DIGITS + ONE / 2) / ONE;
+    format!("{}.{:011}", digits / DIGITS, digits % DIGITS)
 }
 
 /// `--update` matches who came within the time and counts the time anew; `--reap` forgets the rest.
@@ -306,8 +312,15 @@ mod tests {
 
     #[test]
     fn shares_are_written_as_the_kernel_keeps_them() {
-        for (left, text) in [(2, "0.50000000000"), (3, "0.33333333349"), (10, "0.10000000009")] {
-            assert_eq!(one_in(left), format!(" -m statistic --mode random --probability {text}"));
+        for (left, text) in [
+            (1, "1.00000000000"),
+            (2, "0.50000000000"),
+            (3, "0.33333333349"),
+            (7, "0.14285714272"),
+            (10, "0.10000000009"),
+            (1000, "0.00100000016"),
+        ] {
+            assert_eq!(one_in(left), text);
         }
     }
 }

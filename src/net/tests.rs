@@ -9,6 +9,8 @@ use super::trace::{self, Packet, Phase, Tracer};
 use super::words;
 use super::{chains, restore, rules};
 use crate::kinds::rules::{CHAIN_PREFIX, RuleSet, Table};
+use crate::kinds::service::EndpointState;
+use proptest::prelude::*;
 
 fn packet(text: &str) -> Packet {
     words::packet(text).expect(text)
@@ -469,4 +471,73 @@ fn same_names_in_other_namespaces_share_nothing() {
     });
     let distinct: BTreeSet<&String> = ids.iter().collect();
     assert_eq!(distinct.len(), ids.len());
+}
+
+/// A Service in words, with its number in its address and in its endpoints' port.
+fn any_service(number: u8) -> impl Strategy<Value = String> {
+    let flags = proptest::sample::subsequence(
+        vec!["external-local", "internal-local", "affinity=60", "same-node", "range=10.0.0.0/8"],
+        0..=5,
+    );
+    let end = (1..5_u8, 1..4_u8, proptest::sample::select(vec!["", "~", "!"]));
+    (flags, proptest::collection::vec(end, 0..5)).prop_map(move |(flags, ends)| {
+        let ends: Vec<String> = ends
+            .into_iter()
+            .map(|(host, node, state)| {
+                let name = char::from(b'a' + node - 1);
+                format!("10.1.{}.{host}:{}@{name}{state}", node - 1, 8000 + u16::from(number))
+            })
+            .collect();
+        format!(
+            "ns/s{number} ip=10.96.0.{number} tcp:80={} udp:80 ext=198.51.100.{number} \
+             lb=198.51.101.{number} {} -> {}",
+            30_000 + u16::from(number),
+            flags.join(" "),
+            ends.join(" ")
+        )
+    })
+}
+
+proptest! {
+    #[test]
+    fn packets_only_reach_endpoints_that_may_get_them(
+        services in (any_service(1), any_service(2), any_service(3)),
+        origin in proptest::sample::select(vec![
+            "pod 10.1.0.9", "pod 10.1.0.1", "host 192.168.0.1", "outside 203.0.113.5",
+        ]),
+        word in proptest::sample::select(vec!["tcp", "udp"]),
+        number in 1..4_u8,
+        to in proptest::sample::select(vec!["10.96.0", "198.51.100", "198.51.101", "node"]),
+    ) {
+        let texts = [services.0, services.1, services.2];
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let world = input(&texts);
+        let to = match to {
+            "node" => format!("192.168.0.1:{}", 30_000 + u16::from(number)),
+            network => format!("{network}.{number}:80"),
+        };
+        let packet = packet(&format!("{origin} > {word} {to}"));
+        let found = trace::trace(&rules(&world), &machine(), &packet).expect("readable");
+        let total: f64 = found.iter().map(|verdict| verdict.chance).sum();
+        prop_assert!((total - 1.0).abs() < 1e-6);
+        let ends = &world.services[usize::from(number) - 1].endpoints;
+        let ready = ends.iter().any(|end| end.state == EndpointState::Ready);
+        for verdict in found {
+            if verdict.end != trace::End::Accepted {
+                continue;
+            }
+            let (ip, port) = verdict.destination;
+            let end = ends.iter().find(|end| end.ip == ip && end.ports[0] == Some(port));
+            let states = ends.iter().filter(|end| end.ip == ip).map(|end| end.state);
+            prop_assert!(end.is_some(), "{} is nobody", verdict);
+            prop_assert!(
+                states.clone().any(|state| state != EndpointState::NotReady),
+                "{} is not ready", verdict
+            );
+            let local_only = world.services[usize::from(number) - 1].spec.internal_local
+                || world.services[usize::from(number) - 1].spec.external_local;
+            let stops = states.clone().all(|state| state != EndpointState::Ready);
+            prop_assert!(!(stops && ready && !local_only), "{} stops while others are ready", verdict);
+        }
+    }
 }

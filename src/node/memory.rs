@@ -220,6 +220,14 @@ impl Memory {
         std::mem::take(&mut self.events)
     }
 
+    /// Every pod's link must be looked after again: the node's address changed, and with it the
+    /// source of the routes to pods.
+    pub fn forget_links(&mut self) {
+        for pod in self.pods.values_mut() {
+            pod.attached = None;
+        }
+    }
+
     /// The pods something is kept of.
     pub fn known_pods(&self) -> impl Iterator<Item = &Uid> {
         self.pods.keys()

@@ -16,7 +16,9 @@ pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
 /// What may be asked of links, addresses and routes.
 #[derive(Clone, Debug)]
 pub enum Call {
-    /// Give a pod's network namespace its link.
+    /// Give a pod's network namespace its link. Saying it again mends what is missing and changes
+    /// nothing else: to be said again for every pod when the node's address changes, because the
+    /// kernel drops all routes with an address that goes as their source.
     Attach(Attachment),
     /// Take a pod's link away.
     Detach {
@@ -25,7 +27,8 @@ pub enum Call {
     },
     /// Which links of ours there are.
     List,
-    /// Make the node's own addresses and routes be these.
+    /// Make the node's own addresses and routes be these. To be said again now and then:
+    /// systemd-networkd removes routes it does not know when it takes a link over.
     Ensure(NodeNetwork),
     /// Look at the machine: addresses and routes.
     Survey,

@@ -61,6 +61,9 @@ fn rules_of_many_services() {
             let start = now();
             let mut known = Arc::new(net::rules(&worlds[0]));
             renders.push(start.elapsed());
+            if firsts.is_empty() {
+                println!("{backend:?}: {} rules", known.rule_count());
+            }
             let filter = Arc::new(Iptables::new(Choice::Always(backend)));
             let call = |call: Call| {
                 let filter = filter.clone();
@@ -79,17 +82,15 @@ fn rules_of_many_services() {
                 changes.push(rendered + written);
                 known = wanted;
             }
-            let check = || call(Call::Check { wanted: known.clone() });
-            checks.push(check());
-            unchanged.push(check());
-            if firsts.len() == 1 {
-                println!("{backend:?}: {} rules", known.rule_count());
-            }
+            checks.push(call(Call::Check { wanted: known.clone() }));
+            let wanted = Arc::new(net::rules(&worlds[0]));
+            call(Call::Apply { wanted: wanted.clone(), known: Some(known) });
+            unchanged.push(call(Call::Check { wanted }));
         }
         show(&format!("{backend:?}: render"), renders);
         show(&format!("{backend:?}: first sync (look and write)"), firsts);
         show(&format!("{backend:?}: one endpoint (render, diff, write)"), changes);
         show(&format!("{backend:?}: check"), checks);
-        show(&format!("{backend:?}: check again"), unchanged);
+        show(&format!("{backend:?}: check after a change of ours"), unchanged);
     }
 }

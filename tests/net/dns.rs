@@ -407,7 +407,6 @@ fn sockets_are_handed_on_and_given_up() {
     assert_eq!(data(&message), "No Error 10.96.0.10");
     let dns = place.dns.clone();
     place.on(async move { dns.stop().await });
-    std::thread::sleep(Duration::from_millis(100));
     place.node.run(|| UdpSocket::bind((DNS, 53))).expect("free again");
 }
 
@@ -426,29 +425,40 @@ fn a_missing_address_is_a_fault_that_may_pass() {
 #[test]
 fn pods_ask_at_port_53_also_where_that_is_taken() {
     on_both("pods_ask_at_port_53_also_where_that_is_taken", |lab| {
-        // Somebody else (dnsmasq, say) has port 53 on all addresses.
-        let taken = lab.node.run(|| UdpSocket::bind("0.0.0.0:53")).expect("binds");
-        let runtime = runtime_in(&lab.node);
-        let dns = Arc::new(Dns::default());
-        let call = Call { address: DNS, zone: zone(), resolvers: Vec::new() };
-        let server = dns.clone();
-        let port = on(&runtime, async move { server.call(call).await }).expect("serves").port;
-        assert_ne!(port, 53);
-        let mut world = input(&[]);
-        world.dns = world.dns.map(|dns| net::DnsListener { port, ..dns });
-        lab.apply(&world);
-        let query = || question("web.shop.svc.cluster.local", None);
-        for place in lab.pods.values().chain([&lab.node]) {
-            let (message, _) = place.run(move || ask(&query(), SocketAddr::from((DNS, 53))));
-            assert_eq!(data(&message), "No Error 10.96.0.10");
-            let message = place.run(move || {
-                let mut stream = TcpStream::connect((DNS, 53)).expect("connects");
-                ask_by_stream(&mut stream, &query())
+        for is_taken in [false, true] {
+            // Somebody else (dnsmasq, say) has port 53 on all addresses.
+            let taken = is_taken.then(|| {
+                let bound = lab.node.run(|| UdpSocket::bind("0.0.0.0:53"));
+                bound.expect("binds")
             });
-            assert_eq!(data(&message), "No Error 10.96.0.10");
+            let runtime = runtime_in(&lab.node);
+            let dns = Arc::new(Dns::default());
+            let call = Call { address: DNS, zone: zone(), resolvers: Vec::new() };
+            let server = dns.clone();
+            let port = on(&runtime, async move { server.call(call).await });
+            let port = port.expect("serves").port;
+            assert_eq!(port != 53, is_taken);
+            let mut world = input(&[]);
+            world.dns = world.dns.map(|dns| net::DnsListener { port, ..dns });
+            lab.apply(&world);
+            for place in lab.pods.values().chain([&lab.node]) {
+                let (message, _) = place.run(|| ask(&about_web(), SocketAddr::from((DNS, 53))));
+                assert_eq!(data(&message), "No Error 10.96.0.10");
+                let message = place.run(|| {
+                    let mut stream = TcpStream::connect((DNS, 53)).expect("connects");
+                    ask_by_stream(&mut stream, &about_web())
+                });
+                assert_eq!(data(&message), "No Error 10.96.0.10");
+            }
+            let stopped = dns.clone();
+            on(&runtime, async move { stopped.stop().await });
+            runtime.shutdown_background();
+            drop(taken);
         }
         lab.filter(filter::Call::Clear);
-        drop(taken);
-        runtime.shutdown_background();
     });
+}
+
+fn about_web() -> Vec<u8> {
+    question("web.shop.svc.cluster.local", None)
 }

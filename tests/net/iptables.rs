@@ -132,6 +132,19 @@ fn what_others_break_is_noticed_and_put_back() {
                 assert_eq!(saved(lab), good, "{breakage}");
             }
         }
+        // A change by another between two of ours is noticed as well.
+        assert!(check(lab, &wanted));
+        let other = Arc::new(net::rules(&input(&[WEB])));
+        lab.node.sh(&format!("{iptables} -t nat -F WDL-HAIRPIN"));
+        apply(lab, &other, Some(&wanted));
+        assert!(!check(lab, &other), "the flush went unnoticed");
+        apply(lab, &wanted, None);
+        assert!(check(lab, &wanted));
+        apply(lab, &other, Some(&wanted));
+        assert!(check(lab, &other));
+        lab.node.sh(&format!("{iptables} -t nat -F WDL-HAIRPIN"));
+        assert!(!check(lab, &other), "the flush after a change of ours went unnoticed");
+        apply(lab, &wanted, None);
         // Everything flushed and removed, as a firewall's reload does.
         let (t, n) = (&iptables, "-t nat");
         lab.node.sh(&format!("{t} -F; {t} -X; {t} {n} -F; {t} {n} -X"));

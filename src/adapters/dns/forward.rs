@@ -195,3 +195,26 @@ fn random_id() -> Option<[u8; 2]> {
     getrandom::fill(&mut id).ok()?;
     Some(id)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn we_are_not_asked_by_ourselves() {
+        let ours = Ipv4Addr::new(10, 96, 0, 10);
+        let others = ["192.168.0.254", "2001:db8::1"];
+        let named = ["10.96.0.10", "::ffff:10.96.0.10", "0.0.0.0", "::"];
+        let resolvers = Resolvers::default();
+        let all = named.iter().chain(&others);
+        resolvers.set(all.map(|ip| ip.parse().expect("an address")).collect(), ours);
+        let kept: Vec<String> = resolvers
+            .list
+            .read()
+            .expect("not poisoned")
+            .iter()
+            .map(|at| at.ip().to_string())
+            .collect();
+        assert_eq!(kept, others);
+    }
+}

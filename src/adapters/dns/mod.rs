@@ -2,7 +2,7 @@
 //!
 //! The clerk answers what is ours; everything else is passed on to the machine's resolvers. Nothing
 //! here waits for anything that may not come: every question to others has a time-out, at most
-//! [`forward::FORWARDS_MAX`] are under way, and who comes when all are busy is told so at once.
+//! `FORWARDS_MAX` are under way, and who comes when all are busy is told so at once.
 
 mod forward;
 mod serve;
@@ -13,7 +13,7 @@ use std::sync::{Arc, RwLock};
 
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::Mutex;
-use tokio::task::AbortHandle;
+use tokio::task::JoinHandle;
 
 use self::forward::Resolvers;
 use crate::kinds::zone::Zone;
@@ -54,7 +54,7 @@ struct Server {
     at: SocketAddrV4,
     udp: Arc<UdpSocket>,
     tcp: Arc<TcpListener>,
-    tasks: Vec<AbortHandle>,
+    tasks: Vec<JoinHandle<()>>,
 }
 
 impl Drop for Server {
@@ -117,9 +117,16 @@ impl Dns {
         Ok(Answer { port })
     }
 
-    /// Stops answering.
+    /// Stops answering. The port is free when this returns.
     pub async fn stop(&self) {
-        *self.server.lock().await = None;
+        let Some(mut server) = self.server.lock().await.take() else {
+            return;
+        };
+        for task in std::mem::take(&mut server.tasks) {
+            task.abort();
+            // Cut off, as it was told.
+            let _ = task.await;
+        }
     }
 
     fn start(&self, udp: UdpSocket, tcp: TcpListener) -> std::io::Result<Server> {
@@ -129,7 +136,7 @@ impl Dns {
         let (udp, tcp) = (Arc::new(udp), Arc::new(tcp));
         let datagrams = tokio::spawn(serve::datagrams(udp.clone(), self.book.clone()));
         let streams = tokio::spawn(serve::streams(tcp.clone(), self.book.clone()));
-        Ok(Server { at, udp, tcp, tasks: vec![datagrams.abort_handle(), streams.abort_handle()] })
+        Ok(Server { at, udp, tcp, tasks: vec![datagrams, streams] })
     }
 }
 

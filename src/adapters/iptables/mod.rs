@@ -27,32 +27,33 @@ use crate::ports::filter::{Answer, Call};
 #[derive(Debug)]
 pub struct Iptables {
     choice: Choice,
-    /// Which of the two is in use; none until something was looked at. Also keeps calls from
-    /// overlapping: each is written against what the one before left.
-    chosen: Mutex<Option<Tools>>,
+    /// Also keeps calls from overlapping: each is written against what the one before left.
+    state: Mutex<State>,
+}
+
+/// What is remembered between calls. Losing it costs a look, nothing else.
+#[derive(Debug, Default)]
+struct State {
+    /// Which of the two machines is in use; none until something was looked at.
+    tools: Option<Tools>,
     /// Rules whose text was not what was wanted, at the last check. Where they read the same after
     /// they were written again, this iptables only prints them in words of its own.
-    odd: Mutex<Option<RuleSet>>,
-    /// The state of the kernel's rules (nft only) that was last looked at and found as wanted. While
-    /// it stands, nobody has touched any rule, and there is nothing to look at.
-    intact_at: Mutex<Option<(u32, Arc<RuleSet>)>>,
+    odd: Option<RuleSet>,
+    /// The generation of the kernel's rules (nft only) that was last seen to be as wanted. While it
+    /// stands, nobody has touched any rule, and there is nothing to look at.
+    intact_at: Option<(u32, Arc<RuleSet>)>,
 }
 
 impl Iptables {
     /// Touches nothing yet.
     pub fn new(choice: Choice) -> Self {
-        Self {
-            choice,
-            chosen: Mutex::new(None),
-            odd: Mutex::new(None),
-            intact_at: Mutex::new(None),
-        }
+        Self { choice, state: Mutex::default() }
     }
 
     /// Does what is asked.
     pub async fn call(&self, call: Call) -> Result<Answer, Fault> {
         match call {
-            Call::Apply { wanted, known } => self.apply(&wanted, known.as_deref()).await,
+            Call::Apply { wanted, known } => self.apply(&wanted, known.as_ref()).await,
             Call::Check { wanted } => self.check(&wanted).await.map(Answer::Intact),
             Call::ForgetFlows { flows } => conntrack::forget(flows).await.map(|()| Answer::Done),
             Call::Clear => self.clear().await.map(|()| Answer::Done),
@@ -61,32 +62,36 @@ impl Iptables {
 
     /// Which of the two machines is in use, once something was applied or checked.
     pub async fn backend(&self) -> Option<Backend> {
-        self.chosen.lock().await.as_ref().map(Tools::backend)
+        self.state.lock().await.tools.map(|tools| tools.backend())
     }
 
     /// The rules of ours that are in the kernel now.
     pub async fn seen(&self) -> Result<RuleSet, Fault> {
-        let mut chosen = self.chosen.lock().await;
-        let tools = self.tools(&mut chosen).await?;
+        let mut state = self.state.lock().await;
+        let tools = self.tools(&mut state).await?;
         Ok(look(tools).await?.rules)
     }
 
-    async fn apply(&self, wanted: &RuleSet, known: Option<&RuleSet>) -> Result<Answer, Fault> {
-        let mut chosen = self.chosen.lock().await;
-        if let (Some(known), Some(tools)) = (known, chosen.as_ref())
+    async fn apply(
+        &self,
+        wanted: &Arc<RuleSet>,
+        known: Option<&Arc<RuleSet>>,
+    ) -> Result<Answer, Fault> {
+        let mut state = self.state.lock().await;
+        if let (Some(known), Some(tools)) = (known, state.tools)
             && known.jumps == wanted.jumps
         {
             let Some(text) = restore(known, wanted) else {
                 return Ok(Answer::Done);
             };
-            match tools.restore(text).await {
+            match state.change(tools, known, wanted, text).await {
                 Ok(()) => return Ok(Answer::Done),
                 // Somebody took an unchanged chain away. What is there must be looked at.
                 Err(fault) => tracing::info!(%fault, "rules are not as believed, looking"),
             }
         }
-        *chosen = None;
-        let tools = self.tools(&mut chosen).await?;
+        state.tools = None;
+        let tools = self.tools(&mut state).await?;
         let saved = look(tools).await?;
         let mut text = restore(&saved.rules, wanted).unwrap_or_default();
         text.push_str(&jumps(&saved, wanted));
@@ -97,72 +102,89 @@ impl Iptables {
     }
 
     async fn check(&self, wanted: &Arc<RuleSet>) -> Result<bool, Fault> {
-        let mut chosen = self.chosen.lock().await;
-        let tools = self.tools(&mut chosen).await?;
-        let generation = match tools.backend() {
-            Backend::Nft => generation::now().await,
-            Backend::Legacy => None,
-        };
-        let mut intact_at = self.intact_at.lock().await;
-        let found_then = intact_at.take();
-        if let (Some(now), Some((then, rules))) = (generation, found_then)
-            && now == then
-            && (Arc::ptr_eq(&rules, wanted) || rules == *wanted)
-        {
-            *intact_at = Some((then, rules));
+        let mut state = self.state.lock().await;
+        let tools = self.tools(&mut state).await?;
+        let now = tools.generation().await;
+        if now.is_some() && state.was_intact_at(now, wanted) {
             return Ok(true);
         }
-        let intact = self.compare(&look(tools).await?, wanted).await;
-        if intact {
-            *intact_at = generation.map(|now| (now, wanted.clone()));
-        }
+        let intact = state.compare(look(tools).await?, wanted);
+        state.intact_at = now.filter(|_| intact).map(|now| (now, wanted.clone()));
         Ok(intact)
-    }
-
-    async fn compare(&self, saved: &Saved, wanted: &RuleSet) -> bool {
-        if !jumps(saved, wanted).is_empty() || !saved::same_shape(&saved.rules, wanted) {
-            return false;
-        }
-        let mut odd = self.odd.lock().await;
-        if saved::same_text(&saved.rules, wanted) {
-            *odd = None;
-            return true;
-        }
-        let only_printed_so = odd.as_ref() == Some(&saved.rules);
-        *odd = Some(saved.rules.clone());
-        only_printed_so
     }
 
     /// Takes everything of ours away, wherever it is.
     async fn clear(&self) -> Result<(), Fault> {
-        let mut chosen = self.chosen.lock().await;
+        let mut state = self.state.lock().await;
         let mut faults = Vec::new();
         for tools in tools::installed().await? {
-            if let Err(fault) = clear(&tools).await {
-                faults.push(fault.message);
-            }
+            faults.extend(clear(tools).await.err());
         }
-        *chosen = None;
-        if faults.is_empty() { Ok(()) } else { Err(Fault::transient(faults.join("; "))) }
+        *state = State::default();
+        Fault::all(faults)
     }
 
     /// The machine in use. Where it is chosen anew, ours are taken out of the other.
-    async fn tools<'a>(&self, chosen: &'a mut Option<Tools>) -> Result<&'a Tools, Fault> {
-        if chosen.is_none() {
-            let tools = tools::choose(self.choice).await?;
-            for other in tools::installed().await? {
-                if other.backend() != tools.backend() {
-                    clear(&other).await?;
-                }
-            }
-            tracing::debug!(backend = ?tools.backend(), "packet filter chosen");
-            *chosen = Some(tools);
+    async fn tools(&self, state: &mut State) -> Result<Tools, Fault> {
+        if let Some(tools) = state.tools {
+            return Ok(tools);
         }
-        chosen.as_ref().ok_or_else(|| Fault::transient("no packet filter chosen"))
+        let tools = tools::choose(self.choice).await?;
+        for other in tools::installed().await? {
+            if other.backend() != tools.backend() {
+                clear(other).await?;
+            }
+        }
+        tracing::debug!(backend = ?tools.backend(), "packet filter chosen");
+        state.tools = Some(tools);
+        Ok(tools)
     }
 }
 
-async fn look(tools: &Tools) -> Result<Saved, Fault> {
+impl State {
+    /// Writes a change. If what was there was seen to be right, and the kernel has since counted our
+    /// own transactions only, what is there now is right too.
+    async fn change(
+        &mut self,
+        tools: Tools,
+        known: &Arc<RuleSet>,
+        wanted: &Arc<RuleSet>,
+        text: String,
+    ) -> Result<(), Fault> {
+        let before = tools.generation().await;
+        let was_intact = self.was_intact_at(before, known);
+        self.intact_at = None;
+        let ours = text.matches("\nCOMMIT\n").count();
+        tools.restore(text).await?;
+        if let (true, Some(before), Some(after)) = (was_intact, before, tools.generation().await)
+            && usize::try_from(after.wrapping_sub(before)) == Ok(ours)
+        {
+            self.intact_at = Some((after, wanted.clone()));
+        }
+        Ok(())
+    }
+
+    fn was_intact_at(&self, generation: Option<u32>, rules: &Arc<RuleSet>) -> bool {
+        self.intact_at.as_ref().is_some_and(|(then, intact)| {
+            generation == Some(*then) && (Arc::ptr_eq(intact, rules) || intact == rules)
+        })
+    }
+
+    fn compare(&mut self, saved: Saved, wanted: &RuleSet) -> bool {
+        if !jumps(&saved, wanted).is_empty() || !saved::same_shape(&saved.rules, wanted) {
+            return false;
+        }
+        if saved::same_text(&saved.rules, wanted) {
+            self.odd = None;
+            return true;
+        }
+        let only_printed_so = self.odd.as_ref() == Some(&saved.rules);
+        self.odd = Some(saved.rules);
+        only_printed_so
+    }
+}
+
+async fn look(tools: Tools) -> Result<Saved, Fault> {
     let mut text = String::new();
     for table in Table::ALL {
         text.push_str(&tools.save(table).await?);
@@ -171,7 +193,7 @@ async fn look(tools: &Tools) -> Result<Saved, Fault> {
 }
 
 /// Jumps first, then chains, so that no packet meets half.
-async fn clear(tools: &Tools) -> Result<(), Fault> {
+async fn clear(tools: Tools) -> Result<(), Fault> {
     if !tools.in_use() {
         return Ok(());
     }

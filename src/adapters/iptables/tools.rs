@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
+use super::generation;
 use crate::kinds::rules::Table;
 use crate::ports::Fault;
 
@@ -131,6 +132,14 @@ impl Tools {
             Backend::Nft => true,
             Backend::Legacy => std::fs::read_to_string("/proc/thread-self/net/ip_tables_names")
                 .is_ok_and(|names| !names.trim().is_empty()),
+        }
+    }
+
+    /// The number that changes whenever anybody changes a rule, where this machine counts.
+    pub(super) async fn generation(&self) -> Option<u32> {
+        match self.backend {
+            Backend::Nft => generation::now().await,
+            Backend::Legacy => None,
         }
     }
 

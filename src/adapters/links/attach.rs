@@ -13,6 +13,7 @@ use std::fs::File;
 use std::net::Ipv4Addr;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::MetadataExt as _;
+use std::time::Duration;
 
 use ipnetwork::Ipv4Network;
 use nix::sched::{CloneFlags, setns};
@@ -37,6 +38,11 @@ const NODE_MAC: [u8; 6] = [0x0a, 0x58, 169, 254, 1, 1];
 const POD_SYSCTLS: [(&str, &str); 2] =
     [("net.ipv4.ip_unprivileged_port_start", "0"), ("net.ipv4.ping_group_range", "0 2147483647")];
 
+/// How often a new link is looked at until packets pass, and how long between looks: 1.5 s in all,
+/// more than the one second in which the kernel's link watcher comes round.
+const SETTLE_LOOKS_MAX: usize = 300;
+const SETTLE_PAUSE: Duration = Duration::from_millis(5);
+
 pub(super) async fn attach(wish: &Attachment) -> Result<(), Fault> {
     check_mark(&wish.link)?;
     let sides = Sides::of(wish.pid)?;
@@ -47,7 +53,25 @@ pub(super) async fn attach(wish: &Attachment) -> Result<(), Fault> {
     let (on_node, in_pod) = ends(wish, &sides, &node, &pod).await?;
     configure_node(wish, &node, &on_node).await?;
     sides.enter_pod()?;
-    configure_pod(wish, &pod, &in_pod).await
+    configure_pod(wish, &pod, &in_pod).await?;
+    settle(&node, &wish.link).await?;
+    settle(&pod, POD_LINK).await
+}
+
+/// Waits until packets pass. The end that came up first has no queue until the kernel's link watcher
+/// comes round to it: at once as a rule, after a second where the ends happen to have the same
+/// index. Without this a pod's first packets may be lost (seen). Kernels since 6.8 see to it when
+/// they are asked for the link's state.
+async fn settle(wire: &Wire, name: &str) -> Result<(), Fault> {
+    for _ in 0..SETTLE_LOOKS_MAX {
+        match wire.link(name).await? {
+            Some(link) if !link.running => tokio::time::sleep(SETTLE_PAUSE).await,
+            Some(_) => return Ok(()),
+            None => return Err(Fault::transient(format!("link {name} vanished"))),
+        }
+    }
+    tracing::warn!(link = name, "the link is up and the kernel still does not say that it runs");
+    Ok(())
 }
 
 pub(super) async fn detach(link: &str) -> Result<(), Fault> {
@@ -180,30 +204,26 @@ async fn configure_node(wish: &Attachment, node: &Wire, link: &Link) -> Result<(
     // source on another link.
     node.add_address(link.index, GATEWAY, AddressScope::Link, None).await?;
     node.add_neighbour(link.index, wish.ip, pod_mac(wish.ip)).await?;
-    let mut route = route_on_link(Ipv4Network::from(wish.ip), link.index);
-    if let Some(source) = wish.node_ip {
-        route = route.pref_source(source);
-    }
-    add_pod_route(wish, node, link, route.build()).await
+    add_pod_route(wish, node, link).await
 }
 
 /// The route to a pod takes the place of one of ours that an earlier link left, never of another.
-async fn add_pod_route(
-    wish: &Attachment,
-    node: &Wire,
-    link: &Link,
-    message: rtnetlink::packet_route::route::RouteMessage,
-) -> Result<(), Fault> {
+async fn add_pod_route(wish: &Attachment, node: &Wire, link: &Link) -> Result<(), Fault> {
+    let source = node.present(wish.node_ip).await?;
+    let mut message = route_on_link(Ipv4Network::from(wish.ip), link.index);
+    if let Some(source) = source {
+        message = message.pref_source(source);
+    }
     let routes = node.routes().await?;
     let there = routes.iter().find(|route| route.to == Ipv4Network::from(wish.ip));
     match there {
         Some(route) if !route.ours => {
             Err(Fault::stalled(format!("there is a route to {} already that is not ours", wish.ip)))
         }
-        Some(route) if route.index == Some(link.index) && route.source == wish.node_ip => Ok(()),
+        Some(route) if route.index == Some(link.index) && route.source == source => Ok(()),
         there => {
             let what = format!("adding the route to {}", wish.ip);
-            node.add_route(message, there.is_some(), &what).await
+            node.add_route(message.build(), there.is_some(), &what).await
         }
     }
 }

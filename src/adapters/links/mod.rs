@@ -80,7 +80,7 @@ fn describe(call: &Call) -> String {
 /// One call, on a thread of its own from beginning to end.
 fn perform(call: Call, resolver_files: &[PathBuf]) -> Result<Answer, Fault> {
     let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
+        .enable_all()
         .build()
         .map_err(Fault::transient)?;
     runtime.block_on(async {

@@ -25,7 +25,8 @@ pub(super) async fn ensure(wish: &NodeNetwork) -> Result<(), Fault> {
     let mut note = |done: Result<(), Fault>| faults.extend(done.err());
     note(ensure_address(&wire, &loopback, wish.dns).await);
     let routes = wire.routes().await?;
-    let wanted = wanted_routes(wish, &loopback);
+    let source = wire.present(wish.node_ip).await?;
+    let wanted = wanted_routes(wish, source, &loopback);
     for (network, via, message) in &wanted {
         note(ensure_route(&wire, &routes, *network, *via, message).await);
     }
@@ -64,7 +65,7 @@ async fn ensure_address(wire: &Wire, lo: &Link, wanted: Option<Ipv4Addr>) -> Res
 
 type Wanted = (Ipv4Network, Option<Ipv4Addr>, RouteMessage);
 
-fn wanted_routes(wish: &NodeNetwork, loopback: &Link) -> Vec<Wanted> {
+fn wanted_routes(wish: &NodeNetwork, source: Option<Ipv4Addr>, loopback: &Link) -> Vec<Wanted> {
     let from_node =
         |route: rtnetlink::RouteMessageBuilder<Ipv4Addr>, source: Option<Ipv4Addr>| match source {
             Some(ip) => route.pref_source(ip).build(),
@@ -72,9 +73,9 @@ fn wanted_routes(wish: &NodeNetwork, loopback: &Link) -> Vec<Wanted> {
         };
     // A node without an address still has the DNS address to speak from.
     let services = route_on_link(wish.services, loopback.index);
-    let to_services = from_node(services, wish.node_ip.or(wish.dns));
+    let to_services = from_node(services, source.or(wish.dns));
     let to_peer = |peer: &PeerRoute| {
-        let route = from_node(route_to(peer.pods).gateway(peer.via), wish.node_ip);
+        let route = from_node(route_to(peer.pods).gateway(peer.via), source);
         (peer.pods, Some(peer.via), route)
     };
     let mut wanted = vec![(wish.services, None, to_services)];

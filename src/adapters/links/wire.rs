@@ -6,7 +6,9 @@ use futures_util::TryStreamExt as _;
 use ipnetwork::Ipv4Network;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage, AddressScope};
-use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+use rtnetlink::packet_route::link::{
+    InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, State,
+};
 use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope,
 };
@@ -37,6 +39,8 @@ pub(super) struct Link {
     pub(super) kind: Option<InfoKind>,
     pub(super) mtu: u32,
     pub(super) up: bool,
+    /// Whether packets pass: the kernel starts a link's queue some time after it is up.
+    pub(super) running: bool,
     pub(super) loopback: bool,
 }
 
@@ -118,6 +122,20 @@ impl Wire {
         let messages = self.handle.address().get().execute();
         let read = messages.try_filter_map(|message| std::future::ready(Ok(read_address(message))));
         read.try_collect().await.map_err(|error| explain("listing addresses", &error))
+    }
+
+    /// `source`, if it is an address of this machine now. The kernel takes no route with another; a
+    /// node that has lost its address (a cable, DHCP) must still get pods.
+    pub(super) async fn present(
+        &self,
+        source: Option<Ipv4Addr>,
+    ) -> Result<Option<Ipv4Addr>, Fault> {
+        let Some(source) = source else {
+            return Ok(None);
+        };
+        let addresses = self.addresses().await?;
+        let is_there = addresses.iter().any(|address| address.ip == source);
+        Ok(is_there.then_some(source))
     }
 
     /// Gives a link an address of its own (/32), if it has not got it.
@@ -202,6 +220,7 @@ fn read_link(message: LinkMessage) -> Link {
         kind: None,
         mtu: 0,
         up: message.header.flags.contains(LinkFlags::Up),
+        running: false,
         loopback: message.header.flags.contains(LinkFlags::Loopback),
     };
     for attribute in message.attributes {
@@ -209,6 +228,7 @@ fn read_link(message: LinkMessage) -> Link {
             LinkAttribute::IfName(name) => link.name = name,
             LinkAttribute::Link(peer) => link.peer = Some(peer),
             LinkAttribute::Mtu(mtu) => link.mtu = mtu,
+            LinkAttribute::OperState(state) => link.running = state == State::Up,
             LinkAttribute::LinkInfo(infos) => {
                 link.kind = infos.into_iter().find_map(|info| match info {
                     LinkInfo::Kind(kind) => Some(kind),
