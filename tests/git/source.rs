@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use windlass::adapters::git::{Source, SourceConfig};
 use windlass::kinds::binding::Oid;
-use windlass::ports::source::{Answer, Call, FileContent, FileEntry, FileKind, Relation, Survey};
+use windlass::ports::source::{
+    Answer, Call, CommitInfo, FileContent, FileEntry, FileKind, Relation, Survey,
+};
 use windlass::ports::{Fault, FaultKind};
 
 use crate::support::{git, must_git, scratch};
@@ -308,7 +310,7 @@ async fn how_a_commit_follows_from_another_is_told() {
     let shelf = Shelf::new();
     let base = shelf.push("base");
     let a1 = shelf.push("a1");
-    let a2 = shelf.push("a2\n\nWindlass-Allow-Prune: yes");
+    shelf.push("a2\n\nWindlass-Allow-Prune: yes");
     let a3 = shelf.push("a3");
     let source = shelf.open();
     fetch(&source).await.expect("fetches");
@@ -326,7 +328,7 @@ async fn how_a_commit_follows_from_another_is_told() {
         .await
         .expect("lists")
         .commits;
-    let subjects: Vec<_> = between.iter().map(|c| c.subject()).collect();
+    let subjects: Vec<_> = between.iter().map(CommitInfo::subject).collect();
     assert_eq!(subjects, ["a3", "a2"]);
     let allowed = between
         .iter()

@@ -48,11 +48,11 @@ pub(crate) fn must_git(dir: &Path, args: &[&str]) -> String {
 /// (`CI=1`, `WINDLASS_REQUIRE_ROOT=1`), it fails.
 pub(crate) fn is_root(test: &str) -> bool {
     let root = std::fs::metadata("/proc/self")
-        .map(|meta| std::os::unix::fs::MetadataExt::uid(&meta) == 0)
-        .unwrap_or(false);
+        .is_ok_and(|meta| std::os::unix::fs::MetadataExt::uid(&meta) == 0);
     root || skip(test, "it needs root")
 }
 
+#[allow(clippy::print_stderr, reason = "a skipped test must be seen")]
 /// Says aloud that a test is skipped; false, or a failure where skips count as failures.
 pub(crate) fn skip(test: &str, why: &str) -> bool {
     let strict = ["CI", "WINDLASS_REQUIRE_ROOT"]

@@ -27,6 +27,7 @@ mod place;
 mod durable;
 mod repo;
 
+mod packfile;
 mod repack;
 mod tree;
 

@@ -12,7 +12,7 @@ use crate::kinds::time::Wall;
 use crate::ports::Fault;
 use crate::ports::source::CommitInfo;
 
-use super::{durable, fault};
+use super::{durable, fault, repack};
 
 /// What a repository of ours is configured with.
 pub(super) const CONFIG: &[(&str, &str)] = &[
@@ -113,8 +113,7 @@ pub(super) struct Pool {
     idle: Mutex<Vec<(Stamp, Repository)>>,
 }
 
-/// Changes when a pack is added or removed: a repository opened before would keep removed packs
-/// on the disk.
+/// Changes when packs were removed: a repository opened before would keep them on the disk.
 type Stamp = Option<(u64, u64, i64, i64)>;
 
 /// More are not kept open: as many as calls run at a time.
@@ -129,7 +128,7 @@ impl Pool {
     }
 
     fn stamp(&self) -> Stamp {
-        let meta = fs::metadata(self.path.join("objects/pack")).ok()?;
+        let meta = fs::metadata(self.path.join(repack::REPACKED)).ok()?;
         Some((meta.dev(), meta.ino(), meta.mtime(), meta.mtime_nsec()))
     }
 

@@ -4,11 +4,14 @@
 //! there and unpacked here. libgit2's own way for paths reads every ref of the other repository and
 //! fails if one of them is broken, even one that nobody asked for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::path::Path;
 
-use git2::{AutotagOption, Direction, ErrorCode, FetchOptions, Repository};
+use git2::{
+    AutotagOption, Direction, ErrorCode, FetchOptions, ObjectType, OdbLookupFlags, PackBuilder,
+    Repository,
+};
 use tracing::{debug, warn};
 
 use crate::ports::Fault;
@@ -264,19 +267,7 @@ fn copy(
 ) -> Result<(), CopyError> {
     let mut builder = theirs.packbuilder().map_err(CopyError::There)?;
     builder.set_threads(1);
-    let collect = |builder: &mut git2::PackBuilder<'_>| -> Result<(), git2::Error> {
-        let mut walk = theirs.revwalk()?;
-        walk.push(commit)?;
-        for have in haves {
-            match walk.hide(*have) {
-                Ok(()) => {}
-                Err(error) if error.code() == ErrorCode::NotFound => {}
-                Err(error) => return Err(error),
-            }
-        }
-        builder.insert_walk(&mut walk)
-    };
-    collect(&mut builder).map_err(CopyError::There)?;
+    collect(cache, theirs, commit, haves, &mut builder)?;
     if builder.object_count() == 0 {
         return Ok(());
     }
@@ -296,4 +287,56 @@ fn copy(
     read.map_err(CopyError::There)?;
     writer.commit().map_err(CopyError::Here)?;
     Ok(())
+}
+
+/// Gathers what is missing here. A tree that is here is here with all below it, because the copy
+/// takes packs whole and loses only what nothing reaches; so what is looked at is what changed.
+fn collect(
+    cache: &Repository,
+    theirs: &Repository,
+    commit: git2::Oid,
+    haves: &[git2::Oid],
+    builder: &mut PackBuilder<'_>,
+) -> Result<(), CopyError> {
+    let odb = cache.odb().map_err(CopyError::Here)?;
+    // With nothing here that is known to be whole, nothing that is here counts.
+    let is_here = |id| !haves.is_empty() && odb.exists_ext(id, OdbLookupFlags::NO_REFRESH);
+    let mut gather = || -> Result<(), git2::Error> {
+        let mut walk = theirs.revwalk()?;
+        walk.push(commit)?;
+        for have in haves {
+            match walk.hide(*have) {
+                Ok(()) => {}
+                Err(error) if error.code() == ErrorCode::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let mut seen = BTreeSet::new();
+        for id in walk {
+            let commit = theirs.find_commit(id?)?;
+            builder.insert_object(commit.id(), None)?;
+            let mut trees = vec![commit.tree_id()];
+            while let Some(id) = trees.pop() {
+                if is_here(id) || !seen.insert(id) {
+                    continue;
+                }
+                builder.insert_object(id, None)?;
+                for entry in &theirs.find_tree(id)? {
+                    match entry.kind() {
+                        Some(ObjectType::Tree) => trees.push(entry.id()),
+                        Some(ObjectType::Blob) if !is_here(entry.id()) => {
+                            if seen.insert(entry.id()) {
+                                // The name helps to find what it is similar to.
+                                builder.insert_object(entry.id(), entry.name().ok())?;
+                            }
+                        }
+                        // A submodule's commit is in another repository.
+                        _ => {}
+                    }
+                }
+            }
+        }
+        Ok(())
+    };
+    gather().map_err(CopyError::There)
 }
