@@ -227,6 +227,32 @@ async fn a_listing_made_from_the_last_one_is_the_same_as_a_new_one() {
 }
 
 #[tokio::test]
+async fn a_directory_taken_over_twice_is_still_the_same() {
+    let shelf = Shelf::new();
+    let source = shelf.open();
+    let list = async |message: &str| {
+        let tip = shelf.push(message);
+        fetch(&source).await.expect("fetches");
+        let seen = survey(&source, &tip, None).await.expect("lists");
+        paths(&seen).join(" ")
+    };
+    shelf.write("a/b/c/x", "1");
+    shelf.write("a/b/y", "1");
+    shelf.write("a/z", "1");
+    assert_eq!(list("begin").await, "a/b/c/x a/b/y a/z");
+    shelf.write("0", "1");
+    assert_eq!(list("all of a moves").await, "0 a/b/c/x a/b/y a/z");
+    shelf.write("a/z", "2");
+    assert_eq!(list("a is opened, b is not").await, "0 a/b/c/x a/b/y a/z");
+    shelf.write("00", "1");
+    shelf.write("a/b/y", "2");
+    assert_eq!(
+        list("b is opened, c is not").await,
+        "0 00 a/b/c/x a/b/y a/z"
+    );
+}
+
+#[tokio::test]
 async fn links_and_submodules_are_told_by_kind() {
     let shelf = Shelf::new();
     shelf.write("real.yaml", "a");

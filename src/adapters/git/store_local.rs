@@ -93,6 +93,10 @@ impl LocalStore {
         }
         let git_dir = repo.path().to_path_buf();
         drop(repo);
+        // libgit2 would make them with the first register, and not sync their names.
+        for directory in ["refs/windlass", "refs/windlass/nodes"] {
+            durable::make_dir(&git_dir.join(directory), 0o755)?;
+        }
         Ok(Self {
             inner: Arc::new(Inner {
                 pool: Pool::new(git_dir.clone()),
