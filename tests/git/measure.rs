@@ -1,5 +1,8 @@
 //! What things cost, printed: `cargo test --test all measure -- --ignored --nocapture`.
 
+#![allow(clippy::print_stderr, reason = "it prints what it measures")]
+#![allow(clippy::too_many_lines, reason = "a list of measurements")]
+
 use std::time::Duration;
 
 use windlass::adapters::git::{Credentials, Source, SourceConfig, watch::Watch};

@@ -26,6 +26,7 @@ mod place;
 
 mod durable;
 mod repo;
+mod room;
 
 mod packfile;
 mod repack;

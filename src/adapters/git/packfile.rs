@@ -62,17 +62,25 @@ impl Batch {
             .map(|byte| format!("{byte:02x}"))
             .collect();
         let name = directory.join(format!("pack-{name}"));
-        let outcome = [("pack", &pack.bytes), ("idx", &index)]
-            .into_iter()
-            .try_for_each(|(extension, bytes)| put(&beside.with_extension(extension), bytes))
+        // Not `.pack` and `.idx` before they are whole: git looks into every index it finds.
+        let files = [
+            ("pack", "pack-new", &pack.bytes),
+            ("idx", "idx-new", &index),
+        ];
+        let outcome = files
+            .iter()
+            .try_for_each(|(_, new, bytes)| put(&beside.with_extension(new), bytes))
             // A pack counts once its index is there.
-            .and_then(|()| fs::rename(beside.with_extension("pack"), name.with_extension("pack")))
-            .and_then(|()| fs::rename(beside.with_extension("idx"), name.with_extension("idx")))
+            .and_then(|()| {
+                files.iter().try_for_each(|(extension, new, _)| {
+                    fs::rename(beside.with_extension(new), name.with_extension(extension))
+                })
+            })
             .and_then(|()| durable::sync_dir(&directory));
         if outcome.is_err() {
             // On a full disk even the remains take space.
-            for extension in ["pack", "idx"] {
-                let _ = fs::remove_file(beside.with_extension(extension));
+            for (_, new, _) in files {
+                let _ = fs::remove_file(beside.with_extension(new));
             }
         }
         outcome

@@ -27,7 +27,7 @@ use tracing::{debug, warn};
 
 use crate::ports::Fault;
 
-use super::{durable, fault, repo};
+use super::{durable, fault, repo, room};
 
 /// How the names of new packs, and of directories in which they are made, begin.
 pub(super) const WORKSHOP: &str = "windlass-new-";
@@ -61,10 +61,6 @@ pub(super) fn pack_count(git_dir: &Path) -> usize {
         .count()
 }
 
-/// A file that is replaced by each repack: who has the repository open should open it anew, or he
-/// would keep removed packs on the disk.
-pub(super) const REPACKED: &str = "objects/windlass-repacked";
-
 /// Repacks the repository at `git_dir`. `keep_out` keeps writers out until its answer is dropped;
 /// none means that they can't be kept out now, and what needs it is left for the next time.
 /// Unreachable objects younger than `grace` are left alone.
@@ -87,6 +83,7 @@ pub(super) fn repack<G>(
         kept: BTreeSet::new(),
         keep_out,
     };
+    room::check(git_dir, run.size())?;
     fs::create_dir(&workshop).map_err(|e| failed(&e))?;
     let outcome = run.run();
     let _ = fs::remove_dir_all(&workshop);
@@ -117,6 +114,17 @@ impl<G, F: FnMut() -> Result<Option<G>, Fault>> Run<'_, F> {
         sort(error, self.git_dir)
     }
 
+    /// How large the new pack may become: what is there now.
+    fn size(&self) -> u64 {
+        let packs = self
+            .old_packs
+            .iter()
+            .map(|name| self.objects.join("pack").join(name));
+        let loose = self.old_loose.iter().map(|(_, path)| path.clone());
+        let size = |path: PathBuf| fs::metadata(path).map_or(0, |meta| meta.len());
+        packs.chain(loose).map(size).sum()
+    }
+
     fn is_old(&self, path: &Path) -> bool {
         let age = self
             .clock
@@ -130,7 +138,7 @@ impl<G, F: FnMut() -> Result<Option<G>, Fault>> Run<'_, F> {
         let repo = repo::open(self.git_dir)?;
         let before = roots(&repo)?;
         write_pack(&repo, &self.workshop, &before, &BTreeSet::new())?;
-        let Some(mut roots_kept) = self.swap_packs(&repo, before)? else {
+        let Some(mut roots_kept) = self.swap_packs(&repo, &before)? else {
             return Ok(());
         };
         let removed = self.old_loose.len();
@@ -169,14 +177,14 @@ impl<G, F: FnMut() -> Result<Option<G>, Fault>> Run<'_, F> {
     fn swap_packs(
         &mut self,
         repo: &Repository,
-        before: BTreeSet<git2::Oid>,
+        before: &BTreeSet<git2::Oid>,
     ) -> Result<Option<BTreeSet<git2::Oid>>, Fault> {
         let Some(_writers_wait) = (self.keep_out)()? else {
             return Ok(None);
         };
         let now = roots(repo)?;
-        if now != before {
-            write_pack(repo, &self.workshop, &now, &before)?;
+        if now != *before {
+            write_pack(repo, &self.workshop, &now, before)?;
         }
         let directory = self.objects.join("pack");
         let added = move_packs(&self.workshop, &directory).map_err(|e| self.failed(&e))?;
@@ -194,8 +202,8 @@ impl<G, F: FnMut() -> Result<Option<G>, Fault>> Run<'_, F> {
             })
             .map_err(|e| self.failed(&e))?;
         }
-        // Only a hint: not synced, and no harm if it fails.
-        let _ = fs::write(self.git_dir.join(REPACKED), repo::unique());
+        // Who has it open would keep removed packs on the disk.
+        repo::outdate(self.git_dir);
         for pack in self.old_packs.difference(&added) {
             let path = directory.join(pack);
             let all_kept = || {

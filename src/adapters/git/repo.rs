@@ -12,7 +12,7 @@ use crate::kinds::time::Wall;
 use crate::ports::Fault;
 use crate::ports::source::CommitInfo;
 
-use super::{durable, fault, repack};
+use super::{durable, fault};
 
 /// What a repository of ours is configured with.
 pub(super) const CONFIG: &[(&str, &str)] = &[
@@ -113,7 +113,17 @@ pub(super) struct Pool {
     idle: Mutex<Vec<(Stamp, Repository)>>,
 }
 
-/// Changes when packs were removed: a repository opened before would keep them on the disk.
+/// A file whose change says: what you know of this repository is out of date.
+const OUTDATED: &str = "objects/windlass-outdated";
+
+/// Makes everybody open the repository at `git_dir` anew: packs were removed, or history came back
+/// to a copy that had lost some.
+pub(super) fn outdate(git_dir: &Path) {
+    // Only a hint: not synced, and no harm if it fails.
+    let _ = fs::write(git_dir.join(OUTDATED), unique());
+}
+
+/// Changes when the repository should be opened anew.
 type Stamp = Option<(u64, u64, i64, i64)>;
 
 /// More are not kept open: as many as calls run at a time.
@@ -128,7 +138,7 @@ impl Pool {
     }
 
     fn stamp(&self) -> Stamp {
-        let meta = fs::metadata(self.path.join(repack::REPACKED)).ok()?;
+        let meta = fs::metadata(self.path.join(OUTDATED)).ok()?;
         Some((meta.dev(), meta.ino(), meta.mtime(), meta.mtime_nsec()))
     }
 

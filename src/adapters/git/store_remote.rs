@@ -41,7 +41,7 @@ use super::setup::Timeouts;
 use super::store::StoreConfig;
 use super::tree::Unwritten;
 use super::workers::Workers;
-use super::{fault, history, repack, repo};
+use super::{fault, history, repack, repo, room};
 
 /// A register that was not read for so many looks is not fetched by looking any more.
 const READ_WITHIN_LOOKS: u64 = 8;
@@ -288,9 +288,10 @@ impl Inner {
             }
             if !missing.is_empty() {
                 let names: Vec<&str> = missing.iter().map(|(name, _)| name.as_str()).collect();
+                room::check(&self.copy.path, 0)?;
                 let mut options = FetchOptions::new();
                 options
-                    .remote_callbacks(self.access.callbacks(notes))
+                    .remote_callbacks(self.access.fetching(notes, &self.copy.path))
                     .proxy_options(proxy())
                     .download_tags(AutotagOption::None);
                 connection

@@ -181,19 +181,13 @@ impl Writer<'_> {
 
 /// Git's form of a tree: `mode name NUL id`, sorted as if directories' names ended in `/`.
 fn encode(entries: &Entries) -> Vec<u8> {
-    let mut sorted: Vec<(Vec<u8>, &Vec<u8>, &(i32, git2::Oid))> = entries
-        .iter()
-        .map(|(name, place)| {
-            let mut key = name.clone();
-            if place.0 == DIRECTORY {
-                key.push(b'/');
-            }
-            (key, name, place)
-        })
-        .collect();
-    sorted.sort();
+    let mut sorted: Vec<_> = entries.iter().collect();
+    sorted.sort_by_cached_key(|(name, (mode, _))| {
+        let end = (*mode == DIRECTORY).then_some(b'/');
+        name.iter().copied().chain(end).collect::<Vec<u8>>()
+    });
     let mut content = Vec::new();
-    for (_, name, (mode, id)) in sorted {
+    for (name, (mode, id)) in sorted {
         content.extend(format!("{mode:o} ").as_bytes());
         content.extend(name);
         content.push(0);

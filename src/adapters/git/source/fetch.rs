@@ -17,6 +17,7 @@ use tracing::{debug, warn};
 use crate::ports::Fault;
 
 use super::super::access::{Access, proxy};
+use super::super::room::{self, Meter};
 use super::super::{cache, fault, repo};
 
 /// Branches and tags of the repository, by their full names; tags as the commit they name.
@@ -120,14 +121,16 @@ fn from_server(cache: &Repository, access: &Access, wanted: &Wanted<'_>) -> Resu
             });
         };
         if !is_here(cache, commit)? {
+            room::check(cache.path(), 0)?;
             let mut options = FetchOptions::new();
             options
-                .remote_callbacks(access.callbacks(notes))
+                .remote_callbacks(access.fetching(notes, cache.path()))
                 .proxy_options(proxy())
                 .download_tags(AutotagOption::None);
             if cache::is_shallow(cache.path()) {
                 // All of it: history that was lost comes back.
                 options.depth(i32::MAX);
+                repo::outdate(cache.path());
             }
             connection
                 .remote()
@@ -197,7 +200,7 @@ fn from_path(cache: &Repository, path: &Path, wanted: &Wanted<'_>) -> Result<Fou
     if !is_here(cache, commit)? {
         let haves = haves(cache)?;
         if let Err(error) = copy(cache, &theirs, commit, &haves) {
-            if haves.is_empty() {
+            if haves.is_empty() || !matches!(error, CopyError::There(_)) {
                 return Err(error.sorted(path));
             }
             // What we have may stand there without its history: then all is copied.
@@ -207,6 +210,7 @@ fn from_path(cache: &Repository, path: &Path, wanted: &Wanted<'_>) -> Result<Fou
         cache.find_commit(commit)?;
         if cache::is_shallow(cache.path()) {
             let _ = std::fs::remove_file(cache.path().join("shallow"));
+            repo::outdate(cache.path());
         }
     }
     point(cache, wanted, commit)?;
@@ -244,9 +248,11 @@ fn haves(cache: &Repository) -> Result<Vec<git2::Oid>, git2::Error> {
     Ok(haves)
 }
 
+/// Why copying ended: there, here, or for want of room.
 enum CopyError {
     There(git2::Error),
     Here(git2::Error),
+    Room(Fault),
 }
 
 impl CopyError {
@@ -254,6 +260,7 @@ impl CopyError {
         match self {
             Self::There(error) => Failed::There(fault::sort(&error, path.display())),
             Self::Here(error) => Failed::Here(error),
+            Self::Room(fault) => Failed::There(fault),
         }
     }
 }
@@ -271,18 +278,23 @@ fn copy(
     if builder.object_count() == 0 {
         return Ok(());
     }
+    room::check(cache.path(), 0).map_err(CopyError::Room)?;
     let odb = cache.odb().map_err(CopyError::Here)?;
     let mut writer = odb.packwriter().map_err(CopyError::Here)?;
-    let mut here = None;
-    let read = builder.foreach(|chunk| match writer.write_all(chunk) {
-        Ok(()) => true,
-        Err(error) => {
-            here = Some(git2::Error::from_str(&error.to_string()));
-            false
-        }
+    let mut meter = Meter::new(cache.path());
+    let mut stopped = None;
+    let read = builder.foreach(|chunk| {
+        let written = match meter.add(chunk.len()) {
+            Err(fault) => Err(CopyError::Room(fault)),
+            // git2 turns libgit2's error into one that says nothing; this is the one behind it.
+            Ok(()) => writer
+                .write_all(chunk)
+                .map_err(|_| CopyError::Here(git2::Error::last_error(-1))),
+        };
+        written.map_err(|error| stopped = Some(error)).is_ok()
     });
-    if let Some(error) = here {
-        return Err(CopyError::Here(error));
+    if let Some(error) = stopped {
+        return Err(error);
     }
     read.map_err(CopyError::There)?;
     writer.commit().map_err(CopyError::Here)?;
@@ -324,11 +336,11 @@ fn collect(
                 for entry in &theirs.find_tree(id)? {
                     match entry.kind() {
                         Some(ObjectType::Tree) => trees.push(entry.id()),
-                        Some(ObjectType::Blob) if !is_here(entry.id()) => {
-                            if seen.insert(entry.id()) {
-                                // The name helps to find what it is similar to.
-                                builder.insert_object(entry.id(), entry.name().ok())?;
-                            }
+                        Some(ObjectType::Blob)
+                            if !is_here(entry.id()) && seen.insert(entry.id()) =>
+                        {
+                            // The name helps to find what it is similar to.
+                            builder.insert_object(entry.id(), entry.name().ok())?;
                         }
                         // A submodule's commit is in another repository.
                         _ => {}
