@@ -1,6 +1,7 @@
 //! The Git adapter against real repositories, real servers and real kills.
 
 mod conformance;
+mod measure;
 mod source;
 mod source_remote;
 mod store_local;

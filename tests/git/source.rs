@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use windlass::adapters::git::{Source, SourceConfig};
 use windlass::kinds::binding::Oid;
-use windlass::ports::source::{Answer, Call, FileContent, FileEntry, FileKind, Relation, Survey};
+use windlass::ports::source::{
+    Answer, Call, CommitInfo, FileContent, FileEntry, FileKind, Relation, Survey,
+};
 use windlass::ports::{Fault, FaultKind};
 
 use crate::support::{git, must_git, scratch};
@@ -199,6 +201,29 @@ async fn a_listing_made_from_the_last_one_is_the_same_as_a_new_one() {
 }
 
 #[tokio::test]
+async fn a_directory_taken_over_twice_is_still_the_same() {
+    let shelf = Shelf::new();
+    let source = shelf.open();
+    let list = async |message: &str| {
+        let tip = shelf.push(message);
+        fetch(&source).await.expect("fetches");
+        let seen = survey(&source, &tip, None).await.expect("lists");
+        paths(&seen).join(" ")
+    };
+    shelf.write("a/b/c/x", "1");
+    shelf.write("a/b/y", "1");
+    shelf.write("a/z", "1");
+    assert_eq!(list("begin").await, "a/b/c/x a/b/y a/z");
+    shelf.write("0", "1");
+    assert_eq!(list("all of a moves").await, "0 a/b/c/x a/b/y a/z");
+    shelf.write("a/z", "2");
+    assert_eq!(list("a is opened, b is not").await, "0 a/b/c/x a/b/y a/z");
+    shelf.write("00", "1");
+    shelf.write("a/b/y", "2");
+    assert_eq!(list("b is opened, c is not").await, "0 00 a/b/c/x a/b/y a/z");
+}
+
+#[tokio::test]
 async fn links_and_submodules_are_told_by_kind() {
     let shelf = Shelf::new();
     shelf.write("real.yaml", "a");
@@ -258,7 +283,7 @@ async fn how_a_commit_follows_from_another_is_told() {
     let shelf = Shelf::new();
     let base = shelf.push("base");
     let a1 = shelf.push("a1");
-    let a2 = shelf.push("a2\n\nWindlass-Allow-Prune: yes");
+    shelf.push("a2\n\nWindlass-Allow-Prune: yes");
     let a3 = shelf.push("a3");
     let source = shelf.open();
     fetch(&source).await.expect("fetches");
@@ -270,7 +295,7 @@ async fn how_a_commit_follows_from_another_is_told() {
     assert_eq!(relation(&a3, &a3).await, Relation::Same);
     // A trailer is found on any commit between.
     let between = survey(&source, &a3, Some(&a1)).await.expect("lists").commits;
-    let subjects: Vec<_> = between.iter().map(|c| c.subject()).collect();
+    let subjects: Vec<_> = between.iter().map(CommitInfo::subject).collect();
     assert_eq!(subjects, ["a3", "a2"]);
     let allowed = between.iter().any(|c| c.trailer("Windlass-Allow-Prune") == Some("yes"));
     assert!(allowed);

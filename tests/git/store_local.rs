@@ -1,6 +1,7 @@
 //! The state store on this machine.
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use windlass::adapters::git::{Store, StoreConfig};
 use windlass::kinds::name::Name;
@@ -178,17 +179,23 @@ async fn a_torn_ref_is_named_and_can_be_mended_as_told() {
 
 #[tokio::test]
 async fn a_damaged_object_is_named_and_the_state_before_is_found() {
-    for damage in ["", "garbage"] {
+    for damage in ["removed", "empty", "halved"] {
         let backend = Local::new();
         let a = backend.open("n1");
         let one = landed(&a, &Register::Coordinator, None, vec![put("a", "1")], "one").await;
+        let kept = packs(&backend.store());
         let two = landed(&a, &Register::Coordinator, Some(&one), vec![put("a", "2")], "two").await;
+        let damaged: Vec<_> = packs(&backend.store()).difference(&kept).cloned().collect();
         landed(&a, &node("n1"), None, vec![put("s", "x")], "up").await;
         drop(a);
-        let blob = must_git(&backend.store(), &["rev-parse", "refs/windlass/coordinator:a"]);
-        let file = backend.store().join("objects").join(&blob[..2]).join(&blob[2..]);
-        std::fs::remove_file(&file).expect("removes");
-        std::fs::write(&file, damage).expect("damages");
+        let pack = &damaged[0];
+        let bytes = std::fs::read(pack).expect("reads");
+        std::fs::remove_file(pack).expect("removes");
+        match damage {
+            "removed" => std::fs::remove_file(pack.with_extension("idx")).expect("removes"),
+            "empty" => std::fs::write(pack, "").expect("writes"),
+            _ => std::fs::write(pack, &bytes[..bytes.len() / 2]).expect("writes"),
+        }
         let a = backend.open("n1");
         look(&a).await;
         let fault = read(&a, &Register::Coordinator, &two).await.expect_err("damaged");
@@ -200,6 +207,15 @@ async fn a_damaged_object_is_named_and_the_state_before_is_found() {
         // Nothing of the node's is touched.
         assert_eq!(look(&a).await.nodes.len(), 1);
     }
+}
+
+fn packs(store: &Path) -> BTreeSet<PathBuf> {
+    std::fs::read_dir(store.join("objects/pack"))
+        .expect("lists")
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|e| e == "pack"))
+        .collect()
 }
 
 /// Does what the message tells an operator to do.

@@ -15,7 +15,7 @@ use crate::support::servers::{Cut, GitDaemon, Httpd, Sshd, Wire};
 use crate::support::{must_git, scratch};
 
 /// A bare repository behind a server.
-struct Remote<S> {
+pub(crate) struct Remote<S> {
     dir: tempfile::TempDir,
     server: S,
     url: String,
@@ -31,7 +31,7 @@ impl<S> Remote<S> {
     }
 }
 
-fn over_git() -> Remote<GitDaemon> {
+pub(crate) fn over_git() -> Remote<GitDaemon> {
     Remote::new(|root| {
         let server = GitDaemon::start(root);
         let url = server.url("state.git");
@@ -39,7 +39,7 @@ fn over_git() -> Remote<GitDaemon> {
     })
 }
 
-fn over_http() -> Remote<Httpd> {
+pub(crate) fn over_http() -> Remote<Httpd> {
     Remote::new(|root| {
         let server = Httpd::start(root);
         let url = server.url("git", "state.git");
@@ -49,7 +49,7 @@ fn over_http() -> Remote<Httpd> {
     })
 }
 
-fn over_ssh() -> Remote<Sshd> {
+pub(crate) fn over_ssh() -> Remote<Sshd> {
     Remote::new(|root| {
         let server = Sshd::start();
         let url = server.url(&root.join("state.git"));

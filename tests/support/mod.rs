@@ -61,12 +61,13 @@ pub(crate) fn is_root(test: &str) -> bool {
 }
 
 /// Says aloud that a test is skipped; a failure where skips count as failures.
-pub(crate) fn skip(test: &str, why: &str) {
+pub(crate) fn skip(test: &str, why: &str) -> bool {
     let strict = ["CI", "WINDLASS_REQUIRE_ROOT"]
         .iter()
         .any(|name| std::env::var(name).is_ok_and(|value| value == "1"));
     assert!(!strict, "{test}: {why}");
     println!("SKIPPED {test}: {why}");
+    false
 }
 
 /// Runs a program, which must succeed, and returns what it printed.

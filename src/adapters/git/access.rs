@@ -22,6 +22,7 @@ use tracing::warn;
 
 use super::known_hosts::{self, HostKey, Verdict};
 use super::place::{Place, Remote, Scheme};
+use super::room::Meter;
 use super::{durable, fault, setup};
 use crate::ports::Fault;
 
@@ -164,6 +165,17 @@ impl Access {
         let files = self.known_hosts_files();
         let texts = files.iter().filter_map(|file| fs::read_to_string(file).ok());
         Ok(texts.collect::<Vec<_>>().join("\n"))
+    }
+
+    /// What libgit2 calls while it fetches into the repository at `into`.
+    pub(super) fn fetching<'a>(&'a self, notes: &'a Notes, into: &'a Path) -> RemoteCallbacks<'a> {
+        let mut callbacks = self.callbacks(notes);
+        let mut meter = Meter::new(into);
+        callbacks.transfer_progress(move |progress| {
+            let room = meter.reached(progress.received_bytes());
+            room.map_err(|fault| notes.refuse(fault)).is_ok()
+        });
+        callbacks
     }
 
     /// What libgit2 calls while it connects.

@@ -12,16 +12,13 @@ use tracing::warn;
 use crate::ports::{Fault, FaultKind};
 
 use super::durable::{self, Lock};
-use super::repack::{self, Clutter};
 use super::repo::Pool;
 use super::workers::Workers;
-use super::{cache, fault};
+use super::{cache, fault, repack};
 
-/// Each fetch leaves a pack, and at 500 a fetch is twice as slow: so many make a repack worth
+/// Each fetch and each write leaves a pack, and at 500 a fetch is twice as slow: so many make a repack worth
 /// while.
 const PACKS_MAX: usize = 200;
-/// Each write to a remote store leaves some loose objects here.
-const LOOSE_MAX: usize = 2_000;
 /// How long a repack waits for fetches to end before it leaves things as they are.
 const FETCHES_WAIT: Duration = Duration::from_secs(30);
 
@@ -201,16 +198,11 @@ impl Copy {
         Ok(())
     }
 
-    /// How much there is to tidy.
-    pub(super) fn clutter(&self) -> Clutter {
-        repack::clutter(&self.path)
-    }
-
     /// Repacks the copy in the background, if it has become slow. Called after fetches and writes.
-    pub(super) fn tidy(copy: &Arc<Self>, workers: &Arc<Workers>, deadline: Duration, wrote: bool) {
-        let is_slow = repack::pack_count(&copy.path) > PACKS_MAX
-            || wrote && repack::is_loose_above(&copy.path, LOOSE_MAX);
-        if !is_slow || copy.repacking.swap(true, Ordering::AcqRel) {
+    pub(super) fn tidy(copy: &Arc<Self>, workers: &Arc<Workers>, deadline: Duration) {
+        if repack::pack_count(&copy.path) <= PACKS_MAX
+            || copy.repacking.swap(true, Ordering::AcqRel)
+        {
             return;
         }
         let (copy, workers) = (Arc::clone(copy), Arc::clone(workers));

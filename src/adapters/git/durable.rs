@@ -13,12 +13,16 @@ use crate::ports::Fault;
 
 use super::fault;
 
-/// Makes a directory and those above it.
+/// Makes a directory and those above it; when it returns, a power cut can't undo the last of them.
 pub(super) fn make_dir(path: &Path, mode: u32) -> Result<(), Fault> {
+    if path.is_dir() {
+        return Ok(());
+    }
     DirBuilder::new()
         .recursive(true)
         .mode(mode)
         .create(path)
+        .and_then(|()| path.parent().map_or(Ok(()), sync_dir))
         .map_err(|error| fault::sort_io(&error, format!("can't make {}", path.display())))
 }
 

@@ -7,14 +7,12 @@
 //! The commits are made anew with the same trees, authors, times and messages; only their ids
 //! differ. What a decision says, its generation among it, stands in its tree and stays.
 
-use std::io::Write as _;
-use std::path::Path;
-
-use git2::{Buf, Repository, Revwalk};
+use git2::{ObjectType, Repository, Revwalk};
 
 use crate::kinds::time::Wall;
 use crate::ports::store::Decision;
 
+use super::packfile::Batch;
 use super::repo;
 
 /// So many decisions can always be read: weeks of a quiet fleet, a day of a busy one.
@@ -69,42 +67,41 @@ pub(super) fn length(
     Ok(counted)
 }
 
-/// Makes the last `keep` decisions anew, on a root of their own, and returns the newest. Nothing
-/// points to it yet.
+/// Makes the last `keep` decisions anew, on a root of their own, and returns the newest.
 pub(super) fn squash(
-    git_dir: &Path,
+    repo: &Repository,
+    batch: &mut Batch,
     tip: git2::Oid,
     keep: usize,
 ) -> Result<git2::Oid, git2::Error> {
-    // A repository of its own: objects are gathered in memory and written as one pack, because
-    // 500 loose objects would be synced to disk one by one.
-    let repo = Repository::open(git_dir)?;
-    let odb = repo.odb()?;
-    let gathered = odb.add_new_mempack_backend(1000)?;
-    let mut kept: Vec<git2::Oid> = walk(&repo, tip)?.take(keep).collect::<Result<_, _>>()?;
+    let mut kept: Vec<git2::Oid> = walk(repo, tip)?.take(keep).collect::<Result<_, _>>()?;
     kept.reverse();
-    let mut above: Option<git2::Oid> = None;
+    let odb = repo.odb()?;
+    let mut above = None;
     for id in kept {
-        let old = repo.find_commit(id)?;
-        let parent = above.map(|id| repo.find_commit(id)).transpose()?;
-        let message = String::from_utf8_lossy(old.message_bytes()).into_owned();
-        above = Some(repo.commit(
-            None,
-            &old.author(),
-            &old.committer(),
-            &message,
-            &old.tree()?,
-            &parent.iter().collect::<Vec<_>>(),
-        )?);
+        let old = odb.read(id)?;
+        let new = with_parent(old.data(), above);
+        above = Some(batch.add(ObjectType::Commit, new)?);
     }
-    let mut pack = Buf::new();
-    gathered.dump(&repo, &mut pack)?;
-    let target = Repository::open(git_dir)?;
-    let odb = target.odb()?;
-    let mut writer = odb.packwriter()?;
-    writer.write_all(&pack).map_err(|error| git2::Error::from_str(&error.to_string()))?;
-    writer.commit()?;
     Ok(above.unwrap_or(tip))
+}
+
+/// A commit's content with this parent and no other.
+fn with_parent(commit: &[u8], parent: Option<git2::Oid>) -> Vec<u8> {
+    let mut content = Vec::with_capacity(commit.len());
+    let mut parent = parent.map(|id| format!("parent {id}\n"));
+    let mut in_head = true;
+    for line in commit.split_inclusive(|byte| *byte == b'\n') {
+        if in_head && line.starts_with(b"parent ") {
+            continue;
+        }
+        if in_head && line.starts_with(b"author ") {
+            content.extend(parent.take().unwrap_or_default().as_bytes());
+        }
+        in_head &= line != b"\n";
+        content.extend(line);
+    }
+    content
 }
 
 #[cfg(test)]
@@ -134,8 +131,9 @@ mod tests {
         let tip = tip.expect("some");
         assert_eq!(length(&repo, tip, None), Ok(20));
         assert_eq!(length(&repo, tip, Some((tip, 700))), Ok(700));
-        let new = squash(dir.path(), tip, 5).expect("squashes");
-        let repo = Repository::open(dir.path()).expect("opens");
+        let mut batch = Batch::default();
+        let new = squash(&repo, &mut batch, tip, 5).expect("squashes");
+        batch.write(dir.path()).expect("writes");
         assert_eq!(length(&repo, new, None), Ok(5));
         let without_ids = |tip| {
             let list = list(&repo, tip, 5).expect("lists");

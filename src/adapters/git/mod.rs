@@ -26,7 +26,9 @@ mod place;
 
 mod durable;
 mod repo;
+mod room;
 
+mod packfile;
 mod repack;
 mod tree;
 

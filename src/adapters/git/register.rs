@@ -14,12 +14,13 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use git2::{ErrorCode, Repository, Signature};
+use git2::{ErrorCode, ObjectType, Repository, Signature};
 
 use crate::kinds::name::{Name, NameRule, NodeName};
 use crate::ports::Fault;
 use crate::ports::store::{Edit, Register, Tree};
 
+use super::packfile::Batch;
 use super::tree::{self, Unwritten};
 use super::{history, repo};
 
@@ -107,25 +108,32 @@ impl Scribe {
         }
     }
 
-    /// Writes the commit that makes `change` of `base`.
+    /// Makes the commit that makes `change` of `base`, and what belongs to it.
     pub(super) fn write(
         &self,
         repo: &Repository,
         register: &Register,
         base: Option<git2::Oid>,
         change: &Change<'_>,
-    ) -> Result<git2::Oid, Unwritten> {
-        match (change, base) {
-            (Change::Edits(edits, why), _) => self.commit(repo, register, base, edits, why),
-            (Change::Beat, Some(base)) => self.beat(repo, register, base),
-            (Change::Beat, None) => Err(Fault::stalled("an absent register has no beats").into()),
-        }
+    ) -> Result<(git2::Oid, Batch), Unwritten> {
+        let mut batch = Batch::default();
+        let commit = match (change, base) {
+            (Change::Edits(edits, why), _) => {
+                self.decision(repo, &mut batch, register, base, edits, why)?
+            }
+            (Change::Beat, Some(base)) => self.beat(repo, &mut batch, register, base)?,
+            (Change::Beat, None) => {
+                return Err(Fault::stalled("an absent register has no beats").into());
+            }
+        };
+        Ok((commit, batch))
     }
 
-    /// Writes the commit that makes `edits` on top of `base`.
-    fn commit(
+    /// Makes the commit that makes `edits` on top of `base`.
+    fn decision(
         &self,
         repo: &Repository,
+        batch: &mut Batch,
         register: &Register,
         base: Option<git2::Oid>,
         edits: &[Edit],
@@ -135,25 +143,35 @@ impl Scribe {
             Some(id) => Some(repo.find_commit(id)?.tree_id()),
             None => None,
         };
-        let tree = repo.find_tree(tree::write(repo, base_tree, edits)?)?;
-        let author = Signature::now(self.node.as_str(), &address(register))?;
-        let number = self.written.fetch_add(1, Ordering::Relaxed);
-        let unique = format!("{}.{number}@windlass", self.incarnation);
-        let committer = Signature::now(self.node.as_str(), &unique)?;
-        let why = format!("{}\n", why.trim_end().replace('\0', " "));
+        let tree = tree::write(repo, batch, base_tree, edits)?;
         let parent = match (register, base) {
-            (Register::Coordinator, Some(base)) => Some(self.parent(repo, base)?),
+            (Register::Coordinator, Some(base)) => Some(self.parent(repo, batch, base)?),
             _ => None,
         };
-        let parent = parent.map(|id| repo.find_commit(id)).transpose()?;
-        let parents: Vec<_> = parent.iter().collect();
-        Ok(repo.commit(None, &author, &committer, &why, &tree, &parents)?)
+        let number = self.written.fetch_add(1, Ordering::Relaxed);
+        let content = CommitText {
+            tree,
+            parent,
+            node: &self.node,
+            author: &address(register),
+            committer: &format!("{}.{number}@windlass", self.incarnation),
+            seconds: Signature::now("windlass", "windlass")?.when().seconds(),
+            message: why,
+        };
+        let commit = batch.add(ObjectType::Commit, content.encode())?;
+        if *register == Register::Coordinator {
+            // One more than its parent, which was counted just now.
+            let mut length = self.length();
+            *length = length.map(|(_, length)| (commit, length + 1));
+        }
+        Ok(commit)
     }
 
-    /// Writes the commit that follows `base` in the ring of its state, unless it is there.
+    /// Makes the commit that follows `base` in the ring of its state, unless it is there.
     fn beat(
         &self,
         repo: &Repository,
+        batch: &mut Batch,
         register: &Register,
         base: git2::Oid,
     ) -> Result<git2::Oid, Unwritten> {
@@ -167,28 +185,70 @@ impl Scribe {
             Some((origin, number)) => (origin.to_owned(), (number + 1) % RING),
             None => (base.id().to_string(), 0),
         };
-        // Everything is taken over, the times too, so that the same place is the same commit.
-        let committer = Signature::new(
-            self.node.as_str(),
-            &format!("{next}.{origin}@{RING_HOST}"),
-            &now.when(),
-        )?;
-        let message = format!("beat {next}\n");
-        Ok(repo.commit(None, &base.author(), &committer, &message, &base.tree()?, &[])?)
+        // Everything is taken over, the time too, so that the same place is the same commit.
+        let content = CommitText {
+            tree: base.tree_id(),
+            parent: None,
+            node: &self.node,
+            author: &address(register),
+            committer: &format!("{next}.{origin}@{RING_HOST}"),
+            seconds: now.when().seconds(),
+            message: &format!("beat {next}"),
+        }
+        .encode();
+        let id = git2::Oid::hash_object(ObjectType::Commit, &content)?;
+        if repo.odb()?.exists(id) {
+            return Ok(id);
+        }
+        Ok(batch.add(ObjectType::Commit, content)?)
+    }
+
+    fn length(&self) -> std::sync::MutexGuard<'_, Option<(git2::Oid, usize)>> {
+        self.length.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The parent of the next decision: `base`, or the same with its history cut back.
-    fn parent(&self, repo: &Repository, base: git2::Oid) -> Result<git2::Oid, git2::Error> {
-        let known = *self.length.lock().unwrap_or_else(PoisonError::into_inner);
+    fn parent(
+        &self,
+        repo: &Repository,
+        batch: &mut Batch,
+        base: git2::Oid,
+    ) -> Result<git2::Oid, git2::Error> {
+        let known = *self.length();
         let mut parent = base;
         let mut length = history::length(repo, base, known)?;
         if length >= self.history_max {
-            parent = history::squash(repo.path(), base, self.history_kept)?;
-            repo.odb()?.refresh()?;
+            parent = history::squash(repo, batch, base, self.history_kept)?;
             length = self.history_kept;
         }
-        *self.length.lock().unwrap_or_else(PoisonError::into_inner) = Some((parent, length));
+        *self.length() = Some((parent, length));
         Ok(parent)
+    }
+}
+
+/// A commit, to be written.
+struct CommitText<'a> {
+    tree: git2::Oid,
+    parent: Option<git2::Oid>,
+    node: &'a NodeName,
+    author: &'a str,
+    committer: &'a str,
+    seconds: i64,
+    message: &'a str,
+}
+
+impl CommitText<'_> {
+    /// Git's form of it. Node names and our addresses have no character that means something in it.
+    fn encode(&self) -> Vec<u8> {
+        let parent = self.parent.map(|id| format!("parent {id}\n")).unwrap_or_default();
+        let (node, seconds) = (self.node, self.seconds);
+        let message = self.message.trim_end().replace('\0', " ");
+        format!(
+            "tree {}\n{parent}author {node} <{}> {seconds} +0000\ncommitter {node} <{}> {seconds} \
+             +0000\n\n{message}\n",
+            self.tree, self.author, self.committer
+        )
+        .into_bytes()
     }
 }
 

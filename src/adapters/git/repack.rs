@@ -6,9 +6,10 @@
 //!
 //! ```text
 //!   1  what the refs reach ─▶ windlass-new-…/pack-X          anybody may read and write
-//!   2  under the caller's lock: refs moved since? ─▶ a second, small pack
-//!   3  pack-X into objects/pack (.pack, then .idx), directory synced
-//!   4  what was there before step 1 is removed (.idx, then .pack; loose objects)
+//!   2  writers kept out: refs moved since? ─▶ a second, small pack;
+//!      pack-X into objects/pack (.pack, then .idx), synced; the old packs are removed
+//!   3  loose objects that are in pack-X are removed           anybody may read and write
+//!   4  those that nothing reaches are removed, a few at a time, writers kept out each time
 //! ```
 //! A kill between any two steps leaves copies or litter, never a hole; the next run clears both.
 //!
@@ -26,10 +27,10 @@ use tracing::{debug, warn};
 
 use crate::ports::Fault;
 
-use super::{durable, fault, repo};
+use super::{durable, fault, repo, room};
 
-/// Directories in which new packs are made.
-const WORKSHOP: &str = "windlass-new-";
+/// How the names of new packs, and of directories in which they are made, begin.
+pub(super) const WORKSHOP: &str = "windlass-new-";
 
 /// How much there is to tidy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,85 +52,195 @@ pub(super) fn clutter(git_dir: &Path) -> Clutter {
 
 /// Counts packs alone: one directory to read.
 pub(super) fn pack_count(git_dir: &Path) -> usize {
-    packs(&git_dir.join("objects")).map_or(0, |packs| packs.len())
+    let names = fs::read_dir(git_dir.join("objects/pack")).into_iter().flatten().flatten();
+    names.filter(|entry| entry.path().extension().is_some_and(|e| e == "idx")).count()
 }
 
-/// Guesses whether there are more loose objects than `bound`, from one of their 256 directories:
-/// ids are evenly spread.
-pub(super) fn is_loose_above(git_dir: &Path, bound: usize) -> bool {
-    fs::read_dir(git_dir.join("objects/17")).is_ok_and(|sample| sample.count() > bound / 256)
-}
-
-/// Repacks the repository at `git_dir`. `exclude_writers` is called once the slow part is done and
-/// keeps writers out until its answer is dropped; none means that they can't be kept out now, and
-/// nothing is removed. Unreachable objects younger than `grace` are left alone.
+/// Repacks the repository at `git_dir`. `keep_out` keeps writers out until its answer is dropped;
+/// none means that they can't be kept out now, and what needs it is left for the next time.
+/// Unreachable objects younger than `grace` are left alone.
 pub(super) fn repack<G>(
     git_dir: &Path,
     grace: Duration,
-    exclude_writers: impl FnOnce() -> Result<Option<G>, Fault>,
+    keep_out: impl FnMut() -> Result<Option<G>, Fault>,
 ) -> Result<(), Fault> {
     let objects = git_dir.join("objects");
-    let what = || format!("can't repack {}", git_dir.display());
-    let io = |error: &io::Error| fault::sort_io(error, what());
-    let old_packs = packs(&objects).map_err(|e| io(&e))?;
-    let old_loose = loose(&objects).map_err(|e| io(&e))?;
+    let failed = |error: &io::Error| sort(error, git_dir);
     let workshop = objects.join(format!("{WORKSHOP}{}", repo::unique()));
-    fs::create_dir(&workshop).map_err(|e| io(&e))?;
-    let outcome = (|| {
+    let mut run = Run {
+        git_dir,
+        old_packs: packs(&objects).map_err(|e| failed(&e))?,
+        old_loose: loose(&objects).map_err(|e| failed(&e))?,
+        objects,
+        workshop: workshop.clone(),
+        grace,
+        clock: SystemTime::UNIX_EPOCH,
+        kept: BTreeSet::new(),
+        keep_out,
+    };
+    room::check(git_dir, run.size())?;
+    fs::create_dir(&workshop).map_err(|e| failed(&e))?;
+    let outcome = run.run();
+    let _ = fs::remove_dir_all(&workshop);
+    outcome
+}
+
+/// So many loose objects are removed while writers wait: a few milliseconds, on a slow disk half a
+/// second.
+const REMOVED_AT_ONCE: usize = 200;
+
+/// One repack.
+struct Run<'a, F> {
+    git_dir: &'a Path,
+    objects: PathBuf,
+    workshop: PathBuf,
+    grace: Duration,
+    old_packs: BTreeSet<PathBuf>,
+    old_loose: Vec<(git2::Oid, PathBuf)>,
+    /// The file system's time, by the new packs: no other clock is asked how old a file is.
+    clock: SystemTime,
+    /// What must not be lost.
+    kept: BTreeSet<git2::Oid>,
+    keep_out: F,
+}
+
+impl<G, F: FnMut() -> Result<Option<G>, Fault>> Run<'_, F> {
+    fn failed(&self, error: &io::Error) -> Fault {
+        sort(error, self.git_dir)
+    }
+
+    /// How large the new pack may become: what is there now.
+    fn size(&self) -> u64 {
+        let packs = self.old_packs.iter().map(|name| self.objects.join("pack").join(name));
+        let loose = self.old_loose.iter().map(|(_, path)| path.clone());
+        let size = |path: PathBuf| fs::metadata(path).map_or(0, |meta| meta.len());
+        packs.chain(loose).map(size).sum()
+    }
+
+    fn is_old(&self, path: &Path) -> bool {
+        let age = self.clock.duration_since(modified(path)).unwrap_or_default();
+        self.grace.is_zero() || age >= self.grace
+    }
+
+    fn run(&mut self) -> Result<(), Fault> {
         // A repository of its own: one that is in use may have removed packs still open.
-        let repo = repo::open(git_dir)?;
+        let repo = repo::open(self.git_dir)?;
         let before = roots(&repo)?;
-        write_pack(&repo, &workshop, &before, &BTreeSet::new())?;
-        let Some(_guard) = exclude_writers()? else {
+        write_pack(&repo, &self.workshop, &before, &BTreeSet::new())?;
+        let Some(mut roots_kept) = self.swap_packs(&repo, &before)? else {
             return Ok(());
         };
-        let now = roots(&repo)?;
-        if now != before {
-            write_pack(&repo, &workshop, &now, &before)?;
+        let removed = self.old_loose.len();
+        let (packed, unreached): (Vec<_>, Vec<_>) = std::mem::take(&mut self.old_loose)
+            .into_iter()
+            .partition(|(id, _)| self.kept.contains(id));
+        for (_, path) in &packed {
+            remove(path).map_err(|e| self.failed(&e))?;
         }
-        let added = move_packs(&workshop, &objects.join("pack")).map_err(|e| io(&e))?;
-        let mut kept = BTreeSet::new();
-        let mut clock = SystemTime::UNIX_EPOCH;
-        for pack in &added {
-            let index = objects.join("pack").join(pack).with_extension("idx");
-            kept.extend(index_ids(&fs::read(&index).map_err(|e| io(&e))?));
-            clock = clock.max(modified(&index));
-        }
-        let is_old = |path: &Path| {
-            let age = clock.duration_since(modified(path)).unwrap_or_default();
-            grace.is_zero() || age >= grace
-        };
-        let mut removed = Clutter::default();
-        for pack in old_packs.difference(&added) {
-            let path = objects.join("pack").join(pack);
-            let index = path.with_extension("idx");
-            let all_kept = || {
-                fs::read(&index).is_ok_and(|index| index_ids(&index).all(|id| kept.contains(&id)))
+        for some in unreached.chunks(REMOVED_AT_ONCE) {
+            let Some(_writers_wait) = (self.keep_out)()? else {
+                return Ok(());
             };
-            let pinned = path.with_extension("keep").exists();
-            if !pinned && (is_old(&path) || all_kept()) {
-                remove_pack(&path).map_err(|e| io(&e))?;
-                removed.packs += 1;
+            // Something taken into use again since then?
+            let now = roots(&repo)?;
+            if now != roots_kept {
+                self.kept.extend(reached(&repo, &now, &roots_kept)?);
+                roots_kept = now;
+            }
+            for (id, path) in some {
+                if !self.kept.contains(id) && self.is_old(path) {
+                    remove(path).map_err(|e| self.failed(&e))?;
+                }
             }
         }
-        for (id, path) in &old_loose {
-            if kept.contains(id) || is_old(path) {
-                remove(path).map_err(|e| io(&e))?;
-                removed.loose += 1;
-            }
-        }
-        clear_litter(&objects, &workshop, &is_old);
         debug!(
-            repository = %git_dir.display(),
-            kept = kept.len(),
-            packs = removed.packs,
-            loose = removed.loose,
+            repository = %self.git_dir.display(),
+            packed = packed.len(),
+            looked_at = removed,
             "repacked"
         );
         Ok(())
-    })();
-    let _ = fs::remove_dir_all(&workshop);
-    outcome
+    }
+
+    /// Puts the new pack in the place of the old ones; returns what refs it is good for.
+    fn swap_packs(
+        &mut self,
+        repo: &Repository,
+        before: &BTreeSet<git2::Oid>,
+    ) -> Result<Option<BTreeSet<git2::Oid>>, Fault> {
+        let Some(_writers_wait) = (self.keep_out)()? else {
+            return Ok(None);
+        };
+        let now = roots(repo)?;
+        if now != *before {
+            write_pack(repo, &self.workshop, &now, before)?;
+        }
+        let directory = self.objects.join("pack");
+        let added = move_packs(&self.workshop, &directory).map_err(|e| self.failed(&e))?;
+        for pack in &added {
+            let index = directory.join(pack).with_extension("idx");
+            let bytes = fs::read(&index).map_err(|e| self.failed(&e))?;
+            self.kept.extend(index_ids(&bytes));
+            self.clock = self.clock.max(modified(&index));
+        }
+        // The next run may remove them, however soon it comes, unless somebody touches them.
+        for pack in &added {
+            let file = fs::File::open(directory.join(pack));
+            file.and_then(|file| {
+                file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1))
+            })
+            .map_err(|e| self.failed(&e))?;
+        }
+        // Who has it open would keep removed packs on the disk.
+        repo::outdate(self.git_dir);
+        for pack in self.old_packs.difference(&added) {
+            let path = directory.join(pack);
+            let all_kept = || {
+                fs::read(path.with_extension("idx"))
+                    .is_ok_and(|index| index_ids(&index).all(|id| self.kept.contains(&id)))
+            };
+            let pinned = path.with_extension("keep").exists();
+            if !pinned && (self.is_old(&path) || all_kept()) {
+                remove_pack(&path).map_err(|e| self.failed(&e))?;
+            }
+        }
+        clear_litter(&self.objects, &self.workshop, &|path| self.is_old(path));
+        Ok(Some(now))
+    }
+}
+
+fn sort(error: &io::Error, git_dir: &Path) -> Fault {
+    fault::sort_io(error, format!("can't repack {}", git_dir.display()))
+}
+
+/// What `from` reaches and `but` does not, and perhaps some more.
+fn reached(
+    repo: &Repository,
+    from: &BTreeSet<git2::Oid>,
+    but: &BTreeSet<git2::Oid>,
+) -> Result<BTreeSet<git2::Oid>, Fault> {
+    let mut found = BTreeSet::new();
+    let mut look = || -> Result<(), git2::Error> {
+        let mut walk = repo.revwalk()?;
+        for id in from.difference(but) {
+            walk.push(*id)?;
+        }
+        for id in but {
+            walk.hide(*id)?;
+        }
+        for id in walk {
+            let commit = repo.find_commit(id?)?;
+            let tree = commit.tree()?;
+            found.extend([commit.id(), tree.id()]);
+            tree.walk(git2::TreeWalkMode::PreOrder, |_, entry| {
+                found.insert(entry.id());
+                git2::TreeWalkResult::Ok
+            })?;
+        }
+        Ok(())
+    };
+    look().map_err(|error| fault::sort(&error, repo.path().display()))?;
+    Ok(found)
 }
 
 /// Removes what is left of writers that were killed. No pack is made.
@@ -392,13 +503,37 @@ mod tests {
         s.repo.find_reference("refs/windlass/x").and_then(|mut r| r.delete()).expect("deletes");
         s.commit("kept");
         let dir = s.dir.path().to_path_buf();
+        let mut once = true;
         // "again" is garbage when packing begins, and its blob and tree are in use at its end.
         repack(&dir, Duration::ZERO, || {
-            s.commit("again");
+            if std::mem::take(&mut once) {
+                s.commit("again");
+            }
             Ok(Some(()))
         })
         .expect("repacks");
         assert_eq!(s.readable(s.tip.expect("some")), 2);
+    }
+
+    #[test]
+    fn an_object_taken_into_use_again_while_we_remove_stays() {
+        let mut s = Scratch::new();
+        s.commit("again");
+        s.tip = None;
+        s.repo.find_reference("refs/windlass/x").and_then(|mut r| r.delete()).expect("deletes");
+        s.commit("kept");
+        let dir = s.dir.path().to_path_buf();
+        let mut rounds = 0;
+        // The packs are in place; then "again" is in use again, and its objects are still loose.
+        repack(&dir, Duration::ZERO, || {
+            rounds += 1;
+            if rounds == 2 {
+                s.commit("again");
+            }
+            Ok(Some(()))
+        })
+        .expect("repacks");
+        assert_eq!((rounds, s.readable(s.tip.expect("some"))), (2, 2));
     }
 
     #[test]

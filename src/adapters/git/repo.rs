@@ -101,8 +101,17 @@ pub(super) struct Pool {
     idle: Mutex<Vec<(Stamp, Repository)>>,
 }
 
-/// Changes when a pack is added or removed: a repository opened before would keep removed packs
-/// on the disk.
+/// A file whose change says: what you know of this repository is out of date.
+const OUTDATED: &str = "objects/windlass-outdated";
+
+/// Makes everybody open the repository at `git_dir` anew: packs were removed, or history came back
+/// to a copy that had lost some.
+pub(super) fn outdate(git_dir: &Path) {
+    // Only a hint: not synced, and no harm if it fails.
+    let _ = fs::write(git_dir.join(OUTDATED), unique());
+}
+
+/// Changes when the repository should be opened anew.
 type Stamp = Option<(u64, u64, i64, i64)>;
 
 /// More are not kept open: as many as calls run at a time.
@@ -114,7 +123,7 @@ impl Pool {
     }
 
     fn stamp(&self) -> Stamp {
-        let meta = fs::metadata(self.path.join("objects/pack")).ok()?;
+        let meta = fs::metadata(self.path.join(OUTDATED)).ok()?;
         Some((meta.dev(), meta.ino(), meta.mtime(), meta.mtime_nsec()))
     }
 

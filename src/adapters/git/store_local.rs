@@ -19,6 +19,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -46,10 +47,12 @@ const WRITERS_WAIT: Duration = Duration::from_secs(10);
 const REF_LOCK_STALE: Duration = Duration::from_millis(250);
 /// How often a ref's lock may be in the way before a write is given up.
 const REF_LOCK_TRIES: u32 = 20;
-/// Compaction is worth its writes from here on: about a hundred decisions.
+/// Compaction is worth its writes from so many packs on: each decision makes one …
+const PACKS_MIN: usize = 16;
+/// … or from so many loose objects on, which pushes of other agents leave.
 const LOOSE_MIN: usize = 500;
-/// … or from so many packs on.
-const PACKS_MIN: usize = 4;
+/// With so many packs, the store is compacted without being asked: reads slow down with them.
+const PACKS_MAX: usize = 200;
 /// Pushes of other agents may be under way: what they wrote and nothing points to yet stays.
 const COMPACT_GRACE: Duration = Duration::from_secs(600);
 /// Compaction of a large store may take this much longer than other calls.
@@ -58,12 +61,13 @@ const COMPACT_PATIENCE: u32 = 10;
 /// The state store on this machine.
 pub struct LocalStore {
     inner: Arc<Inner>,
-    workers: Workers,
+    workers: Arc<Workers>,
     timeouts: Timeouts,
 }
 
 struct Inner {
     git_dir: PathBuf,
+    ground: Ground,
     node: NodeName,
     pool: Pool,
     memo: Memo,
@@ -89,9 +93,14 @@ impl LocalStore {
         }
         let git_dir = repo.path().to_path_buf();
         drop(repo);
+        // libgit2 would make them with the first register, and not sync their names.
+        for directory in ["refs/windlass", "refs/windlass/nodes"] {
+            durable::make_dir(&git_dir.join(directory), 0o755)?;
+        }
         Ok(Self {
             inner: Arc::new(Inner {
                 pool: Pool::new(git_dir.clone()),
+                ground: Ground { git_dir: git_dir.clone(), compacting: Arc::default() },
                 memo: Memo::default(),
                 scribe: Scribe::new(config.node.clone(), config.history.0, config.history.1),
                 fence: Fence::open(&config.data)?,
@@ -99,7 +108,7 @@ impl LocalStore {
                 node: config.node,
                 git_dir,
             }),
-            workers: Workers::new("windlass-store"),
+            workers: Arc::new(Workers::new("windlass-store")),
             timeouts: config.timeouts,
         })
     }
@@ -120,8 +129,34 @@ impl LocalStore {
             Call::Compact => self.timeouts.local * COMPACT_PATIENCE,
             _ => self.timeouts.local,
         };
+        let wrote = matches!(call, Call::Commit { .. });
         let inner = Arc::clone(&self.inner);
-        self.workers.run(&what, deadline, move || inner.perform(call)).await
+        let answer = self.workers.run(&what, deadline, move || inner.perform(call)).await;
+        if wrote && answer.is_ok() {
+            self.tidy();
+        }
+        answer
+    }
+
+    /// Compacts the store in the background, if it has become slow.
+    fn tidy(&self) {
+        let ground = self.inner.ground.clone();
+        if repack::pack_count(&ground.git_dir) <= PACKS_MAX
+            || ground.compacting.swap(true, Ordering::AcqRel)
+        {
+            return;
+        }
+        let workers = Arc::clone(&self.workers);
+        let deadline = self.timeouts.local * COMPACT_PATIENCE;
+        tokio::spawn(async move {
+            let job = ground.clone();
+            let done = workers.run("compact the state store", deadline, move || job.compact());
+            match done.await {
+                Ok(()) => ground.compacting.store(false, Ordering::Release),
+                // Not tried again before the next start or the next wish: it would fail each time.
+                Err(fault) => warn!(%fault, "the state store stays large"),
+            }
+        });
     }
 }
 
@@ -146,15 +181,8 @@ impl Inner {
             }
             Call::Fence(generation) => self.fence.raise(generation).map(|()| Answer::Fenced),
             Call::History { limit } => self.history(limit),
-            Call::Compact => self.compact().map(|()| Answer::Compacted),
+            Call::Compact => self.ground.compact().map(|()| Answer::Compacted),
         }
-    }
-
-    fn lock_dir(&self) -> Result<PathBuf, Fault> {
-        let dir = self.git_dir.join("windlass");
-        // Whoever can open a lock can hold it: nobody else may.
-        durable::make_dir(&dir, 0o700)?;
-        Ok(dir)
     }
 
     /// Holds the node's lock, or says who has it. Two agents under one name would undo each
@@ -163,7 +191,7 @@ impl Inner {
         if locks.node.as_ref().is_some_and(Lock::is_in_place) {
             return Ok(());
         }
-        let path = self.lock_dir()?.join(format!("node-{}.lock", self.node));
+        let path = self.ground.lock_dir()?.join(format!("node-{}.lock", self.node));
         locks.node = match Lock::take(&path, durable::FORKS_WAIT)? {
             Ok(lock) => {
                 lock.sign();
@@ -185,7 +213,7 @@ impl Inner {
         if locks.coordinator.as_ref().is_some_and(Lock::is_in_place) {
             return Ok(true);
         }
-        let path = self.lock_dir()?.join("coordinator.lock");
+        let path = self.ground.lock_dir()?.join("coordinator.lock");
         locks.coordinator = Lock::try_take(&path)?.ok();
         if let Some(lock) = &locks.coordinator {
             lock.sign();
@@ -319,7 +347,7 @@ impl Inner {
         self.hold_name(&mut self.locks())?;
         self.scribe.may_write(register)?;
         let base = base.map(repo::raw).transpose()?;
-        let _turn = self.take_turn()?;
+        let _turn = self.ground.take_turn()?;
         self.pool.with(|repo| {
             let now = self.current(repo, register)?;
             if now != base {
@@ -328,8 +356,8 @@ impl Inner {
             if let (true, Some(base)) = (change.is_nothing(), base) {
                 return Ok(Landing::Landed(repo::oid(base)));
             }
-            let commit = match self.scribe.write(repo, register, base, change) {
-                Ok(commit) => commit,
+            let (commit, batch) = match self.scribe.write(repo, register, base, change) {
+                Ok(made) => made,
                 Err(Unwritten::Refused(fault)) => return Err(fault),
                 Err(Unwritten::Git(error)) if fault::is_damage(&error) => {
                     return Err(match base {
@@ -342,6 +370,10 @@ impl Inner {
                         .while_doing(format!("{register} was not written")));
                 }
             };
+            batch.write(&self.git_dir).map_err(|error| {
+                let what = format!("{register} was not written to {}", self.git_dir.display());
+                fault::sort_io(&error, what)
+            })?;
             let moved = self.move_ref(repo, register, commit, base);
             match self.current(repo, register)? {
                 Some(now) if now == commit => {
@@ -359,19 +391,6 @@ impl Inner {
                 }
                 .while_doing(format!("{register} was not written"))),
             }
-        })
-    }
-
-    /// Waits until no other agent writes.
-    fn take_turn(&self) -> Result<Lock, Fault> {
-        let path = self.lock_dir()?.join("write.lock");
-        Lock::take(&path, WRITERS_WAIT)?.map_err(|holder| {
-            Fault::transient(format!(
-                "the state store {} has been kept busy by {holder} for {} s: is that process \
-                 stopped, or the disk hanging?",
-                self.git_dir.display(),
-                WRITERS_WAIT.as_secs()
-            ))
         })
     }
 
@@ -432,6 +451,37 @@ impl Inner {
                 .map_err(|error| self.unreadable(repo, &Register::Coordinator, tip, &error))
         })
     }
+}
+
+/// The store's directory, as far as it takes no agent to deal with it: a compaction that goes on in
+/// the background must not hold the locks of a store that was closed.
+#[derive(Clone)]
+struct Ground {
+    git_dir: PathBuf,
+    /// Whether it is being compacted, or is not worth another try.
+    compacting: Arc<AtomicBool>,
+}
+
+impl Ground {
+    fn lock_dir(&self) -> Result<PathBuf, Fault> {
+        let dir = self.git_dir.join("windlass");
+        // Whoever can open a lock can hold it: nobody else may.
+        durable::make_dir(&dir, 0o700)?;
+        Ok(dir)
+    }
+
+    /// Waits until no other agent writes.
+    fn take_turn(&self) -> Result<Lock, Fault> {
+        let path = self.lock_dir()?.join("write.lock");
+        Lock::take(&path, WRITERS_WAIT)?.map_err(|holder| {
+            Fault::transient(format!(
+                "the state store {} has been kept busy by {holder} for {} s: is that process \
+                 stopped, or the disk hanging?",
+                self.git_dir.display(),
+                WRITERS_WAIT.as_secs()
+            ))
+        })
+    }
 
     fn compact(&self) -> Result<(), Fault> {
         let objects = self.git_dir.join("objects");
@@ -446,7 +496,6 @@ impl Inner {
             return Ok(());
         }
         repack::repack(&self.git_dir, COMPACT_GRACE, || self.take_turn().map(Some))?;
-        self.pool.clear();
         Ok(())
     }
 }

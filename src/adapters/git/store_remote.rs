@@ -41,13 +41,12 @@ use super::setup::Timeouts;
 use super::store::StoreConfig;
 use super::tree::Unwritten;
 use super::workers::Workers;
-use super::{fault, history, repo};
+use super::{fault, history, repack, repo, room};
 
 /// A register that was not read for so many looks is not fetched by looking any more.
 const READ_WITHIN_LOOKS: u64 = 8;
 /// Compaction is worth its writes from here on.
 const PACKS_MIN: usize = 20;
-const LOOSE_MIN: usize = 500;
 /// Repacking the copy may take this much longer than other calls.
 const COMPACT_PATIENCE: u32 = 10;
 
@@ -106,18 +105,19 @@ impl RemoteStore {
             Call::History { .. } => "read the history".to_owned(),
             Call::Compact => format!("repack the copy of {place}"),
         };
-        let (deadline, wrote) = match &call {
-            Call::Look | Call::Read { .. } => (self.timeouts.network, false),
-            Call::Commit { .. } | Call::Beat { .. } => (self.timeouts.network, true),
-            Call::Compact => (self.timeouts.local * COMPACT_PATIENCE, false),
-            Call::Recall | Call::Fence(_) | Call::History { .. } => (self.timeouts.local, false),
+        let deadline = match &call {
+            Call::Look | Call::Read { .. } | Call::Commit { .. } | Call::Beat { .. } => {
+                self.timeouts.network
+            }
+            Call::Compact => self.timeouts.local * COMPACT_PATIENCE,
+            Call::Recall | Call::Fence(_) | Call::History { .. } => self.timeouts.local,
         };
         let used_network = deadline == self.timeouts.network;
         let inner = Arc::clone(&self.inner);
         let answer = self.workers.run(&what, deadline, move || inner.perform(&call)).await;
         if used_network && answer.is_ok() {
             let patience = self.timeouts.local * COMPACT_PATIENCE;
-            Copy::tidy(&self.inner.copy, &self.workers, patience, wrote);
+            Copy::tidy(&self.inner.copy, &self.workers, patience);
         }
         answer
     }
@@ -169,8 +169,7 @@ impl Inner {
             Call::Fence(generation) => self.fence.raise(*generation).map(|()| Answer::Fenced),
             Call::History { limit } => self.copy.with(|repo| self.history(repo, *limit)),
             Call::Compact => {
-                let clutter = self.copy.clutter();
-                if clutter.packs >= PACKS_MIN || clutter.loose >= LOOSE_MIN {
+                if repack::pack_count(&self.copy.path) >= PACKS_MIN {
                     self.copy.repack()?;
                 }
                 Ok(Answer::Compacted)
@@ -272,9 +271,10 @@ impl Inner {
             }
             if !missing.is_empty() {
                 let names: Vec<&str> = missing.iter().map(|(name, _)| name.as_str()).collect();
+                room::check(&self.copy.path, 0)?;
                 let mut options = FetchOptions::new();
                 options
-                    .remote_callbacks(self.access.callbacks(notes))
+                    .remote_callbacks(self.access.fetching(notes, &self.copy.path))
                     .proxy_options(proxy())
                     .download_tags(AutotagOption::None);
                 connection.remote().download(&names, Some(&mut options)).map_err(|error| {
@@ -352,11 +352,14 @@ impl Inner {
             });
         }
         let _writing = self.copy.writing();
-        let commit = match self.scribe.write(repo, register, base, change) {
-            Ok(commit) => commit,
+        let (commit, batch) = match self.scribe.write(repo, register, base, change) {
+            Ok(made) => made,
             Err(Unwritten::Refused(fault)) => return Err(fault.into()),
             Err(Unwritten::Git(error)) => return Err(self.copy.sort(error)),
         };
+        batch
+            .write(&self.copy.path)
+            .map_err(|error| fault::sort_io(&error, format!("{register} was not written")))?;
         let landing = match self.push(repo, register, commit, base) {
             Pushed::Accepted => Landing::Landed(repo::oid(commit)),
             Pushed::Conflict(now) => return Ok(raced(now)),

@@ -1,5 +1,5 @@
-//! A register's state as a Git tree, and back: writing touches only what changed, reading fetches
-//! only what is new.
+//! A register's state as a Git tree, and back: writing makes only what changed, reading fetches only
+//! what is new.
 //!
 //! ```text
 //!   base tree ── edits ──▶ new tree        a changed file costs its blob and the trees above it
@@ -14,6 +14,8 @@ use git2::{ErrorCode, ObjectType, Repository};
 use crate::ports::Fault;
 use crate::ports::store::{Edit, Tree};
 
+use super::packfile::Batch;
+
 const FILE: i32 = 0o100_644;
 const DIRECTORY: i32 = 0o040_000;
 
@@ -26,7 +28,7 @@ struct Changes<'a> {
     /// Files written or removed here.
     files: BTreeMap<&'a str, Option<&'a [u8]>>,
     /// Changes further down.
-    below: BTreeMap<&'a str, Changes<'a>>,
+    below: BTreeMap<&'a str, Self>,
 }
 
 impl<'a> Changes<'a> {
@@ -80,67 +82,116 @@ impl From<Fault> for Unwritten {
     }
 }
 
-/// Writes the tree that `edits` make of `base`.
+/// Adds the tree that `edits` make of `base` to `batch`, with what is new in it.
 pub(super) fn write(
     repo: &Repository,
+    batch: &mut Batch,
     base: Option<git2::Oid>,
     edits: &[Edit],
 ) -> Result<git2::Oid, Unwritten> {
     let changes = Changes::new(edits)?;
-    match write_directory(repo, base, &changes, "")? {
+    let mut writer = Writer { repo, batch };
+    match writer.directory(base, &changes, "")? {
         Some(id) => Ok(id),
-        None => Ok(repo.treebuilder(None)?.write()?),
+        None => Ok(batch.add(ObjectType::Tree, Vec::new())?),
     }
 }
 
-/// Writes a directory; none if nothing is left in it.
-fn write_directory(
-    repo: &Repository,
-    base: Option<git2::Oid>,
-    changes: &Changes<'_>,
-    path: &str,
-) -> Result<Option<git2::Oid>, Unwritten> {
-    let base = base.map(|id| repo.find_tree(id)).transpose()?;
-    let mut builder = repo.treebuilder(base.as_ref())?;
-    let entry =
-        |name: &str| base.as_ref().and_then(|tree| tree.get_name(name).map(|e| e.to_owned()));
-    for (name, below) in &changes.below {
-        let old = entry(name).filter(|e| e.kind() == Some(ObjectType::Tree)).map(|e| e.id());
-        let here = format!("{path}{name}/");
-        match write_directory(repo, old, below, &here)? {
-            Some(id) => {
-                let over_file =
-                    builder.get(name)?.is_some_and(|e| e.kind() != Some(ObjectType::Tree))
-                        && changes.files.get(name) != Some(&None);
-                if over_file || changes.files.get(name).is_some_and(Option::is_some) {
+struct Writer<'a> {
+    repo: &'a Repository,
+    batch: &'a mut Batch,
+}
+
+/// What stands in a directory: name, mode, id.
+type Entries = BTreeMap<Vec<u8>, (i32, git2::Oid)>;
+
+impl Writer<'_> {
+    /// Writes a directory; none if nothing is left in it.
+    fn directory(
+        &mut self,
+        base: Option<git2::Oid>,
+        changes: &Changes<'_>,
+        path: &str,
+    ) -> Result<Option<git2::Oid>, Unwritten> {
+        let mut entries = Entries::new();
+        if let Some(base) = base {
+            for entry in &self.repo.find_tree(base)? {
+                let place = (entry.filemode_raw(), entry.id());
+                entries.insert(entry.name_bytes().to_vec(), place);
+            }
+        }
+        for (name, below) in &changes.below {
+            let here = entries.get(name.as_bytes()).copied();
+            let old = here.filter(|(mode, _)| *mode == DIRECTORY).map(|(_, id)| id);
+            let made = self.directory(old, below, &format!("{path}{name}/"))?;
+            let file = changes.files.get(name);
+            match made {
+                // A file may make room for a directory in the same edits.
+                Some(_) if file.is_some_and(Option::is_some) => return Err(both(path, name)),
+                Some(_) if here.is_some() && old.is_none() && file.is_none() => {
                     return Err(both(path, name));
                 }
-                builder.insert(name, id, DIRECTORY)?;
+                Some(id) => {
+                    entries.insert(name.as_bytes().to_vec(), (DIRECTORY, id));
+                }
+                None if old.is_some() => {
+                    entries.remove(name.as_bytes());
+                }
+                None => {}
             }
-            None if old.is_some() => builder.remove(name)?,
-            None => {}
+        }
+        for (name, content) in &changes.files {
+            let here = entries.get(name.as_bytes()).copied();
+            let is_directory = here.is_some_and(|(mode, _)| mode == DIRECTORY);
+            match content {
+                Some(_) if is_directory => return Err(both(path, name)),
+                Some(content) => {
+                    let known = here.map(|(_, id)| id);
+                    let id = self.add(ObjectType::Blob, content.to_vec(), known)?;
+                    entries.insert(name.as_bytes().to_vec(), (FILE, id));
+                }
+                // Removing what is not there is no error: the tree is as wished.
+                None if is_directory => {}
+                None => {
+                    entries.remove(name.as_bytes());
+                }
+            }
+        }
+        if entries.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(self.add(ObjectType::Tree, encode(&entries), base)?))
+    }
+
+    /// Adds an object unless it is what was there before.
+    fn add(
+        &mut self,
+        kind: ObjectType,
+        content: Vec<u8>,
+        known: Option<git2::Oid>,
+    ) -> Result<git2::Oid, git2::Error> {
+        match known {
+            Some(known) if git2::Oid::hash_object(kind, &content)? == known => Ok(known),
+            _ => self.batch.add(kind, content),
         }
     }
-    for (name, content) in &changes.files {
-        let is_directory = builder.get(name)?.is_some_and(|e| e.kind() == Some(ObjectType::Tree));
-        match content {
-            Some(_) if is_directory => return Err(both(path, name)),
-            Some(content) => {
-                builder.insert(name, repo.blob(content)?, FILE)?;
-            }
-            // Removing what is not there is no error: the tree is as wished.
-            None if is_directory => {}
-            None => match builder.remove(name) {
-                Ok(()) => {}
-                Err(_) if builder.get(name)?.is_none() => {}
-                Err(error) => return Err(error.into()),
-            },
-        }
+}
+
+/// Git's form of a tree: `mode name NUL id`, sorted as if directories' names ended in `/`.
+fn encode(entries: &Entries) -> Vec<u8> {
+    let mut sorted: Vec<_> = entries.iter().collect();
+    sorted.sort_by_cached_key(|(name, (mode, _))| {
+        let end = (*mode == DIRECTORY).then_some(b'/');
+        name.iter().copied().chain(end).collect::<Vec<u8>>()
+    });
+    let mut content = Vec::new();
+    for (name, (mode, id)) in sorted {
+        content.extend(format!("{mode:o} ").as_bytes());
+        content.extend(name);
+        content.push(0);
+        content.extend(id.as_bytes());
     }
-    if builder.is_empty() {
-        return Ok(None);
-    }
-    Ok(Some(builder.write()?))
+    content
 }
 
 fn both(path: &str, name: &str) -> Unwritten {
@@ -238,8 +289,19 @@ mod tests {
         Edit { path: path.into(), content: content.map(|text| text.as_bytes().into()) }
     }
 
+    fn try_write(
+        repo: &Repository,
+        base: Option<git2::Oid>,
+        edits: &[Edit],
+    ) -> Result<git2::Oid, Unwritten> {
+        let mut batch = Batch::default();
+        let id = write(repo, &mut batch, base, edits)?;
+        batch.write(repo.path()).expect("writes");
+        Ok(id)
+    }
+
     fn must_write(repo: &Repository, base: Option<git2::Oid>, edits: &[Edit]) -> git2::Oid {
-        match write(repo, base, edits) {
+        match try_write(repo, base, edits) {
             Ok(id) => id,
             Err(Unwritten::Refused(fault)) => panic!("{fault}"),
             Err(Unwritten::Git(error)) => panic!("{error}"),
@@ -308,16 +370,16 @@ mod tests {
     fn paths_that_git_or_a_file_system_would_not_hold_are_refused() {
         let (_dir, repo) = scratch();
         for path in ["", "/a", "a/", "a//b", "../a", "a/./b", ".git/config", "a/.GIT", "a\0b"] {
-            let outcome = write(&repo, None, &[edit(path, Some("x"))]);
+            let outcome = try_write(&repo, None, &[edit(path, Some("x"))]);
             assert!(matches!(outcome, Err(Unwritten::Refused(_))), "{path:?}");
         }
         for edits in [
             [edit("a", Some("1")), edit("a/b", Some("2"))],
             [edit("a/b", Some("2")), edit("a", Some("1"))],
         ] {
-            assert!(matches!(write(&repo, None, &edits), Err(Unwritten::Refused(_))));
+            assert!(matches!(try_write(&repo, None, &edits), Err(Unwritten::Refused(_))));
             let base = must_write(&repo, None, &edits[..1]);
-            let outcome = write(&repo, Some(base), &edits[1..]);
+            let outcome = try_write(&repo, Some(base), &edits[1..]);
             assert!(matches!(outcome, Err(Unwritten::Refused(_))));
         }
     }

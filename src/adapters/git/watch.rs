@@ -171,7 +171,7 @@ impl<W> Keeper<W> {
             return had;
         };
         self.checks = self.checks.wrapping_add(1);
-        if self.polled.is_some() && self.checks % RETRY_CHECKS != 0 {
+        if self.polled.is_some() && !self.checks.is_multiple_of(RETRY_CHECKS) {
             return self.poll(&git_dir);
         }
         match (self.watch)(&git_dir, self.tell.clone()) {

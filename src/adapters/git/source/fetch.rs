@@ -4,16 +4,20 @@
 //! there and unpacked here. libgit2's own way for paths reads every ref of the other repository and
 //! fails if one of them is broken, even one that nobody asked for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::path::Path;
 
-use git2::{AutotagOption, Direction, ErrorCode, FetchOptions, Repository};
+use git2::{
+    AutotagOption, Direction, ErrorCode, FetchOptions, ObjectType, OdbLookupFlags, PackBuilder,
+    Repository,
+};
 use tracing::{debug, warn};
 
 use crate::ports::Fault;
 
 use super::super::access::{Access, proxy};
+use super::super::room::{self, Meter};
 use super::super::{cache, fault, repo};
 
 /// Branches and tags of the repository, by their full names; tags as the commit they name.
@@ -107,14 +111,16 @@ fn from_server(cache: &Repository, access: &Access, wanted: &Wanted<'_>) -> Resu
             return Ok(Found { commit: None, names });
         };
         if !is_here(cache, commit)? {
+            room::check(cache.path(), 0)?;
             let mut options = FetchOptions::new();
             options
-                .remote_callbacks(access.callbacks(notes))
+                .remote_callbacks(access.fetching(notes, cache.path()))
                 .proxy_options(proxy())
                 .download_tags(AutotagOption::None);
             if cache::is_shallow(cache.path()) {
                 // All of it: history that was lost comes back.
                 options.depth(i32::MAX);
+                repo::outdate(cache.path());
             }
             connection.remote().download(&[name.as_str()], Some(&mut options)).map_err(
                 |error| {
@@ -174,7 +180,7 @@ fn from_path(cache: &Repository, path: &Path, wanted: &Wanted<'_>) -> Result<Fou
     if !is_here(cache, commit)? {
         let haves = haves(cache)?;
         if let Err(error) = copy(cache, &theirs, commit, &haves) {
-            if haves.is_empty() {
+            if haves.is_empty() || !matches!(error, CopyError::There(_)) {
                 return Err(error.sorted(path));
             }
             // What we have may stand there without its history: then all is copied.
@@ -184,6 +190,7 @@ fn from_path(cache: &Repository, path: &Path, wanted: &Wanted<'_>) -> Result<Fou
         cache.find_commit(commit)?;
         if cache::is_shallow(cache.path()) {
             let _ = std::fs::remove_file(cache.path().join("shallow"));
+            repo::outdate(cache.path());
         }
     }
     point(cache, wanted, commit)?;
@@ -218,9 +225,11 @@ fn haves(cache: &Repository) -> Result<Vec<git2::Oid>, git2::Error> {
     Ok(haves)
 }
 
+/// Why copying ended: there, here, or for want of room.
 enum CopyError {
     There(git2::Error),
     Here(git2::Error),
+    Room(Fault),
 }
 
 impl CopyError {
@@ -228,6 +237,7 @@ impl CopyError {
         match self {
             Self::There(error) => Failed::There(fault::sort(&error, path.display())),
             Self::Here(error) => Failed::Here(error),
+            Self::Room(fault) => Failed::There(fault),
         }
     }
 }
@@ -241,7 +251,46 @@ fn copy(
 ) -> Result<(), CopyError> {
     let mut builder = theirs.packbuilder().map_err(CopyError::There)?;
     builder.set_threads(1);
-    let collect = |builder: &mut git2::PackBuilder<'_>| -> Result<(), git2::Error> {
+    collect(cache, theirs, commit, haves, &mut builder)?;
+    if builder.object_count() == 0 {
+        return Ok(());
+    }
+    room::check(cache.path(), 0).map_err(CopyError::Room)?;
+    let odb = cache.odb().map_err(CopyError::Here)?;
+    let mut writer = odb.packwriter().map_err(CopyError::Here)?;
+    let mut meter = Meter::new(cache.path());
+    let mut stopped = None;
+    let read = builder.foreach(|chunk| {
+        let written = match meter.add(chunk.len()) {
+            Err(fault) => Err(CopyError::Room(fault)),
+            // git2 turns libgit2's error into one that says nothing; this is the one behind it.
+            Ok(()) => {
+                writer.write_all(chunk).map_err(|_| CopyError::Here(git2::Error::last_error(-1)))
+            }
+        };
+        written.map_err(|error| stopped = Some(error)).is_ok()
+    });
+    if let Some(error) = stopped {
+        return Err(error);
+    }
+    read.map_err(CopyError::There)?;
+    writer.commit().map_err(CopyError::Here)?;
+    Ok(())
+}
+
+/// Gathers what is missing here. A tree that is here is here with all below it, because the copy
+/// takes packs whole and loses only what nothing reaches; so what is looked at is what changed.
+fn collect(
+    cache: &Repository,
+    theirs: &Repository,
+    commit: git2::Oid,
+    haves: &[git2::Oid],
+    builder: &mut PackBuilder<'_>,
+) -> Result<(), CopyError> {
+    let odb = cache.odb().map_err(CopyError::Here)?;
+    // With nothing here that is known to be whole, nothing that is here counts.
+    let is_here = |id| !haves.is_empty() && odb.exists_ext(id, OdbLookupFlags::NO_REFRESH);
+    let mut gather = || -> Result<(), git2::Error> {
         let mut walk = theirs.revwalk()?;
         walk.push(commit)?;
         for have in haves {
@@ -251,26 +300,32 @@ fn copy(
                 Err(error) => return Err(error),
             }
         }
-        builder.insert_walk(&mut walk)
-    };
-    collect(&mut builder).map_err(CopyError::There)?;
-    if builder.object_count() == 0 {
-        return Ok(());
-    }
-    let odb = cache.odb().map_err(CopyError::Here)?;
-    let mut writer = odb.packwriter().map_err(CopyError::Here)?;
-    let mut here = None;
-    let read = builder.foreach(|chunk| match writer.write_all(chunk) {
-        Ok(()) => true,
-        Err(error) => {
-            here = Some(git2::Error::from_str(&error.to_string()));
-            false
+        let mut seen = BTreeSet::new();
+        for id in walk {
+            let commit = theirs.find_commit(id?)?;
+            builder.insert_object(commit.id(), None)?;
+            let mut trees = vec![commit.tree_id()];
+            while let Some(id) = trees.pop() {
+                if is_here(id) || !seen.insert(id) {
+                    continue;
+                }
+                builder.insert_object(id, None)?;
+                for entry in &theirs.find_tree(id)? {
+                    match entry.kind() {
+                        Some(ObjectType::Tree) => trees.push(entry.id()),
+                        Some(ObjectType::Blob)
+                            if !is_here(entry.id()) && seen.insert(entry.id()) =>
+                        {
+                            // The name helps to find what it is similar to.
+                            builder.insert_object(entry.id(), entry.name().ok())?;
+                        }
+                        // A submodule's commit is in another repository.
+                        _ => {}
+                    }
+                }
+            }
         }
-    });
-    if let Some(error) = here {
-        return Err(CopyError::Here(error));
-    }
-    read.map_err(CopyError::There)?;
-    writer.commit().map_err(CopyError::Here)?;
-    Ok(())
+        Ok(())
+    };
+    gather().map_err(CopyError::There)
 }

@@ -141,7 +141,7 @@ impl Source {
         let answer = self.workers.run(&what, deadline, work).await;
         if fetched && answer.is_ok() {
             let patience = self.timeouts.local * REPACK_PATIENCE;
-            Copy::tidy(&self.inner.copy, &self.workers, patience, false);
+            Copy::tidy(&self.inner.copy, &self.workers, patience);
         }
         answer
     }
