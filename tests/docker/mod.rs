@@ -4,5 +4,6 @@ mod files;
 mod images;
 mod measure;
 mod pods;
+mod processes;
 mod streams;
 mod watch;

@@ -230,7 +230,8 @@ fn udp_flows_follow_their_endpoints() {
 #[test]
 fn ours_go_where_dockers_are() {
     let Some(place) = Namespace::new() else {
-        return crate::support::skip("ours_go_where_dockers_are", "needs root");
+        crate::support::skip("ours_go_where_dockers_are", "needs root");
+            return;
     };
     let filter = Arc::new(Iptables::new(Choice::AsDocker));
     let wanted = Arc::new(net::rules(&input(&[WEB])));

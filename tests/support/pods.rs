@@ -1,6 +1,7 @@
 //! Pods for tests, as the node room would ask for them.
 
 use std::net::Ipv4Addr;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -166,4 +167,23 @@ impl<'a> Node<'a> {
         }
         panic!("never as wanted: {:?}", self.inspect(seen).await);
     }
+}
+
+/// The inode of a process' namespace.
+pub(crate) fn namespace(pid: u32, kind: &str) -> u64 {
+    std::fs::metadata(format!("/proc/{pid}/ns/{kind}"))
+        .expect("the process is there")
+        .ino()
+}
+
+/// A line of a process' status.
+pub(crate) fn status(pid: u32, field: &str) -> String {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    let line = status.lines().find_map(|line| line.strip_prefix(field));
+    line.expect("the field is there").trim().to_owned()
+}
+
+/// A container's first process; it must run.
+pub(crate) fn pid(seen: &ContainerSeen) -> u32 {
+    seen.pid().expect("it runs")
 }

@@ -216,6 +216,12 @@ mod tests {
     }
 
     #[test]
+    fn requests_are_never_logged() {
+        // They hold the values of Secrets, as variables, and bollard logs each at debug.
+        assert!(log::STATIC_MAX_LEVEL <= log::LevelFilter::Info);
+    }
+
+    #[test]
     fn pause_makes_its_own_network_or_docker_does() {
         let spec = ContainerSpec {
             hostname: Some("web-0".into()),

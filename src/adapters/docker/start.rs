@@ -14,6 +14,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use bollard::query_parameters::{CreateContainerOptions, RemoveContainerOptions};
 
@@ -34,6 +35,9 @@ const EXIT_NOT_EXECUTABLE: i64 = 126;
 /// And for one that is not there.
 const EXIT_NOT_FOUND: i64 = 127;
 
+/// Docker notes the end of a process a moment after the process is gone.
+const END_STEPS_MAX: u32 = 100;
+const END_STEP: Duration = Duration::from_millis(20);
 /// Containers made and held; beyond this the oldest names are forgotten, and made anew when they
 /// are started.
 const HELD_MAX: usize = 256;
@@ -170,8 +174,13 @@ impl Docker {
             Ok(created) => return Ok(Created::New(created.id)),
             Err(error) => error,
         };
+        let status = fault::status(&error);
+        if status.is_none() {
+            // Docker has not said no; it has not answered.
+            return Err(self.fault(&error));
+        }
         let refusal = self.fault(&error).while_doing(REASON_CREATE);
-        match fault::status(&error) {
+        match status {
             Some(409) => self.name_taken(spec, refusal).await,
             Some(404) if spec.image.is_empty() => {
                 self.forget_pause_image().await;
@@ -222,6 +231,10 @@ impl Docker {
         error: &bollard::errors::Error,
     ) -> Result<Attempt, Fault> {
         let refusal = self.fault(error);
+        if fault::status(error).is_none() {
+            // Docker has not said no; it has not answered.
+            return Err(refusal);
+        }
         // Docker has translated the error into an exit code; the list says the same later.
         let exit_code = match self.look(id).await {
             Ok(ContainerSeen { state: RunState::Ended { exit_code, .. }, .. }) => exit_code,
@@ -262,8 +275,18 @@ impl Docker {
     }
 
     async fn pause_ended(&self, id: &str, makes_network: bool) -> Result<Attempt, Fault> {
-        let seen = self.look(id).await?;
-        let RunState::Ended { exit_code, .. } = seen.state else {
+        let mut exit_code = None;
+        for _ in 0..END_STEPS_MAX {
+            if let RunState::Ended {
+                exit_code: code, ..
+            } = self.look(id).await?.state
+            {
+                exit_code = Some(code);
+                break;
+            }
+            tokio::time::sleep(END_STEP).await;
+        }
+        let Some(exit_code) = exit_code else {
             return Err(Fault::stalled(format!(
                 "{REASON_RUN}: the pause program's process can't be seen in /proc; the agent must \
                  run in the node's pid namespace"
