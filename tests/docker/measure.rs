@@ -151,19 +151,11 @@ async fn measure() {
 /// A pod whose app is made while its pause starts.
 async fn held_pod(node: &Node<'_>) -> [ContainerSeen; 2] {
     let hold = |spec: ContainerSpec| ContainerSpec { hold: true, ..spec };
-    let pause = node
-        .start(hold(node.pause_spec("held")))
-        .await
-        .expect("made");
+    let pause = node.start(hold(node.pause_spec("held"))).await.expect("made");
     let app = node.app_spec("held", &pause, &SLEEP);
-    let (started, _) = tokio::join!(
-        node.start(node.pause_spec("held")),
-        node.start(hold(app.clone()))
-    );
-    [
-        started.expect("starts"),
-        node.start(app).await.expect("starts"),
-    ]
+    let (started, _) =
+        tokio::join!(node.start(node.pause_spec("held")), node.start(hold(app.clone())));
+    [started.expect("starts"), node.start(app).await.expect("starts")]
 }
 
 async fn kills(node: &Node<'_>) -> Vec<Duration> {

@@ -314,10 +314,6 @@ async fn where_pause_may_not_make_its_network_docker_does() {
     let network = namespace(pid(&pause), "net");
     assert_ne!(network, host.netns().metadata().expect("is there").ino());
     assert_eq!(status(pid(&pause), "CapBnd:"), "0000000000000000");
-    assert_eq!(
-        node.list().await.len(),
-        1,
-        "the first attempt is not left behind"
-    );
+    assert_eq!(node.list().await.len(), 1, "the first attempt is not left behind");
     node.remove(&[&pause]).await;
 }

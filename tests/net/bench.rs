@@ -52,7 +52,7 @@ fn rules_of_many_services() {
         for _ in 0..5 {
             let Some(place) = Namespace::new() else {
                 crate::support::skip("rules_of_many_services", "needs root");
-            return;
+                return;
             };
             let worlds = [0, 1].map(|changed| {
                 let texts = services(changed);

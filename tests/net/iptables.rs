@@ -231,7 +231,7 @@ fn udp_flows_follow_their_endpoints() {
 fn ours_go_where_dockers_are() {
     let Some(place) = Namespace::new() else {
         crate::support::skip("ours_go_where_dockers_are", "needs root");
-            return;
+        return;
     };
     let filter = Arc::new(Iptables::new(Choice::AsDocker));
     let wanted = Arc::new(net::rules(&input(&[WEB])));

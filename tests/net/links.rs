@@ -250,7 +250,7 @@ fn the_nodes_routes_are_made_followed_and_cleared() {
 fn a_node_without_network_still_has_services() {
     let Some(node) = Namespace::new() else {
         skip("a_node_without_network_still_has_services", "needs root");
-            return;
+        return;
     };
     let mut wish = node_network();
     (wish.node_ip, wish.peers) = (None, Vec::new());

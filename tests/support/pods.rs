@@ -171,9 +171,7 @@ impl<'a> Node<'a> {
 
 /// The inode of a process' namespace.
 pub(crate) fn namespace(pid: u32, kind: &str) -> u64 {
-    std::fs::metadata(format!("/proc/{pid}/ns/{kind}"))
-        .expect("the process is there")
-        .ino()
+    std::fs::metadata(format!("/proc/{pid}/ns/{kind}")).expect("the process is there").ino()
 }
 
 /// A line of a process' status.

@@ -277,10 +277,7 @@ impl Docker {
     async fn pause_ended(&self, id: &str, makes_network: bool) -> Result<Attempt, Fault> {
         let mut exit_code = None;
         for _ in 0..END_STEPS_MAX {
-            if let RunState::Ended {
-                exit_code: code, ..
-            } = self.look(id).await?.state
-            {
+            if let RunState::Ended { exit_code: code, .. } = self.look(id).await?.state {
                 exit_code = Some(code);
                 break;
             }
