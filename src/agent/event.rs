@@ -32,7 +32,7 @@ pub enum Done {
     /// Of a call.
     Answer(Answer),
     /// Of reading manifests.
-    Parsed(Vec<ParsedFile>),
+    Parsed(Vec<(std::sync::Arc<str>, crate::kinds::binding::Oid, ParsedFile)>),
     /// Of planning.
     Planned(Box<(Plan, Memory)>),
 }

@@ -283,11 +283,9 @@ impl Agent {
         }
     }
 
-    pub(super) fn parsed(&mut self, files: Vec<ParsedFile>, now: Now) {
-        for file in files {
-            self.wish
-                .memo
-                .insert((file.path.clone(), file.blob.clone()), Arc::new(file));
+    pub(super) fn parsed(&mut self, files: Vec<(Arc<str>, Oid, ParsedFile)>, now: Now) {
+        for (path, blob, file) in files {
+            self.wish.memo.insert((path, blob), Arc::new(file));
         }
         self.load_complete(now);
     }
@@ -298,9 +296,15 @@ impl Agent {
         };
         let Some(survey) = load.survey else { return };
         let memo = &self.wish.memo;
-        let (desired, findings) = desired::assemble(&survey.files, |file| {
-            memo.get(&(file.path.clone(), file.blob.clone())).cloned()
-        });
+        let parsed: desired::Files = survey
+            .files
+            .iter()
+            .filter_map(|file| {
+                let found = memo.get(&(file.path.clone(), file.blob.clone()))?;
+                Some((file.path.clone(), found.clone()))
+            })
+            .collect();
+        let (desired, findings) = desired::assemble(&survey.files, &parsed);
         let Some(commit) = survey.commits.first().cloned() else {
             let fault = Fault::stalled(format!("commit {} has no description", load.commit));
             return self.load_failed(&fault, now);

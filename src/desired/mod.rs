@@ -1,49 +1,157 @@
-//! (placeholder of the room; replaced by the real one)
-use crate::kinds::object::{Key, Object};
+//! A Git tree becomes a wish.
+//!
+//! It is the door of the house: people bring what they have, and whatever comes in is a valid
+//! object; what can't come in is turned away with file, line and a word on how to mend it, all of
+//! it at once.
+//!
+//! ```text
+//!   listing ─▶ wanted ─▶ (read) ─▶ parse, file by file ─────────────────▶ assemble ─▶ Desired, findings
+//!                                  │ yaml, json   text to a tree with places   │ ignore, settings
+//!                                  │ envelope     apiVersion and kind          │ cross   between objects
+//!                                  │ walk         shape, form, defaults        ▼
+//!                                  │ convert      validation, our types     changes   what a commit changes
+//! ```
+//!
+//! The rule: what a file holds depends on its path and content alone, so it is parsed once and kept
+//! for as long as the blob stands in the tree; everything else is cheap and done for every commit.
+//! An error anywhere refuses the commit: whoever holds a [`Desired`] with an error among its
+//! findings must not act on it.
+//!
+//! The limit: no I/O, no clock; kustomizations, charts and encrypted Secrets are not rendered yet
+//! and say so.
+//!
+//! Read in this order: `tree` and `path`; `yaml`, `scalar`, `json`; `shape`, `support` and
+//! `defaults`; `walk`; `convert`; `meaning`; `document`; `settings`, `ignore` and `cross`; `changes`.
+
+mod base64;
+mod changes;
+mod convert;
+mod cross;
+mod defaults;
+mod document;
+mod envelope;
+mod ignore;
+mod json;
+mod meaning;
+mod near;
+mod path;
+mod report;
+mod scalar;
+mod settings;
+mod shape;
+pub mod support;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod walk;
+mod yaml;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Version of the digests of meaning.
-pub const MEANING_VERSION: u32 = 1;
+pub use changes::{Change, Difference, FieldChange, REDACTED};
+pub use cross::Files;
+pub use document::ParsedFile;
+pub use settings::Settings;
 
-/// What a revision asks for.
+use crate::kinds::finding::Finding;
+use crate::kinds::object::{Key, Object};
+use crate::kinds::pod::PodTemplate;
+use crate::ports::source::{FileContent, FileEntry, FileKind};
+
+/// What a repository says of itself, at its root.
+const SETTINGS_FILE: &str = "windlass.yaml";
+/// Which of its files are none of ours, at its root.
+const IGNORE_FILE: &str = ".windlassignore";
+
+/// A larger file is not read. The largest manifest that Kubernetes takes is some 1.5 MiB (etcd's
+/// bound on one object), and a file holds a few of them at most; what is larger is something else,
+/// and reading it would only cost memory.
+pub const FILE_BYTES_MAX: u64 = 8 * 1024 * 1024;
+
+/// What a revision of the repository asks for.
 #[derive(Clone, Debug, Default)]
 pub struct Desired {
-    /// Every object.
+    /// Its objects.
     pub objects: BTreeMap<Key, Arc<Object>>,
+    /// Files that look like manifests and were passed over, in order of path.
+    pub skipped: Vec<Skipped>,
+    /// What `windlass.yaml` says.
+    pub settings: Settings,
 }
 
-use crate::kinds::binding::Oid;
-use crate::kinds::finding::Finding;
-use crate::kinds::pod::PodTemplate;
-use crate::ports::source::{FileContent, FileEntry};
-#[derive(Clone, Debug)]
-pub struct ParsedFile {
+/// A file that was passed over.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Skipped {
+    /// Its path.
     pub path: Arc<str>,
-    pub blob: Oid,
-    pub objects: Vec<Arc<Object>>,
+    /// Why.
+    pub why: Why,
 }
-#[derive(Clone, Debug)]
-pub struct Change;
-pub fn wanted(_files: &[FileEntry]) -> Vec<FileEntry> {
-    vec![]
+
+/// Why a file was passed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Why {
+    /// `.windlassignore` says so.
+    Ignored,
+    /// No document in it has `apiVersion` or `kind`.
+    NotAManifest,
+    /// It is a symbolic link; they are not followed.
+    Symlink,
+    /// It is a submodule; they are not followed.
+    Submodule,
 }
-pub fn parse(_f: &FileContent) -> ParsedFile {
-    ParsedFile {
-        path: "".into(),
-        blob: Oid::new(""),
-        objects: vec![],
+
+/// Picks the files of a survey that must be read: manifests, `windlass.yaml`, `.windlassignore`.
+pub fn wanted(listing: &[FileEntry]) -> Vec<FileEntry> {
+    listing
+        .iter()
+        .filter(|entry| sort_of(entry).is_ok() && entry.bytes <= FILE_BYTES_MAX)
+        .cloned()
+        .collect()
+}
+
+/// Whether a file is to be read; if not, why, unless it is of no interest at all.
+fn sort_of(entry: &FileEntry) -> Result<(), Option<Why>> {
+    let path = &*entry.path;
+    let is_ours = path == IGNORE_FILE;
+    // `.github`, `.gitlab-ci.yml`: other tools keep their own files there.
+    let is_hidden = path.split('/').any(|part| part.starts_with('.'));
+    let is_manifest = path.rsplit_once('.').is_some_and(|(_, extension)| {
+        ["yaml", "yml", "json"]
+            .iter()
+            .any(|known| extension.eq_ignore_ascii_case(known))
+    });
+    match entry.kind {
+        _ if is_hidden && !is_ours => Err(None),
+        FileKind::Submodule => Err(Some(Why::Submodule)),
+        _ if !is_manifest && !is_ours => Err(None),
+        FileKind::Symlink => Err(Some(Why::Symlink)),
+        FileKind::File => Ok(()),
     }
 }
-pub fn template(_p: &ParsedFile, _o: &Key) -> Option<Arc<PodTemplate>> {
-    None
+
+/// Reads a file. The answer depends on the file's path and content alone and may be kept by them.
+pub fn parse(content: &FileContent) -> ParsedFile {
+    document::parse(content)
 }
-pub fn changes(_a: &Desired, _b: &Desired) -> Vec<Change> {
-    vec![]
+
+/// Puts a commit together from its listing and its files, parsed, by path. Returns everything that
+/// is wrong with it, sorted; if any of that is an error, the wish must not be acted on.
+pub fn assemble(listing: &[FileEntry], files: &Files) -> (Desired, Vec<Finding>) {
+    cross::assemble(listing, files)
 }
-pub fn assemble(
-    _files: &[FileEntry],
-    _of: impl Fn(&FileEntry) -> Option<Arc<ParsedFile>>,
-) -> (Desired, Vec<Finding>) {
-    (Desired::default(), vec![])
+
+/// Says what differs between two wishes.
+pub fn changes(old: &Desired, new: &Desired) -> Vec<Change> {
+    changes::changes(old, new)
 }
+
+/// Finds the pod template of a workload, or of a Pod, in a file.
+pub fn template(file: &ParsedFile, owner: &Key) -> Option<Arc<PodTemplate>> {
+    let object = file.objects.iter().find(|object| object.key == *owner)?;
+    object.body.template().cloned()
+}
+
+/// Version of the digests of meaning.
+pub const MEANING_VERSION: u32 = 1;

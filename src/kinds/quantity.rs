@@ -119,6 +119,16 @@ impl Quantity {
         saturate(div_ceil(self.nano, NANO))
     }
 
+    /// The same amount, to be printed in decimal suffixes whatever family it was written in: equal
+    /// amounts then have equal texts.
+    #[must_use]
+    pub const fn in_decimal(self) -> Self {
+        Self {
+            nano: self.nano,
+            suffixes: Suffixes::Decimal,
+        }
+    }
+
     /// Whether it is exactly nothing.
     pub fn is_zero(&self) -> bool {
         self.nano == 0
@@ -335,6 +345,9 @@ mod tests {
         assert_eq!(parse("1500m").as_units(), 2, "rounds up");
         assert_eq!(parse("9E").as_units(), 9_000_000_000_000_000_000);
         assert_eq!(parse("100E").as_units(), i64::MAX, "capped");
+        for text in ["1Ki", "1024", "1.024k", "1024e0", "1024000m"] {
+            assert_eq!(parse(text).in_decimal().to_string(), "1024", "{text}");
+        }
     }
 
     proptest! {

@@ -271,7 +271,12 @@ impl World {
     fn apply(&mut self, node: &NodeName, process: u64, effect: Effect) {
         let Effect { id, work, deadline } = effect;
         let result = match work {
-            Work::Parse(files) => Ok(Done::Parsed(files.iter().map(desired::parse).collect())),
+            Work::Parse(files) => Ok(Done::Parsed(
+                files
+                    .iter()
+                    .map(|file| (file.path.clone(), file.blob.clone(), desired::parse(file)))
+                    .collect(),
+            )),
             Work::Plan(given) => {
                 let (input, mut memory) = *given;
                 let Some(machine) = self.machines.get(node) else {

@@ -1,6 +1,7 @@
 //! What integration tests share: scratch directories, the `git` command, and the rule that a
 //! skipped test says so.
 
+pub(crate) mod fleet;
 pub(crate) mod namespace;
 
 use std::path::Path;

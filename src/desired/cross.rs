@@ -1,0 +1,468 @@
+//! Files become a wish: what holds of them together, and what only `windlass.yaml` and
+//! `.windlassignore` can decide.
+//!
+//! This is run on every commit over all objects, changed or not, so it may cost some milliseconds
+//! for ten thousand of them: it looks at what [`super::document`] has found, never at text.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use super::convert::{Mention, SYSTEM_CLASSES, Wanted};
+use super::document::{ParsedFile, Role, Waiver};
+use super::ignore::Ignore;
+use super::settings::Settings;
+use super::support;
+use super::{Desired, FILE_BYTES_MAX, IGNORE_FILE, SETTINGS_FILE, Skipped, Why, sort_of};
+use crate::kinds::finding::{Finding, Place};
+use crate::kinds::labels::{Labels, Requirement, Selector};
+use crate::kinds::name::Name;
+use crate::kinds::object::{Body, Key, Object};
+use crate::kinds::registry::{Kind, Support};
+use crate::ports::source::FileEntry;
+
+/// Parsed files by path.
+pub type Files = BTreeMap<Arc<str>, Arc<ParsedFile>>;
+
+/// Namespaces that exist by themselves.
+const OWN_NAMESPACES: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];
+
+/// Puts the files of a commit together.
+pub(super) fn assemble(listing: &[FileEntry], files: &Files) -> (Desired, Vec<Finding>) {
+    let none = Ignore::default();
+    let ignore = match files.get(IGNORE_FILE).map(|file| &file.role) {
+        Some(Role::Ignore(ignore)) => ignore,
+        _ => &none,
+    };
+    let settings = match files.get(SETTINGS_FILE).map(|file| &file.role) {
+        Some(Role::Settings(settings)) => settings.clone(),
+        _ => Settings::default(),
+    };
+    let mut gathered = Gathered::default();
+    let chosen = choose(listing, files, ignore, &mut gathered);
+    for (path, file) in chosen {
+        gathered.take(path, file, &settings);
+    }
+    let Gathered {
+        mut findings,
+        mut skipped,
+        objects,
+        refused,
+        ..
+    } = gathered;
+    let world = World::of(objects, &refused, &mut findings);
+    world.check(&mut findings);
+    findings.sort();
+    findings.dedup();
+    skipped.sort();
+    let desired = Desired {
+        objects: world.into_objects(),
+        skipped,
+        settings,
+    };
+    (desired, findings)
+}
+
+/// Picks the files that count, and says of the others why they don't.
+fn choose<'f>(
+    listing: &[FileEntry],
+    files: &'f Files,
+    ignore: &Ignore,
+    gathered: &mut Gathered<'_>,
+) -> Vec<(&'f Arc<str>, &'f ParsedFile)> {
+    let mut chosen = Vec::new();
+    let mut sources: BTreeSet<&str> = BTreeSet::new();
+    for entry in listing {
+        let path = &*entry.path;
+        let mut skip = |why| {
+            gathered.skipped.push(Skipped {
+                path: Arc::clone(&entry.path),
+                why,
+            });
+        };
+        match sort_of(entry) {
+            Err(Some(why)) => skip(why),
+            Err(None) => {}
+            Ok(()) if ignore.is_ignored(path) => skip(Why::Ignored),
+            Ok(()) if entry.bytes > FILE_BYTES_MAX => {
+                let message = format!(
+                    "{} bytes are more than the {FILE_BYTES_MAX} that a manifest may have",
+                    entry.bytes
+                );
+                let finding = Finding::error(Place::file(path), message)
+                    .hint("if it is no manifest, list it in .windlassignore");
+                gathered.findings.push(finding);
+            }
+            Ok(()) => match files.get_key_value(path) {
+                Some((path, file)) => {
+                    if matches!(file.role, Role::Source) {
+                        sources.insert(directory(path));
+                    }
+                    if !file.is_manifest && matches!(file.role, Role::Plain) {
+                        skip(Why::NotAManifest);
+                    }
+                    chosen.push((path, &**file));
+                }
+                None => {
+                    let finding = Finding::error(Place::file(path), "this file was not read");
+                    gathered.findings.push(finding);
+                }
+            },
+        }
+    }
+    // Below a chart or a kustomization stand templates and patches; that it can't be rendered is
+    // said once.
+    if !sources.is_empty() {
+        chosen.retain(|(path, file)| {
+            matches!(file.role, Role::Source) || !sources.iter().any(|s| is_below(path, s))
+        });
+    }
+    chosen
+}
+
+fn directory(path: &str) -> &str {
+    path.rsplit_once('/').map_or("", |(directory, _)| directory)
+}
+
+fn is_below(path: &str, directory: &str) -> bool {
+    directory.is_empty()
+        || path
+            .strip_prefix(directory)
+            .is_some_and(|rest| rest.starts_with('/'))
+}
+
+/// What the files hold.
+#[derive(Default)]
+struct Gathered<'f> {
+    findings: Vec<Finding>,
+    skipped: Vec<Skipped>,
+    objects: Vec<(&'f Arc<Object>, &'f [Mention])>,
+    /// Objects that were named but can't be used: others may rest on them all the same.
+    refused: Vec<(&'f Key, Place)>,
+}
+
+impl<'f> Gathered<'f> {
+    fn take(&mut self, path: &Arc<str>, file: &'f ParsedFile, settings: &Settings) {
+        self.findings.extend(file.findings.iter().cloned());
+        let mentions = file.mentions.iter().map(|mentions| &**mentions);
+        self.objects.extend(file.objects.iter().zip(mentions));
+        let mut let_through = BTreeSet::new();
+        for waivable in &file.waivable {
+            let is_waived = match &waivable.waiver {
+                Waiver::Foreign { group, kind } => settings.is_foreign(group, kind),
+                Waiver::Unenforced(kind) => settings.unenforced.contains(kind),
+            };
+            if !is_waived {
+                self.findings.push(waivable.finding.clone());
+            } else if let Some(object) = &waivable.object {
+                let_through.insert(&object.key);
+                self.objects.push((object, &[]));
+            }
+        }
+        for (key, at) in &file.refused {
+            if !let_through.contains(key) {
+                let place = Place {
+                    path: Arc::clone(path),
+                    line: at.line,
+                    column: at.column,
+                };
+                self.refused.push((key, place));
+            }
+        }
+    }
+}
+
+/// All objects, by key.
+struct World<'f> {
+    objects: Vec<(&'f Arc<Object>, &'f [Mention])>,
+    refused: BTreeSet<&'f Key>,
+}
+
+impl<'f> World<'f> {
+    /// Sorts the objects; of those that are written twice the first in the tree stays.
+    fn of(
+        mut objects: Vec<(&'f Arc<Object>, &'f [Mention])>,
+        refused: &[(&'f Key, Place)],
+        findings: &mut Vec<Finding>,
+    ) -> Self {
+        objects.sort_by(|(a, _), (b, _)| (&a.key, &a.place).cmp(&(&b.key, &b.place)));
+        let twice = |place: &Place, first: &Place, key: &Key| {
+            Finding::error(place.clone(), format!("is written already at {first}")).of(key)
+        };
+        let mut kept: Vec<(&'f Arc<Object>, &'f [Mention])> = Vec::with_capacity(objects.len());
+        for (object, mentions) in objects {
+            match kept.last() {
+                Some((first, _)) if first.key == object.key => {
+                    findings.push(twice(&object.place, &first.place, &object.key));
+                }
+                _ => kept.push((object, mentions)),
+            }
+        }
+        let mut firsts: BTreeMap<&Key, &Place> = BTreeMap::new();
+        for (key, place) in refused {
+            let usable = kept.binary_search_by(|(object, _)| object.key.cmp(key));
+            let first = match usable {
+                Ok(at) => Some(&kept[at].0.place),
+                Err(_) => firsts.get(key).copied(),
+            };
+            match first {
+                Some(first) => findings.push(twice(place, first, key)),
+                None => {
+                    firsts.insert(key, place);
+                }
+            }
+        }
+        Self {
+            objects: kept,
+            refused: refused.iter().map(|(key, _)| *key).collect(),
+        }
+    }
+
+    fn into_objects(self) -> BTreeMap<Key, Arc<Object>> {
+        self.objects
+            .into_iter()
+            .map(|(object, _)| (object.key.clone(), Arc::clone(object)))
+            .collect()
+    }
+
+    fn has(&self, key: &Key) -> bool {
+        let found = self
+            .objects
+            .binary_search_by(|(object, _)| object.key.cmp(key));
+        found.is_ok() || self.refused.contains(key)
+    }
+
+    fn check(&self, findings: &mut Vec<Finding>) {
+        self.check_mentions(findings);
+        self.check_selectors(findings);
+        self.check_default_class(findings);
+        self.tell_of_shown(findings);
+    }
+
+    fn check_mentions(&self, findings: &mut Vec<Finding>) {
+        let mut node_ports: BTreeMap<u16, &Object> = BTreeMap::new();
+        let mut cluster_ips: BTreeMap<Ipv4Addr, &Object> = BTreeMap::new();
+        // Objects are sorted by namespace: most stand in the one that was looked up last.
+        let mut namespace_seen: Option<&Wanted> = None;
+        for (object, mentions) in &self.objects {
+            for mention in *mentions {
+                if namespace_seen == Some(&mention.wanted) {
+                    continue;
+                }
+                let finding = match &mention.wanted {
+                    Wanted::Object(kind, name) => self.missing(object, *kind, name),
+                    Wanted::NodePort(port) => claim(&mut node_ports, *port, object, "node port"),
+                    Wanted::ClusterIp(ip) => claim(&mut cluster_ips, *ip, object, "address"),
+                };
+                if let (None, Wanted::Object(Kind::Namespace, _)) = (&finding, &mention.wanted) {
+                    namespace_seen = Some(&mention.wanted);
+                }
+                if let Some(finding) = finding {
+                    let place = Place {
+                        path: Arc::clone(&object.place.path),
+                        line: mention.at.line,
+                        column: mention.at.column,
+                    };
+                    findings.push(Finding {
+                        place,
+                        ..finding.of(&object.key).at(&*mention.field)
+                    });
+                }
+            }
+        }
+    }
+
+    /// What is to be said if the object that `object` needs is not there.
+    fn missing(&self, object: &Object, kind: Kind, name: &Name) -> Option<Finding> {
+        let exists_by_itself = match kind {
+            Kind::Namespace => OWN_NAMESPACES.contains(&name.as_str()),
+            Kind::PriorityClass => SYSTEM_CLASSES.iter().any(|(class, _)| *name == *class),
+            Kind::ServiceAccount => *name == *"default",
+            _ => false,
+        };
+        let namespace = object
+            .key
+            .namespace
+            .clone()
+            .filter(|_| kind.info().namespaced);
+        let key = Key {
+            kind,
+            namespace,
+            name: name.clone(),
+        };
+        if exists_by_itself || self.has(&key) {
+            return None;
+        }
+        let nowhere = Place::file("");
+        Some(match kind {
+            Kind::Namespace => Finding::error(nowhere, format!("there is no Namespace {name}"))
+                .hint("add one: kind: Namespace with this name"),
+            Kind::PriorityClass => {
+                Finding::error(nowhere, format!("there is no PriorityClass {name}"))
+            }
+            Kind::ServiceAccount => Finding::warning(nowhere, format!("there is no {key}")),
+            _ => Finding::warning(
+                nowhere,
+                format!("there is no {key}: the pod will wait for it"),
+            ),
+        })
+    }
+
+    /// Workloads that would count each other's pods as their own.
+    fn check_selectors(&self, findings: &mut Vec<Finding>) {
+        let workloads: Vec<Workload<'_>> = self
+            .objects
+            .iter()
+            .filter_map(|(object, _)| workload(object))
+            .collect();
+        let mut carriers = Carriers::new();
+        for (index, workload) in workloads.iter().enumerate() {
+            for (key, value) in workload.labels {
+                let at = (workload.namespace, key.as_str(), value.as_str());
+                carriers.entry(at).or_default().push(index);
+            }
+        }
+        for (index, workload) in workloads.iter().enumerate() {
+            let everyone: Vec<usize>;
+            let candidates = match narrowest(workload, &carriers) {
+                Some(candidates) => candidates,
+                None => {
+                    everyone = (0..workloads.len())
+                        .filter(|other| workloads[*other].namespace == workload.namespace)
+                        .collect();
+                    &everyone
+                }
+            };
+            let caught = candidates
+                .iter()
+                .map(|other| (*other, &workloads[*other]))
+                .find(|(other, found)| *other != index && workload.selector.matches(found.labels));
+            if let Some((_, caught)) = caught {
+                let message = format!(
+                    "its selector {} also picks the pods of {} ({})",
+                    workload.selector, caught.object.key, caught.object.place
+                );
+                let place = workload.object.place.clone();
+                let finding = Finding::warning(place, message)
+                    .of(&workload.object.key)
+                    .at("spec.selector");
+                findings.push(finding);
+            }
+        }
+    }
+
+    fn check_default_class(&self, findings: &mut Vec<Finding>) {
+        let mut defaults = self.objects.iter().filter(
+            |(object, _)| matches!(&object.body, Body::PriorityClass(class) if class.is_default),
+        );
+        let Some((first, _)) = defaults.next() else {
+            return;
+        };
+        for (object, _) in defaults {
+            let message = format!("{} is the default already ({})", first.key, first.place);
+            let finding = Finding::error(object.place.clone(), message)
+                .of(&object.key)
+                .at("globalDefault");
+            findings.push(finding);
+        }
+    }
+
+    /// Kinds on which nothing acts are told of once each, not once for every object.
+    fn tell_of_shown(&self, findings: &mut Vec<Finding>) {
+        let mut counts: BTreeMap<Kind, (usize, &Place)> = BTreeMap::new();
+        for (object, _) in &self.objects {
+            let kind = object.key.kind;
+            if matches!(kind.info().support, Support::Shown | Support::Refused) {
+                let (count, first) = counts.entry(kind).or_insert((0, &object.place));
+                *count += 1;
+                *first = (*first).min(&object.place);
+            }
+        }
+        for (kind, (count, place)) in counts {
+            let message = match (kind.info().support, count) {
+                (Support::Refused, 1) => {
+                    format!("1 {kind} is accepted, but {}", support::refusal(kind))
+                }
+                (Support::Refused, _) => {
+                    format!(
+                        "{count} objects of kind {kind} are accepted, but each {}",
+                        support::refusal(kind)
+                    )
+                }
+                (_, 1) => format!("1 {kind} is accepted, but {}", support::consequence(kind)),
+                _ => format!(
+                    "{count} objects of kind {kind} are accepted, but {}",
+                    support::consequence(kind)
+                ),
+            };
+            findings.push(Finding::warning(place.clone(), message));
+        }
+    }
+}
+
+/// What is to be said if somebody else has asked for `what` before.
+fn claim<'o, K: Ord + std::fmt::Display>(
+    claims: &mut BTreeMap<K, &'o Object>,
+    what: K,
+    object: &'o Object,
+    name: &str,
+) -> Option<Finding> {
+    let text = what.to_string();
+    match claims.get(&what) {
+        Some(first) if first.key != object.key => {
+            let message = format!(
+                "{name} {text} is asked for by {} ({})",
+                first.key, first.place
+            );
+            Some(Finding::error(Place::file(""), message))
+        }
+        Some(_) => None,
+        None => {
+            claims.insert(what, object);
+            None
+        }
+    }
+}
+
+/// An object that counts pods as its own.
+struct Workload<'o> {
+    object: &'o Object,
+    namespace: &'o str,
+    selector: &'o Selector,
+    labels: &'o Labels,
+}
+
+fn workload(object: &Object) -> Option<Workload<'_>> {
+    let (selector, template) = match &object.body {
+        Body::Deployment(deployment) => (&deployment.selector, &deployment.template),
+        Body::ReplicaSet(set) => (&set.selector, &set.template),
+        _ => return None,
+    };
+    Some(Workload {
+        object,
+        namespace: object.key.namespace_str(),
+        selector,
+        labels: &template.labels,
+    })
+}
+
+/// The workloads whose pods carry a label, by (namespace, key, value).
+type Carriers<'o> = BTreeMap<(&'o str, &'o str, &'o str), Vec<usize>>;
+
+/// The shortest list of workloads that holds all whose pods `workload` can pick; none if nothing
+/// narrows it down.
+fn narrowest<'c, 'o>(
+    workload: &Workload<'o>,
+    carriers: &'c Carriers<'o>,
+) -> Option<&'c Vec<usize>> {
+    let requirements = workload.selector.requirements().iter();
+    requirements
+        .filter_map(|requirement| match requirement {
+            // A selector picks its own pods, so somebody carries the label.
+            Requirement::In(key, values) if values.len() == 1 => {
+                carriers.get(&(workload.namespace, key.as_str(), values.first()?.as_str()))
+            }
+            _ => None,
+        })
+        .min_by_key(|list| list.len())
+}
