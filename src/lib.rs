@@ -10,3 +10,4 @@ pub mod plan;
 pub mod ports;
 pub mod sim;
 pub mod state;
+pub mod view;

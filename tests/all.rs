@@ -7,3 +7,4 @@ mod git;
 mod net;
 mod probe;
 mod support;
+mod view;

@@ -12,11 +12,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::agent::Agent;
 use crate::agent::event::{Ask, AskId, Done, Effect, EffectId, Event, Hint, Parsed, Reply, Work};
-use crate::agent::picture::Picture;
 use crate::desired;
 use crate::plan;
 use crate::ports::source::FileContent;
 use crate::ports::{Call, Fault};
+use crate::view::picture::Picture;
 
 use super::clock;
 use super::world::World;

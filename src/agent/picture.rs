@@ -1,81 +1,15 @@
-//! What the agent knows, for those who look: one value, cheap to make and to keep, from which
-//! [`crate::view`] draws everything that is shown.
+//! What the agent knows, for those who look: it makes the [`Picture`] from which [`crate::view`] draws
+//! everything that is shown.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::kinds::binding::{AppName, Oid};
 use crate::kinds::name::NodeName;
 use crate::kinds::status::EventRecord;
-use crate::kinds::time::{Now, Wall};
-use crate::net::ServiceView;
-use crate::plan::{AppInput, Library, NodeInput, Settings};
-use crate::ports::runtime::{ContainerId, ContainerSeen};
-use crate::state::State;
+use crate::kinds::time::Now;
+use crate::view::picture::{Health, Picture};
 
 use super::Agent;
-
-/// Everything the agent knows at one moment.
-#[derive(Clone, Debug)]
-pub struct Picture {
-    /// The agent's node.
-    pub node: NodeName,
-    /// The program's version.
-    pub version: String,
-    /// What the operator has set.
-    pub settings: Arc<Settings>,
-    /// The cluster's domain.
-    pub domain: String,
-    /// When this was so.
-    pub now: Now,
-    /// Whether the state store has been read.
-    pub is_known: bool,
-    /// The coordinator's register.
-    pub state: State,
-    /// The desired repository.
-    pub apps: BTreeMap<AppName, AppInput>,
-    /// Templates of earlier revisions.
-    pub library: Library,
-    /// What each node says.
-    pub nodes: BTreeMap<NodeName, NodeInput>,
-    /// What happened on each node.
-    pub events: BTreeMap<NodeName, Arc<Vec<EventRecord>>>,
-    /// Services with what is behind them.
-    pub services: Arc<Vec<ServiceView>>,
-    /// This node's containers, for logs and exec.
-    pub containers: Arc<BTreeMap<ContainerId, ContainerSeen>>,
-    /// How the agent itself is.
-    pub health: Health,
-}
-
-/// How the agent itself is.
-#[derive(Clone, Debug, Default)]
-pub struct Health {
-    /// The newest commit seen.
-    pub tip: Option<Oid>,
-    /// Whether the branch is known not to exist.
-    pub branch_is_missing: bool,
-    /// When the desired repository was last reached.
-    pub reached: Option<Wall>,
-    /// Why it was not.
-    pub source_fault: Option<String>,
-    /// Why the newest commit could not be read.
-    pub load_fault: Option<String>,
-    /// Why the state store could not be read or written.
-    pub store_fault: Option<String>,
-    /// Why the runtime does not answer.
-    pub runtime_fault: Option<String>,
-    /// Why rules, routes or names are not as they should be.
-    pub network_fault: Option<String>,
-    /// Whether this agent coordinates.
-    pub is_leading: bool,
-    /// Turns taken.
-    pub turns: u64,
-    /// Decisions written.
-    pub decisions: u64,
-    /// Reports written.
-    pub reports: u64,
-}
 
 impl Agent {
     /// What the agent knows now.

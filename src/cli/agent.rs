@@ -20,10 +20,10 @@ use crate::adapters::probe::Prober;
 use crate::adapters::world::World;
 use crate::agent::Agent;
 use crate::agent::event::Hint;
-use crate::agent::picture::Picture;
 use crate::ports::Fault;
 use crate::ports::links::{Answer as LinksAnswer, Call as LinksCall};
 use crate::ports::runtime::RuntimeHint;
+use crate::view::picture::Picture;
 
 use super::config::{self, Loaded};
 

@@ -3,7 +3,7 @@
 
 use sd_notify::NotifyState;
 
-use crate::agent::picture::Picture;
+use crate::view::picture::Picture;
 
 /// Talks to systemd, if it is there.
 #[derive(Debug, Default)]

@@ -21,6 +21,7 @@ use crate::state::records::{ConditionRecord, DeploymentRecord, SetRecord};
 
 use super::library::Shelf;
 use super::memory::Pace;
+use super::pods::Tally;
 use super::rollout;
 use super::work::Work;
 
@@ -216,25 +217,6 @@ pub(super) fn owner_key(key: &RecordKey) -> Key {
     Key::namespaced(Kind::ReplicaSet, &key.namespace, &key.name)
 }
 
-/// How many pods of a set there are, are ready, are available.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Tally {
-    pub(super) active: u32,
-    pub(super) ready: u32,
-    pub(super) available: u32,
-}
-
-impl std::ops::Add for Tally {
-    type Output = Self;
-    fn add(self, other: Self) -> Self {
-        Self {
-            active: self.active + other.active,
-            ready: self.ready + other.ready,
-            available: self.available + other.available,
-        }
-    }
-}
-
 /// Counts the pods of a set.
 pub(super) fn tally(work: &mut Work, key: &RecordKey, min_ready_s: u32) -> Tally {
     let active: Vec<(PodKey, bool)> = work
@@ -245,9 +227,7 @@ pub(super) fn tally(work: &mut Work, key: &RecordKey, min_ready_s: u32) -> Tally
         .collect();
     let mut tally = Tally::default();
     for (pod, ready) in active {
-        tally.active += 1;
-        tally.ready += u32::from(ready);
-        tally.available += u32::from(work.is_available(&pod, min_ready_s));
+        tally.count(ready, work.is_available(&pod, min_ready_s));
     }
     tally
 }

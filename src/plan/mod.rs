@@ -53,7 +53,7 @@ use crate::state::{PersonRequest, State};
 
 pub use library::{Library, Shelf, missing_templates, template_of};
 pub use memory::Memory;
-pub use pods::Pod;
+pub use pods::{Pod, Tally};
 use work::Work;
 pub(crate) use work::append_events;
 

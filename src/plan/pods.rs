@@ -1,6 +1,7 @@
 //! Pods in the planner's hands: the binding, what its node says of it, what it runs.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::kinds::binding::{Binding, Deletion, Placement};
 use crate::kinds::labels::Labels;
@@ -24,7 +25,7 @@ pub struct Pod {
     pub template: Option<Arc<PodTemplate>>,
     /// Whether it has been ready long enough, by its owner's `minReadySeconds`; told by
     /// [`Work::is_available`].
-    pub ready_for: Option<std::time::Duration>,
+    pub ready_for: Option<Duration>,
 }
 
 impl Pod {
@@ -58,6 +59,49 @@ impl Pod {
     /// How long it may take to stop.
     pub fn grace_s(&self) -> u32 {
         self.template.as_ref().map_or(DEFAULT_GRACE_S, |template| template.spec.termination_grace_s)
+    }
+}
+
+/// How many pods of a set there are, are ready, are available. Pods that are being ended or have
+/// finished are not counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// There are.
+    pub active: u32,
+    /// Are ready.
+    pub ready: u32,
+    /// Have been ready for as long as is asked.
+    pub available: u32,
+}
+
+impl Tally {
+    /// Counts pods, going by [`Pod::ready_for`].
+    pub fn of<'p>(pods: impl IntoIterator<Item = &'p Pod>, min_ready_s: u32) -> Self {
+        let needed = Duration::from_secs(min_ready_s.into());
+        let mut tally = Self::default();
+        for pod in pods.into_iter().filter(|pod| pod.is_active()) {
+            let is_available = pod.ready_for.is_some_and(|ready_for| ready_for >= needed);
+            tally.count(pod.is_ready(), is_available);
+        }
+        tally
+    }
+
+    /// Counts one more active pod.
+    pub(super) fn count(&mut self, is_ready: bool, is_available: bool) {
+        self.active += 1;
+        self.ready += u32::from(is_ready);
+        self.available += u32::from(is_available);
+    }
+}
+
+impl std::ops::Add for Tally {
+    type Output = Self;
+    fn add(self, other: Self) -> Self {
+        Self {
+            active: self.active + other.active,
+            ready: self.ready + other.ready,
+            available: self.available + other.available,
+        }
     }
 }
 

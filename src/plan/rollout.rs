@@ -7,7 +7,8 @@
 use crate::kinds::workload::Strategy;
 use crate::state::RecordKey;
 
-use super::deployment::{Rolling, Tally, edit_set, owner_key, set, tally};
+use super::deployment::{Rolling, edit_set, owner_key, set, tally};
+use super::pods::Tally;
 use super::work::Work;
 
 /// Whether the Deployment's `replicas` changed since its sets were last scaled: then all of its sets

@@ -1,6 +1,7 @@
 //! What the tests stand on: hosts of their own, images for them, Git and its servers, scratch
 //! directories, and the rule that a skipped test says so.
 
+pub(crate) mod fleet;
 pub(crate) mod host;
 pub(crate) mod http;
 pub(crate) mod images;

@@ -1,0 +1,262 @@
+//! Versions of what is shown, so that a client can list now and be told of changes from then on.
+//!
+//! A shop window with a diary beside it: the window shows what there is, the diary what came and went
+//! and in which order. Whoever remembers the last line he has read can read on; if that page has been
+//! torn out, he looks at the window again (410 Gone).
+//!
+//! ```text
+//!   take(picture)                 the world has moved on: every shelf may be stale
+//!   list(kind)   ─▶ look ─▶ compare ─▶ changed objects get the next version and a line in the diary
+//!   since(kind, version)          the lines after that version, or Gone
+//! ```
+//! The rule: a kind is drawn only when somebody asks for it, so an agent that nobody watches does
+//! nothing here. Between two looks an object may have changed many times; only the outcome is told,
+//! as the API allows. The limit: a version means nothing after a restart of the agent; a client that
+//! comes with one is told Gone, and lists again.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::objects::{self, ANNOTATION_PREFIX, Shown};
+use super::picture::Picture;
+use crate::kinds::object::Key;
+use crate::kinds::registry::Kind;
+use crate::kinds::time::Elapsed;
+
+/// Lines kept of each kind's diary: a client that has missed more of them lists again.
+const DIARY_MAX: usize = 1000;
+/// A kind that nobody has asked for in this time is forgotten.
+const IDLE: Duration = Duration::from_secs(600);
+
+/// A version of the whole, and of every object in it: later is higher.
+pub type Version = u64;
+
+/// An object with its version.
+#[derive(Clone, Debug)]
+pub struct Item {
+    /// What it is called.
+    pub key: Key,
+    /// Its JSON, its version in it; of a Secret, without values.
+    pub json: Arc<Value>,
+    /// Its version.
+    pub version: Version,
+    hidden: Option<crate::kinds::digest::Digest>,
+}
+
+/// A line of the diary: what was and what is.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// The version it led to.
+    pub version: Version,
+    /// The object before; absent if it is new.
+    pub before: Option<Item>,
+    /// The object now; absent if it is gone.
+    pub after: Option<Item>,
+}
+
+/// The diary does not reach back that far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("too old resource version: {asked} ({oldest})")]
+pub struct Gone {
+    /// The version that was asked for.
+    pub asked: Version,
+    /// The oldest from which changes are known.
+    pub oldest: Version,
+}
+
+/// What is there, at a version.
+#[derive(Clone, Debug)]
+pub struct Listing {
+    /// The version; changes after it are told by [`Cache::since`].
+    pub version: Version,
+    /// The objects, in order of namespace and name.
+    pub items: Vec<Item>,
+}
+
+#[derive(Debug)]
+struct Shelf {
+    items: BTreeMap<Key, Item>,
+    diary: VecDeque<Change>,
+    /// Changes after this version are all in the diary.
+    floor: Version,
+    /// The picture from which the items were drawn.
+    drawn: u64,
+    asked: Elapsed,
+}
+
+/// Versions, lists and diaries of every kind that somebody has asked for lately.
+#[derive(Debug)]
+pub struct Cache {
+    picture: Arc<Picture>,
+    pictures: u64,
+    version: Version,
+    shelves: BTreeMap<Kind, Shelf>,
+}
+
+impl Cache {
+    /// A cache that begins with this picture. `first` must be higher than every version that an
+    /// earlier life of this agent may have given, or a client could read on in the wrong diary.
+    pub fn new(picture: Arc<Picture>, first: Version) -> Self {
+        Self { picture, pictures: 1, version: first, shelves: BTreeMap::new() }
+    }
+
+    /// Takes a newer picture.
+    pub fn take(&mut self, picture: Arc<Picture>) {
+        let now = picture.now.elapsed;
+        self.shelves.retain(|_, shelf| now.since(shelf.asked) < IDLE);
+        self.picture = picture;
+        self.pictures += 1;
+    }
+
+    /// The picture that answers are drawn from.
+    pub fn picture(&self) -> &Arc<Picture> {
+        &self.picture
+    }
+
+    /// Everything of a kind.
+    pub fn list(&mut self, kind: Kind) -> Listing {
+        let shelf = self.look(kind);
+        let items = shelf.items.values().cloned().collect();
+        Listing { version: self.version, items }
+    }
+
+    /// One object.
+    pub fn find(&mut self, key: &Key) -> Option<Item> {
+        self.look(key.kind).items.get(key).cloned()
+    }
+
+    /// What has changed after `version`, in order.
+    pub fn since(&mut self, kind: Kind, version: Version) -> Result<Vec<Change>, Gone> {
+        let shelf = self.look(kind);
+        let oldest = shelf.floor;
+        let changes =
+            shelf.diary.iter().filter(|change| change.version > version).cloned().collect();
+        // A version from the future was given by another life of this agent.
+        if version < oldest || version > self.version {
+            return Err(Gone { asked: version, oldest });
+        }
+        Ok(changes)
+    }
+
+    /// The version of the newest change.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Brings a kind's shelf up to date.
+    fn look(&mut self, kind: Kind) -> &Shelf {
+        let drawn = self.pictures;
+        let version = &mut self.version;
+        let picture = &self.picture;
+        let shelf = self.shelves.entry(kind).or_insert_with(|| {
+            *version += 1;
+            let fill = |shown: Shown| (shown.key.clone(), item(shown, *version));
+            Shelf {
+                items: objects::list(picture, kind).into_iter().map(fill).collect(),
+                diary: VecDeque::new(),
+                floor: *version,
+                drawn,
+                asked: picture.now.elapsed,
+            }
+        });
+        shelf.asked = picture.now.elapsed;
+        if shelf.drawn != drawn {
+            shelf.drawn = drawn;
+            shelf.compare(objects::list(picture, kind), version);
+        }
+        shelf
+    }
+}
+
+impl Shelf {
+    fn compare(&mut self, now: Vec<Shown>, version: &mut Version) {
+        let mut before = std::mem::take(&mut self.items);
+        for shown in now {
+            let old = before.remove(&shown.key);
+            let new = match old {
+                Some(old) if is_same_life(&old, &shown) => self.renew(old, shown, version),
+                old => {
+                    if let Some(old) = old {
+                        self.write(Some(old), None, version);
+                    }
+                    *version += 1;
+                    let new = item(shown, *version);
+                    self.note(None, Some(new.clone()), *version);
+                    new
+                }
+            };
+            self.items.insert(new.key.clone(), new);
+        }
+        for (_, old) in before {
+            self.write(Some(old), None, version);
+        }
+    }
+
+    /// The object as it is now: with a new version if it says something new.
+    fn renew(&mut self, old: Item, shown: Shown, version: &mut Version) -> Item {
+        let is_news = old.hidden != shown.hidden || !says_the_same(&old.json, &shown.json);
+        if !is_news {
+            return item(shown, old.version);
+        }
+        *version += 1;
+        let new = item(shown, *version);
+        self.note(Some(old), Some(new.clone()), *version);
+        new
+    }
+
+    fn write(&mut self, before: Option<Item>, after: Option<Item>, version: &mut Version) {
+        *version += 1;
+        self.note(before, after, *version);
+    }
+
+    fn note(&mut self, before: Option<Item>, after: Option<Item>, version: Version) {
+        self.diary.push_back(Change { version, before, after });
+        if self.diary.len() > DIARY_MAX
+            && let Some(lost) = self.diary.pop_front()
+        {
+            self.floor = lost.version;
+        }
+    }
+}
+
+fn item(shown: Shown, version: Version) -> Item {
+    let mut json = shown.json;
+    json["metadata"]["resourceVersion"] = version.to_string().into();
+    Item { key: shown.key, json: Arc::new(json), version, hidden: shown.hidden }
+}
+
+fn is_same_life(old: &Item, shown: &Shown) -> bool {
+    old.json.pointer("/metadata/uid") == shown.json.pointer("/metadata/uid")
+}
+
+/// Whether two states of an object differ in nothing but their version and the commit and line they
+/// are known by: a push that moves a file is no news of the objects in it.
+fn says_the_same(old: &Value, new: &Value) -> bool {
+    let (Some(old), Some(new)) = (old.as_object(), new.as_object()) else {
+        return old == new;
+    };
+    old.len() == new.len()
+        && old.iter().all(|(name, value)| match (name.as_str(), new.get(name)) {
+            ("metadata", Some(other)) => same_metadata(value, other),
+            (_, other) => other == Some(value),
+        })
+}
+
+fn same_metadata(old: &Value, new: &Value) -> bool {
+    let members = |metadata: &Value| -> BTreeMap<String, Value> {
+        let all = metadata.as_object().into_iter().flatten();
+        all.filter(|(name, _)| *name != "resourceVersion")
+            .map(|(name, value)| {
+                let mut value = value.clone();
+                if let Some(annotations) = value.as_object_mut().filter(|_| name == "annotations") {
+                    annotations.retain(|key, _| !key.starts_with(ANNOTATION_PREFIX));
+                }
+                (name.clone(), value)
+            })
+            .collect()
+    };
+    members(old) == members(new)
+}

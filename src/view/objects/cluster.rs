@@ -1,0 +1,225 @@
+//! What every cluster has, and what the cluster says of itself: namespaces, accounts, events, leases.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Map, Value, json};
+
+use super::{Shown, meta};
+use crate::kinds::digest::Digest;
+use crate::kinds::name::{Name, NodeName};
+use crate::kinds::object::Key;
+use crate::kinds::registry::Kind;
+use crate::kinds::status::EventRecord;
+use crate::kinds::time::Wall;
+use crate::view::json::child;
+use crate::view::picture::Picture;
+
+/// Namespaces that exist by themselves, as in Kubernetes.
+pub(in crate::view) const OWN_NAMESPACES: [&str; 4] =
+    ["default", "kube-node-lease", "kube-public", "kube-system"];
+/// Where nodes' leases are.
+const NODE_LEASES: &str = "kube-node-lease";
+/// Where the coordinator's lease is.
+const COORDINATOR_LEASES: &str = "kube-system";
+/// The coordinator's lease.
+const COORDINATOR: &str = "windlass-coordinator";
+/// A node's lease is shown as renewed at these steps of seconds: often enough to tell that it lives,
+/// seldom enough not to wake those who watch.
+const LEASE_STEP_S: i64 = 10;
+/// Kubernetes' word for how long a node may be silent (`nodeLeaseDurationSeconds`).
+const NODE_LEASE_S: u32 = 40;
+
+pub(super) fn namespaces(picture: &Picture) -> Vec<Shown> {
+    let mut shown: BTreeMap<Name, Shown> = BTreeMap::new();
+    for found in picture.objects_of(Kind::Namespace) {
+        let key = found.object.key.clone();
+        let object = meta::written(&found);
+        shown.insert(key.name.clone(), namespace(key, object, true));
+    }
+    for name in OWN_NAMESPACES.map(Name::trusted) {
+        let key = Key::cluster(Kind::Namespace, &name);
+        shown.entry(name).or_insert_with(|| {
+            let mut object = meta::blank(&key);
+            meta::identify(&mut object, &meta::given_uid(&key), picture.born());
+            namespace(key, object, true)
+        });
+    }
+    for (name, oldest) in leaving(picture, &shown) {
+        let key = Key::cluster(Kind::Namespace, &name);
+        let mut object = meta::blank(&key);
+        meta::identify(&mut object, &meta::given_uid(&key), Some(oldest));
+        shown.insert(name, namespace(key, object, false));
+    }
+    shown.into_values().collect()
+}
+
+/// Namespaces that are gone from Git and still have pods, with the age of the oldest.
+fn leaving(picture: &Picture, known: &BTreeMap<Name, Shown>) -> BTreeMap<Name, Wall> {
+    let mut leaving = BTreeMap::new();
+    for (_, pod) in picture.state.all_pods() {
+        let namespace = &pod.key.namespace;
+        if !known.contains_key(namespace) {
+            let oldest = leaving.entry(namespace.clone()).or_insert(pod.created);
+            *oldest = pod.created.min(*oldest);
+        }
+    }
+    leaving
+}
+
+fn namespace(key: Key, mut object: Map<String, Value>, is_active: bool) -> Shown {
+    let metadata = child(&mut object, "metadata");
+    let name_label = "kubernetes.io/metadata.name".to_owned();
+    child(metadata, "labels").insert(name_label, key.name.as_str().into());
+    object.insert("spec".into(), json!({"finalizers": ["kubernetes"]}));
+    let phase = if is_active { "Active" } else { "Terminating" };
+    object.insert("status".into(), json!({"phase": phase}));
+    Shown::new(key, Value::Object(object))
+}
+
+pub(super) fn service_accounts(picture: &Picture) -> Vec<Shown> {
+    let mut shown: BTreeMap<Key, Shown> = BTreeMap::new();
+    for found in picture.objects_of(Kind::ServiceAccount) {
+        let key = found.object.key.clone();
+        let object = Value::Object(meta::written(&found));
+        shown.insert(key.clone(), Shown::new(key, object));
+    }
+    for namespace in namespaces(picture) {
+        let default = Name::trusted("default");
+        let key = Key::namespaced(Kind::ServiceAccount, &namespace.key.name, &default);
+        let created = namespace.json.pointer("/metadata/creationTimestamp");
+        shown.entry(key.clone()).or_insert_with(|| {
+            let mut object = meta::blank(&key);
+            let created = created.and_then(Value::as_str).and_then(Wall::parse);
+            meta::identify(&mut object, &meta::given_uid(&key), created);
+            Shown::new(key, Value::Object(object))
+        });
+    }
+    shown.into_values().collect()
+}
+
+pub(super) fn events(picture: &Picture) -> Vec<Shown> {
+    let mut taken = BTreeSet::new();
+    picture
+        .happenings()
+        .map(|(node, event)| {
+            let mut shown = self::event(node, event, 0);
+            // One that was told twice with other words in between is one name, told apart.
+            let mut salt = 0;
+            while !taken.insert(shown.key.clone()) {
+                salt += 1;
+                shown = self::event(node, event, salt);
+            }
+            shown
+        })
+        .collect()
+}
+
+fn event(node: Option<&NodeName>, event: &EventRecord, salt: u32) -> Shown {
+    let about = &event.about;
+    // Events about things outside namespaces are filed under `default`, as in Kubernetes.
+    let namespace = about.namespace.clone().unwrap_or_else(|| Name::trusted("default"));
+    let uid = event.uid.as_ref().map_or("", |uid| uid.as_str());
+    let teller = node.map_or("", Name::as_str);
+    let salt = salt.to_string();
+    let parts = [teller, &event.source, uid, &event.reason, &event.message, &salt];
+    let digest = Digest::of_parts(parts.map(str::as_bytes));
+    let name = Name::trusted(&format!("{}.{}", about.name, &digest.hex()[..16]));
+    let key = Key::namespaced(Kind::Event, &namespace, &name);
+    let mut object = meta::blank(&key);
+    let identity = crate::kinds::name::Uid::from_bytes(digest.first_16());
+    meta::identify(&mut object, &identity, Some(event.first));
+    let component = format!("windlass-{}", event.source);
+    let mut source = json!({"component": component});
+    if let Some(node) = node {
+        source["host"] = node.as_str().into();
+    }
+    let fields = json!({
+        "involvedObject": involved(event),
+        "reason": event.reason,
+        "message": event.message,
+        "source": source,
+        "firstTimestamp": event.first.to_string(),
+        "lastTimestamp": event.last.to_string(),
+        "count": event.count,
+        "type": if event.warning { "Warning" } else { "Normal" },
+        "eventTime": null,
+        "reportingComponent": component,
+        "reportingInstance": teller,
+    });
+    if let Value::Object(fields) = fields {
+        object.extend(fields);
+    }
+    Shown::new(key, Value::Object(object))
+}
+
+fn involved(event: &EventRecord) -> Value {
+    let about = &event.about;
+    let mut involved = json!({
+        "kind": about.kind.name(),
+        "name": about.name.as_str(),
+        "apiVersion": about.kind.api_version(),
+    });
+    if let Some(namespace) = &about.namespace {
+        involved["namespace"] = namespace.as_str().into();
+    }
+    if let Some(uid) = &event.uid {
+        involved["uid"] = uid.as_str().into();
+    }
+    involved
+}
+
+pub(super) fn leases(picture: &Picture) -> Vec<Shown> {
+    let mut shown = Vec::new();
+    if let Some(lease) = &picture.state.lease {
+        let name = Name::trusted(COORDINATOR);
+        let namespace = Name::trusted(COORDINATOR_LEASES);
+        let key = Key::namespaced(Kind::Lease, &namespace, &name);
+        shown.push(self::lease(
+            &key,
+            lease.holder.as_str(),
+            lease.duration_s,
+            lease.acquired,
+            lease.acquired,
+            Some(lease.term),
+        ));
+    }
+    let seconds = picture.now.wall.seconds();
+    let now = Wall::from_seconds(seconds - seconds.rem_euclid(LEASE_STEP_S));
+    for (name, input) in &picture.nodes {
+        let key = Key::namespaced(Kind::Lease, &Name::trusted(NODE_LEASES), name);
+        let started = input.facts.started;
+        let renewed = if input.is_ready { now } else { started };
+        shown.push(self::lease(&key, name.as_str(), NODE_LEASE_S, started, renewed, None));
+    }
+    shown
+}
+
+fn lease(
+    key: &Key,
+    holder: &str,
+    duration_s: u32,
+    acquired: Wall,
+    renewed: Wall,
+    term: Option<u64>,
+) -> Shown {
+    let mut object = meta::blank(key);
+    meta::identify(&mut object, &meta::given_uid(key), Some(acquired));
+    let mut spec = json!({
+        "holderIdentity": holder,
+        "leaseDurationSeconds": duration_s,
+        "acquireTime": micro(acquired),
+        "renewTime": micro(renewed),
+    });
+    if let Some(term) = term {
+        spec["leaseTransitions"] = term.into();
+    }
+    object.insert("spec".into(), spec);
+    Shown::new(key.clone(), Value::Object(object))
+}
+
+/// `metav1.MicroTime`.
+fn micro(wall: Wall) -> String {
+    let text = wall.to_string();
+    let millis = wall.millis().rem_euclid(1000);
+    format!("{}.{millis:03}000Z", text.trim_end_matches('Z'))
+}

@@ -1,0 +1,78 @@
+//! Everything there is, as Kubernetes' own JSON.
+//!
+//! Three sorts of objects, and where each comes from:
+//! ```text
+//!   written   in the desired repository; the JSON is the manifest's with defaults   Deployment, Service …
+//!   made      by the coordinator, out of records of the state store                 ReplicaSet, Pod …
+//!   given     because every cluster has them                                        Namespace default …
+//! ```
+//! A status is computed from what the nodes report, never stored. No resource version is given here:
+//! that is [`super::cache`]'s.
+
+mod cluster;
+mod meta;
+mod node;
+mod pod;
+mod service;
+mod workload;
+mod written;
+
+use serde_json::Value;
+
+use super::picture::Picture;
+use crate::kinds::digest::Digest;
+use crate::kinds::object::Key;
+use crate::kinds::registry::Kind;
+
+pub(in crate::view) use meta::place;
+pub use meta::{ANNOTATION_COMMIT, ANNOTATION_PREFIX, ANNOTATION_SOURCE};
+pub(in crate::view) use workload::ANNOTATION_REVISION;
+pub use written::reveal;
+
+/// An object as it is shown.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Shown {
+    /// What it is called.
+    pub key: Key,
+    /// Its JSON; of a Secret, without values.
+    pub json: Value,
+    /// Stands for what `json` leaves out, so that a change of it is noticed.
+    pub hidden: Option<Digest>,
+}
+
+impl Shown {
+    fn new(key: Key, json: Value) -> Self {
+        Self { key, json, hidden: None }
+    }
+}
+
+/// Every object of a kind, in order of namespace and name.
+pub fn list(picture: &Picture, kind: Kind) -> Vec<Shown> {
+    let mut shown = match kind {
+        Kind::Pod => pod::list(picture),
+        Kind::ReplicaSet | Kind::ReplicationController => workload::sets(picture, kind),
+        Kind::Deployment => workload::deployments(picture),
+        Kind::Service => service::services(picture),
+        Kind::EndpointSlice => service::slices(picture),
+        Kind::Endpoints => service::endpoints(picture),
+        Kind::Node => node::list(picture),
+        Kind::Namespace => cluster::namespaces(picture),
+        Kind::ServiceAccount => cluster::service_accounts(picture),
+        Kind::Event => cluster::events(picture),
+        Kind::Lease => cluster::leases(picture),
+        _ => written::list(picture, kind),
+    };
+    shown.sort_by(|one, other| one.key.cmp(&other.key));
+    // Two apps that hold one object are refused at the door; should it happen all the same, a
+    // client must not see a name twice.
+    shown.dedup_by(|later, earlier| later.key == earlier.key);
+    shown
+}
+
+/// One object.
+pub fn find(picture: &Picture, key: &Key) -> Option<Shown> {
+    match key.kind {
+        Kind::Pod => pod::find(picture, key),
+        _ => list(picture, key.kind).into_iter().find(|shown| shown.key == *key),
+    }
+}

@@ -1,0 +1,149 @@
+//! Pods: the binding says that there is one, the template what it runs, the node how it is.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use super::{Shown, meta};
+use crate::kinds::binding::Binding;
+use crate::kinds::digest::Digest;
+use crate::kinds::name::{PodKey, Uid};
+use crate::kinds::object::Key;
+use crate::kinds::pod::PodTemplate;
+use crate::kinds::registry::Kind;
+use crate::kinds::status::{CONDITION_SCHEDULED, Phase};
+use crate::plan::Pod;
+use crate::view::json::child;
+use crate::view::picture::Picture;
+
+/// The ServiceAccount of pods that name none.
+const SERVICE_ACCOUNT: &str = "default";
+
+/// Templates' JSON, parsed once for all pods that run them.
+type Parsed = BTreeMap<Digest, Arc<Value>>;
+
+pub(super) fn list(picture: &Picture) -> Vec<Shown> {
+    let mut parsed = Parsed::new();
+    picture.pods().map(|pod| show(picture, &pod, &mut parsed)).collect()
+}
+
+pub(super) fn find(picture: &Picture, key: &Key) -> Option<Shown> {
+    let namespace = key.namespace.as_ref()?;
+    let pod = picture.pod(&PodKey::new(namespace, &key.name))?;
+    Some(show(picture, &pod, &mut Parsed::new()))
+}
+
+fn show(picture: &Picture, pod: &Pod, parsed: &mut Parsed) -> Shown {
+    let binding = &pod.binding;
+    let key = Key::namespaced(Kind::Pod, &binding.key.namespace, &binding.key.name);
+    let template = pod.template.as_deref().map(|template| {
+        let parse = || Arc::new(serde_json::from_str(&template.json).unwrap_or_default());
+        let known = parsed.entry(template.meaning).or_insert_with(parse);
+        known.clone()
+    });
+    let template = template.as_deref();
+    let mut object = meta::blank(&key);
+    describe_identity(picture, pod, template, &mut object);
+    object.insert("spec".into(), spec(pod, template));
+    object.insert("status".into(), status(pod));
+    Shown::new(key, Value::Object(object))
+}
+
+fn describe_identity(
+    picture: &Picture,
+    pod: &Pod,
+    template: Option<&Value>,
+    object: &mut Map<String, Value>,
+) {
+    let binding = &pod.binding;
+    meta::identify(object, &binding.uid, Some(binding.created));
+    let annotations = template.and_then(|template| template.pointer("/metadata/annotations"));
+    let metadata = child(object, "metadata");
+    let labels = pod.labels();
+    if !labels.is_empty() {
+        metadata.insert("labels".into(), json!(labels));
+    }
+    if let Some(annotations) = annotations {
+        metadata.insert("annotations".into(), annotations.clone());
+    }
+    if binding.owner.kind != Kind::Pod {
+        let prefix = format!("{}-", binding.owner.name);
+        metadata.insert("generateName".into(), prefix.into());
+        if let Some(uid) = owner_uid(picture, binding) {
+            let owner = &binding.owner;
+            let api_version = owner.kind.api_version();
+            let reference = meta::owner(&api_version, owner.kind.name(), &owner.name, &uid);
+            metadata.insert("ownerReferences".into(), reference);
+        }
+    }
+    if let Some(deletion) = &binding.deletion {
+        let grace = std::time::Duration::from_secs(deletion.grace_s.into());
+        let at = (deletion.since + grace).to_string();
+        metadata.insert("deletionTimestamp".into(), at.into());
+        metadata.insert("deletionGracePeriodSeconds".into(), deletion.grace_s.into());
+    }
+    let commit = binding.template.revision.as_str();
+    meta::cite(object, commit, &meta::place(picture, &binding.template));
+}
+
+fn owner_uid(picture: &Picture, binding: &Binding) -> Option<Uid> {
+    let owner = &binding.owner;
+    let made = picture.sets().find(|set| {
+        owner.kind == Kind::ReplicaSet
+            && owner.namespace.as_ref() == Some(&set.key.namespace)
+            && owner.name == set.key.name
+    });
+    made.map(|set| set.record.uid.clone())
+        .or_else(|| picture.object(owner)?.entry.map(|entry| entry.uid.clone()))
+}
+
+fn spec(pod: &Pod, template: Option<&Value>) -> Value {
+    let mut spec = match template.and_then(|template| template.get("spec")) {
+        Some(Value::Object(spec)) => spec.clone(),
+        // The commit it was made from can't be read: its status says so.
+        _ => Map::from_iter([("containers".to_owned(), json!([]))]),
+    };
+    if let Some(node) = &pod.node {
+        spec.insert("nodeName".into(), node.as_str().into());
+    }
+    let account = spec.get("serviceAccountName").cloned().unwrap_or_else(|| SERVICE_ACCOUNT.into());
+    spec.insert("serviceAccountName".into(), account.clone());
+    spec.insert("serviceAccount".into(), account);
+    Value::Object(spec)
+}
+
+/// The node's word; before it has spoken, what the coordinator knows.
+fn status(pod: &Pod) -> Value {
+    let reported = pod.report.as_ref().and_then(|report| serde_json::to_value(&report.status).ok());
+    let Some(Value::Object(mut status)) = reported else {
+        return unreported(pod);
+    };
+    for (one, all) in [("podIP", "podIPs"), ("hostIP", "hostIPs")] {
+        if let Some(ip) = status.get(one).cloned() {
+            status.insert(all.into(), json!([{ "ip": ip }]));
+        }
+    }
+    Value::Object(status)
+}
+
+fn unreported(pod: &Pod) -> Value {
+    let since = pod.binding.created.to_string();
+    let mut condition = json!({
+        "type": CONDITION_SCHEDULED,
+        "status": if pod.node.is_some() { "True" } else { "False" },
+        "lastTransitionTime": since,
+    });
+    if pod.node.is_none() {
+        condition["reason"] = "Unschedulable".into();
+        if let Some(message) = &pod.binding.message {
+            condition["message"] = message.as_str().into();
+        }
+    }
+    let qos = |template: &Arc<PodTemplate>| template.spec.qos().as_str();
+    json!({
+        "phase": Phase::Pending.as_str(),
+        "conditions": [condition],
+        "qosClass": pod.template.as_ref().map_or("BestEffort", qos),
+    })
+}
