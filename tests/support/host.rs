@@ -1,16 +1,8 @@
-//! A host in a test tube: a network namespace and a Docker of its own, on this machine.
+//! A host in a test tube: [`lab::Host`], that leaves nothing behind whatever ends the test.
 //!
-//! Nothing of the machine is touched: its links, rules and Docker stay as they are. Whatever ends
-//! the test, a [`Host`] leaves nothing behind: a keeper process (`keeper.sh`) waits for the end of
-//! a pipe that only the test process holds, and cleans up when it comes, also after a panic and
-//! after SIGKILL. What a killed keeper leaves is found by the next test with the same prefix.
-//!
-//! ```text
-//!   /tmp/windlass-lab/<name>/            <name> = <prefix><pid>-<number>, also the namespace's name
-//!     docker.sock data/ exec/ dockerd.log
-//!     keeper                             the keeper's pid and start time
-//!     run/                               a tmpfs, for what stands in /run on a real host
-//! ```
+//! A keeper process waits for the end of a pipe that only the test process holds, and cleans up when
+//! it comes, also after a panic and after SIGKILL. What a killed keeper leaves is found by the next
+//! test with the same prefix. Which keeper it is stands in the host's directory, in `keeper`.
 
 // Said to whoever runs the tests; there is no log here.
 #![allow(clippy::print_stderr)]
@@ -26,18 +18,14 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use windlass::adapters::lab;
 
 use super::http::Connection;
 
-const LAB: &str = "/tmp/windlass-lab";
-const KEEPER: &str = include_str!("keeper.sh");
-/// By which the keeper knows our processes.
-const MARK: &str = "WINDLASS_LAB";
-/// dockerd is up in one or two seconds on a quiet machine.
-const START_STEPS_MAX: u32 = 600;
-const START_STEP: Duration = Duration::from_millis(100);
-/// Inside the namespace, so every host may have the same.
-const DOCKER_BRIDGE: &str = "172.29.0.1/24";
+const LABS: &str = "/tmp/windlass-lab";
+/// containerd is gone soon after its dockerd.
+const END_STEPS_MAX: u32 = 600;
+const END_STEP: Duration = Duration::from_millis(100);
 
 /// How Docker is set up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,8 +38,7 @@ pub(crate) enum Flavour {
 
 /// A machine of its own, as far as a network and Docker go.
 pub(crate) struct Host {
-    name: String,
-    dir: PathBuf,
+    lab: lab::Host,
     flavour: Flavour,
     dockerd: Mutex<Option<Child>>,
     /// Held open for as long as the host is wanted.
@@ -74,21 +61,11 @@ impl Host {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("{prefix}{}-{number}", std::process::id());
-        let dir = Path::new(LAB).join(&name);
-        fs::create_dir_all(dir.join("run")).expect("the lab's directory can be made");
-        let host = Self {
-            keeper: Mutex::new(Some(keeper(&dir, &name))),
-            name,
-            dir,
-            flavour,
-            dockerd: Mutex::new(None),
-        };
-        run(Command::new("ip").args(["netns", "add", &host.name]));
-        run(host.command("ip").args(["link", "set", "lo", "up"]));
-        run(Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "mode=755", "lab"])
-            .arg(host.dir.join("run")));
-        fs::write(host.dir.join("daemon.json"), "{}").expect("dockerd's file can be written");
+        let lab = lab::Host::new(&name, &Path::new(LABS).join(&name));
+        fs::create_dir_all(lab.dir()).expect("the lab's directory can be made");
+        let keeper = Mutex::new(Some(keeper(lab.dir(), &name)));
+        lab.make().expect("the host can be made");
+        let host = Self { lab, flavour, dockerd: Mutex::new(None), keeper };
         host.start_docker();
         Some(host)
     }
@@ -113,22 +90,22 @@ impl Host {
 
     /// The directory that is deleted with the host.
     pub(crate) fn dir(&self) -> &Path {
-        &self.dir
+        self.lab.dir()
     }
 
     /// A tmpfs that is deleted with the host.
     pub(crate) fn run_dir(&self) -> PathBuf {
-        self.dir.join("run")
+        self.lab.run_dir()
     }
 
     /// Docker's socket.
     pub(crate) fn socket(&self) -> PathBuf {
-        self.dir.join("docker.sock")
+        self.lab.socket()
     }
 
     /// The network namespace, as a file.
     pub(crate) fn netns(&self) -> PathBuf {
-        Path::new("/run/netns").join(&self.name)
+        self.lab.netns()
     }
 
     /// A plain connection to Docker.
@@ -138,21 +115,12 @@ impl Host {
 
     /// A program run in the host's network. It ends with the host.
     pub(crate) fn command(&self, program: &str) -> Command {
-        let mut command = Command::new("nsenter");
-        command
-            .arg(format!("--net={}", self.netns().display()))
-            .arg("--")
-            .arg(program)
-            .env(MARK, &self.dir)
-            .stdin(Stdio::null());
-        command
+        self.lab.command(program)
     }
 
     /// Starts a program in the host's network, its output in a file. It ends with the host.
     pub(crate) fn spawn(&self, log: &str, command: &mut Command) -> Child {
-        let log = File::create(self.dir.join(log)).expect("a log can be made");
-        let copy = log.try_clone().expect("a log has two ends");
-        command.stdout(log).stderr(copy).process_group(0).spawn().expect("the program starts")
+        self.lab.spawn(log, command).expect("the program starts")
     }
 
     /// Runs `work` on a thread in the host's network.
@@ -180,13 +148,13 @@ impl Host {
         }
         // containerd ends with it, but whoever inherits it may be slow to notice, and the next
         // dockerd takes a zombie for a containerd that runs.
-        let pid_file = self.dir.join("exec/containerd/containerd.pid");
+        let pid_file = self.dir().join("exec/containerd/containerd.pid");
         let containerd = fs::read_to_string(&pid_file).unwrap_or_default();
-        for _ in 0..START_STEPS_MAX {
+        for _ in 0..END_STEPS_MAX {
             if containerd.is_empty() || !Path::new("/proc").join(containerd.trim()).exists() {
                 break;
             }
-            std::thread::sleep(START_STEP);
+            std::thread::sleep(END_STEP);
         }
         let _ = fs::remove_file(pid_file);
     }
@@ -195,42 +163,18 @@ impl Host {
     pub(crate) fn start_docker(&self) {
         let mut place = self.dockerd.lock().unwrap_or_else(PoisonError::into_inner);
         assert!(place.is_none(), "Docker runs already");
-        // Left by one that was killed.
-        let _ = fs::remove_file(self.dir.join("dockerd.pid"));
-        let path = |name: &str| self.dir.join(name).display().to_string();
-        let mut command = match self.flavour {
+        let command = match self.flavour {
             Flavour::Plain => self.command("dockerd"),
             Flavour::UserNamespaces => self.remapped_dockerd(),
         };
-        command
-            .args(["--config-file", &path("daemon.json")])
-            .args(["--data-root", &path("data"), "--exec-root", &path("exec")])
-            .args(["--pidfile", &path("dockerd.pid")])
-            .args(["-H", &format!("unix://{}", path("docker.sock"))])
-            .args(["--bip", DOCKER_BRIDGE, "--log-level", "warn"])
-            .args(["--userland-proxy=false"])
-            // By its parent the keeper finds the containers; the driver must be one that takes it.
-            .args(["--exec-opt", "native.cgroupdriver=cgroupfs"])
-            .args(["--cgroup-parent", &format!("/{}", self.name)]);
-        let mut dockerd = self.spawn("dockerd.log", &mut command);
-        for _ in 0..START_STEPS_MAX {
-            let answers = Connection::open(&self.socket()).and_then(|mut c| c.get("/_ping"));
-            if answers.is_ok_and(|response| response.status == 200) {
-                *place = Some(dockerd);
-                return;
-            }
-            if let Ok(Some(status)) = dockerd.try_wait() {
-                panic!("dockerd ended with {status}:\n{}", self.docker_log());
-            }
-            std::thread::sleep(START_STEP);
-        }
-        panic!("dockerd does not answer:\n{}", self.docker_log());
+        let started = self.lab.start_docker_by(command);
+        *place = Some(started.unwrap_or_else(|fault| panic!("{fault}")));
     }
 
     /// dockerd with another /etc/subuid than the machine's, which it alone sees.
     fn remapped_dockerd(&self) -> Command {
         const MAPPED: &str = "nobody:nogroup";
-        let map = self.dir.join("subid");
+        let map = self.dir().join("subid");
         fs::write(&map, "nobody:200000:65536\nnogroup:200000:65536\n").expect("written");
         let script = r#"set -e
             mount --make-rprivate /
@@ -242,13 +186,6 @@ impl Host {
         command.args(["--mount", "sh", "-c", script, "remapped"]);
         command.arg(map).args(["dockerd", "--userns-remap", MAPPED]);
         command
-    }
-
-    /// The end of Docker's own log.
-    pub(crate) fn docker_log(&self) -> String {
-        let log = fs::read_to_string(self.dir.join("dockerd.log")).unwrap_or_default();
-        let lines: Vec<_> = log.lines().rev().take(20).collect();
-        lines.into_iter().rev().collect::<Vec<_>>().join("\n")
     }
 
     fn end(&self) {
@@ -274,8 +211,10 @@ impl Drop for Host {
 
 /// Starts the process that cleans up after a host, and writes down which it is.
 fn keeper(dir: &Path, name: &str) -> (Child, ChildStdin) {
+    // It reads its standard input, which nobody writes to.
+    let script = format!("cat >/dev/null\n{}", lab::CLEAN);
     let mut keeper = Command::new("sh")
-        .args(["-c", KEEPER, "keeper.sh"])
+        .args(["-c", &script, "keeper"])
         .arg(dir)
         .arg(name)
         .stdin(Stdio::piped())
@@ -302,7 +241,7 @@ fn identity(pid: u32) -> Option<String> {
 
 /// Cleans up after hosts whose keeper was killed.
 fn clean_leftovers(prefix: &str) {
-    let Ok(entries) = fs::read_dir(LAB) else {
+    let Ok(entries) = fs::read_dir(LABS) else {
         return;
     };
     for entry in entries.flatten() {
@@ -321,10 +260,7 @@ fn clean_leftovers(prefix: &str) {
             continue;
         }
         eprintln!("cleaning up what a killed test left: {name}");
-        run(Command::new("sh")
-            .args(["-c", KEEPER, "keeper.sh"])
-            .arg(entry.path())
-            .args([&name, "now"]));
+        run(Command::new("sh").args(["-c", lab::CLEAN, "keeper"]).arg(entry.path()).arg(&name));
     }
 }
 

@@ -19,8 +19,8 @@ use std::time::Duration;
 
 /// By which everything that runs for a host is known.
 pub const MARK: &str = "WINDLASS_LAB";
-/// Cleans up after a host: see the file.
-const CLEAN: &str = include_str!("clean.sh");
+/// Cleans up after a host: see the file. A shell script, so that it works when all else has ended.
+pub const CLEAN: &str = include_str!("clean.sh");
 /// dockerd is up in one or two seconds on a quiet machine.
 const START_STEPS_MAX: u32 = 600;
 const START_STEP: Duration = Duration::from_millis(100);
@@ -155,10 +155,14 @@ impl Host {
 
     /// Starts Docker and waits until it answers.
     pub fn start_docker(&self) -> Result<Child, LabFault> {
+        self.start_docker_by(self.command("dockerd"))
+    }
+
+    /// The same by a command that ends in `dockerd` and perhaps arguments.
+    pub fn start_docker_by(&self, mut command: Command) -> Result<Child, LabFault> {
         let path = |name: &str| self.dir.join(name).display().to_string();
         // Left by one that was killed.
         let _ = fs::remove_file(self.dir.join("dockerd.pid"));
-        let mut command = self.command("dockerd");
         command
             .args(["--config-file", &path("daemon.json")])
             .args(["--data-root", &path("data"), "--exec-root", &path("exec")])

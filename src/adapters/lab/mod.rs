@@ -21,7 +21,7 @@ use std::process::Command;
 
 use serde::{Deserialize, Serialize};
 
-pub use host::{Host, LabFault, MARK, run};
+pub use host::{CLEAN, Host, LabFault, MARK, run};
 
 /// Where labs stand. On disk: Docker's images and layers go there.
 pub const LABS: &str = "/var/tmp/windlass-lab";
@@ -141,8 +141,8 @@ impl Lab {
         run(Command::new("nsenter").args([&namespace, "ip"]).args(args))
     }
 
-    /// Makes a node's host and starts its Docker and its agent, whatever of it runs already.
-    pub fn start_node(&self, node: &str, progress: Progress<'_>) -> Result<(), LabFault> {
+    /// Makes a node's host and starts its Docker, if it does not run already.
+    pub fn start_docker(&self, node: &str, progress: Progress<'_>) -> Result<(), LabFault> {
         let host = self.host(node);
         progress(&format!("{node}: network"));
         host.make()?;
@@ -151,6 +151,12 @@ impl Lab {
             progress(&format!("{node}: Docker"));
             host.start_docker()?;
         }
+        Ok(())
+    }
+
+    /// Starts whatever of a node does not run already.
+    pub fn start_node(&self, node: &str, progress: Progress<'_>) -> Result<(), LabFault> {
+        self.start_docker(node, progress)?;
         if !self.agent_answers(node) {
             progress(&format!("{node}: agent"));
             self.start_agent(node)?;
@@ -228,14 +234,11 @@ impl Lab {
         self.in_switch(&["link", "set", node, if plugged { "up" } else { "down" }]).map(|_| ())
     }
 
-    /// Loads image archives into a node's Docker.
-    pub fn load_images(&self, node: &str, archives: &[PathBuf]) -> Result<(), LabFault> {
-        let host = self.host(node);
-        for archive in archives {
-            let docker = format!("unix://{}", host.socket().display());
-            run(Command::new("docker").args(["-H", &docker, "load", "-q", "-i"]).arg(archive))?;
-        }
-        Ok(())
+    /// Loads an image archive into a node's Docker.
+    pub fn load_image(&self, node: &str, archive: &Path) -> Result<(), LabFault> {
+        let docker = format!("unix://{}", self.host(node).socket().display());
+        run(Command::new("docker").args(["-H", &docker, "load", "-q", "-i"]).arg(archive))
+            .map(|_| ())
     }
 
     /// Leaves nothing of the lab: no process, namespace, link, mount, file.

@@ -1,0 +1,279 @@
+//! `windlass lab`: a fleet on this machine, for trying out and for tests.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+
+use crate::adapters::lab::{LABS, Lab, LabFault, NODES_MAX};
+use crate::view::status::Status;
+
+use super::client::Client;
+use super::progress::Progress;
+
+/// The first machine of a network is the one that people sit at; nodes come behind these.
+const FIRST_NODE: u8 = 11;
+/// How long pods may take until `up --wait` gives up.
+const WAIT_MAX: Duration = Duration::from_mins(3);
+const WAIT_STEP: Duration = Duration::from_millis(100);
+
+/// A fleet on this machine.
+#[derive(Debug, Args)]
+pub struct LabArgs {
+    /// Which lab.
+    #[arg(long, global = true, default_value = "lab", value_name = "LAB")]
+    lab: String,
+    #[command(subcommand)]
+    command: LabCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum LabCommand {
+    /// Makes a fleet, or starts what of it does not run.
+    Up(Up),
+    /// Leaves nothing of it.
+    Down,
+    /// Says which labs there are.
+    List,
+    /// Takes the power from a node; its disk stays.
+    StopNode(One),
+    /// Switches a node on.
+    StartNode(One),
+    /// Pulls a node's network cable.
+    Cut(One),
+    /// Plugs it in again.
+    Heal(One),
+    /// Runs a program, or a shell, in a node's network.
+    Shell(Shell),
+}
+
+#[derive(Debug, Args)]
+struct Up {
+    /// How many machines.
+    #[arg(long, default_value_t = 1)]
+    nodes: u8,
+    /// The desired repository: a path or a URL.
+    #[arg(long, value_name = "URL")]
+    desired: String,
+    /// Its branch.
+    #[arg(long, default_value = "main")]
+    branch: String,
+    /// The directory in it with the manifests.
+    #[arg(long, default_value = "")]
+    directory: String,
+    /// Image archives (*.tar) to load into each node's Docker.
+    #[arg(long, value_name = "DIR")]
+    images: Option<PathBuf>,
+    /// Waits until every pod is ready.
+    #[arg(long)]
+    wait: bool,
+}
+
+#[derive(Debug, Args)]
+struct One {
+    /// Which node.
+    node: String,
+}
+
+#[derive(Debug, Args)]
+struct Shell {
+    /// Which node.
+    node: String,
+    /// The program and its arguments.
+    #[arg(last = true)]
+    command: Vec<String>,
+}
+
+/// Runs the command.
+pub async fn run(args: LabArgs) -> Result<ExitCode, LabFault> {
+    if let Some(complaint) = Lab::name_complaint(&args.lab) {
+        return Err(LabFault::new(format!("lab name {:?}", args.lab), complaint));
+    }
+    match args.command {
+        LabCommand::Up(up) => return up_lab(&args.lab, up).await,
+        LabCommand::List => list(),
+        LabCommand::Down => {
+            let lab = Lab::open(&args.lab)?;
+            let mut progress = Progress::new(lab.nodes.len() + 1);
+            lab.down(&mut |step| progress.step(step))?;
+            progress.end(&format!("lab {} is gone", lab.name));
+        }
+        LabCommand::StopNode(one) => {
+            let lab = with_node(&args.lab, &one.node)?;
+            lab.stop_node(&one.node)?;
+        }
+        LabCommand::StartNode(one) => {
+            let lab = with_node(&args.lab, &one.node)?;
+            let mut progress = Progress::new(3);
+            lab.start_node(&one.node, &mut |step| progress.step(step))?;
+            progress.end(&format!("{} runs", one.node));
+        }
+        LabCommand::Cut(one) => with_node(&args.lab, &one.node)?.set_cable(&one.node, false)?,
+        LabCommand::Heal(one) => with_node(&args.lab, &one.node)?.set_cable(&one.node, true)?,
+        LabCommand::Shell(shell) => {
+            let lab = with_node(&args.lab, &shell.node)?;
+            return shell_in(&lab, &shell);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn with_node(lab: &str, node: &str) -> Result<Lab, LabFault> {
+    let lab = Lab::open(lab)?;
+    if lab.nodes.contains_key(node) {
+        return Ok(lab);
+    }
+    let names: Vec<&str> = lab.nodes.keys().map(String::as_str).collect();
+    Err(LabFault::new(
+        format!("node {node}"),
+        format!("lab {} has no such node, but {}", lab.name, names.join(", ")),
+    ))
+}
+
+/// The labs that are there, in order of their names.
+fn labs() -> Vec<Lab> {
+    let Ok(entries) = fs::read_dir(LABS) else { return Vec::new() };
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let mut labs: Vec<Lab> = names.filter_map(|name| Lab::open(&name).ok()).collect();
+    labs.sort_by(|a, b| a.name.cmp(&b.name));
+    labs
+}
+
+fn list() {
+    for lab in labs() {
+        for node in lab.nodes.keys() {
+            let address = lab.address(node).map(|address| address.to_string()).unwrap_or_default();
+            let word = if lab.agent_answers(node) { "runs" } else { "is off" };
+            let socket = lab.agent_socket(node);
+            super::say(&format!("{} {node} {address} {word} {}", lab.name, socket.display()));
+        }
+    }
+}
+
+async fn up_lab(name: &str, up: Up) -> Result<ExitCode, LabFault> {
+    if up.nodes == 0 || up.nodes > NODES_MAX {
+        return Err(LabFault::new("--nodes", format!("must be 1 to {NODES_MAX}")));
+    }
+    let lab = planned(name, &up)?;
+    let archives = up.images.as_deref().map(archives).transpose()?.unwrap_or_default();
+    let mut progress = Progress::new(lab.nodes.len() * (3 + archives.len()));
+    lab.save()?;
+    take_program(&lab.program)?;
+    lab.make_network()?;
+    for node in lab.nodes.keys() {
+        lab.start_docker(node, &mut |step| progress.step(step))?;
+        for archive in &archives {
+            let file = archive.file_name().unwrap_or_default().to_string_lossy();
+            progress.step(&format!("{node}: image {file}"));
+            lab.load_image(node, archive)?;
+        }
+        lab.start_node(node, &mut |step| progress.step(step))?;
+    }
+    progress.end(&format!("lab {name}: {} node(s) run", lab.nodes.len()));
+    if up.wait { wait(&lab).await } else { Ok(ExitCode::SUCCESS) }
+}
+
+/// The lab as it is to be: as it was, and what is asked for.
+fn planned(name: &str, up: &Up) -> Result<Lab, LabFault> {
+    let dir = Lab::dir_of(name);
+    let desired = match fs::canonicalize(&up.desired) {
+        Ok(path) => path.display().to_string(),
+        Err(_) => up.desired.clone(),
+    };
+    let network = match Lab::open(name) {
+        Ok(lab) => lab.network,
+        Err(_) => {
+            let taken: Vec<u8> = labs().iter().map(|lab| lab.network).collect();
+            let free = (0..=u8::MAX).find(|number| !taken.contains(number));
+            free.ok_or_else(|| LabFault::new("lab", "every network of labs is taken"))?
+        }
+    };
+    let nodes = (0..up.nodes).map(|n| (format!("n{}", n + 1), FIRST_NODE + n)).collect();
+    // One node keeps its state by itself; several share a repository.
+    let state = (up.nodes > 1).then(|| dir.join("state.git").display().to_string());
+    Ok(Lab {
+        name: name.to_owned(),
+        program: dir.join("windlass"),
+        dir,
+        network,
+        nodes,
+        desired,
+        branch: up.branch.clone(),
+        directory: up.directory.clone(),
+        state,
+    })
+}
+
+/// Puts this program into the lab, so that building a newer one disturbs no agent.
+fn take_program(to: &Path) -> Result<(), LabFault> {
+    let copy = || -> std::io::Result<()> {
+        let new = to.with_extension("new");
+        fs::copy(std::env::current_exe()?, &new)?;
+        fs::rename(&new, to)
+    };
+    copy().map_err(|error| LabFault::new(format!("copying to {}", to.display()), error))
+}
+
+fn archives(dir: &Path) -> Result<Vec<PathBuf>, LabFault> {
+    let entries = fs::read_dir(dir)
+        .map_err(|error| LabFault::new(format!("images in {}", dir.display()), error))?;
+    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    let mut archives: Vec<PathBuf> =
+        paths.filter(|path| path.extension().is_some_and(|extension| extension == "tar")).collect();
+    archives.sort();
+    Ok(archives)
+}
+
+/// Waits until every pod is ready, and shows how far they are.
+async fn wait(lab: &Lab) -> Result<ExitCode, LabFault> {
+    let Some(node) = lab.nodes.keys().next() else { return Ok(ExitCode::SUCCESS) };
+    let client = Client::new(&lab.agent_socket(node));
+    let mut progress = Progress::new(1);
+    let mut waited = Duration::ZERO;
+    let mut said = String::new();
+    while waited < WAIT_MAX {
+        if let Ok(status) = client.json::<Status>("/windlass/v1/status").await {
+            if let Some(waiting) = status.apps.iter().find_map(|app| app.waiting.as_ref()) {
+                return Err(LabFault::new(format!("commit {}", waiting.commit), &waiting.why));
+            }
+            if status.repository.branch_is_missing {
+                return Err(LabFault::new(format!("branch {}", lab.branch), "does not exist"));
+            }
+            let is_applied = status.apps.iter().any(|app| app.in_force.is_some());
+            let now = format!("pods ready: {} of {}", status.pods.ready, status.pods.total);
+            if is_applied && status.pods.total > 0 {
+                progress.reach(status.pods.ready, status.pods.total, &now);
+            }
+            if is_applied && status.pods.ready == status.pods.total {
+                progress.end(&format!("every pod is ready ({})", status.pods.total));
+                return Ok(ExitCode::SUCCESS);
+            }
+            said = match status.troubled_pods.first() {
+                Some(pod) => format!("{now}; {}: {} {}", pod.pod, pod.status, pod.message),
+                None => now,
+            };
+        }
+        tokio::time::sleep(WAIT_STEP).await;
+        waited += WAIT_STEP;
+    }
+    let log = lab.host(node).dir().join("agent.log");
+    let hint = format!("not ready after {} s: {said}; see {}", WAIT_MAX.as_secs(), log.display());
+    Err(LabFault::new("pods", hint))
+}
+
+fn shell_in(lab: &Lab, shell: &Shell) -> Result<ExitCode, LabFault> {
+    let mut words = shell.command.iter().map(String::as_str);
+    let program = words.next().unwrap_or("sh");
+    let host = lab.host(&shell.node);
+    let mut command = host.command(program);
+    command
+        .args(words)
+        .env("DOCKER_HOST", format!("unix://{}", host.socket().display()))
+        .env("WINDLASS_SOCKET", lab.agent_socket(&shell.node))
+        .stdin(std::process::Stdio::inherit());
+    let status = command.status().map_err(|error| LabFault::new(program, error))?;
+    let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
+    Ok(ExitCode::from(code))
+}
