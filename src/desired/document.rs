@@ -261,7 +261,7 @@ impl Reader {
             Envelope::Object { kind, api_version } => self.object(root, kind, &api_version),
             Envelope::List { .. } if depth == DEPTH_MAX => {}
             Envelope::List { item_kind, api_version } => {
-                self.list(root, item_kind, &api_version, depth)
+                self.list(root, item_kind, &api_version, depth);
             }
         }
     }

@@ -22,6 +22,9 @@ use crate::ports::{Answer, Call, Fault, files, filter, links, names, probe};
 use super::runtime::Runtime;
 use super::source::Copy;
 
+/// What an agent wants done, and when it wants to be woken.
+type Woken = (Vec<Effect>, Option<(Duration, Elapsed)>);
+
 /// When the world begins, by a right clock: 2026-01-01.
 const BEGINNING_S: i64 = 1_767_225_600;
 
@@ -127,12 +130,7 @@ impl Machine {
     }
 
     /// Gives an event to the agent; its effects, and when to wake it.
-    pub(super) fn on(
-        &mut self,
-        process: u64,
-        event: Event,
-        time: Duration,
-    ) -> Option<(Vec<Effect>, Option<(Duration, Elapsed)>)> {
+    pub(super) fn on(&mut self, process: u64, event: Event, time: Duration) -> Option<Woken> {
         if process != self.process {
             return None;
         }

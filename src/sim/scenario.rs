@@ -185,11 +185,11 @@ impl Shop {
         if self.deployments.is_empty() || (choice < 3 && self.deployments.len() < 5) {
             return self.add(rng);
         }
-        if choice == 9 {
-            if let Some(earlier) = rng.pick(&self.history).cloned() {
-                self.deployments = earlier;
-                return "revert\n\nWindlass-Allow-Prune: yes".to_owned();
-            }
+        if choice == 9
+            && let Some(earlier) = rng.pick(&self.history).cloned()
+        {
+            self.deployments = earlier;
+            return "revert\n\nWindlass-Allow-Prune: yes".to_owned();
         }
         let at = usize::try_from(rng.below(self.deployments.len() as u64)).unwrap_or(0);
         let edits = self.edits;

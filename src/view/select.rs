@@ -121,7 +121,7 @@ impl FieldSelector {
                     // An absent truth value is false; an absent text is empty.
                     condition.value.is_empty() || condition.value == "false"
                 }
-                Some(other) => other.to_string() == condition.value,
+                Some(other) => *other == condition.value,
             };
             has == condition.is_equal
         })

@@ -53,8 +53,7 @@ pub(crate) fn must_git(dir: &Path, args: &[&str]) -> String {
 /// (`CI=1`, `WINDLASS_REQUIRE_ROOT=1`), it fails.
 pub(crate) fn is_root(test: &str) -> bool {
     let root = std::fs::metadata("/proc/self")
-        .map(|meta| std::os::unix::fs::MetadataExt::uid(&meta) == 0)
-        .unwrap_or(false);
+        .is_ok_and(|meta| std::os::unix::fs::MetadataExt::uid(&meta) == 0);
     if !root {
         skip(test, "it needs root");
     }

@@ -26,10 +26,6 @@ impl Daemon {
             .unwrap_or_else(|error| panic!("{command:?}: {error}"));
         Self(child)
     }
-
-    pub(crate) fn pid(&self) -> u32 {
-        self.0.id()
-    }
 }
 
 impl Drop for Daemon {

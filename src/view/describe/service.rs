@@ -29,10 +29,9 @@ pub(super) fn describe(page: &mut Page, picture: &Picture, key: &Key, service: &
     let balancer: Vec<&str> =
         items(service, "status.loadBalancer.ingress").iter().map(|one| text(one, "ip")).collect();
     page.field_if(0, "LoadBalancer Ingress", &balancer.join(", "));
-    let views = picture.services.iter();
+    let mut views = picture.services.iter();
     let view = views
-        .filter(|view| Some(&view.namespace) == key.namespace.as_ref() && view.name == key.name)
-        .last();
+        .rfind(|view| Some(&view.namespace) == key.namespace.as_ref() && view.name == key.name);
     for (at, port) in items(service, "spec.ports").iter().enumerate() {
         describe_port(page, port, at, view);
     }
