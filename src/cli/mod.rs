@@ -1,8 +1,156 @@
 //! What a person sees: one file per command.
 //!
+//! A counter with a clerk behind it: you say what you want in the words you know from `kubectl`, he asks
+//! the agent on this machine and brings the answer as you know it.
+//!
+//! ```text
+//!   args ─▶ target (resource words) ─▶ client (the agent's socket) ─▶ out (columns, JSON, YAML)
+//!                                                 └─▶ fault (error, hint, exit code)
+//! ```
+//!
+//! The rule: standard output is data, standard error is talk. Exit codes are 0 for done, 1 for failed,
+//! 2 for a command that makes no sense. The limit: nothing is decided here; `validate` reads files by
+//! the same rules as the agent, everything else is the agent's word.
+//!
 //! Floor 5: imports everything.
 
 pub mod agent;
+mod api_resources;
+mod client;
+mod completion;
 pub mod config;
+mod fault;
+mod get;
 pub mod log;
 mod notify;
+mod out;
+mod progress;
+mod select;
+mod status;
+mod sync;
+mod target;
+mod validate;
+mod version;
+mod watch;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use client::Client;
+use fault::Failure;
+use out::Out;
+
+/// Ordinary Kubernetes manifests on plain Docker hosts, straight from Git
+#[derive(Debug, Parser)]
+#[command(name = "windlass", version, propagate_version = false, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command understands.
+#[derive(Args, Clone, Debug)]
+struct Global {
+    /// Socket of the agent
+    #[arg(
+        long,
+        global = true,
+        value_name = "PATH",
+        env = "WINDLASS_SOCKET",
+        default_value = config::DEFAULT_SOCKET
+    )]
+    socket: PathBuf,
+    /// Namespace to look in
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "NAME",
+        env = "WINDLASS_NAMESPACE",
+        default_value = "default"
+    )]
+    namespace: String,
+}
+
+/// What can be done. To add a command: a file beside this one, a variant here, a line in [`run`].
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List objects, or show some of them
+    Get(get::Get),
+    /// Show how the whole stands: the commit in force, what waits and why, what is broken
+    Status(status::StatusArgs),
+    /// Look at the desired repository now
+    Sync(sync::Sync),
+    /// Check manifests as the agent does, without one
+    Validate(validate::Validate),
+    /// Show the kinds of objects there are, and the words for them
+    ApiResources(api_resources::ApiResources),
+    /// Run this machine's agent
+    Agent(AgentArgs),
+    /// Show the versions of this program and of the agent
+    Version(version::Version),
+    /// Print a script that completes commands in a shell
+    Completion(completion::Completion),
+}
+
+#[derive(Args, Debug)]
+struct AgentArgs {
+    /// Configuration
+    #[arg(long, value_name = "FILE", default_value = config::DEFAULT_PATH)]
+    config: PathBuf,
+}
+
+/// What a command is given beside its own arguments.
+struct Context {
+    client: Client,
+    namespace: String,
+    out: Out,
+}
+
+/// Runs the program on the arguments of this process.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    fault::conclude(run(cli))
+}
+
+/// Prints what clap has to say: help and versions are an answer, all else is a mistake.
+fn usage(error: &clap::Error) -> ExitCode {
+    // Whoever asked for help and closed the pipe has seen enough.
+    let _ = error.print();
+    if error.use_stderr() { ExitCode::from(fault::USAGE) } else { ExitCode::SUCCESS }
+}
+
+fn run(cli: Cli) -> Result<(), Failure> {
+    let Global { socket, namespace } = cli.global;
+    let mut context = Context { client: Client::new(socket), namespace, out: Out::default() };
+    let context = &mut context;
+    match cli.command {
+        Command::Agent(args) => agent::run(&args.config).map_err(Failure::plain),
+        Command::Validate(args) => validate::run(&args, &mut context.out),
+        Command::Completion(args) => completion::run(&args, &mut context.out),
+        Command::ApiResources(args) => api_resources::run(&args, &mut context.out),
+        Command::Get(args) => wait(get::run(&args, context)),
+        Command::Status(args) => wait(status::run(&args, context)),
+        Command::Sync(args) => wait(sync::run(&args, context)),
+        Command::Version(args) => wait(version::run(&args, context)),
+    }
+}
+
+/// Runs what has to wait for others. One thread is enough for one person.
+fn wait<F: Future<Output = Result<(), Failure>>>(work: F) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::plain(format!("the runtime can't be started: {error}")))?;
+    let done = runtime.block_on(work);
+    // A thread that waits for a key on standard input must not hold the program.
+    runtime.shutdown_background();
+    done
+}

@@ -1,65 +1,111 @@
-//! How far long work has come: a bar on a terminal, lines otherwise.
+//! What a person sees while something takes its time: a line that renews itself on a terminal, a line
+//! now and then otherwise. All of it on standard error.
 
 use std::io::IsTerminal as _;
+use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use super::out::talk;
+use crate::adapters::clock;
+use crate::kinds::time::Elapsed;
 
-/// How far something has come; shown on standard error.
-pub struct Progress {
-    /// None where there is no terminal.
-    bar: Option<ProgressBar>,
-    said: String,
+/// Whatever is over by then needs no word.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// How often the line renews itself.
+const STEP: Duration = Duration::from_millis(100);
+/// How often there is a line where lines stay.
+const LINE_EVERY: Duration = Duration::from_secs(10);
+/// How wide the bar is.
+const BAR: usize = 30;
+/// Takes a line that renews itself off the screen.
+const WIPE: &str = "\r\x1b[K";
+
+/// Waits for something, and says so if it takes long.
+pub(super) async fn waiting<T>(what: &str, work: impl Future<Output = T>) -> T {
+    let mut work = std::pin::pin!(work);
+    let is_terminal = std::io::stderr().is_terminal();
+    let began = clock::now().elapsed;
+    let mut has_line = false;
+    loop {
+        let pause = if !has_line {
+            PATIENCE
+        } else if is_terminal {
+            STEP
+        } else {
+            LINE_EVERY
+        };
+        if let Ok(done) = tokio::time::timeout(pause, &mut work).await {
+            if has_line && is_terminal {
+                talk(WIPE);
+            }
+            return done;
+        }
+        let seconds = clock::now().elapsed.since(began).as_secs();
+        if is_terminal {
+            talk(&format!("{WIPE}{what} … {seconds} s"));
+        } else {
+            talk(&format!("{what} … {seconds} s\n"));
+        }
+        has_line = true;
+    }
 }
 
-impl Progress {
-    /// Work of so many steps.
-    pub fn new(steps: usize) -> Self {
-        let bar = std::io::stderr().is_terminal().then(|| {
-            let bar = ProgressBar::new(steps as u64);
-            // The template is ours and right; the default would do as well.
-            if let Ok(style) = ProgressStyle::with_template("[{bar:30}] {pos}/{len} {msg}") {
-                bar.set_style(style.progress_chars("=> "));
-            }
-            bar
-        });
-        Self { bar, said: String::new() }
+/// A bar for work whose end is known.
+pub(super) struct Bar {
+    what: &'static str,
+    total: usize,
+    is_terminal: bool,
+    began: Elapsed,
+    shown: Elapsed,
+    has_line: bool,
+}
+
+impl Bar {
+    /// A bar that shows nothing yet.
+    pub(super) fn new(what: &'static str, total: usize) -> Self {
+        let began = clock::now().elapsed;
+        let is_terminal = std::io::stderr().is_terminal();
+        Self { what, total, is_terminal, began, shown: began, has_line: false }
     }
 
-    /// A step begins.
-    pub fn step(&mut self, what: &str) {
-        match &self.bar {
-            Some(bar) => {
-                bar.set_message(what.to_owned());
-                bar.inc(1);
-            }
-            None => self.line(what),
+    /// So much is done.
+    pub(super) fn at(&mut self, done: usize) {
+        let now = clock::now().elapsed;
+        let step = if self.is_terminal { STEP } else { LINE_EVERY };
+        if now.since(self.began) < PATIENCE || now.since(self.shown) < step {
+            return;
+        }
+        self.shown = now;
+        self.has_line = true;
+        let line = line(self.what, done, self.total);
+        if self.is_terminal {
+            talk(&format!("{WIPE}{line}"));
+        } else {
+            talk(&format!("{line}\n"));
         }
     }
 
-    /// So much is done, of so much.
-    pub fn reach(&mut self, done: usize, of: usize, what: &str) {
-        match &self.bar {
-            Some(bar) => {
-                bar.set_length(of as u64);
-                bar.set_position(done as u64);
-                bar.set_message(what.to_owned());
-            }
-            None => self.line(what),
+    /// Takes the bar off the screen.
+    pub(super) fn end(self) {
+        if self.has_line && self.is_terminal {
+            talk(WIPE);
         }
     }
+}
 
-    /// All is done.
-    pub fn end(mut self, what: &str) {
-        if let Some(bar) = self.bar.take() {
-            bar.finish_and_clear();
-        }
-        self.line(what);
-    }
+fn line(what: &str, done: usize, total: usize) -> String {
+    let full = if total == 0 { BAR } else { (BAR * done / total).min(BAR) };
+    let bar: String = (0..BAR).map(|at| if at < full { '#' } else { '.' }).collect();
+    format!("{what} [{bar}] {done} of {total}")
+}
 
-    fn line(&mut self, what: &str) {
-        if self.said != what {
-            super::complain(what);
-            what.clone_into(&mut self.said);
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bar_fills() {
+        assert_eq!(line("x", 0, 2), format!("x [{}] 0 of 2", ".".repeat(BAR)));
+        assert_eq!(line("x", 1, 2), format!("x [{}{}] 1 of 2", "#".repeat(15), ".".repeat(15)));
+        assert_eq!(line("x", 0, 0), format!("x [{}] 0 of 0", "#".repeat(BAR)));
     }
 }

@@ -1,0 +1,297 @@
+//! `windlass validate`: a directory of manifests, checked by the agent's own rules, without an agent.
+//!
+//! ```text
+//!   disk ─▶ listing ─▶ desired::wanted ─▶ read ─▶ desired::parse ─▶ desired::assemble ─▶ findings
+//! ```
+//! The listing is what a commit of the directory would have: in the work tree of a Git repository what
+//! Git ignores is left out. The limit: what only the fleet knows (a held deletion, a taken address) is
+//! not known here; `windlass diff` asks the agent.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+use serde_json::json;
+
+use super::fault::Failure;
+use super::out::{Data, Out};
+use super::progress::Bar;
+use crate::desired::{self, Desired, FILE_BYTES_MAX, Files, Why};
+use crate::kinds::binding::Oid;
+use crate::kinds::finding::{Finding, Place};
+use crate::ports::source::{FileContent, FileEntry, FileKind};
+
+/// Directories nested deeper than this are not entered, as in a commit.
+const DEPTH_MAX: usize = 128;
+/// More files are no directory of manifests but somebody's whole disk.
+const FILES_MAX: usize = 1_000_000;
+
+/// Arguments of `windlass validate`.
+#[derive(Args, Debug)]
+#[command(after_help = "Exits with 1 if a commit of the directory would be refused.")]
+pub(super) struct Validate {
+    /// Directory with manifests: what agent.yaml names as desired.directory, in a work tree
+    #[arg(value_name = "DIRECTORY", default_value = ".")]
+    directory: PathBuf,
+    /// Form of the answer
+    #[arg(short, long, value_enum, value_name = "FORM")]
+    output: Option<Data>,
+}
+
+pub(super) fn run(args: &Validate, out: &mut Out) -> Result<(), Failure> {
+    let directory = &args.directory;
+    let listing = list(directory)?;
+    let (files, read) = read(directory, &listing)?;
+    let (desired, findings) = desired::assemble(&listing, &files);
+    let report = Report { files: read, desired, findings };
+    match args.output {
+        None => out.text(&report.text(directory))?,
+        Some(form) => out.data(form, &report.json(directory))?,
+    }
+    if report.is_refused() { Err(Failure::Code(1)) } else { Ok(()) }
+}
+
+/// What was found.
+struct Report {
+    /// Manifests among the files.
+    files: usize,
+    desired: Desired,
+    findings: Vec<Finding>,
+}
+
+impl Report {
+    fn errors(&self) -> usize {
+        self.findings.iter().filter(|finding| finding.is_error()).count()
+    }
+
+    /// A tree without a single object deletes nothing and starts nothing: it is refused.
+    fn is_empty(&self) -> bool {
+        self.desired.objects.is_empty() && self.errors() == 0
+    }
+
+    fn is_refused(&self) -> bool {
+        self.errors() > 0 || self.is_empty()
+    }
+
+    fn text(&self, directory: &Path) -> String {
+        let mut text = String::new();
+        for finding in &self.findings {
+            let finding =
+                Finding { place: seen_from_here(directory, &finding.place), ..finding.clone() };
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "{finding}");
+        }
+        let _ = writeln!(text, "{}", self.closing());
+        text
+    }
+
+    fn closing(&self) -> String {
+        let errors = self.errors();
+        let warnings = self.findings.len() - errors;
+        let mut line = format!(
+            "{}, {}: {}, {}",
+            counted(self.files, "manifest"),
+            counted(self.desired.objects.len(), "object"),
+            counted(errors, "error"),
+            counted(warnings, "warning"),
+        );
+        let passed_over = self.desired.skipped.len();
+        if passed_over > 0 {
+            let _ = write!(line, "; {} passed over", counted(passed_over, "file"));
+        }
+        line.push_str(match self.is_refused() {
+            true if self.is_empty() => "; there is nothing to run: it would be refused",
+            true => "; it would be refused",
+            false => "; it would be accepted",
+        });
+        line
+    }
+
+    fn json(&self, directory: &Path) -> serde_json::Value {
+        let skipped = self
+            .desired
+            .skipped
+            .iter()
+            .map(|skipped| json!({"path": skipped.path, "why": reason(skipped.why)}));
+        let errors = self.errors();
+        json!({
+            "directory": directory.display().to_string(),
+            "refused": self.is_refused(),
+            "manifests": self.files,
+            "objects": self.desired.objects.len(),
+            "errors": errors,
+            "warnings": self.findings.len() - errors,
+            "findings": self.findings,
+            "passedOver": skipped.collect::<Vec<_>>(),
+        })
+    }
+}
+
+fn reason(why: Why) -> &'static str {
+    match why {
+        Why::Ignored => ".windlassignore",
+        Why::NotAManifest => "not a manifest",
+        Why::Symlink => "symbolic link",
+        Why::Submodule => "submodule",
+    }
+}
+
+/// A place as it can be opened from where the person stands.
+fn seen_from_here(directory: &Path, place: &Place) -> Place {
+    if directory == Path::new(".") {
+        return place.clone();
+    }
+    let path = directory.join(&*place.path).display().to_string();
+    Place { path: path.into(), ..place.clone() }
+}
+
+/// `1 object`, `2 objects`.
+fn counted(count: usize, what: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{plural}")
+}
+
+/// Lists a directory as a commit of it would be listed.
+fn list(directory: &Path) -> Result<Vec<FileEntry>, Failure> {
+    let meta = fs::metadata(directory).map_err(|error| unreadable(directory, &error))?;
+    if !meta.is_dir() {
+        return Err(Failure::hinted(
+            format!("{} is not a directory", directory.display()),
+            "a commit is checked as a whole: name the directory that agent.yaml names",
+        ));
+    }
+    let is_bare = directory.join("HEAD").is_file() && directory.join("objects").is_dir();
+    if is_bare {
+        return Err(Failure::hinted(
+            format!("{} is a bare repository, without files", directory.display()),
+            "validate a clone of it, or ask the agent: windlass diff COMMIT",
+        ));
+    }
+    let mut lister = Lister { repository: WorkTree::around(directory), listing: Vec::new() };
+    lister.directory(directory, "", 0)?;
+    let mut listing = lister.listing;
+    listing.sort();
+    Ok(listing)
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::plain(format!("{} can't be read: {error}", path.display()))
+}
+
+struct Lister {
+    repository: Option<WorkTree>,
+    listing: Vec<FileEntry>,
+}
+
+impl Lister {
+    fn directory(&mut self, directory: &Path, prefix: &str, depth: usize) -> Result<(), Failure> {
+        let entries = fs::read_dir(directory).map_err(|error| unreadable(directory, &error))?;
+        for entry in entries {
+            let entry = entry.map_err(|error| unreadable(directory, &error))?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let on_disk = entry.path();
+            let meta = fs::symlink_metadata(&on_disk).map_err(|e| unreadable(&on_disk, &e))?;
+            let path = format!("{prefix}{name}");
+            if name == ".git" || self.is_ignored(&on_disk) {
+                continue;
+            }
+            let kind = if meta.is_symlink() {
+                FileKind::Symlink
+            } else if meta.is_file() {
+                FileKind::File
+            } else if !meta.is_dir() {
+                // Git knows no sockets and pipes.
+                continue;
+            } else if on_disk.join(".git").exists() {
+                FileKind::Submodule
+            } else {
+                // Nothing below a hidden directory is read, and nothing below so deep a one.
+                if !name.starts_with('.') && depth < DEPTH_MAX {
+                    self.directory(&on_disk, &format!("{path}/"), depth + 1)?;
+                }
+                continue;
+            };
+            let bytes = if kind == FileKind::Submodule { 0 } else { meta.len() };
+            self.listing.push(FileEntry { path: path.into(), blob: Oid::new(""), kind, bytes });
+            if self.listing.len() > FILES_MAX {
+                return Err(Failure::plain(format!(
+                    "there are more than {FILES_MAX} files below it; name the directory with the manifests"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn is_ignored(&self, path: &Path) -> bool {
+        self.repository.as_ref().is_some_and(|repository| repository.ignores(path))
+    }
+}
+
+/// The work tree of a Git repository.
+struct WorkTree {
+    repository: git2::Repository,
+    /// Its root, without symbolic links on the way.
+    root: PathBuf,
+}
+
+impl WorkTree {
+    /// The work tree that a directory lies in. A repository that can't be opened (somebody else's)
+    /// is a directory like any other.
+    fn around(directory: &Path) -> Option<Self> {
+        let repository = git2::Repository::discover(directory).ok()?;
+        let root = repository.workdir()?.canonicalize().ok()?;
+        Some(Self { repository, root })
+    }
+
+    /// Whether Git leaves a file out: ignored, and not committed all the same.
+    fn ignores(&self, path: &Path) -> bool {
+        let parent = path.parent().and_then(|parent| parent.canonicalize().ok());
+        let Some((parent, name)) = parent.zip(path.file_name()) else {
+            return false;
+        };
+        let whole = parent.join(name);
+        let Ok(path) = whole.strip_prefix(&self.root) else {
+            return false;
+        };
+        let is_ignored = self.repository.status_should_ignore(path).unwrap_or(false);
+        is_ignored && !self.is_tracked(path)
+    }
+
+    fn is_tracked(&self, path: &Path) -> bool {
+        let Ok(index) = self.repository.index() else {
+            return false;
+        };
+        // A directory is tracked by what is below it.
+        let below = format!("{}/", path.display());
+        index.get_path(path, 0).is_some()
+            || index.iter().any(|entry| entry.path.starts_with(below.as_bytes()))
+    }
+}
+
+/// Reads and parses the files that must be read. Says how many of them are manifests.
+fn read(directory: &Path, listing: &[FileEntry]) -> Result<(Files, usize), Failure> {
+    let wanted = desired::wanted(listing);
+    let mut bar = Bar::new("reading manifests", wanted.len());
+    let mut files = Files::new();
+    let mut manifests = 0;
+    for (at, entry) in wanted.iter().enumerate() {
+        let path = directory.join(&*entry.path);
+        let bytes = fs::read(&path).map_err(|error| unreadable(&path, &error))?;
+        if u64::try_from(bytes.len()).is_ok_and(|length| length > FILE_BYTES_MAX) {
+            return Err(Failure::plain(format!("{} grew while it was read", path.display())));
+        }
+        let content = FileContent {
+            path: Arc::clone(&entry.path),
+            blob: entry.blob.clone(),
+            bytes: bytes.into(),
+        };
+        let parsed = desired::parse(&content);
+        manifests += usize::from(parsed.is_manifest);
+        files.insert(Arc::clone(&entry.path), Arc::new(parsed));
+        bar.at(at + 1);
+    }
+    bar.end();
+    Ok((files, manifests))
+}
