@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
@@ -10,8 +9,10 @@ use clap::{Args, Subcommand};
 use crate::adapters::lab::{LABS, Lab, LabFault, NODES_MAX};
 use crate::view::status::Status;
 
-use super::client::Client;
-use super::progress::Progress;
+use super::Context;
+use super::client::{Client, JSON};
+use super::fault::Failure;
+use super::progress::Steps;
 
 /// The first machine of a network is the one that people sit at; nodes come behind these.
 const FIRST_NODE: u8 = 11;
@@ -19,9 +20,9 @@ const FIRST_NODE: u8 = 11;
 const WAIT_MAX: Duration = Duration::from_mins(3);
 const WAIT_STEP: Duration = Duration::from_millis(100);
 
-/// A fleet on this machine.
+/// Which lab, and what about it.
 #[derive(Debug, Args)]
-pub struct LabArgs {
+pub(super) struct LabArgs {
     /// Which lab.
     #[arg(long, global = true, default_value = "lab", value_name = "LAB")]
     lab: String,
@@ -86,38 +87,41 @@ struct Shell {
     command: Vec<String>,
 }
 
-/// Runs the command.
-pub async fn run(args: LabArgs) -> Result<ExitCode, LabFault> {
-    if let Some(complaint) = Lab::name_complaint(&args.lab) {
-        return Err(LabFault::new(format!("lab name {:?}", args.lab), complaint));
+impl From<LabFault> for Failure {
+    fn from(fault: LabFault) -> Self {
+        Self::plain(fault)
     }
-    match args.command {
+}
+
+/// Runs the command.
+pub(super) async fn run(args: &LabArgs, context: &mut Context) -> Result<(), Failure> {
+    if let Some(complaint) = Lab::name_complaint(&args.lab) {
+        return Err(Failure::usage(format!("lab name {:?} {complaint}", args.lab)));
+    }
+    match &args.command {
         LabCommand::Up(up) => return up_lab(&args.lab, up).await,
-        LabCommand::List => list(),
+        LabCommand::List => return list(context),
         LabCommand::Down => {
             let lab = Lab::open(&args.lab)?;
-            let mut progress = Progress::new(lab.nodes.len() + 1);
-            lab.down(&mut |step| progress.step(step))?;
-            progress.end(&format!("lab {} is gone", lab.name));
+            let mut steps = Steps::new(lab.nodes.len() + 1);
+            lab.down(&mut |step| steps.step(step))?;
+            steps.end(&format!("lab {} is gone", lab.name));
         }
-        LabCommand::StopNode(one) => {
-            let lab = with_node(&args.lab, &one.node)?;
-            lab.stop_node(&one.node)?;
-        }
+        LabCommand::StopNode(one) => with_node(&args.lab, &one.node)?.stop_node(&one.node)?,
         LabCommand::StartNode(one) => {
             let lab = with_node(&args.lab, &one.node)?;
-            let mut progress = Progress::new(3);
-            lab.start_node(&one.node, &mut |step| progress.step(step))?;
-            progress.end(&format!("{} runs", one.node));
+            let mut steps = Steps::new(3);
+            lab.start_node(&one.node, &mut |step| steps.step(step))?;
+            steps.end(&format!("{} runs", one.node));
         }
         LabCommand::Cut(one) => with_node(&args.lab, &one.node)?.set_cable(&one.node, false)?,
         LabCommand::Heal(one) => with_node(&args.lab, &one.node)?.set_cable(&one.node, true)?,
         LabCommand::Shell(shell) => {
             let lab = with_node(&args.lab, &shell.node)?;
-            return shell_in(&lab, &shell);
+            return shell_in(&lab, shell);
         }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 fn with_node(lab: &str, node: &str) -> Result<Lab, LabFault> {
@@ -141,38 +145,40 @@ fn labs() -> Vec<Lab> {
     labs
 }
 
-fn list() {
+fn list(context: &mut Context) -> Result<(), Failure> {
     for lab in labs() {
         for node in lab.nodes.keys() {
             let address = lab.address(node).map(|address| address.to_string()).unwrap_or_default();
             let word = if lab.agent_answers(node) { "runs" } else { "is off" };
             let socket = lab.agent_socket(node);
-            super::say(&format!("{} {node} {address} {word} {}", lab.name, socket.display()));
+            let line = format!("{} {node} {address} {word} {}\n", lab.name, socket.display());
+            context.out.text(&line)?;
         }
     }
+    Ok(())
 }
 
-async fn up_lab(name: &str, up: Up) -> Result<ExitCode, LabFault> {
+async fn up_lab(name: &str, up: &Up) -> Result<(), Failure> {
     if up.nodes == 0 || up.nodes > NODES_MAX {
-        return Err(LabFault::new("--nodes", format!("must be 1 to {NODES_MAX}")));
+        return Err(Failure::usage(format!("--nodes must be 1 to {NODES_MAX}")));
     }
-    let lab = planned(name, &up)?;
+    let lab = planned(name, up)?;
     let archives = up.images.as_deref().map(archives).transpose()?.unwrap_or_default();
-    let mut progress = Progress::new(lab.nodes.len() * (3 + archives.len()));
+    let mut steps = Steps::new(lab.nodes.len() * (3 + archives.len()));
     lab.save()?;
     take_program(&lab.program)?;
     lab.make_network()?;
     for node in lab.nodes.keys() {
-        lab.start_docker(node, &mut |step| progress.step(step))?;
+        lab.start_docker(node, &mut |step| steps.step(step))?;
         for archive in &archives {
             let file = archive.file_name().unwrap_or_default().to_string_lossy();
-            progress.step(&format!("{node}: image {file}"));
+            steps.step(&format!("{node}: image {file}"));
             lab.load_image(node, archive)?;
         }
-        lab.start_node(node, &mut |step| progress.step(step))?;
+        lab.start_node(node, &mut |step| steps.step(step))?;
     }
-    progress.end(&format!("lab {name}: {} node(s) run", lab.nodes.len()));
-    if up.wait { wait(&lab).await } else { Ok(ExitCode::SUCCESS) }
+    steps.end(&format!("lab {name}: {} node(s) run", lab.nodes.len()));
+    if up.wait { wait(&lab).await } else { Ok(()) }
 }
 
 /// The lab as it is to be: as it was, and what is asked for.
@@ -227,28 +233,31 @@ fn archives(dir: &Path) -> Result<Vec<PathBuf>, LabFault> {
 }
 
 /// Waits until every pod is ready, and shows how far they are.
-async fn wait(lab: &Lab) -> Result<ExitCode, LabFault> {
-    let Some(node) = lab.nodes.keys().next() else { return Ok(ExitCode::SUCCESS) };
-    let client = Client::new(&lab.agent_socket(node));
-    let mut progress = Progress::new(1);
+async fn wait(lab: &Lab) -> Result<(), Failure> {
+    let Some(node) = lab.nodes.keys().next() else { return Ok(()) };
+    let client = Client::new(lab.agent_socket(node));
+    let mut steps = Steps::new(1);
     let mut waited = Duration::ZERO;
-    let mut said = String::new();
+    let mut said = "the agent does not answer".to_owned();
     while waited < WAIT_MAX {
-        if let Ok(status) = client.json::<Status>("/windlass/v1/status").await {
+        let status = client.json("/windlass/v1/status", JSON).await.ok();
+        if let Some(status) = status.and_then(|json| serde_json::from_value::<Status>(json).ok()) {
             if let Some(waiting) = status.apps.iter().find_map(|app| app.waiting.as_ref()) {
-                return Err(LabFault::new(format!("commit {}", waiting.commit), &waiting.why));
-            }
-            if status.repository.branch_is_missing {
-                return Err(LabFault::new(format!("branch {}", lab.branch), "does not exist"));
+                let commit = waiting.commit.short();
+                return Err(Failure::hinted(
+                    format!("commit {commit}: {}", waiting.why),
+                    "windlass status shows each finding",
+                ));
             }
             let is_applied = status.apps.iter().any(|app| app.in_force.is_some());
-            let now = format!("pods ready: {} of {}", status.pods.ready, status.pods.total);
-            if is_applied && status.pods.total > 0 {
-                progress.reach(status.pods.ready, status.pods.total, &now);
+            let pods = status.pods;
+            let now = format!("pods ready: {} of {}", pods.ready, pods.total);
+            if is_applied && pods.total > 0 {
+                steps.reach(pods.ready, pods.total, &now);
             }
-            if is_applied && status.pods.ready == status.pods.total {
-                progress.end(&format!("every pod is ready ({})", status.pods.total));
-                return Ok(ExitCode::SUCCESS);
+            if is_applied && pods.ready == pods.total {
+                steps.end(&format!("every pod is ready ({})", pods.total));
+                return Ok(());
             }
             said = match status.troubled_pods.first() {
                 Some(pod) => format!("{now}; {}: {} {}", pod.pod, pod.status, pod.message),
@@ -259,11 +268,11 @@ async fn wait(lab: &Lab) -> Result<ExitCode, LabFault> {
         waited += WAIT_STEP;
     }
     let log = lab.host(node).dir().join("agent.log");
-    let hint = format!("not ready after {} s: {said}; see {}", WAIT_MAX.as_secs(), log.display());
-    Err(LabFault::new("pods", hint))
+    let seconds = WAIT_MAX.as_secs();
+    Err(Failure::hinted(format!("not ready after {seconds} s: {said}"), log.display()))
 }
 
-fn shell_in(lab: &Lab, shell: &Shell) -> Result<ExitCode, LabFault> {
+fn shell_in(lab: &Lab, shell: &Shell) -> Result<(), Failure> {
     let mut words = shell.command.iter().map(String::as_str);
     let program = words.next().unwrap_or("sh");
     let host = lab.host(&shell.node);
@@ -273,7 +282,9 @@ fn shell_in(lab: &Lab, shell: &Shell) -> Result<ExitCode, LabFault> {
         .env("DOCKER_HOST", format!("unix://{}", host.socket().display()))
         .env("WINDLASS_SOCKET", lab.agent_socket(&shell.node))
         .stdin(std::process::Stdio::inherit());
-    let status = command.status().map_err(|error| LabFault::new(program, error))?;
-    let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
-    Ok(ExitCode::from(code))
+    let status = command.status().map_err(|error| Failure::plain(format!("{program}: {error}")))?;
+    match status.code() {
+        Some(0) => Ok(()),
+        code => Err(Failure::Code(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1))),
+    }
 }

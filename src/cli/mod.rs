@@ -21,6 +21,7 @@ mod completion;
 pub mod config;
 mod fault;
 mod get;
+mod lab;
 pub mod log;
 mod notify;
 mod out;
@@ -89,6 +90,8 @@ enum Command {
     Validate(validate::Validate),
     /// Show the kinds of objects there are, and the words for them
     ApiResources(api_resources::ApiResources),
+    /// Make a fleet on this machine, for trying out
+    Lab(lab::LabArgs),
     /// Run this machine's agent
     Agent(AgentArgs),
     /// Show the versions of this program and of the agent
@@ -139,6 +142,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Get(args) => wait(get::run(&args, context)),
         Command::Status(args) => wait(status::run(&args, context)),
         Command::Sync(args) => wait(sync::run(&args, context)),
+        Command::Lab(args) => wait(lab::run(&args, context)),
         Command::Version(args) => wait(version::run(&args, context)),
     }
 }

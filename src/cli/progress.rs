@@ -92,6 +92,46 @@ impl Bar {
     }
 }
 
+/// Work whose steps have names: each is worth a line, even a short one.
+#[derive(Debug)]
+pub(super) struct Steps {
+    done: usize,
+    total: usize,
+    is_terminal: bool,
+    said: String,
+}
+
+impl Steps {
+    /// So many steps.
+    pub(super) fn new(total: usize) -> Self {
+        let is_terminal = std::io::stderr().is_terminal();
+        Self { done: 0, total, is_terminal, said: String::new() }
+    }
+
+    /// The next step begins.
+    pub(super) fn step(&mut self, what: &str) {
+        let (done, total) = (self.done, self.total);
+        self.reach(done, total, what);
+        self.done = done + 1;
+    }
+
+    /// So much is done, of so much.
+    pub(super) fn reach(&mut self, done: usize, total: usize, what: &str) {
+        (self.done, self.total) = (done, total);
+        if self.is_terminal {
+            talk(&format!("{WIPE}{}  {what}", line("", done, total).trim_start()));
+        } else if self.said != what {
+            talk(&format!("{what}\n"));
+            what.clone_into(&mut self.said);
+        }
+    }
+
+    /// All is done.
+    pub(super) fn end(self, what: &str) {
+        talk(&format!("{}{what}\n", if self.is_terminal { WIPE } else { "" }));
+    }
+}
+
 fn line(what: &str, done: usize, total: usize) -> String {
     let full = if total == 0 { BAR } else { (BAR * done / total).min(BAR) };
     let bar: String = (0..BAR).map(|at| if at < full { '#' } else { '.' }).collect();

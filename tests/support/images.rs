@@ -25,7 +25,7 @@ pub(crate) fn busybox(name: &str, config: &Value) -> Archive {
     let applets = [
         "sh", "cat", "sleep", "echo", "ls", "id", "ip", "ps", "stat", "head", "true", "false",
         "dd", "kill", "hostname", "touch", "nc", "mkdir", "readlink", "ln", "rm", "wc", "tail",
-        "stty", "printf", "tee",
+        "stty", "printf", "tee", "httpd", "wget",
     ];
     let paths: Vec<String> = applets.iter().map(|name| format!("bin/{name}")).collect();
     entries.extend(paths.iter().map(|path| Entry::Link { path, target: "busybox" }));

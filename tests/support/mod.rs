@@ -10,6 +10,7 @@ pub(crate) mod pods;
 pub(crate) mod proxy;
 pub(crate) mod registry;
 pub(crate) mod servers;
+pub(crate) mod site;
 
 use std::path::Path;
 use std::process::{Command, Output};

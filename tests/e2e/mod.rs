@@ -1,0 +1,5 @@
+//! The whole program on real parts: push, and see what runs.
+
+mod deploy;
+mod failures;
+mod refuse;
