@@ -152,8 +152,10 @@ fn lead(input: &Input, set: &mut RuleSet, dispatch: &mut Dispatch) {
 
 /// `nat`, after routing: who the connection seems to come from.
 fn masquerade(input: &Input, set: &mut RuleSet) {
-    let mut add = |chain: &str, rule: String| set.add(Table::Nat, chain, rule);
     let take_over = format!("-j {}", chains::MASQUERADE);
+    // Also before there is any pod: a jump to a chain that does not exist is refused.
+    set.chain(Table::Nat, chains::HAIRPIN);
+    let mut add = |chain: &str, rule: String| set.add(Table::Nat, chain, rule);
     add(chains::POSTROUTING, format!("-m conntrack --ctstate DNAT -j {}", chains::DNATED));
     // What ends on this machine keeps its source: the answer comes by here anyway.
     add(chains::DNATED, "-o lo -j RETURN".into());

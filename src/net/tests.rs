@@ -498,6 +498,25 @@ fn any_service(number: u8) -> impl Strategy<Value = String> {
     })
 }
 
+/// `iptables-restore` refuses a table whole if one rule jumps nowhere.
+#[test]
+fn every_jump_leads_to_a_chain_also_on_an_empty_node() {
+    let mut world = input(&[]);
+    for pods in [world.local_pods.clone(), Vec::new()] {
+        world.local_pods = pods;
+        let set = rules(&world);
+        for table in Table::ALL {
+            for (chain, rules) in set.chains(table) {
+                for target in rules.iter().filter_map(|rule| rule.split("-j WDL-").nth(1)) {
+                    let target = format!("WDL-{}", target.split(' ').next().unwrap_or_default());
+                    let exists = set.chains(table).any(|(name, _)| *name == target);
+                    assert!(exists, "{table} {chain} jumps to {target}");
+                }
+            }
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn packets_only_reach_endpoints_that_may_get_them(
