@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout)] // What is left out and what was measured is for people.
 
 mod docker;
+mod docs;
 mod e2e;
 mod git;
 mod net;
