@@ -6,6 +6,7 @@
 //!
 //! Floor 4: imports `kinds`, `ports`, and of the pure rooms what turns values into bytes.
 
+pub mod api;
 pub mod clock;
 pub mod conntrack;
 pub mod dns;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::adapters::api::{Api, Limits, Live, Server};
 use crate::adapters::clock;
 use crate::adapters::dns::Dns;
 use crate::adapters::docker::{Docker, Options};
@@ -20,9 +21,10 @@ use crate::adapters::probe::Prober;
 use crate::adapters::world::World;
 use crate::agent::Agent;
 use crate::agent::event::Hint;
-use crate::ports::Fault;
 use crate::ports::links::{Answer as LinksAnswer, Call as LinksCall};
 use crate::ports::runtime::RuntimeHint;
+use crate::ports::store::{Answer as StoreAnswer, Call as StoreCall};
+use crate::ports::{Answer, Call, Fault};
 use crate::view::picture::Picture;
 
 use super::config::{self, Loaded};
@@ -31,6 +33,9 @@ use super::config::{self, Loaded};
 const HINTS_MAX: usize = 1000;
 /// Questions that wait for the agent.
 const QUESTIONS_MAX: usize = 100;
+
+/// How long the socket's server may take to end.
+const API_END_MAX: Duration = Duration::from_secs(2);
 
 /// Why the agent could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -78,21 +83,63 @@ fn incarnation() -> String {
 
 async fn serve(loaded: Loaded) -> Result<(), StartFault> {
     let (hints_in, hints) = mpsc::channel(HINTS_MAX);
-    let (_questions_in, questions) = mpsc::channel::<Question>(QUESTIONS_MAX);
+    // Before anything else: an agent that runs already must not be joined by a second.
+    let server = Server::bind(&loaded.file.api.socket)?;
+    let (questions_in, questions) = mpsc::channel::<Question>(QUESTIONS_MAX);
     let world = Arc::new(world(&loaded)?);
     check_networks(&loaded, &world.links).await?;
     let bells = listen(&loaded, &world.docker, &hints_in);
     let agent = Agent::new(loaded.agent.clone());
-    let (pictures, _looking) = watch::channel(Arc::new(agent.picture(clock::now())));
+    let (pictures, looking) = watch::channel(Arc::new(agent.picture(clock::now())));
     let (stop_in, stop) = oneshot::channel();
     tokio::spawn(stop_on_signal(stop_in));
+    let api = api(&loaded, &world, questions_in, looking);
+    let (end_in, end) = oneshot::channel::<()>();
+    // Either word ends it: there is nothing to tell but that it is over.
+    let serving = tokio::spawn(server.run(api, async { end.await.unwrap_or_default() }));
     let mut notify = super::notify::Notify::new();
     tracing::info!(node = %loaded.agent.node, desired = loaded.file.desired.url, "agent begins");
     let pulse = Box::new(move |picture: &Picture| notify.pulse(picture));
     Engine { world, hints, questions, pictures, stop, pulse }.run(agent).await;
-    drop(bells);
+    drop((bells, end_in));
+    if tokio::time::timeout(API_END_MAX, serving).await.is_err() {
+        tracing::warn!("the socket's server does not end; leaving it behind");
+    }
     tracing::info!("agent ends; pods go on without it");
     Ok(())
+}
+
+/// What answers on the socket.
+fn api(
+    loaded: &Loaded,
+    world: &Arc<World>,
+    questions: mpsc::Sender<Question>,
+    pictures: watch::Receiver<Arc<Picture>>,
+) -> Arc<Api> {
+    let store = world.clone();
+    let live = Live {
+        questions,
+        docker: world.docker.clone(),
+        history: Arc::new(move |limit| {
+            let world = store.clone();
+            Box::pin(async move {
+                let call = Call::Store(StoreCall::History { limit });
+                match world.perform(call).await? {
+                    Answer::Store(StoreAnswer::History(decisions)) => Ok(decisions),
+                    _ => Err(Fault::stalled("the state store answered another question")),
+                }
+            })
+        }),
+    };
+    let desired = &loaded.file.desired;
+    let mut repository =
+        format!("{}, branch {}", config::without_secrets(&desired.url), desired.branch);
+    if !desired.directory.is_empty() {
+        repository = format!("{repository}, directory {}", desired.directory);
+    }
+    // An earlier life has given a version a millisecond at most: no object changes faster for long.
+    let first = u64::try_from(clock::now().wall.millis()).unwrap_or(1).max(1);
+    Api::new(Arc::new(live), pictures, &repository, first, Limits::default())
 }
 
 /// Brings up everything through which the agent touches the world.

@@ -447,6 +447,18 @@ pub fn is_path(url: &str) -> bool {
     url.starts_with('/') || url.starts_with("file://")
 }
 
+/// An address as it may be shown to others: without a password that stands in it.
+pub fn without_secrets(address: &str) -> String {
+    match url::Url::parse(address) {
+        Ok(mut url) if url.password().is_some() => {
+            // Only an address without a host has no room for one.
+            let _ = url.set_password(None);
+            url.to_string()
+        }
+        _ => address.to_owned(),
+    }
+}
+
 /// Networks of ours that overlap a route of the machine: packets would go astray, so the agent does
 /// not start.
 pub fn overlaps(settings: &Settings, routes: &[Ipv4Network]) -> Vec<String> {
@@ -520,6 +532,17 @@ network: {podNetwork: 10.0.0.1/16, packetFilter: pf, nodePorts: 9-1}
         let complaints = overlaps(&loaded.agent.settings, &routes);
         assert_eq!(complaints.len(), 1, "{complaints:?}");
         assert!(complaints[0].contains("10.244.7.0/24"));
+    }
+
+    #[test]
+    fn passwords_are_not_shown() {
+        for (address, shown) in [
+            ("https://ada:s3cr3t@git.example.com/shop.git", "https://ada@git.example.com/shop.git"),
+            ("git@git.example.com:shop.git", "git@git.example.com:shop.git"),
+            ("/srv/shop.git", "/srv/shop.git"),
+        ] {
+            assert_eq!(without_secrets(address), shown);
+        }
     }
 
     #[test]

@@ -43,9 +43,7 @@ impl Parameters {
         let Some(text) = self.get(name) else {
             return Ok(None);
         };
-        text.parse()
-            .map(Some)
-            .map_err(|_| No::bad(format!("{name}: '{text}' is not a number")))
+        text.parse().map(Some).map_err(|_| No::bad(format!("{name}: '{text}' is not a number")))
     }
 
     /// Which objects of a kind are asked for.
@@ -64,9 +62,7 @@ impl Parameters {
         let Some(token) = self.get("continue") else {
             return Ok(None);
         };
-        Bookmark::parse(token)
-            .map(Some)
-            .ok_or_else(|| No::bad("continue key is not valid"))
+        Bookmark::parse(token).map(Some).ok_or_else(|| No::bad("continue key is not valid"))
     }
 }
 

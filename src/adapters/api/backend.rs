@@ -22,7 +22,8 @@ pub trait Backend: Send + Sync + 'static {
     /// The last decisions, newest first.
     fn history(&self, limit: usize) -> Later<'_, Result<Vec<Decision>, Fault>>;
     /// A container's log.
-    fn logs<'l>(&'l self, id: &'l str, options: &'l LogOptions) -> Later<'l, Result<Pieces, Fault>>;
+    fn logs<'l>(&'l self, id: &'l str, options: &'l LogOptions)
+    -> Later<'l, Result<Pieces, Fault>>;
     /// Runs a program in a container.
     fn exec<'l>(
         &'l self,
@@ -65,17 +66,12 @@ impl Hand for Control {
 
 impl From<Session> for Talk {
     fn from(session: Session) -> Self {
-        Self {
-            output: session.output,
-            input: session.input,
-            hand: Arc::new(session.control),
-        }
+        Self { output: session.output, input: session.input, hand: Arc::new(session.control) }
     }
 }
 
 /// Leafs through the store: how many decisions, and what came of it.
-pub type History =
-    Arc<dyn Fn(usize) -> Later<'static, Result<Vec<Decision>, Fault>> + Send + Sync>;
+pub type History = Arc<dyn Fn(usize) -> Later<'static, Result<Vec<Decision>, Fault>> + Send + Sync>;
 
 /// The real thing: an agent at the other end of a channel, and Docker.
 #[derive(Clone)]
@@ -96,9 +92,7 @@ impl Backend for Live {
             self.questions
                 .try_send((ask, sender))
                 .map_err(|_| Fault::transient("the agent is too busy to answer; try again"))?;
-            receiver
-                .await
-                .map_err(|_| Fault::transient("the agent ended before it answered"))
+            receiver.await.map_err(|_| Fault::transient("the agent ended before it answered"))
         })
     }
 
@@ -106,7 +100,11 @@ impl Backend for Live {
         (self.history)(limit)
     }
 
-    fn logs<'l>(&'l self, id: &'l str, options: &'l LogOptions) -> Later<'l, Result<Pieces, Fault>> {
+    fn logs<'l>(
+        &'l self,
+        id: &'l str,
+        options: &'l LogOptions,
+    ) -> Later<'l, Result<Pieces, Fault>> {
         Box::pin(self.docker.logs(id, options))
     }
 

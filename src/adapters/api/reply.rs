@@ -28,9 +28,7 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
 fn full(bytes: impl Into<Bytes>) -> Body {
-    Full::new(bytes.into())
-        .map_err(|never| match never {})
-        .boxed_unsync()
+    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
 }
 
 /// An answer of these bytes.
@@ -70,7 +68,7 @@ pub(super) fn text(text: impl Into<Bytes>) -> Answer {
 pub(super) fn stream(kind: &'static str, pieces: Pieces) -> Answer {
     use futures_util::StreamExt as _;
     let frames = pieces.map(|piece| piece.map(Frame::data));
-    let mut answer = Response::new(BodyExt::boxed_unsync(StreamBody::new(frames)));
+    let mut answer = Response::new(StreamBody::new(frames).boxed_unsync());
     let kind = HeaderValue::from_static(kind);
     answer.headers_mut().insert(CONTENT_TYPE, kind);
     answer
@@ -87,12 +85,7 @@ pub(super) struct No {
 
 impl No {
     fn new(code: StatusCode, reason: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            reason,
-            message: message.into(),
-            details: Value::Null,
-        }
+        Self { code, reason, message: message.into(), details: Value::Null }
     }
 
     /// There is no such path.
@@ -148,11 +141,7 @@ impl No {
     /// The body is too long.
     pub(super) fn too_large(limit: usize) -> Self {
         let message = format!("limit is {limit} bytes");
-        Self::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "RequestEntityTooLarge",
-            message,
-        )
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge", message)
     }
 
     /// Too much is going on.
@@ -163,6 +152,17 @@ impl No {
     /// It is not built.
     pub(super) fn not_built(message: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_IMPLEMENTED, "NotImplemented", message)
+    }
+
+    /// We have made a mistake.
+    pub(super) fn defect() -> Self {
+        let message = "a defect in Windlass: please report the panic in the agent's log";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", message)
+    }
+
+    /// It can't be answered yet.
+    pub(super) fn not_ready(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", message)
     }
 
     /// It takes too long.

@@ -108,24 +108,15 @@ pub(super) enum Own {
 
 /// Groups without objects of their own.
 pub(super) const REVIEW_GROUPS: [Group; 2] = [
-    Group {
-        name: "authentication.k8s.io",
-        version: "v1",
-    },
-    Group {
-        name: "authorization.k8s.io",
-        version: "v1",
-    },
+    Group { name: "authentication.k8s.io", version: "v1" },
+    Group { name: "authorization.k8s.io", version: "v1" },
 ];
 
 /// Every group that is served, core first.
 pub(super) fn groups() -> Vec<Group> {
     let mut groups: Vec<Group> = KINDS
         .iter()
-        .map(|info| Group {
-            name: info.group,
-            version: info.version,
-        })
+        .map(|info| Group { name: info.group, version: info.version })
         .chain(REVIEW_GROUPS)
         .collect();
     groups.sort();
@@ -135,11 +126,8 @@ pub(super) fn groups() -> Vec<Group> {
 
 /// The door at the end of a path; none if there is none.
 pub(super) fn parse(path: &str) -> Option<Route> {
-    let decoded: Vec<String> = path
-        .trim_matches('/')
-        .split('/')
-        .map(decode)
-        .collect::<Option<_>>()?;
+    let decoded: Vec<String> =
+        path.trim_matches('/').split('/').map(decode).collect::<Option<_>>()?;
     let parts: Vec<&str> = decoded.iter().map(String::as_str).collect();
     match parts.as_slice() {
         ["version"] => Some(Route::Version),
@@ -192,10 +180,7 @@ fn below(group: Group, rest: &[&str]) -> Option<Route> {
             let kind = kind(plural).filter(|kind| kind.info().namespaced)?;
             let namespace = name(namespace)?;
             match rest {
-                [] => Some(Route::Collection {
-                    kind,
-                    namespace: Some(namespace),
-                }),
+                [] => Some(Route::Collection { kind, namespace: Some(namespace) }),
                 [object, part @ ..] => {
                     let key = Key::namespaced(kind, &namespace, &name(object)?);
                     let part = self::part(part)?;
@@ -203,10 +188,7 @@ fn below(group: Group, rest: &[&str]) -> Option<Route> {
                 }
             }
         }
-        [plural] => Some(Route::Collection {
-            kind: kind(plural)?,
-            namespace: None,
-        }),
+        [plural] => Some(Route::Collection { kind: kind(plural)?, namespace: None }),
         [plural, object, part @ ..] => {
             let kind = kind(plural).filter(|kind| !kind.info().namespaced)?;
             let key = Key::cluster(kind, &name(object)?);
@@ -263,31 +245,18 @@ mod tests {
     use super::*;
 
     fn collection(kind: Kind, namespace: Option<&str>) -> Option<Route> {
-        Some(Route::Collection {
-            kind,
-            namespace: namespace.map(Name::trusted),
-        })
+        Some(Route::Collection { kind, namespace: namespace.map(Name::trusted) })
     }
 
     fn object(kind: Kind, namespace: Option<&str>, name: &str, part: Part) -> Option<Route> {
-        let key = Key {
-            kind,
-            namespace: namespace.map(Name::trusted),
-            name: Name::trusted(name),
-        };
+        let key = Key { kind, namespace: namespace.map(Name::trusted), name: Name::trusted(name) };
         Some(Route::Object { key, part })
     }
 
     #[test]
     fn paths_lead_where_kubernetes_has_them() {
-        let core = Group {
-            name: "",
-            version: "v1",
-        };
-        let apps = Group {
-            name: "apps",
-            version: "v1",
-        };
+        let core = Group { name: "", version: "v1" };
+        let apps = Group { name: "apps", version: "v1" };
         let table = [
             ("/version", Some(Route::Version)),
             ("/readyz/ping", Some(Route::Health { ready: true })),

@@ -1,0 +1,207 @@
+//! The socket: made, listened on, and taken away again.
+
+use std::future::Future;
+use std::io;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::Sleep;
+
+use super::serve::{Api, Caller, answer};
+use crate::ports::Fault;
+
+/// Its owner and its group may use the socket: whoever can is root on every node's containers.
+const MODE: u32 = 0o660;
+/// How long a client may take to send the head of a request, and an idle connection is kept.
+const HEAD_MAX: Duration = Duration::from_secs(30);
+/// A wait after a failed accept: out of descriptors, it would otherwise spin.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+/// What a client is told for whom there is no room.
+const FULL: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\nConnection: close\r\n\
+    Content-Type: text/plain\r\nContent-Length: 28\r\n\r\ntoo many connections at once";
+
+/// The socket, listening. Dropping it takes it away.
+#[derive(Debug)]
+pub struct Server {
+    listener: UnixListener,
+    path: PathBuf,
+    /// Which file it is: a later agent may have put its own in its place.
+    file: (u64, u64),
+}
+
+impl Server {
+    /// Listens at `path`. What an agent that was killed has left there is replaced; one that still
+    /// answers is left alone.
+    pub fn bind(path: &Path) -> Result<Self, Fault> {
+        let failed = |what: &str, error: io::Error| {
+            Fault::stalled(format!("{what} {}: {error} (api.socket)", path.display()))
+        };
+        let (Some(dir), Some(_)) = (path.parent(), path.file_name()) else {
+            return Err(Fault::stalled(format!("{} is no path for a socket", path.display())));
+        };
+        std::fs::create_dir_all(dir).map_err(|error| failed("making the directory of", error))?;
+        if std::os::unix::net::UnixStream::connect(path).is_ok() {
+            return Err(Fault::stalled(format!(
+                "another agent answers at {}; stop it, or set another api.socket",
+                path.display()
+            )));
+        }
+        // Bound under another name and moved into its place with its mode set, so that it is never
+        // open to others, and an old one is replaced in one step.
+        let draft = dir.join(format!(".wdl-{}", std::process::id()));
+        let _ = std::fs::remove_file(&draft);
+        let listener = UnixListener::bind(&draft).map_err(|error| failed("listening at", error))?;
+        let placed = std::fs::set_permissions(&draft, std::fs::Permissions::from_mode(MODE))
+            .and_then(|()| std::fs::rename(&draft, path))
+            .and_then(|()| std::fs::metadata(path));
+        let file = placed.map_err(|error| {
+            let _ = std::fs::remove_file(&draft);
+            failed("making", error)
+        })?;
+        Ok(Self { listener, path: path.to_owned(), file: (file.dev(), file.ino()) })
+    }
+
+    /// Answers until `stop`. Connections are closed with it.
+    pub async fn run(self, api: Arc<Api>, stop: impl Future<Output = ()>) {
+        let room = Arc::new(Semaphore::new(api.limits.connections));
+        let mut connections = JoinSet::new();
+        let mut stop = std::pin::pin!(stop);
+        loop {
+            let accepted = tokio::select! {
+                () = &mut stop => return,
+                Some(_) = connections.join_next() => continue,
+                accepted = self.listener.accept() => accepted,
+            };
+            let stream = match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!(%error, "the socket can't take a connection");
+                    tokio::time::sleep(ACCEPT_RETRY).await;
+                    continue;
+                }
+            };
+            let Ok(permit) = room.clone().try_acquire_owned() else {
+                // Fits into an empty socket's buffer, or the client goes without it.
+                let _ = stream.try_write(FULL);
+                continue;
+            };
+            let api = api.clone();
+            connections.spawn(async move {
+                talk(api, stream).await;
+                drop(permit);
+            });
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let now = std::fs::metadata(&self.path);
+        if now.is_ok_and(|now| (now.dev(), now.ino()) == self.file) {
+            // What stays behind is replaced by the next agent.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+async fn talk(api: Arc<Api>, stream: UnixStream) {
+    let caller = Caller(stream.peer_cred().ok().map(|peer| peer.uid()));
+    let stream = Patient { stream, patience: api.limits.stall, stall: None };
+    let service = service_fn(move |request| {
+        let answer = answer(api.clone(), caller, request);
+        async move { Ok::<_, std::convert::Infallible>(answer.await) }
+    });
+    let served = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_MAX)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades()
+        .await;
+    if let Err(error) = served {
+        // Clients go away in the middle of a watch; that is how watches end.
+        tracing::debug!(%error, "a connection to the socket ended early");
+    }
+}
+
+/// A connection that ends when the other side takes nothing for too long: what is sent waits in no
+/// buffer of ours, and a reader that has stopped must not keep its place for ever.
+struct Patient {
+    stream: UnixStream,
+    patience: Duration,
+    stall: Option<Pin<Box<Sleep>>>,
+}
+
+impl Patient {
+    fn wait<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.stall = None;
+            return written;
+        }
+        let patience = self.patience;
+        let stall = self.stall.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+        match stall.as_mut().poll(cx) {
+            Poll::Ready(()) => Poll::Ready(Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "the client reads nothing",
+            ))),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl AsyncRead for Patient {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Patient {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.wait(cx, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, pieces);
+        self.wait(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        self.wait(cx, flushed)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

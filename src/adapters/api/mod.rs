@@ -1,0 +1,35 @@
+//! The API: Kubernetes' own paths and our few, over HTTP on a unix socket.
+//!
+//! A counter at which one may ask, look on, and hand in very little: what should run is written in
+//! the desired repository, and whoever tries to write here is told which file and line to change.
+//!
+//! ```text
+//!   listen ─▶ serve ─┬─ discovery, openapi   what there is to ask for
+//!   (socket)         ├─ read, watch          objects, tables, changes   ◀─ view::cache ◀─ Picture
+//!                    ├─ own                  status, why, diff, sync …  ◀─ view, the agent
+//!                    ├─ metrics              for Prometheus
+//!                    ├─ log, talk            a container of this node   ◀─ Docker
+//!                    └─ write                delete a pod; all else: which file to change
+//! ```
+//!
+//! The rule: everything that is shown is drawn from one [`Picture`](crate::view::picture::Picture), and
+//! nothing here decides: a deletion is put to the agent, which may refuse it. Whoever can open the
+//! socket may do everything that can be done on it; its mode is the only lock.
+//!
+//! The limit: containers of other nodes can't be reached from here, and there is no protobuf and no
+//! SPDY: `exec` and `attach` need a client with WebSockets (kubectl 1.30).
+
+mod ask;
+mod backend;
+mod discovery;
+mod listen;
+mod own;
+mod read;
+mod reply;
+mod route;
+mod serve;
+mod watch;
+
+pub use backend::{Backend, Hand, History, Later, Live, Talk};
+pub use listen::Server;
+pub use serve::{Api, Limits};

@@ -1,0 +1,218 @@
+//! One request: which door it leads to, and who answers behind it.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Limited};
+use hyper::body::Incoming;
+use hyper::{Method, Request, StatusCode};
+use serde_json::json;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch as channel};
+
+use super::ask::Parameters;
+use super::backend::Backend;
+use super::reply::{self, Answer, No};
+use super::route::{self, Part, Route};
+use super::{discovery, own, read, watch};
+use crate::view::cache::{Cache, Version};
+use crate::view::picture::Picture;
+
+/// The longest body of a request: nothing that is handed in here is long.
+const BODY_BYTES_MAX: usize = 1024 * 1024;
+/// How long a client may take to send it.
+const BODY_WAIT_MAX: Duration = Duration::from_secs(30);
+/// The version of Kubernetes whose objects are served.
+const KUBERNETES: (&str, &str) = ("1", "34");
+
+/// How much is served at once, and how patiently.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections; a dozen people with k9s need a hundred.
+    pub connections: usize,
+    /// Of these, watches, logs that are followed, and sessions. The rest is kept for short
+    /// questions, so that somebody can still ask what is going on.
+    pub streams: usize,
+    /// How long a client may take nothing of what is sent to it. People read logs through pagers,
+    /// so it is minutes; nothing is buffered for them meanwhile.
+    pub stall: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { connections: 256, streams: 192, stall: Duration::from_secs(600) }
+    }
+}
+
+/// Who is at the other end: a user of this machine, where that is known.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Caller(pub(super) Option<u32>);
+
+impl Caller {
+    /// The user's name.
+    pub(super) fn name(self) -> String {
+        let Some(uid) = self.0 else {
+            return "somebody".to_owned();
+        };
+        let user = nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(uid));
+        user.ok().flatten().map_or_else(|| format!("uid {uid}"), |user| user.name)
+    }
+}
+
+/// Everything that answers are made from.
+pub struct Api {
+    pub(super) backend: Arc<dyn Backend>,
+    pub(super) pictures: channel::Receiver<Arc<Picture>>,
+    /// As people are told it: `/srv/shop.git, branch main`.
+    pub(super) repository: String,
+    pub(super) limits: Limits,
+    cache: Mutex<Cache>,
+    streams: Arc<Semaphore>,
+}
+
+impl Api {
+    /// An API that shows `pictures`. `repository` names the desired repository to people, without
+    /// what opens it. `first` must be higher than any version an earlier life may have given.
+    pub fn new(
+        backend: Arc<dyn Backend>,
+        pictures: channel::Receiver<Arc<Picture>>,
+        repository: &str,
+        first: Version,
+        limits: Limits,
+    ) -> Arc<Self> {
+        let picture = pictures.borrow().clone();
+        Arc::new(Self {
+            backend,
+            pictures,
+            repository: repository.to_owned(),
+            limits,
+            cache: Mutex::new(Cache::new(picture, first)),
+            streams: Arc::new(Semaphore::new(limits.streams)),
+        })
+    }
+
+    /// The newest picture.
+    pub(super) fn picture(&self) -> Arc<Picture> {
+        self.pictures.borrow().clone()
+    }
+
+    /// Draws something from the newest picture: on a thread of its own, since a fleet's pods take
+    /// tens of milliseconds.
+    pub(super) async fn draw<T: Send + 'static>(
+        self: &Arc<Self>,
+        look: impl FnOnce(&mut Cache) -> T + Send + 'static,
+    ) -> Result<T, No> {
+        let api = self.clone();
+        let drawn = tokio::task::spawn_blocking(move || look(&mut api.cache()));
+        drawn.await.map_err(|_| No::defect())
+    }
+
+    /// A panic leaves a cache that is at worst stale in part, and every later picture mends it.
+    fn cache(&self) -> MutexGuard<'_, Cache> {
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        let picture = self.picture();
+        if !Arc::ptr_eq(cache.picture(), &picture) {
+            cache.take(picture);
+        }
+        cache
+    }
+
+    /// A place among those who stay.
+    pub(super) fn place(&self) -> Result<OwnedSemaphorePermit, No> {
+        self.streams
+            .clone()
+            .try_acquire_owned()
+            .map_err(|_| No::busy("too many watches, logs and sessions at once; try again later"))
+    }
+}
+
+/// Answers a request, one way or another.
+pub(super) async fn answer(api: Arc<Api>, caller: Caller, request: Request<Incoming>) -> Answer {
+    dispatch(&api, caller, request).await.unwrap_or_else(Into::into)
+}
+
+async fn dispatch(
+    api: &Arc<Api>,
+    _caller: Caller,
+    request: Request<Incoming>,
+) -> Result<Answer, No> {
+    let route = route::parse(request.uri().path()).ok_or_else(No::path)?;
+    let asked = Parameters::parse(request.uri().query());
+    let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+    let headers = request.headers();
+    match route {
+        Route::Own(door) => own::answer(api, door, &asked, request.method(), headers).await,
+        _ if !is_read => Err(No::method()),
+        Route::Version => Ok(version(api)),
+        Route::Health { ready } => health(api, ready),
+        Route::CoreVersions => discovery::core(headers),
+        Route::Groups => discovery::groups(headers),
+        Route::Group(name) => Ok(discovery::group(name)),
+        Route::Resources(group) => Ok(discovery::resources(group)),
+        Route::Collection { kind, namespace } if asked.is_true("watch") => {
+            watch::watch(api, kind, namespace, &asked, headers).await
+        }
+        Route::Collection { kind, namespace } => {
+            read::list(api, kind, namespace, &asked, headers).await
+        }
+        Route::Object { key, part: Part::Whole | Part::Status } => {
+            read::object(api, key, &asked, headers).await
+        }
+        Route::Object { key, part: Part::Scale } => read::scale(api, key).await,
+        Route::Object { .. }
+        | Route::OpenApiV2
+        | Route::OpenApiIndex
+        | Route::OpenApi(_)
+        | Route::Review(_)
+        | Route::Metrics => Err(No::path()),
+    }
+}
+
+/// The whole body, which must be short and come soon.
+#[allow(dead_code)] // Until `write`.
+pub(super) async fn body(request: Request<Incoming>) -> Result<Bytes, No> {
+    let limited = Limited::new(request.into_body(), BODY_BYTES_MAX).collect();
+    match tokio::time::timeout(BODY_WAIT_MAX, limited).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
+            Err(No::too_large(BODY_BYTES_MAX))
+        }
+        Ok(Err(error)) => Err(No::bad(format!("the body can't be read: {error}"))),
+        Err(_) => Err(No::timeout("the body did not come in time")),
+    }
+}
+
+fn version(api: &Api) -> Answer {
+    let (major, minor) = KUBERNETES;
+    let own = &api.picture().version;
+    reply::json(&json!({
+        "major": major,
+        "minor": minor,
+        "gitVersion": format!("v{major}.{minor}.0+windlass-{own}"),
+        "gitCommit": "",
+        "gitTreeState": "clean",
+        "buildDate": "1970-01-01T00:00:00Z",
+        "goVersion": "",
+        "compiler": "rustc",
+        "platform": format!("linux/{}", arch()),
+    }))
+}
+
+/// As Go names it.
+fn arch() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+/// Alive is who answers; ready is who has read the state store.
+fn health(api: &Api, ready: bool) -> Result<Answer, No> {
+    if ready && !api.picture().is_known {
+        return Err(No::not_ready("the state store has not been read yet"));
+    }
+    let ok = reply::text("ok");
+    debug_assert_eq!(ok.status(), StatusCode::OK);
+    Ok(ok)
+}
