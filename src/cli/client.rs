@@ -4,7 +4,7 @@
 //! a person asked for (`logs -f`, `exec`): those end with the connection or with Ctrl-C.
 
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,7 +22,7 @@ use super::fault::{Failure, Refusal};
 /// How long the agent may take to answer the door.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// How long it may take to begin an answer. A `sync` or a `diff` waits for a fetch, which has 60 s.
-const ANSWER_MAX: Duration = Duration::from_secs(90);
+pub(super) const ANSWER_MAX: Duration = Duration::from_secs(90);
 /// How long an answer may take that is not a stream.
 const BODY_MAX: Duration = Duration::from_secs(60);
 /// A longer answer is not taken: a list of 100,000 pods is smaller.
@@ -52,11 +52,6 @@ impl Client {
         Self { socket }
     }
 
-    /// Where the agent is.
-    pub(super) fn socket(&self) -> &Path {
-        &self.socket
-    }
-
     /// Opens a connection.
     pub(super) async fn connect(&self) -> Result<UnixStream, Failure> {
         match timeout(CONNECT_MAX, UnixStream::connect(&self.socket)).await {
@@ -81,7 +76,8 @@ impl Client {
         }
     }
 
-    fn silent(&self, what: &str, waited: Duration) -> Failure {
+    /// The agent took its time.
+    pub(super) fn silent(&self, what: &str, waited: Duration) -> Failure {
         let socket = self.socket.display();
         Failure::hinted(
             format!("the agent on {socket} {what} within {} s", waited.as_secs()),
@@ -89,7 +85,8 @@ impl Client {
         )
     }
 
-    fn broken(&self, error: impl std::fmt::Display) -> Failure {
+    /// The agent hung up.
+    pub(super) fn broken(&self, error: impl std::fmt::Display) -> Failure {
         let socket = self.socket.display();
         Failure::plain(format!("the connection to the agent on {socket} broke: {error}"))
     }

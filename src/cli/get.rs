@@ -13,6 +13,7 @@ use super::select::Choice;
 use super::target::{self, Target};
 use super::watch::{Watch, version};
 use crate::kinds::quantity::Quantity;
+use crate::kinds::registry::Kind;
 use crate::view::table::print::{Options, Printer};
 
 /// Arguments of `windlass get`.
@@ -306,14 +307,20 @@ impl Getter<'_> {
 }
 
 /// Where a watch is printed.
-struct Screen {
+pub(super) struct Screen {
     shape: Shape,
     printer: Printer,
     columns: Value,
 }
 
 impl Screen {
-    fn show(
+    /// A screen for tables.
+    pub(super) fn table(options: Options) -> Self {
+        Self { shape: Shape::Table, printer: Printer::new(options), columns: Value::Null }
+    }
+
+    /// Prints an object, or a table; with `is_silent` only its columns are remembered.
+    pub(super) fn show(
         &mut self,
         mut object: Value,
         context: &mut Context,
@@ -378,8 +385,8 @@ fn items(list: Value, target: &Target) -> Vec<Value> {
 fn name_line(object: &Value) -> String {
     let text = |path: &str| object.pointer(path).and_then(Value::as_str).unwrap_or_default();
     let group = text("/apiVersion").rsplit_once('/').map_or("", |(group, _)| group);
-    let kind = crate::kinds::registry::Kind::find(group, text("/kind"));
-    let resource = kind.map_or_else(|| text("/kind").to_lowercase(), |kind| kind.resource_name());
+    let kind = Kind::find(group, text("/kind"));
+    let resource = kind.map_or_else(|| text("/kind").to_lowercase(), Kind::resource_name);
     format!("{resource}/{}\n", text("/metadata/name"))
 }
 

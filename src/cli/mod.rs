@@ -19,20 +19,31 @@ mod api_resources;
 mod client;
 mod completion;
 pub mod config;
+mod delete;
+mod describe;
+mod diff;
+mod events;
+mod exec;
 mod fault;
 mod get;
+mod history;
 mod lab;
 pub mod log;
+mod logs;
 mod notify;
 mod out;
+mod pods;
 mod progress;
+mod rollout;
 mod select;
+mod socket;
 mod status;
 mod sync;
 mod target;
 mod validate;
 mod version;
 mod watch;
+mod why;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -82,10 +93,28 @@ struct Global {
 enum Command {
     /// List objects, or show some of them
     Get(get::Get),
+    /// Tell all about objects: how they are, and what happened to them
+    Describe(describe::Describe),
+    /// Print what a container prints
+    Logs(logs::Logs),
+    /// Run a program in a container
+    Exec(exec::Exec),
+    /// List what happened
+    Events(events::Events),
+    /// Show why a pod is where it is, or does not run
+    Why(why::Why),
     /// Show how the whole stands: the commit in force, what waits and why, what is broken
     Status(status::StatusArgs),
     /// Look at the desired repository now
     Sync(sync::Sync),
+    /// Show what a commit would change
+    Diff(diff::Diff),
+    /// Show how far a Deployment has come, and what it was before
+    Rollout(rollout::Rollout),
+    /// Show the last decisions, who took them, and why
+    History(history::History),
+    /// End a pod; its owner makes another
+    Delete(delete::Delete),
     /// Check manifests as the agent does, without one
     Validate(validate::Validate),
     /// Show the kinds of objects there are, and the words for them
@@ -140,6 +169,15 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Completion(args) => completion::run(&args, &mut context.out),
         Command::ApiResources(args) => api_resources::run(&args, &mut context.out),
         Command::Get(args) => wait(get::run(&args, context)),
+        Command::Describe(args) => wait(describe::run(&args, context)),
+        Command::Logs(args) => wait(logs::run(&args, context)),
+        Command::Exec(args) => wait(exec::run(&args, context)),
+        Command::Events(args) => wait(events::run(&args, context)),
+        Command::Why(args) => wait(why::run(&args, context)),
+        Command::Diff(args) => wait(diff::run(&args, context)),
+        Command::Rollout(args) => wait(rollout::run(&args, context)),
+        Command::History(args) => wait(history::run(&args, context)),
+        Command::Delete(args) => wait(delete::run(&args, context)),
         Command::Status(args) => wait(status::run(&args, context)),
         Command::Sync(args) => wait(sync::run(&args, context)),
         Command::Lab(args) => wait(lab::run(&args, context)),

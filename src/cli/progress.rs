@@ -133,7 +133,7 @@ impl Steps {
 }
 
 fn line(what: &str, done: usize, total: usize) -> String {
-    let full = if total == 0 { BAR } else { (BAR * done / total).min(BAR) };
+    let full = (BAR * done).checked_div(total).unwrap_or(BAR).min(BAR);
     let bar: String = (0..BAR).map(|at| if at < full { '#' } else { '.' }).collect();
     format!("{what} [{bar}] {done} of {total}")
 }

@@ -59,13 +59,12 @@ impl<'c> Watch<'c> {
     /// The next change. None if too much was missed: list again.
     pub(super) async fn next(&mut self) -> Result<Option<Event>, Failure> {
         loop {
-            let line = match self.line()? {
-                Some(line) => line,
-                None => match self.read().await {
+            let Some(line) = self.line()? else {
+                match self.read().await {
                     Ok(()) => continue,
                     Err(Failure::Refused(refusal)) if refusal.code == 410 => return Ok(None),
                     Err(failure) => return Err(failure),
-                },
+                }
             };
             self.has_spoken = true;
             let change = line.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();
