@@ -133,9 +133,12 @@ pub fn settled(world: &World) -> Result<(), String> {
     let state = decoded(world)?;
     let app = state.apps.get(DEFAULT_APP).ok_or("nothing is in force")?;
     let applied = app.head.applied.as_ref().ok_or("nothing is in force")?;
-    let newest = newest_good(world);
-    if newest.as_ref() != Some(&applied.revision) {
-        return Err(format!("{:?} is in force, {newest:?} should be", applied.revision));
+    let may_be_in_force = good_ones(world);
+    if !may_be_in_force.contains(&applied.revision) {
+        let newest = may_be_in_force.first();
+        let why = app.head.waiting.as_ref().map(|waiting| (&waiting.revision, &waiting.verdict));
+        let in_force = &applied.revision;
+        return Err(format!("{in_force:?} is in force, {newest:?} should be; waiting: {why:?}"));
     }
     if let Some((_, pod)) = state.all_pods().find(|(_, pod)| pod.deletion.is_some()) {
         return Err(format!("pod {} is still ending", pod.key));
@@ -206,17 +209,24 @@ fn nothing_else(
     Ok(())
 }
 
-/// The newest commit on the branch's line that may come into force: without errors.
-fn newest_good(world: &World) -> Option<crate::kinds::binding::Oid> {
+/// The commits that may be in force: the newest, if nothing is wrong with it. Otherwise the one that
+/// was, which may be any before it without errors: only what was once the branch's newest was looked
+/// at, and two pushes may come between two looks.
+fn good_ones(world: &World) -> Vec<crate::kinds::binding::Oid> {
+    let is_good = |files: &super::Files| !files.values().any(|text| text.contains("# bad"));
+    let mut good = Vec::new();
     let mut at = world.remote.tip().cloned();
     while let Some(commit) = at {
-        let files = world.remote.files(&commit)?;
-        if !files.values().any(|text| text.contains("# bad")) {
-            return Some(commit);
-        }
         at = world.remote.parent(&commit);
+        let is_tip = world.remote.tip() == Some(&commit);
+        if world.remote.files(&commit).is_some_and(is_good) {
+            good.push(commit);
+            if is_tip {
+                break;
+            }
+        }
     }
-    None
+    good
 }
 
 /// How many pods each workload of a commit asks for, and which image they run.
