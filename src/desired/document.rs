@@ -352,7 +352,7 @@ impl Reader {
         let json = to_json(&root);
         let mut check = Check::new(&root, &mut report);
         let meta = convert::meta(kind, &root, &mut check);
-        let parts = written.and_then(|written| Template::of(kind, &root)?.parts(written));
+        let parts = written.and_then(|written| Template::of(kind, &root)?.parts(kind, written));
         let body = convert::body(kind, &json, &meta, parts, &mut check);
         let mentions = check.into_mentions();
         let key = Key { kind, namespace: meta.namespace, name: meta.name };
@@ -505,14 +505,19 @@ impl<'n, 't> Template<'n, 't> {
         Digest::of(to_json(&self.0).as_bytes())
     }
 
-    /// What goes with the template, once it is checked and completed.
-    fn parts(&self, written: Digest) -> Option<TemplateParts> {
+    /// What goes with the template, once it is checked and completed. Labels and annotations of a
+    /// Pod written by hand can be changed while it runs, as in Kubernetes, so they are no part of
+    /// what it means to run it; those of a workload's template are.
+    fn parts(&self, kind: Kind, written: Digest) -> Option<TemplateParts> {
         let deployment = SHAPES.root("apps/v1", "Deployment")?;
         let shape: Type = SHAPES.child(SHAPES.child(deployment, "spec"), "template");
-        Some(TemplateParts {
-            json: to_json(&self.0).into(),
-            meaning: meaning::digest(&self.0, shape),
-            written,
-        })
+        let meaning = match kind {
+            Kind::Pod => match self.0.get("spec") {
+                Some(spec) => meaning::digest(spec, SHAPES.child(shape, "spec")),
+                None => written,
+            },
+            _ => meaning::digest(&self.0, shape),
+        };
+        Some(TemplateParts { json: to_json(&self.0).into(), meaning, written })
     }
 }

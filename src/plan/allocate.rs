@@ -202,6 +202,11 @@ fn cluster_ip(
             work.warn(key, "allocator", "ClusterIPOutOfRange", message);
             return had;
         }
+        Some(asked) if asked == network.network() || asked == network.broadcast() => {
+            let message = format!("asks for {asked}, which is the service network's own");
+            work.warn(key, "allocator", "ClusterIPOutOfRange", message);
+            return had;
+        }
         Some(asked) => match taken.addresses.get(&asked).filter(|owner| *owner != key) {
             Some(owner) => {
                 let message = format!("asks for {asked}, which {owner} has");
@@ -250,7 +255,7 @@ fn node_port(
         None => match had {
             Some(had) if (low..=high).contains(&had) => had,
             _ => {
-                let count = u32::from(high - low) + 1;
+                let count = u32::from(high.saturating_sub(low)) + 1;
                 let reserved = (count / 32).clamp(16, 128).min(count / 2);
                 let offset = pick(key, name, reserved, count, |offset| {
                     let port = u16::try_from(u32::from(low) + offset).unwrap_or(high);

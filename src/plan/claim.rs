@@ -64,7 +64,8 @@ fn release(work: &mut Work, sets: &[Claimant]) {
     let released: Vec<(PodKey, Key)> = work
         .pods
         .values()
-        .filter(|pod| is_by_hand(pod) && pod.binding.owner.kind != Kind::Pod)
+        .filter(|pod| work.is_known(&pod.binding.template.app))
+        .filter(|pod| pod.is_by_hand() && pod.binding.owner.kind != Kind::Pod)
         .filter(|pod| {
             let owner = sets.iter().find(|set| set.key == pod.binding.owner);
             owner.is_none_or(|set| !set.selector.matches(&pod.labels()))
@@ -83,7 +84,7 @@ fn adopt(work: &mut Work, sets: &[Claimant]) {
             .pods
             .values()
             .filter(|pod| Some(&pod.binding.key.namespace) == set.key.namespace.as_ref())
-            .filter(|pod| is_by_hand(pod) && pod.binding.owner.kind == Kind::Pod)
+            .filter(|pod| pod.is_by_hand() && pod.binding.owner.kind == Kind::Pod)
             .filter(|pod| pod.is_active() && set.selector.matches(&pod.labels()))
             .map(|pod| pod.binding.key.clone())
             .collect();
@@ -92,8 +93,4 @@ fn adopt(work: &mut Work, sets: &[Claimant]) {
             work.hand_over(&key, &set.key);
         }
     }
-}
-
-fn is_by_hand(pod: &super::Pod) -> bool {
-    pod.binding.template.owner.kind == Kind::Pod
 }

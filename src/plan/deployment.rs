@@ -19,7 +19,7 @@ use crate::kinds::workload::Deployment;
 use crate::state::RecordKey;
 use crate::state::records::{ConditionRecord, DeploymentRecord, SetRecord};
 
-use super::library::Shelf;
+use super::library;
 use super::memory::Pace;
 use super::pods::Tally;
 use super::rollout;
@@ -104,7 +104,7 @@ fn sort_sets(
                 && set.deployment == object.key.name
         })
         .collect();
-    own.sort_by_key(|(_, set)| (set.created, set.sequence));
+    own.sort_by_key(|(_, set)| set.sequence);
     let current = own.iter().find(|(_, set)| means_the_same(work, set, spec)).map(|(k, _)| *k);
     let old = own.iter().map(|(key, _)| *key).filter(|key| Some(*key) != current).cloned();
     (current.cloned(), old.collect())
@@ -114,7 +114,7 @@ fn means_the_same(work: &Work, set: &SetRecord, spec: &Deployment) -> bool {
     if set.template.meaning_version == MEANING_VERSION {
         return set.template.meaning == spec.template.meaning;
     }
-    let read_again = work.input.library.get(&Shelf::of(&set.template)).cloned().flatten();
+    let read_again = library::template_of(&set.template, &work.input.apps, &work.input.library);
     read_again.is_some_and(|template| template.meaning == spec.template.meaning)
 }
 
@@ -130,7 +130,7 @@ fn ensure_current(work: &mut Work, rolling: &mut Rolling<'_>, object: &Object) {
                 set.template = reference;
             }
             if set.revision < newest {
-                let earlier = std::mem::replace(&mut set.revision, newest + 1);
+                let earlier = std::mem::replace(&mut set.revision, newest.saturating_add(1));
                 set.earlier_revisions.push(earlier);
             }
         });
@@ -144,7 +144,7 @@ fn ensure_current(work: &mut Work, rolling: &mut Rolling<'_>, object: &Object) {
         template: reference,
         hash,
         replicas: 0,
-        revision: newest + 1,
+        revision: newest.saturating_add(1),
         earlier_revisions: Vec::new(),
         desired: rolling.spec.replicas,
         max: 0,

@@ -14,7 +14,7 @@ use crate::kinds::time::Elapsed;
 pub struct Memory {
     /// Since when each pod has been seen ready.
     pub ready_since: BTreeMap<Uid, Elapsed>,
-    /// Each Deployment's last progress.
+    /// Each roll-out's last progress, by the ReplicaSet that is rolled to.
     pub progress: BTreeMap<Key, Progress>,
 }
 
@@ -64,8 +64,13 @@ impl Memory {
         }
     }
 
-    /// Forgets pods that are no more.
-    pub(crate) fn keep_only(&mut self, lives: impl Fn(&Uid) -> bool) {
-        self.ready_since.retain(|uid, _| lives(uid));
+    /// Forgets pods and ReplicaSets that are no more, so that it never grows beyond what there is.
+    pub(crate) fn keep_only(
+        &mut self,
+        pod_lives: impl Fn(&Uid) -> bool,
+        set_lives: impl Fn(&Key) -> bool,
+    ) {
+        self.ready_since.retain(|uid, _| pod_lives(uid));
+        self.progress.retain(|key, _| set_lives(key));
     }
 }

@@ -34,6 +34,8 @@ mod replicaset;
 mod rollout;
 pub mod schedule;
 mod single;
+#[cfg(test)]
+mod tests;
 mod work;
 
 use std::collections::BTreeMap;

@@ -7,6 +7,7 @@ use crate::kinds::binding::{Binding, Deletion, Placement};
 use crate::kinds::labels::Labels;
 use crate::kinds::name::PodKey;
 use crate::kinds::pod::PodTemplate;
+use crate::kinds::registry::Kind;
 use crate::kinds::status::{Phase, PodReport};
 use crate::state::RequestKind;
 
@@ -34,6 +35,11 @@ impl Pod {
         let mut labels = self.template.as_ref().map(|t| t.labels.clone()).unwrap_or_default();
         labels.extend(self.binding.labels.clone());
         labels
+    }
+
+    /// Whether it was written by hand: Git names it, and would have it back if it went.
+    pub fn is_by_hand(&self) -> bool {
+        self.binding.template.owner.kind == Kind::Pod
     }
 
     /// Where it is in its life.

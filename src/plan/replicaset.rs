@@ -1,7 +1,9 @@
 //! ReplicaSets and ReplicationControllers: as many pods as asked for, no more and no fewer.
 //!
 //! Pods that are being ended or have finished do not count. When there are too many, the ones that
-//! would be missed least go first, in the order of Kubernetes' `ActivePodsWithRanks`.
+//! would be missed least go first, in the order of Kubernetes' `ActivePodsWithRanks`. Two things are
+//! ours: a pod that is not available yet goes before one that is, or a roll-out could fall below what
+//! it promised; and a pod written by hand never goes, because Git names it and it would come back.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,6 +29,7 @@ struct Wanted {
     key: Key,
     template: TemplateRef,
     replicas: u32,
+    min_ready_s: u32,
     labels: Labels,
     /// Which pods are its own; absent for sets of Deployments, whose pods carry their hash.
     selector: Option<Selector>,
@@ -46,7 +49,13 @@ fn wanted_sets(work: &Work) -> Vec<Wanted> {
             continue;
         };
         for (key, set) in &state.sets {
+            let deployment = Key::namespaced(Kind::Deployment, &key.namespace, &set.deployment);
+            let min_ready_s = match revision.desired.objects.get(&deployment).map(|o| &o.body) {
+                Some(Body::Deployment(spec)) => spec.min_ready_s,
+                _ => 0,
+            };
             sets.push(Wanted {
+                min_ready_s,
                 key: Key::namespaced(Kind::ReplicaSet, &key.namespace, &key.name),
                 template: set.template.clone(),
                 replicas: set.replicas,
@@ -75,6 +84,7 @@ fn sets_by_hand(
             key: object.key.clone(),
             template,
             replicas: set.replicas,
+            min_ready_s: set.min_ready_s,
             labels: Labels::new(),
             selector: Some(set.selector.clone()),
         });
@@ -155,7 +165,11 @@ fn make(work: &mut Work, set: &Wanted, count: usize) {
 }
 
 fn end_surplus(work: &mut Work, set: &Wanted, count: usize) {
-    let victims = least_missed(&work.pods_of(&set.key), count);
+    let victims = least_missed(&work.pods_of(&set.key), count, set.min_ready_s);
+    let count = victims.len();
+    if count == 0 {
+        return;
+    }
     for key in &victims {
         work.end_pod(key, None, "ScaledDown");
         work.event(
@@ -174,7 +188,7 @@ fn plural(count: usize) -> &'static str {
 
 /// The active pods that would be missed least.
 /// <https://kubernetes.io/docs/concepts/workloads/controllers/replicaset/#scaling-a-replicaset>
-fn least_missed(pods: &[&Pod], count: usize) -> Vec<PodKey> {
+fn least_missed(pods: &[&Pod], count: usize, min_ready_s: u32) -> Vec<PodKey> {
     let mut per_node: BTreeMap<&Placement, usize> = BTreeMap::new();
     let active: Vec<&&Pod> = pods.iter().filter(|pod| pod.is_active()).collect();
     for pod in &active {
@@ -182,7 +196,8 @@ fn least_missed(pods: &[&Pod], count: usize) -> Vec<PodKey> {
     }
     let mut ranked: Vec<(Worth, PodKey)> = active
         .iter()
-        .map(|pod| (worth(pod, per_node[&pod.node]), pod.binding.key.clone()))
+        .filter(|pod| !pod.is_by_hand())
+        .map(|pod| (worth(pod, per_node[&pod.node], min_ready_s), pod.binding.key.clone()))
         .collect();
     ranked.sort();
     ranked.into_iter().take(count).map(|(_, key)| key).collect()
@@ -193,6 +208,7 @@ type Worth = (
     bool,
     u8,
     bool,
+    bool,
     i64,
     std::cmp::Reverse<usize>,
     u32,
@@ -200,7 +216,8 @@ type Worth = (
     std::cmp::Reverse<u64>,
 );
 
-fn worth(pod: &Pod, neighbours: usize) -> Worth {
+fn worth(pod: &Pod, neighbours: usize, min_ready_s: u32) -> Worth {
+    let needed = std::time::Duration::from_secs(min_ready_s.into());
     let phase = match pod.phase() {
         Phase::Pending => 0,
         Phase::Running | Phase::Succeeded | Phase::Failed => 1,
@@ -224,6 +241,7 @@ fn worth(pod: &Pod, neighbours: usize) -> Worth {
         pod.node.is_some(),
         phase,
         pod.is_ready(),
+        pod.ready_for.is_some_and(|ready| ready >= needed),
         cost,
         std::cmp::Reverse(neighbours),
         age,

@@ -8,7 +8,6 @@ use crate::kinds::workload::Strategy;
 use crate::state::RecordKey;
 
 use super::deployment::{Rolling, edit_set, owner_key, set, tally};
-use super::pods::Tally;
 use super::work::Work;
 
 /// Whether the Deployment's `replicas` changed since its sets were last scaled: then all of its sets
@@ -85,7 +84,7 @@ fn scale_in_proportion(work: &mut Work, rolling: &Rolling<'_>, mut with_pods: Ve
 }
 
 /// A set's share of a change: its part of the whole as it was when it was last scaled, rounded to
-/// the nearest (`deploymentutil.GetReplicaSetProportion`).
+/// the nearest (`deploymentutil.GetReplicaSetProportion`). Of nothing every share is nothing.
 fn proportion(work: &Work, rolling: &Rolling<'_>, key: &RecordKey, to_add: i64, added: i64) -> i64 {
     let Some(set) = set(work, rolling.app, key) else {
         return 0;
@@ -94,8 +93,14 @@ fn proportion(work: &Work, rolling: &Rolling<'_>, key: &RecordKey, to_add: i64, 
     let new_max = i64::from(rolling.spec.replicas) + i64::from(surge);
     let size = i64::from(set.replicas);
     let old_max = if set.max > 0 { i64::from(set.max) } else { size.max(1) };
-    let new_size = (2 * size * new_max + old_max) / (2 * old_max);
-    let share = new_size - size;
+    let share = if rolling.spec.replicas == 0 {
+        -size
+    } else {
+        // Sizes come from manifests: their product may be larger than 64 bits.
+        let new_size = (2 * i128::from(size) * i128::from(new_max) + i128::from(old_max))
+            / (2 * i128::from(old_max));
+        i64::try_from(new_size).unwrap_or(i64::MAX) - size
+    };
     let left = to_add - added;
     if to_add > 0 { share.clamp(0, left.max(0)) } else { share.clamp(left.min(0), 0) }
 }
@@ -140,46 +145,52 @@ fn grow_current(work: &mut Work, rolling: &Rolling<'_>) {
         return;
     }
     let (surge, _) = rolling.spec.strategy.bounds(wanted);
-    let total: u32 = sets(rolling).map(|key| replicas(work, rolling, key)).sum();
+    let total = sum(sets(rolling).map(|key| replicas(work, rolling, key)));
     let room = wanted.saturating_add(surge).saturating_sub(total);
     set_replicas(work, rolling, current, size + room.min(wanted - size));
 }
 
 /// Old sets shrink as far as availability allows; pods that are no use anyway go first.
 fn shrink_old(work: &mut Work, rolling: &Rolling<'_>) {
-    let old_total: u32 = rolling.old.iter().map(|key| replicas(work, rolling, key)).sum();
+    let old_total = sum(rolling.old.iter().map(|key| replicas(work, rolling, key)));
     let Some(current) = rolling.current.clone().filter(|_| old_total > 0) else {
         return;
     };
     let wanted = rolling.spec.replicas;
     let (_, unavailable) = rolling.spec.strategy.bounds(wanted);
     let must_be_available = wanted.saturating_sub(unavailable);
-    let min_ready_s = rolling.spec.min_ready_s;
-
     let size = replicas(work, rolling, &current);
-    let total = old_total + size;
-    let current_available = tally(work, &current, min_ready_s).available;
-    let current_unavailable = size.saturating_sub(current_available);
+    let total = old_total.saturating_add(size);
+    let current_unavailable = size.saturating_sub(available(work, rolling, &current));
     let mut room = total.saturating_sub(must_be_available).saturating_sub(current_unavailable);
     for key in &rolling.old {
         let size = replicas(work, rolling, key);
-        let healthy = tally(work, key, min_ready_s).available;
+        let healthy = available(work, rolling, key);
         let useless = size.saturating_sub(healthy).min(room);
         set_replicas(work, rolling, key, size - useless);
         room -= useless;
     }
-    let available: u32 = std::iter::once(&current)
-        .chain(&rolling.old)
-        .map(|key| tally(work, key, min_ready_s))
-        .fold(Tally::default(), std::ops::Add::add)
-        .available;
-    let mut spare = available.saturating_sub(must_be_available);
+    let all = std::iter::once(&current).chain(&rolling.old);
+    let all_available = sum(all.map(|key| available(work, rolling, key)));
+    let mut spare = all_available.saturating_sub(must_be_available);
     for key in &rolling.old {
         let size = replicas(work, rolling, key);
         let fewer = size.min(spare);
         set_replicas(work, rolling, key, size - fewer);
         spare -= fewer;
     }
+}
+
+/// How many pods of a set are available and will be left when it has the size it is to have: what was
+/// taken from it this very turn still runs, and must not be counted as a reason to take more.
+fn available(work: &mut Work, rolling: &Rolling<'_>, key: &RecordKey) -> u32 {
+    let size = replicas(work, rolling, key);
+    tally(work, key, rolling.spec.min_ready_s).available.min(size)
+}
+
+/// Sizes come from manifests: their sum may be larger than a number of ours.
+fn sum(sizes: impl Iterator<Item = u32>) -> u32 {
+    sizes.fold(0, u32::saturating_add)
 }
 
 fn sets<'r>(rolling: &'r Rolling<'_>) -> impl Iterator<Item = &'r RecordKey> {

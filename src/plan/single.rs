@@ -42,6 +42,11 @@ fn keep(work: &mut Work, app: &crate::kinds::name::Name, object: &Object, templa
             work.note(format!("{} is made", object.key));
         }
         Some(pod) if pod.is_leaving() => {}
+        Some(pod) if pod.binding.template.owner != object.key => {
+            // A set happened to give one of its pods this name; the manifest has the better right.
+            work.note(format!("pod {key} ends: {} takes its name", object.key));
+            work.end_pod(&key, None, "NameTaken");
+        }
         Some(pod) if is_other(pod, template) => {
             work.note(format!("{} is replaced: its template changed", object.key));
             work.end_pod(&key, None, "TemplateChanged");

@@ -136,7 +136,7 @@ impl<'a> Work<'a> {
 
     /// Gives the next number: whatever is made now is newer than whatever was made before.
     pub(super) fn next_sequence(&mut self) -> u64 {
-        self.next.sequence += 1;
+        self.next.sequence = self.next.sequence.saturating_add(1);
         self.next.sequence
     }
 
@@ -320,7 +320,14 @@ impl<'a> Work<'a> {
         }
         let lives: BTreeSet<&Uid> =
             lists.values().flat_map(|list| list.values().map(|pod| &pod.uid)).collect();
-        self.memory.keep_only(|uid| lives.contains(uid));
+        let sets: BTreeSet<Key> = self
+            .next
+            .apps
+            .values()
+            .flat_map(|app| app.sets.keys())
+            .map(super::deployment::owner_key)
+            .collect();
+        self.memory.keep_only(|uid| lives.contains(uid), |key| sets.contains(key));
         for (place, list) in lists {
             let shared = match self.input.state.pods.get(&place) {
                 Some(before) if **before == list => before.clone(),

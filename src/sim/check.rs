@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::kinds::binding::{DEFAULT_APP, Oid};
+use crate::kinds::binding::DEFAULT_APP;
 use crate::kinds::name::Uid;
 use crate::kinds::object::Body;
 use crate::kinds::workload::Strategy;
@@ -133,11 +133,12 @@ pub fn settled(world: &World) -> Result<(), String> {
     let state = decoded(world)?;
     let app = state.apps.get(DEFAULT_APP).ok_or("nothing is in force")?;
     let applied = app.head.applied.as_ref().ok_or("nothing is in force")?;
-    let waiting = app.head.waiting.as_ref().map(|waiting| &waiting.revision);
-    if !may_be_in_force(world, &applied.revision, waiting) {
-        let tip = world.remote.tip();
+    let may_be_in_force = good_ones(world);
+    if !may_be_in_force.contains(&applied.revision) {
+        let newest = may_be_in_force.first();
+        let why = app.head.waiting.as_ref().map(|waiting| (&waiting.revision, &waiting.verdict));
         let in_force = &applied.revision;
-        return Err(format!("{in_force:?} is in force, {waiting:?} waits, {tip:?} is the newest"));
+        return Err(format!("{in_force:?} is in force, {newest:?} should be; waiting: {why:?}"));
     }
     if let Some((_, pod)) = state.all_pods().find(|(_, pod)| pod.deletion.is_some()) {
         return Err(format!("pod {} is still ending", pod.key));
@@ -208,28 +209,36 @@ fn nothing_else(
     Ok(())
 }
 
-/// Whether the branch and what was made of it agree: its newest commit is in force, or it is bad and
-/// waits beside a good one. Not always the last good one: two pushes may come between two looks.
-fn may_be_in_force(world: &World, in_force: &Oid, waiting: Option<&Oid>) -> bool {
-    let is_good = |commit: &Oid| {
-        let files = world.remote.files(commit);
-        files.is_some_and(|files| !files.values().any(|text| text.contains("# bad")))
-    };
-    let Some(tip) = world.remote.tip() else { return false };
-    if is_good(tip) {
-        return in_force == tip;
+/// The commits that may be in force: the newest, if nothing is wrong with it. Otherwise the one that
+/// was, which may be any before it without errors: only what was once the branch's newest was looked
+/// at, and two pushes may come between two looks.
+fn good_ones(world: &World) -> Vec<crate::kinds::binding::Oid> {
+    let is_good = |files: &super::Files| !files.values().any(|text| text.contains("# bad"));
+    let mut good = Vec::new();
+    let mut at = world.remote.tip().cloned();
+    while let Some(commit) = at {
+        at = world.remote.parent(&commit);
+        let is_tip = world.remote.tip() == Some(&commit);
+        if world.remote.files(&commit).is_some_and(is_good) {
+            good.push(commit);
+            if is_tip {
+                break;
+            }
+        }
     }
-    let mut line = std::iter::successors(world.remote.parent(tip), |at| world.remote.parent(at));
-    waiting == Some(tip) && is_good(in_force) && line.any(|commit| commit == *in_force)
+    good
 }
 
 /// How many pods each workload of a commit asks for, and which image they run.
-fn wanted_pods(world: &World, commit: &Oid) -> BTreeMap<String, (usize, String)> {
+fn wanted_pods(
+    world: &World,
+    commit: &crate::kinds::binding::Oid,
+) -> BTreeMap<String, (usize, String)> {
     let mut wanted = BTreeMap::new();
     for (path, text) in world.remote.files(commit).into_iter().flatten() {
         let content = crate::ports::source::FileContent {
             path: path.as_str().into(),
-            blob: Oid::new(""),
+            blob: crate::kinds::binding::Oid::new(""),
             bytes: text.as_bytes().into(),
         };
         for object in &crate::desired::parse(&content).objects {
