@@ -105,7 +105,8 @@ fn the_unit_is_one_that_systemd_takes() {
         println!("SKIPPED the_unit_is_one_that_systemd_takes: systemd-analyze is missing");
         return;
     }
-    let text = std::fs::read_to_string(root().join("systemd/windlass.service")).expect("it is there");
+    let text =
+        std::fs::read_to_string(root().join("systemd/windlass.service")).expect("it is there");
     let scratch = crate::support::scratch("unit");
     let unit = scratch.path().join("windlass.service");
     // The program is not installed where tests run.
