@@ -264,10 +264,10 @@ impl Agent {
     }
 
     fn load_complete(&mut self, now: Now) {
-        let Some(load) = self.wish.load.take() else {
+        let Some(mut load) = self.wish.load.take() else {
             return;
         };
-        let Some(survey) = load.survey else { return };
+        let Some(survey) = load.survey.take() else { return };
         let wanted = desired::wanted(&survey.files);
         let files: desired::Files = wanted
             .iter()
@@ -281,11 +281,13 @@ impl Agent {
             let read = files.len();
             let fault =
                 format!("only {read} of {} files of {} came back", wanted.len(), load.commit);
+            self.wish.load = Some(load);
             return self.load_failed(&Fault::transient(fault), now);
         }
         let (desired, findings) = desired::assemble(&survey.files, &files);
         let Some(commit) = survey.commits.first().cloned() else {
             let fault = Fault::stalled(format!("commit {} has no description", load.commit));
+            self.wish.load = Some(load);
             return self.load_failed(&fault, now);
         };
         let revision = Arc::new(Revision {

@@ -70,7 +70,7 @@ pub struct Survey {
     pub files: Vec<FileEntry>,
     /// How it follows from the commit in force.
     pub relation: Relation,
-    /// Commits from `since` (exclusive) to this one, newest first; at most
+    /// This commit, and those between it and `since` (exclusive), newest first; at most
     /// [`COMMITS_LISTED_MAX`].
     pub commits: Vec<CommitInfo>,
 }

@@ -147,5 +147,11 @@ pub(super) fn commits(
     {
         walk.hide(since)?;
     }
-    walk.take(COMMITS_LISTED_MAX).map(|id| Ok(repo::describe(&repo.find_commit(id?)?))).collect()
+    // The commit itself comes first, also where it is older than the other.
+    let others = walk.filter(|id| id.as_ref() != Ok(&commit));
+    std::iter::once(Ok(commit))
+        .chain(others)
+        .take(COMMITS_LISTED_MAX)
+        .map(|id| Ok(repo::describe(&repo.find_commit(id?)?)))
+        .collect()
 }
