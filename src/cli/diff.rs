@@ -27,7 +27,7 @@ pub(super) async fn run(args: &Diff, context: &mut Context) -> Result<(), Failur
     let what = "the commit is being read";
     if args.output.is_none() {
         let page = waiting(what, context.client.text(&path)).await?;
-        context.out.text(&page)?;
+        context.out.page(&page)?;
     }
     if args.output.is_none() && !args.exit_code {
         return Ok(());

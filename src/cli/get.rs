@@ -180,7 +180,7 @@ impl Getter<'_> {
             if std::mem::replace(&mut has_printed, true) {
                 self.context.out.text("\n")?;
             }
-            self.context.out.text(&text)?;
+            self.context.out.page(&text)?;
         }
         self.conclude(has_printed, is_missing, targets)
     }
@@ -339,7 +339,7 @@ impl Screen {
         match self.shape {
             // A head over nothing would come too early: kubectl waits for the first line.
             Shape::Table if rows(&object).is_empty() => Ok(()),
-            Shape::Table => context.out.text(&self.printer.print(&object)),
+            Shape::Table => context.out.page(&self.printer.print(&object)),
             Shape::Data(form) => context.out.data(form, &object),
             Shape::Name => context.out.text(&name_line(&object)),
         }
