@@ -111,9 +111,16 @@ fn is_special(c: char) -> bool {
     c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}')
 }
 
-/// Text of one line: bare if it can be, otherwise in quotes.
+/// Text of one line: bare if it can be, otherwise in quotes; in double ones where it could be taken
+/// for something else, or has what only they can hold.
 fn word(text: &str) -> String {
-    if is_plain(text) { text.to_owned() } else { quoted(text) }
+    if text.is_empty() || is_mistakable(text) || text.chars().any(is_special) {
+        quoted(text)
+    } else if is_plain(text) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', "''"))
+    }
 }
 
 fn quoted(text: &str) -> String {
@@ -137,6 +144,7 @@ fn quoted(text: &str) -> String {
     out
 }
 
+/// Whether the syntax lets text without special characters stand bare.
 fn is_plain(text: &str) -> bool {
     let mut characters = text.chars();
     let Some(first) = characters.next() else {
@@ -148,12 +156,7 @@ fn is_plain(text: &str) -> bool {
         '.' => !text.starts_with("..."),
         c => !" ?:,[]{}#&*!|>'\"%@`=<~".contains(c),
     };
-    begins
-        && !text.ends_with([' ', ':'])
-        && !text.contains(": ")
-        && !text.contains(" #")
-        && !text.chars().any(is_special)
-        && !is_mistakable(text)
+    begins && !text.ends_with([' ', ':']) && !text.contains(": ") && !text.contains(" #")
 }
 
 /// Whether some reader takes bare text for something else.
@@ -249,7 +252,7 @@ mod tests {
             "\u{2028}",
         ];
         for text in quoted {
-            assert!(word(text).starts_with('"'), "{text}");
+            assert!(word(text).starts_with(['"', '\'']), "{text}");
         }
     }
 
@@ -261,14 +264,14 @@ mod tests {
             "ports": [{"name": "http", "port": 80}, {"name": "b"}],
             "nested": [[1, 2], []],
             "text": "listen 8080\n\nroot /srv\n", "open": "a\nb", "wide": "a\n\n",
-            "odd": " a\n",
+            "odd": " a\n", "said": "it's: so",
         });
         assert_eq!(
             write(&value),
             "args:\n- --port\n- \"8080\"\nempty: {}\nnone: []\n\"null\": null\nis: true\ncount: 3\n\
              ports:\n- name: http\n  port: 80\n- name: b\nnested:\n- - 1\n  - 2\n- []\n\
              text: |\n  listen 8080\n\n  root /srv\nopen: |-\n  a\n  b\nwide: |+\n  a\n\n\
-             odd: \" a\\n\"\n"
+             odd: \" a\\n\"\nsaid: 'it''s: so'\n"
         );
         assert_eq!(write(&json!("a\nb\n")), "|\n  a\n  b\n");
         assert_eq!(write(&json!([])), "[]\n");

@@ -230,7 +230,8 @@ fn a_rollout_is_followed() {
             "rollout history deploy/web -n shop",
         ],
     );
-    assert!(text.contains("of 3 updated replicas are available"), "{text}");
+    assert!(text.contains("2 out of 3 new replicas have been updated"), "{text}");
+    assert!(text.contains("1 old replicas are pending termination"), "{text}");
     assert!(text.contains("deployment \"web\" successfully rolled out"), "{text}");
     assert!(text.contains("! error: timed out waiting for the condition"), "{text}");
     assert!(text.contains("! Error from server (NotFound)"), "{text}");
@@ -257,7 +258,7 @@ fn changes_are_told_as_they_come() {
     let name = pod(&fake, "back-");
     let one = first_lines(asking(&fake, &format!("get pod {name} -n shop -w -o name")), 2);
     assert_eq!(one, vec![format!("pod/{name}"); 2]);
-    let events = first_lines(asking(&fake, "events -n shop -w --types Warning"), 30);
+    let events = first_lines(asking(&fake, "events -n shop -w --types Warning"), 9);
     assert!(events[0].starts_with("LAST SEEN"), "{events:#?}");
     assert!(events[1..].iter().all(|line| line.contains("Warning")), "{events:#?}");
 }
