@@ -21,8 +21,10 @@ use super::fault::{Failure, Refusal};
 
 /// How long the agent may take to answer the door.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
-/// How long it may take to begin an answer. A `sync` or a `diff` waits for a fetch, which has 60 s.
-pub(super) const ANSWER_MAX: Duration = Duration::from_secs(90);
+/// How long it may take to begin an answer.
+pub(super) const ANSWER_MAX: Duration = Duration::from_secs(60);
+/// The same for what waits for a remote: the agent gives a `sync` or a `diff` five minutes.
+const FETCH_MAX: Duration = Duration::from_secs(310);
 /// How long an answer may take that is not a stream.
 const BODY_MAX: Duration = Duration::from_secs(60);
 /// A longer answer is not taken: a list of 100,000 pods is smaller.
@@ -39,6 +41,7 @@ pub(super) const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,app
 #[derive(Clone, Debug)]
 pub(super) struct Client {
     socket: PathBuf,
+    patience: Duration,
 }
 
 /// An answer that goes on, piece by piece.
@@ -49,7 +52,12 @@ pub(super) struct Pieces {
 impl Client {
     /// A way to the agent at `socket`; nothing is asked yet.
     pub(super) fn new(socket: PathBuf) -> Self {
-        Self { socket }
+        Self { socket, patience: ANSWER_MAX }
+    }
+
+    /// The same way, for questions that wait for a remote.
+    pub(super) fn patient(&self) -> Self {
+        Self { patience: FETCH_MAX, ..self.clone() }
     }
 
     /// Opens a connection.
@@ -111,9 +119,9 @@ impl Client {
             .header(CONTENT_TYPE, JSON)
             .body(Full::new(Bytes::copy_from_slice(body.as_bytes())))
             .map_err(Failure::usage)?;
-        let answer = match timeout(ANSWER_MAX, sender.send_request(request)).await {
+        let answer = match timeout(self.patience, sender.send_request(request)).await {
             Ok(answer) => answer.map_err(|error| self.broken(error))?,
-            Err(_) => return Err(self.silent("did not answer", ANSWER_MAX)),
+            Err(_) => return Err(self.silent("did not answer", self.patience)),
         };
         if answer.status().is_success() {
             return Ok(answer);

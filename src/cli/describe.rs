@@ -52,7 +52,12 @@ pub(super) async fn run(args: &Describe, context: &mut Context) -> Result<(), Fa
         return Err(Failure::Code(1));
     }
     if !has_printed {
-        talk("No resources found\n");
+        if args.choice.all_namespaces || !targets.iter().any(|target| target.kind.info().namespaced)
+        {
+            talk("No resources found\n");
+        } else {
+            talk(&format!("No resources found in {} namespace.\n", context.namespace));
+        }
     }
     Ok(())
 }
@@ -73,7 +78,7 @@ fn print(page: &str, has_printed: &mut bool, context: &mut Context) -> Result<()
     if std::mem::replace(has_printed, true) {
         context.out.text("\n\n")?;
     }
-    context.out.text(page)
+    context.out.page(page)
 }
 
 /// Tells the objects whose names begin so. Whether there are any is the answer.

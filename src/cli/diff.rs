@@ -25,14 +25,15 @@ pub(super) struct Diff {
 pub(super) async fn run(args: &Diff, context: &mut Context) -> Result<(), Failure> {
     let path = with_query("/windlass/v1/diff", &[("commit", &args.commit)]);
     let what = "the commit is being read";
+    let client = context.client.patient();
     if args.output.is_none() {
-        let page = waiting(what, context.client.text(&path)).await?;
-        context.out.text(&page)?;
+        let page = waiting(what, client.text(&path)).await?;
+        context.out.page(&page)?;
     }
     if args.output.is_none() && !args.exit_code {
         return Ok(());
     }
-    let diff = waiting(what, context.client.json(&path, client::JSON)).await?;
+    let diff = waiting(what, client.json(&path, client::JSON)).await?;
     if let Some(form) = args.output {
         context.out.data(form, &diff)?;
     }

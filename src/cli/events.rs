@@ -1,6 +1,6 @@
 //! `windlass events`: what happened, oldest first.
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::Value;
 
 use super::Context;
@@ -31,15 +31,22 @@ pub(super) struct Events {
     /// Leave out the heads of columns
     #[arg(long)]
     no_headers: bool,
-    /// Print more columns
-    #[arg(long)]
-    wide: bool,
+    /// Form of the answer; `get events` has others
+    #[arg(short, long, value_enum, value_name = "FORM")]
+    output: Option<Form>,
+}
+
+/// Forms of the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Form {
+    /// More columns
+    Wide,
 }
 
 pub(super) async fn run(args: &Events, context: &mut Context) -> Result<(), Failure> {
     let path = path(args, context)?;
     let mut screen = Screen::table(Options {
-        wide: args.wide,
+        wide: args.output == Some(Form::Wide),
         no_headers: args.no_headers,
         with_namespace: args.choice.all_namespaces,
         ..Options::default()

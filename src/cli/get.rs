@@ -180,7 +180,7 @@ impl Getter<'_> {
             if std::mem::replace(&mut has_printed, true) {
                 self.context.out.text("\n")?;
             }
-            self.context.out.text(&text)?;
+            self.context.out.page(&text)?;
         }
         self.conclude(has_printed, is_missing, targets)
     }
@@ -226,6 +226,9 @@ impl Getter<'_> {
             match self.ask(target, client::JSON).await? {
                 None => is_missing = true,
                 Some(object) if target.name.is_some() => objects.push(object),
+                Some(list) if target.kind == Kind::Secret && self.shape() != Shape::Name => {
+                    objects.extend(self.secrets(items(list, target)).await?);
+                }
                 Some(list) => objects.extend(items(list, target)),
             }
         }
@@ -233,6 +236,25 @@ impl Getter<'_> {
             sort(&mut objects, field, |object| object)?;
         }
         Ok((objects, is_missing))
+    }
+
+    /// Secrets of a list, whole: the agent gives their values only to who names them.
+    async fn secrets(&self, listed: Vec<Value>) -> Result<Vec<Value>, Failure> {
+        let mut secrets = Vec::new();
+        for secret in listed {
+            let text =
+                |path: &str| secret.pointer(path).and_then(Value::as_str).unwrap_or_default();
+            let target =
+                Target { kind: Kind::Secret, name: Some(text("/metadata/name").to_owned()) };
+            let path = target.path(Some(text("/metadata/namespace")));
+            match self.context.client.json(&path, client::JSON).await {
+                Ok(secret) => secrets.push(secret),
+                // It went between the list and the question.
+                Err(failure) if failure.is_not_found() => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+        Ok(secrets)
     }
 
     async fn data(&mut self, targets: &[Target], form: Data) -> Result<(), Failure> {
@@ -339,7 +361,7 @@ impl Screen {
         match self.shape {
             // A head over nothing would come too early: kubectl waits for the first line.
             Shape::Table if rows(&object).is_empty() => Ok(()),
-            Shape::Table => context.out.text(&self.printer.print(&object)),
+            Shape::Table => context.out.page(&self.printer.print(&object)),
             Shape::Data(form) => context.out.data(form, &object),
             Shape::Name => context.out.text(&name_line(&object)),
         }

@@ -23,7 +23,7 @@ pub(super) async fn run(args: &History, context: &mut Context) -> Result<(), Fai
     match args.output {
         None => {
             let page = context.client.text(&path).await?;
-            context.out.text(&page)
+            context.out.page(&page)
         }
         Some(form) => {
             let history = context.client.json(&path, client::JSON).await?;

@@ -73,9 +73,9 @@ struct Log {
 }
 
 pub(super) async fn run(args: &Logs, context: &mut Context) -> Result<(), Failure> {
+    let since = since(args)?;
     let pods = pods_of(args, context).await?;
-    let logs = pods.iter().map(|pod| logs_of(args, pod, context)).collect::<Result<Vec<_>, _>>()?;
-    let logs: Vec<Log> = logs.into_iter().flatten().collect();
+    let logs: Vec<Log> = pods.iter().flat_map(|pod| logs_of(args, &since, pod, context)).collect();
     if args.follow && logs.len() > 1 {
         return follow_all(logs, context).await;
     }
@@ -102,26 +102,28 @@ async fn pods_of(args: &Logs, context: &Context) -> Result<Vec<Value>, Failure> 
 }
 
 /// The logs of a pod that are asked for.
-fn logs_of(args: &Logs, pod: &Value, context: &Context) -> Result<Vec<Log>, Failure> {
+fn logs_of(args: &Logs, since: &str, pod: &Value, context: &Context) -> Vec<Log> {
     let containers = match args.container.as_ref().or(args.second.as_ref()) {
         Some(container) => vec![container.clone()],
         None if args.all_containers => pods::containers(pod),
         None => vec![pods::default_container(pod)],
     };
-    containers.iter().map(|container| log(args, pod, container, context)).collect()
+    containers.iter().map(|container| log(args, since, pod, container, context)).collect()
 }
 
-fn log(args: &Logs, pod: &Value, container: &str, context: &Context) -> Result<Log, Failure> {
-    let name = pods::name(pod);
-    let since = match &args.since {
-        Some(text) => {
-            let since = parse_duration(text)
-                .map_err(|fault| Failure::usage(format!("--since: {fault}")))?;
-            // Less than a second would be none at all.
-            since.as_secs().max(1).to_string()
-        }
-        None => String::new(),
+/// `--since` in seconds; empty where it is not given.
+fn since(args: &Logs) -> Result<String, Failure> {
+    let Some(text) = &args.since else {
+        return Ok(String::new());
     };
+    let since =
+        parse_duration(text).map_err(|fault| Failure::usage(format!("--since: {fault}")))?;
+    // Less than a second would be none at all.
+    Ok(since.as_secs().max(1).to_string())
+}
+
+fn log(args: &Logs, since: &str, pod: &Value, container: &str, context: &Context) -> Log {
+    let name = pods::name(pod);
     let tail = args.tail.or(args.selector.as_ref().map(|_| TAIL_OF_MANY));
     let tail = tail.filter(|tail| *tail >= 0).map_or_else(String::new, |tail| tail.to_string());
     let flag = |is_set: bool| if is_set { "true" } else { "" };
@@ -129,7 +131,7 @@ fn log(args: &Logs, pod: &Value, container: &str, context: &Context) -> Result<L
         ("container", container),
         ("follow", flag(args.follow)),
         ("previous", flag(args.previous)),
-        ("sinceSeconds", &since),
+        ("sinceSeconds", since),
         ("sinceTime", args.since_time.as_deref().unwrap_or_default()),
         ("tailLines", &tail),
         ("timestamps", flag(args.timestamps)),
@@ -137,7 +139,7 @@ fn log(args: &Logs, pod: &Value, container: &str, context: &Context) -> Result<L
     let pods = super::target::collection(Kind::Pod, Some(&context.namespace));
     let path = with_query(&format!("{pods}/{}/log", segment(name)), &parameters);
     let prefix = if args.prefix { format!("[pod/{name}/{container}] ") } else { String::new() };
-    Ok(Log { path, prefix })
+    Log { path, prefix }
 }
 
 async fn print(log: &Log, context: &mut Context) -> Result<(), Failure> {

@@ -44,6 +44,7 @@ mod validate;
 mod version;
 mod watch;
 mod why;
+mod yaml;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

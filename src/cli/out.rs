@@ -35,6 +35,12 @@ impl Out {
         stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(|error| written(&error))
     }
 
+    /// Prints a page or a table. What came out of containers and commits must not steer the terminal:
+    /// as kubectl does it, escapes are shown and not sent.
+    pub(super) fn page(&mut self, text: &str) -> Result<(), Failure> {
+        self.text(&text.replace('\x1b', "^[").replace('\r', "\\r"))
+    }
+
     /// Prints a value; several in YAML become documents.
     pub(super) fn data(&mut self, form: Data, value: &Value) -> Result<(), Failure> {
         let text = render(form, value)?;
@@ -65,7 +71,7 @@ fn render(form: Data, value: &Value) -> Result<String, Failure> {
             bytes.push(b'\n');
             String::from_utf8(bytes).map_err(Failure::plain)
         }
-        Data::Yaml => serde_yaml::to_string(&value).map_err(Failure::plain),
+        Data::Yaml => Ok(super::yaml::write(&value)),
     }
 }
 
@@ -104,6 +110,9 @@ mod tests {
         let value =
             json!({"a": "yes", "b": "0644", "c": "on", "d": "1e3", "e": "x\ny\n", "f": "~"});
         let text = render(Data::Yaml, &value).expect("renders");
-        assert_eq!(text, "a: 'yes'\nb: '0644'\nc: 'on'\nd: '1e3'\ne: |\n  x\n  y\nf: '~'\n");
+        assert_eq!(
+            text,
+            "a: \"yes\"\nb: \"0644\"\nc: \"on\"\nd: \"1e3\"\ne: |\n  x\n  y\nf: \"~\"\n"
+        );
     }
 }

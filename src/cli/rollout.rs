@@ -222,7 +222,7 @@ async fn history(args: &History, context: &mut Context) -> Result<(), Failure> {
             table.push_str(&format!("{revision}\t{cause}\n"));
         }
         let table = tabs::lay_out(&table, 0, 2);
-        return context.out.text(&format!("deployment.apps/{name} \n{table}\n"));
+        return context.out.page(&format!("deployment.apps/{name} \n{table}\n"));
     };
     let Some((_, set)) = revisions.into_iter().find(|(revision, _)| *revision == wanted) else {
         return Err(Failure::hinted(
@@ -233,7 +233,7 @@ async fn history(args: &History, context: &mut Context) -> Result<(), Failure> {
     let set_name = set.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
     let namespace = context.namespace.clone();
     let page = super::describe::page(Kind::ReplicaSet, &namespace, set_name, context).await?;
-    context.out.text(&format!("deployment.apps/{name} with revision #{wanted}\n{page}"))
+    context.out.page(&format!("deployment.apps/{name} with revision #{wanted}\n{page}"))
 }
 
 fn owner(set: &Value) -> Option<&str> {

@@ -27,7 +27,7 @@ pub(super) async fn run(args: &StatusArgs, context: &mut Context) -> Result<(), 
         // The agent words the page: it may be of another version than this program.
         None => {
             let page = context.client.text(PATH).await?;
-            context.out.text(&page)?;
+            context.out.page(&page)?;
         }
         Some(form) => {
             let status = context.client.json(PATH, client::JSON).await?;

@@ -12,7 +12,8 @@ use super::progress::waiting;
 pub(super) struct Sync {}
 
 pub(super) async fn run(_args: &Sync, context: &mut Context) -> Result<(), Failure> {
-    let asked = context.client.post("/windlass/v1/sync", client::TEXT);
+    let client = context.client.patient();
+    let asked = client.post("/windlass/v1/sync", client::TEXT);
     let line = waiting("the repository is being fetched", asked).await?;
     context.out.text(line.trim_end())?;
     context.out.text("\n")

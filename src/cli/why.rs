@@ -31,7 +31,7 @@ pub(super) async fn run(args: &Why, context: &mut Context) -> Result<(), Failure
     match args.output {
         None => {
             let page = context.client.text(&path).await?;
-            context.out.text(&page)
+            context.out.page(&page)
         }
         Some(form) => {
             let why = context.client.json(&path, client::JSON).await?;

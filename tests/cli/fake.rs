@@ -160,6 +160,7 @@ fn full(code: StatusCode, body: String) -> Answer {
     answer
 }
 
+#[allow(clippy::needless_pass_by_value)] // It reads better where it is called.
 fn ok(body: impl ToString) -> Answer {
     full(StatusCode::OK, body.to_string())
 }
@@ -320,15 +321,7 @@ fn list(kind: Kind, namespace: Option<&str>, asked: &Asked, desk: &mut Desk) -> 
     let listing = desk.cache.list(kind);
     let version = listing.version.to_string();
     let wanted = listing.items.iter().filter(|item| query.wants(&item.key, &item.json));
-    let items: Vec<Value> = wanted
-        .map(|item| {
-            let mut json = (*item.json).clone();
-            if !asked.wants_table() {
-                objects::reveal(desk.cache.picture(), &item.key, &mut json);
-            }
-            json
-        })
-        .collect();
+    let items: Vec<Value> = wanted.map(|item| (*item.json).clone()).collect();
     if asked.wants_table() {
         return ok(as_table(kind, &items, &version, asked, desk));
     }
@@ -387,36 +380,7 @@ fn watch(kind: Kind, namespace: Option<&str>, asked: &Asked, desk: &Shared) -> A
     let asked = Asked { parameters: asked.parameters.clone(), accept: asked.accept.clone() };
     tokio::task::spawn_local(async move {
         loop {
-            let mut lines = Vec::new();
-            {
-                let mut desk = desk.borrow_mut();
-                desk.tick();
-                let Ok(changes) = desk.cache.since(kind, since) else {
-                    let gone = json!({"kind": "Status", "code": 410, "reason": "Expired"});
-                    let _ = sender
-                        .send(format!("{}\n", json!({"type": "ERROR", "object": gone})))
-                        .await;
-                    return;
-                };
-                for change in changes {
-                    since = change.version;
-                    let word = match (&change.before, &change.after) {
-                        (None, _) => "ADDED",
-                        (_, Some(_)) => "MODIFIED",
-                        (_, None) => "DELETED",
-                    };
-                    let Some(item) = change.after.or(change.before) else { continue };
-                    if !query.wants(&item.key, &item.json) {
-                        continue;
-                    }
-                    let mut object = (*item.json).clone();
-                    if asked.wants_table() {
-                        object = as_table(kind, &[object], "", &asked, &desk);
-                        object["columnDefinitions"] = Value::Null;
-                    }
-                    lines.push(format!("{}\n", json!({"type": word, "object": object})));
-                }
-            }
+            let (lines, is_over) = news(kind, &query, &asked, &mut since, &mut desk.borrow_mut());
             for line in lines {
                 // In two pieces, as a network may have it.
                 let (head, tail) = line.split_at(line.len() / 2);
@@ -426,13 +390,48 @@ fn watch(kind: Kind, namespace: Option<&str>, asked: &Asked, desk: &Shared) -> A
                     }
                 }
             }
-            if sender.is_closed() {
+            if is_over || sender.is_closed() {
                 return;
             }
             tokio::time::sleep(TICK).await;
         }
     });
     answer
+}
+
+/// A second passes; what has changed in it, as lines of a watch, and whether too much was missed.
+fn news(
+    kind: Kind,
+    query: &Query,
+    asked: &Asked,
+    since: &mut u64,
+    desk: &mut Desk,
+) -> (Vec<String>, bool) {
+    desk.tick();
+    let Ok(changes) = desk.cache.since(kind, *since) else {
+        let gone = json!({"kind": "Status", "code": 410, "reason": "Expired"});
+        return (vec![format!("{}\n", json!({"type": "ERROR", "object": gone}))], true);
+    };
+    let mut lines = Vec::new();
+    for change in changes {
+        *since = change.version;
+        let word = match (&change.before, &change.after) {
+            (None, _) => "ADDED",
+            (_, Some(_)) => "MODIFIED",
+            (_, None) => "DELETED",
+        };
+        let Some(item) = change.after.or(change.before) else { continue };
+        if !query.wants(&item.key, &item.json) {
+            continue;
+        }
+        let mut object = (*item.json).clone();
+        if asked.wants_table() {
+            object = as_table(kind, &[object], "", asked, desk);
+            object["columnDefinitions"] = Value::Null;
+        }
+        lines.push(format!("{}\n", json!({"type": word, "object": object})));
+    }
+    (lines, false)
 }
 
 fn log(pod: &str, asked: &Asked) -> Answer {
@@ -497,6 +496,16 @@ fn exec(request: &mut Request<Incoming>, asked: &Asked) -> Answer {
                         }
                         Some(255) => break,
                         _ => {}
+                    }
+                }
+            }
+            "size" => {
+                while let Some(Ok(message)) = socket.next().await {
+                    let bytes = message.into_data();
+                    if bytes.first() == Some(&4) {
+                        let size = [b"\x01", &bytes[1..], b"\r\n"].concat();
+                        let _ = socket.send(Message::Binary(size.into())).await;
+                        break;
                     }
                 }
             }

@@ -90,6 +90,28 @@ fn what_goes_in_comes_out() {
 }
 
 #[test]
+fn a_terminal_is_passed_on_and_left_as_it_was() {
+    let fake = Fake::start(settled);
+    let program = env!("CARGO_BIN_EXE_windlass");
+    let typed = format!(
+        "stty cols 91 rows 17; {program} exec -it big -n shop -- size; \
+         {program} exec -it big -n shop -- env; stty -a"
+    );
+    // `script` (bsdutils, always there on Debian) gives what it runs a terminal.
+    let output = std::process::Command::new("script")
+        .args(["-qec", &typed, "/dev/null"])
+        .env("WINDLASS_SOCKET", fake.socket())
+        .stdin(Stdio::null())
+        .output()
+        .expect("script runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains(r#"{"Width":91,"Height":17}"#), "{text}");
+    assert!(text.contains("in big, tty true: env"), "{text}");
+    let modes = text.rsplit("speed").next().unwrap_or_default();
+    assert!(modes.contains(" icanon ") && modes.contains(" echo "), "{text}");
+}
+
+#[test]
 fn pods_are_deleted() {
     let fake = Fake::start(settled);
     let text = session(
