@@ -2,6 +2,7 @@
 
 #![allow(clippy::print_stdout)] // What is left out and what was measured is for people.
 
+mod api;
 mod cli;
 mod docker;
 mod docs;

@@ -623,6 +623,7 @@ impl Agent {
                 let tree = known.map_or_else(Tree::default, |known| known.tree.clone());
                 let tree = tree.with(&edits);
                 self.store.wrote_report(&me, rev, tree, report);
+                self.store.count_written(&edits);
                 self.host.report_writes += 1;
                 self.store.fault = None;
             }

@@ -12,6 +12,7 @@ use crate::kinds::time::{Elapsed, Now};
 use crate::plan::{self, NodeInput, Plan};
 use crate::ports::store::{Answer as StoreAnswer, Call as StoreCall, Edit, Landing, Register, Rev};
 use crate::ports::{Answer, Call, Fault};
+use crate::view::picture::TurnTimes;
 
 use super::event::Work;
 use super::store::STORE_TIMEOUT;
@@ -36,6 +37,8 @@ pub(super) struct Lead {
     decisions: u64,
     /// What the last turns cost, for metrics.
     pub(super) writes: u64,
+    pub(super) turn_times: TurnTimes,
+    turn_began: Option<Elapsed>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -64,6 +67,12 @@ impl Lead {
 
     pub(super) fn turns(&self) -> u64 {
         self.turns
+    }
+
+    fn turn_over(&mut self, now: Now) {
+        if let Some(began) = self.turn_began.take() {
+            self.turn_times.add(now.elapsed.since(began));
+        }
     }
 
     pub(super) fn next_wake(&self) -> Option<Elapsed> {
@@ -106,6 +115,7 @@ impl Agent {
         let base = self.store.coordinator().and_then(|known| known.rev.clone());
         self.lead.stage = Stage::Planning(base);
         self.lead.turns += 1;
+        self.lead.turn_began = Some(now.elapsed);
         let memory = std::mem::take(&mut self.lead.memory);
         self.ask(Purpose::Turn, Work::Plan(Box::new((input, memory))), PLAN_TIMEOUT);
     }
@@ -159,6 +169,7 @@ impl Agent {
         }
         let edits = known.value.edits_to(&plan.next);
         if edits.is_empty() {
+            self.lead.turn_over(now);
             return;
         }
         let call = StoreCall::Commit {
@@ -168,7 +179,6 @@ impl Agent {
             why: plan.why.clone(),
         };
         self.lead.stage = Stage::Writing;
-        let _ = now;
         self.call(Purpose::Decide(Box::new((plan, edits))), Call::Store(call), STORE_TIMEOUT);
     }
 
@@ -187,6 +197,7 @@ impl Agent {
         now: Now,
     ) {
         self.lead.stage = Stage::Idle;
+        self.lead.turn_over(now);
         match result {
             Ok(Answer::Store(StoreAnswer::Landing(Landing::Landed(rev)))) => {
                 self.store.fault = None;
@@ -217,6 +228,7 @@ impl Agent {
         self.store.wrote_state(rev, tree, plan.next);
         self.lead.decisions += 1;
         self.lead.writes += 1;
+        self.store.count_written(edits);
         let fence = StoreCall::Fence(generation);
         self.call(Purpose::Fence, Call::Store(fence), STORE_TIMEOUT);
         if self.lead.decisions.is_multiple_of(COMPACT_EVERY) {

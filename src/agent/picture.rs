@@ -53,6 +53,8 @@ impl Agent {
             turns: self.lead.turns(),
             decisions: self.lead.writes,
             reports: self.host.report_writes,
+            written_bytes: self.store.written_bytes,
+            turn_times: self.lead.turn_times,
         }
     }
 }

@@ -8,7 +8,9 @@ use std::time::Duration;
 use crate::kinds::binding::Generation;
 use crate::kinds::name::NodeName;
 use crate::kinds::time::{Elapsed, Now};
-use crate::ports::store::{Answer as StoreAnswer, Call as StoreCall, Glance, Register, Rev, Tree};
+use crate::ports::store::{
+    Answer as StoreAnswer, Call as StoreCall, Edit, Glance, Register, Rev, Tree,
+};
 use crate::ports::{Answer, Call, Fault};
 use crate::state::{NodeReport, State};
 
@@ -31,6 +33,8 @@ pub(super) struct Store {
     look_at: Option<Elapsed>,
     failures: u32,
     looks: u64,
+    /// Content that was written, in bytes, for metrics.
+    pub(super) written_bytes: u64,
     /// The store's last fault, if it failed.
     pub(super) fault: Option<Fault>,
 }
@@ -90,6 +94,12 @@ impl Store {
     /// Takes what this agent itself wrote.
     pub(super) fn wrote_report(&mut self, me: &NodeName, rev: Rev, tree: Tree, value: NodeReport) {
         self.nodes.insert(me.clone(), Known { rev: Some(rev), tree, value });
+    }
+
+    /// Takes note of how much was written.
+    pub(super) fn count_written(&mut self, edits: &[Edit]) {
+        let content = edits.iter().filter_map(|edit| edit.content.as_ref());
+        self.written_bytes += content.map(|content| content.len() as u64).sum::<u64>();
     }
 
     fn highest_seen(&self) -> Generation {

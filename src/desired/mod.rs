@@ -40,6 +40,12 @@ mod scalar;
 mod settings;
 mod shape;
 pub mod support;
+/// Every schema of Kubernetes' objects by its name, and which of them is that of a kind in an API
+/// version: for those who show shapes to people. Made anew at each call: it takes some megabytes.
+pub fn schemas() -> Schemas {
+    shape::schemas()
+}
+
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -53,6 +59,7 @@ pub use changes::{Change, Difference, FieldChange, REDACTED};
 pub use cross::Files;
 pub use document::ParsedFile;
 pub use settings::Settings;
+pub use shape::Schemas;
 
 use crate::kinds::finding::Finding;
 use crate::kinds::object::{Key, Object};

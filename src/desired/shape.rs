@@ -110,6 +110,17 @@ impl Shapes {
     }
 }
 
+/// Every schema by its name, and which of them is that of a kind in an API version.
+pub type Schemas = (serde_json::Map<String, Json>, Vec<(&'static str, &'static str, String)>);
+
+/// The schemas themselves, as OpenAPI has them: for those who show shapes to people.
+pub(super) fn schemas() -> Schemas {
+    let mut settings = schemars::generate::SchemaSettings::openapi3();
+    settings.transforms.clear();
+    let Roots { mut generator, names } = roots_of(settings.into_generator());
+    (generator.take_definitions(false), names)
+}
+
 /// The schemas to compile, and how each is called in a manifest.
 struct Roots {
     generator: SchemaGenerator,
@@ -124,8 +135,8 @@ impl Roots {
 }
 
 /// Every kind that a manifest may hold, with each API version in which Kubernetes still serves it.
-fn roots() -> Roots {
-    let mut roots = Roots { generator: SchemaGenerator::default(), names: Vec::new() };
+fn roots_of(generator: SchemaGenerator) -> Roots {
+    let mut roots = Roots { generator, names: Vec::new() };
     roots.add::<core::v1::Namespace>("v1", "Namespace");
     roots.add::<core::v1::Node>("v1", "Node");
     roots.add::<scheduling::v1::PriorityClass>("scheduling.k8s.io/v1", "PriorityClass");
@@ -174,7 +185,7 @@ fn short(name: &str) -> &str {
 }
 
 fn compile() -> Shapes {
-    let Roots { mut generator, names } = roots();
+    let Roots { mut generator, names } = roots_of(SchemaGenerator::default());
     let schemas = generator.take_definitions(false);
     let mut compiler = Compiler {
         types: BTreeMap::new(),

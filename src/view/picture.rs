@@ -76,6 +76,32 @@ pub struct Health {
     pub decisions: u64,
     /// Reports written.
     pub reports: u64,
+    /// Content handed to the state store, in bytes.
+    pub written_bytes: u64,
+    /// How long turns took.
+    pub turn_times: TurnTimes,
+}
+
+/// The bounds between short turns and long ones, in seconds.
+pub const TURN_SECONDS: [f64; 8] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.0, 10.0];
+
+/// How long turns took, from the beginning of the plan to the end of the write.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct TurnTimes {
+    /// How many took up to each of [`TURN_SECONDS`], and not up to the one before; the last took longer.
+    pub counts: [u64; TURN_SECONDS.len() + 1],
+    /// All of them together.
+    pub total: std::time::Duration,
+}
+
+impl TurnTimes {
+    /// Takes note of one more.
+    pub fn add(&mut self, time: std::time::Duration) {
+        let seconds = time.as_secs_f64();
+        let at = TURN_SECONDS.iter().take_while(|bound| **bound < seconds).count();
+        self.counts[at] += 1;
+        self.total += time;
+    }
 }
 
 /// An object of the revision in force.

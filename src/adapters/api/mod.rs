@@ -21,14 +21,20 @@
 
 mod ask;
 mod backend;
+mod container;
 mod discovery;
 mod listen;
+mod log;
+mod metrics;
+mod openapi;
 mod own;
 mod read;
 mod reply;
 mod route;
 mod serve;
+mod talk;
 mod watch;
+mod write;
 
 pub use backend::{Backend, Hand, History, Later, Live, Talk};
 pub use listen::Server;

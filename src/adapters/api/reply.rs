@@ -101,11 +101,6 @@ impl No {
         Self::new(StatusCode::NOT_FOUND, "NotFound", message).about(key)
     }
 
-    /// Something else does not exist.
-    pub(super) fn missing(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::NOT_FOUND, "NotFound", message)
-    }
-
     /// The request makes no sense.
     pub(super) fn bad(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "BadRequest", message)
@@ -131,6 +126,12 @@ impl No {
     pub(super) fn not_acceptable() -> Self {
         let message = "only the following media types are accepted: application/json";
         Self::new(StatusCode::NOT_ACCEPTABLE, "NotAcceptable", message)
+    }
+
+    /// The body is in a form that can't be read here.
+    pub(super) fn media_type() -> Self {
+        let message = "the body of the request was in an unknown format - accepted media types include: application/json";
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UnsupportedMediaType", message)
     }
 
     /// What the client knows is too old to go on from.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
-use hyper::{Method, Request, StatusCode};
+use hyper::{HeaderMap, Method, Request};
 use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch as channel};
 
@@ -14,7 +14,9 @@ use super::ask::Parameters;
 use super::backend::Backend;
 use super::reply::{self, Answer, No};
 use super::route::{self, Part, Route};
-use super::{discovery, own, read, watch};
+use super::{discovery, log, metrics, openapi, own, read, talk, watch, write};
+use crate::kinds::object::Key;
+use crate::kinds::registry::Kind;
 use crate::view::cache::{Cache, Version};
 use crate::view::picture::Picture;
 
@@ -133,44 +135,100 @@ pub(super) async fn answer(api: Arc<Api>, caller: Caller, request: Request<Incom
 
 async fn dispatch(
     api: &Arc<Api>,
-    _caller: Caller,
+    caller: Caller,
     request: Request<Incoming>,
 ) -> Result<Answer, No> {
     let route = route::parse(request.uri().path()).ok_or_else(No::path)?;
     let asked = Parameters::parse(request.uri().query());
     let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
-    let headers = request.headers();
     match route {
-        Route::Own(door) => own::answer(api, door, &asked, request.method(), headers).await,
-        _ if !is_read => Err(No::method()),
-        Route::Version => Ok(version(api)),
-        Route::Health { ready } => health(api, ready),
-        Route::CoreVersions => discovery::core(headers),
-        Route::Groups => discovery::groups(headers),
-        Route::Group(name) => Ok(discovery::group(name)),
-        Route::Resources(group) => Ok(discovery::resources(group)),
+        Route::Own(door) => {
+            own::answer(api, door, &asked, request.method(), request.headers()).await
+        }
+        Route::Object { key, part: part @ (Part::Exec | Part::Attach) }
+            if key.kind == Kind::Pod =>
+        {
+            // kubectl says the same by GET and, on a refusal, once more by POST.
+            talk::talk(api, &key, part, &asked, request).await
+        }
+        _ if !is_read => handed_in(api, caller, route, &asked, request).await,
         Route::Collection { kind, namespace } if asked.is_true("watch") => {
-            watch::watch(api, kind, namespace, &asked, headers).await
+            watch::watch(api, kind, namespace, &asked, request.headers()).await
         }
         Route::Collection { kind, namespace } => {
-            read::list(api, kind, namespace, &asked, headers).await
+            read::list(api, kind, namespace, &asked, request.headers()).await
         }
-        Route::Object { key, part: Part::Whole | Part::Status } => {
-            read::object(api, key, &asked, headers).await
+        Route::Object { key, part } => object(api, key, part, &asked, request.headers()).await,
+        Route::Review(_) => Err(No::method()),
+        Route::Metrics => metrics::metrics(api).await,
+        Route::Version => Ok(version(api)),
+        Route::Health { ready } => health(api, ready),
+        Route::CoreVersions => discovery::core(request.headers()),
+        Route::Groups => discovery::groups(request.headers()),
+        Route::Group(name) => Ok(discovery::group(name)),
+        Route::Resources(group) => Ok(discovery::resources(group)),
+        Route::OpenApiIndex => Ok(openapi::index(&api.picture().version)),
+        Route::OpenApi(group) => openapi(group).await,
+        Route::OpenApiV2 => Err(No::path()),
+    }
+}
+
+async fn openapi(group: route::Group) -> Result<Answer, No> {
+    let made = tokio::task::spawn_blocking(move || openapi::group(group));
+    made.await.map_err(|_| No::defect())
+}
+
+async fn object(
+    api: &Arc<Api>,
+    key: Key,
+    part: Part,
+    asked: &Parameters,
+    headers: &HeaderMap,
+) -> Result<Answer, No> {
+    match part {
+        Part::Whole | Part::Status => read::object(api, key, asked, headers).await,
+        Part::Scale => read::scale(api, key).await,
+        Part::Log if key.kind == Kind::Pod => log::log(api, &key, asked).await,
+        Part::PortForward if key.kind == Kind::Pod => Err(No::not_built(
+            "port-forward is not built; the pod's address can be reached from its node",
+        )),
+        _ => Err(No::path()),
+    }
+}
+
+/// What is not read: a pod's end, a question with a body, and all that is not done this way.
+async fn handed_in(
+    api: &Arc<Api>,
+    caller: Caller,
+    route: Route,
+    asked: &Parameters,
+    request: Request<Incoming>,
+) -> Result<Answer, No> {
+    let method = request.method().clone();
+    match route {
+        Route::Object { key, part: Part::Whole }
+            if key.kind == Kind::Pod && method == Method::DELETE =>
+        {
+            let body = body(request).await?;
+            write::delete_pod(api, caller, key, asked, &body).await
         }
-        Route::Object { key, part: Part::Scale } => read::scale(api, key).await,
-        Route::Object { .. }
-        | Route::OpenApiV2
-        | Route::OpenApiIndex
-        | Route::OpenApi(_)
-        | Route::Review(_)
-        | Route::Metrics => Err(No::path()),
+        Route::Review(review) if method == Method::POST => {
+            let body = body(request).await?;
+            write::review(caller, review, &body).await
+        }
+        Route::Object { key, part: Part::PortForward } if key.kind == Kind::Pod => {
+            object(api, key, Part::PortForward, asked, request.headers()).await
+        }
+        Route::Object { key, .. } => Err(write::refuse(api, &method, &key)),
+        Route::Collection { kind, .. } if method == Method::POST => {
+            Err(write::refuse_kind(api, kind))
+        }
+        _ => Err(No::method()),
     }
 }
 
 /// The whole body, which must be short and come soon.
-#[allow(dead_code)] // Until `write`.
-pub(super) async fn body(request: Request<Incoming>) -> Result<Bytes, No> {
+async fn body(request: Request<Incoming>) -> Result<Bytes, No> {
     let limited = Limited::new(request.into_body(), BODY_BYTES_MAX).collect();
     match tokio::time::timeout(BODY_WAIT_MAX, limited).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
@@ -212,7 +270,5 @@ fn health(api: &Api, ready: bool) -> Result<Answer, No> {
     if ready && !api.picture().is_known {
         return Err(No::not_ready("the state store has not been read yet"));
     }
-    let ok = reply::text("ok");
-    debug_assert_eq!(ok.status(), StatusCode::OK);
-    Ok(ok)
+    Ok(reply::text("ok"))
 }

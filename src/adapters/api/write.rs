@@ -1,0 +1,191 @@
+//! What may be written here, which is little, and for all else: which file to change.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hyper::Method;
+use serde_json::{Value, json};
+
+use super::ask::Parameters;
+use super::container;
+use super::own;
+use super::reply::{self, Answer, No};
+use super::route::Review;
+use super::serve::{Api, Caller};
+use crate::agent::event::Ask;
+use crate::kinds::name::{PodKey, Uid};
+use crate::kinds::object::Key;
+use crate::kinds::registry::Kind;
+use crate::state::RequestKind;
+use crate::view::picture::Picture;
+
+/// Ends a pod; its owner may make another.
+pub(super) async fn delete_pod(
+    api: &Arc<Api>,
+    caller: Caller,
+    key: Key,
+    asked: &Parameters,
+    body: &Bytes,
+) -> Result<Answer, No> {
+    let options = read_json(body)?;
+    let (pod, is_trial, grace_s) = {
+        let picture = api.picture();
+        let pod = container::pod(&picture, &key)?;
+        let is_trial = options["dryRun"].as_array().is_some_and(|runs| !runs.is_empty())
+            || asked.get("dryRun").is_some();
+        let given = options["gracePeriodSeconds"].as_u64();
+        let grace_s = match given {
+            Some(seconds) => Some(u32::try_from(seconds).unwrap_or(u32::MAX)),
+            None => asked.number::<u32>("gracePeriodSeconds")?,
+        };
+        (pod, is_trial, grace_s)
+    };
+    let uid = pod.binding.uid.clone();
+    let expected = options["preconditions"]["uid"].as_str();
+    if expected.is_some_and(|expected| expected != uid.as_str()) {
+        let message = format!(
+            "Operation cannot be fulfilled on pods \"{}\": the UID in the precondition does not match the UID in record",
+            key.name
+        );
+        return Err(No::conflict(message).about(&key));
+    }
+    if !is_trial {
+        let by = tokio::task::spawn_blocking(move || caller.name());
+        let by = by.await.map_err(|_| No::defect())?;
+        let pod = request_key(&key).ok_or_else(|| No::object(&key))?;
+        let what = RequestKind::DeletePod { pod, uid: Some(uid.clone()), grace_s };
+        own::ask(api, Ask::Request { what, by }).await?;
+    }
+    Ok(reply::json(&reply::success(&key, Uid::as_str(&uid))))
+}
+
+fn request_key(key: &Key) -> Option<PodKey> {
+    Some(PodKey::new(key.namespace.as_ref()?, &key.name))
+}
+
+/// The body of a request; null where there is none.
+fn read_json(body: &Bytes) -> Result<Value, No> {
+    if body.iter().all(u8::is_ascii_whitespace) {
+        return Ok(Value::Null);
+    }
+    if body.starts_with(b"k8s\0") {
+        return Err(No::media_type());
+    }
+    serde_json::from_slice(body).map_err(|error| No::bad(format!("the body is no JSON: {error}")))
+}
+
+/// Refuses to write to an object, and says where it is written.
+pub(super) fn refuse(api: &Api, method: &Method, key: &Key) -> No {
+    let picture = api.picture();
+    let resource = reply::resource(key.kind);
+    let what = format!("{resource} \"{}\" is forbidden", key.name);
+    let repository = &api.repository;
+    let Some(place) = place(&picture, key) else {
+        let message = if *method == Method::POST || *method == Method::PUT {
+            format!("{what}: write it into a file of {repository}, and push")
+        } else {
+            format!("{what}: it is written in no file; what runs follows from {repository}")
+        };
+        return No::forbidden(message).about(key);
+    };
+    No::forbidden(format!(
+        "{what}: {place} of {repository} says what it is; change it there, and push"
+    ))
+    .about(key)
+}
+
+/// Refuses to make objects of a kind.
+pub(super) fn refuse_kind(api: &Api, kind: Kind) -> No {
+    let resource = reply::resource(kind);
+    let repository = &api.repository;
+    No::forbidden(format!(
+        "{resource} is forbidden: objects are made by writing them into a file of {repository}, and pushing"
+    ))
+}
+
+/// Where an object, or what it was made for, is written: `shop/web.yaml:3 (Deployment shop/web)`.
+fn place(picture: &Picture, key: &Key) -> Option<String> {
+    if let Some(found) = picture.object(key) {
+        return Some(file(found.object));
+    }
+    let owner = match key.kind {
+        Kind::Pod => {
+            let pod = container::pod(picture, key).ok()?;
+            pod.binding.template.owner.clone()
+        }
+        Kind::ReplicaSet => {
+            let namespace = key.namespace.as_ref()?;
+            let set = picture
+                .sets()
+                .find(|set| set.key.namespace == *namespace && set.key.name == key.name)?;
+            Key::namespaced(Kind::Deployment, namespace, &set.record.deployment)
+        }
+        Kind::Endpoints => Key { kind: Kind::Service, ..key.clone() },
+        _ => return None,
+    };
+    let found = picture.object(&owner)?;
+    Some(format!("{} ({owner})", file(found.object)))
+}
+
+fn file(object: &crate::kinds::object::Object) -> String {
+    let place = &object.place;
+    crate::kinds::finding::Place { column: 0, ..place.clone() }.to_string()
+}
+
+/// Answers a question about rights: everybody who reaches the socket may do what can be done here.
+pub(super) async fn review(caller: Caller, review: Review, body: &Bytes) -> Result<Answer, No> {
+    let asked = read_json(body)?;
+    let verbs = ["get", "list", "watch"];
+    let rule = |groups: Value, resources: Value, verbs: Value| json!({"apiGroups": groups, "resources": resources, "verbs": verbs});
+    let (group, kind, spec, status) = match review {
+        Review::Access => {
+            let spec = asked["spec"].clone();
+            let (is_allowed, reason) = may(&spec["resourceAttributes"]);
+            let status = json!({"allowed": is_allowed, "reason": reason});
+            ("authorization.k8s.io/v1", "SelfSubjectAccessReview", spec, status)
+        }
+        Review::Rules => {
+            let status = json!({
+                "resourceRules": [
+                    rule(json!(["*"]), json!(["*"]), json!(verbs)),
+                    rule(json!([""]), json!(["pods"]), json!(["delete"])),
+                    rule(json!([""]), json!(["pods/exec", "pods/attach"]), json!(["create", "get"])),
+                ],
+                "nonResourceRules": [{"nonResourceURLs": ["*"], "verbs": ["get"]}],
+                "incomplete": false,
+            });
+            ("authorization.k8s.io/v1", "SelfSubjectRulesReview", asked["spec"].clone(), status)
+        }
+        Review::Subject => {
+            let name = tokio::task::spawn_blocking(move || caller.name());
+            let name = name.await.map_err(|_| No::defect())?;
+            let status = json!({"userInfo": {"username": name}});
+            ("authentication.k8s.io/v1", "SelfSubjectReview", Value::Null, status)
+        }
+    };
+    let mut answer =
+        json!({"kind": kind, "apiVersion": group, "metadata": {"creationTimestamp": null}});
+    if !spec.is_null() {
+        answer["spec"] = spec;
+    }
+    answer["status"] = status;
+    Ok(reply::json_with(hyper::StatusCode::CREATED, &answer))
+}
+
+fn may(attributes: &Value) -> (bool, &'static str) {
+    if attributes.is_null() {
+        return (true, "");
+    }
+    let text = |name: &str| attributes[name].as_str().unwrap_or_default();
+    let is_allowed = match (text("resource"), text("subresource"), text("verb")) {
+        (_, _, "get" | "list" | "watch")
+        | ("pods", "", "delete")
+        | ("pods", "exec" | "attach", "create") => true,
+        (resource, _, "create") => resource.starts_with("selfsubject"),
+        _ => false,
+    };
+    (
+        is_allowed,
+        if is_allowed { "" } else { "what should run is written in the desired repository" },
+    )
+}

@@ -1,0 +1,198 @@
+//! Real kubectl against the server. Not every machine can have one, so without it these tests only say
+//! that they were skipped, in CI too.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use windlass::kinds::registry::Kind;
+
+use super::server::{REPOSITORY, Served, serve};
+
+/// Beside the Google Cloud SDK's dispatcher, which is not to be used: it chooses a version by itself.
+const CLOUD_SDK: &str = "/usr/lib/google-cloud-sdk/bin";
+
+/// Every kubectl of this machine with a version of its own; `WINDLASS_KUBECTL` adds one.
+fn versions() -> Vec<PathBuf> {
+    let own = std::env::var_os("WINDLASS_KUBECTL").map(PathBuf::from);
+    let beside = (27..40).map(|minor| Path::new(CLOUD_SDK).join(format!("kubectl.1.{minor}")));
+    own.into_iter().chain(beside).filter(|path| path.exists()).collect()
+}
+
+/// The newest kubectl.
+fn newest(test: &str) -> Option<PathBuf> {
+    let found = versions().pop();
+    if found.is_none() {
+        println!("SKIPPED {test}: there is no kubectl (set WINDLASS_KUBECTL)");
+    }
+    found
+}
+
+/// kubectl, and the server it talks to.
+struct Kubectl<'s> {
+    program: PathBuf,
+    address: SocketAddr,
+    served: &'s Served,
+}
+
+impl<'s> Kubectl<'s> {
+    fn new(program: PathBuf, served: &'s Served) -> Self {
+        Self { program, address: served.port(), served }
+    }
+
+    fn command(&self, line: &str) -> Command {
+        // `timeout` bounds every wait: kubectl has no bound of its own for all of them.
+        let mut command = Command::new("timeout");
+        command
+            .arg("20")
+            .arg(&self.program)
+            .arg(format!("--server=http://{}", self.address))
+            .args(line.split_whitespace())
+            .env("HOME", self.served.dir.path())
+            .env("KUBECONFIG", "/dev/null")
+            .env("KUBECACHEDIR", self.served.dir.path().join("cache"));
+        command
+    }
+
+    fn run(&self, line: &str) -> Output {
+        self.command(line).output().expect("kubectl runs")
+    }
+
+    #[track_caller]
+    fn must(&self, line: &str) -> String {
+        let out = self.run(line);
+        let error = String::from_utf8_lossy(&out.stderr);
+        assert!(out.status.success(), "kubectl {line}: {error}");
+        String::from_utf8_lossy(&out.stdout).into_owned()
+    }
+
+    #[track_caller]
+    fn fails(&self, line: &str) -> String {
+        let out = self.run(line);
+        assert!(!out.status.success(), "kubectl {line} succeeds");
+        String::from_utf8_lossy(&out.stderr).into_owned()
+    }
+}
+
+#[test]
+fn every_kubectl_reads() {
+    let programs = versions();
+    if programs.is_empty() {
+        println!("SKIPPED every_kubectl_reads: there is no kubectl (set WINDLASS_KUBECTL)");
+    }
+    let served = serve();
+    for program in programs {
+        let kubectl = Kubectl::new(program.clone(), &served);
+        let pods = kubectl.must("get pods -A");
+        assert!(pods.starts_with("NAMESPACE   NAME"), "{}: {pods}", program.display());
+        assert!(pods.contains("CrashLoopBackOff"), "{pods}");
+        assert!(kubectl.must("get all -n shop").contains("deployment.apps/web"));
+        let described = kubectl.must("describe deploy web -n shop");
+        assert!(described.contains("3 desired | 3 updated | 3 total"), "{described}");
+    }
+}
+
+#[test]
+fn kubectl_prints_what_it_prints_anywhere() {
+    let Some(program) = newest("kubectl_prints_what_it_prints_anywhere") else { return };
+    let served = serve();
+    let kubectl = Kubectl::new(program, &served);
+    let pod = served.named(Kind::Pod, "web-").name.to_string();
+    for (line, holds) in [
+        ("get deploy -A".to_owned(), "3/3"),
+        ("get pods -A -o wide".to_owned(), "NOMINATED NODE"),
+        ("get pods -n shop -l app=web --show-labels".to_owned(), "tier=front"),
+        ("get pods -A --sort-by=.metadata.name".to_owned(), "web-"),
+        ("get pods -A --field-selector=status.phase=Running -o name".to_owned(), "pod/web-"),
+        ("get deploy web -n shop -o yaml".to_owned(), "windlass.dev/source: shop/web.yaml:2"),
+        ("get svc,ep,cm -n shop -o json".to_owned(), "\"kind\": \"List\""),
+        ("get secret web-keys -n shop -o yaml".to_owned(), "password: aHVudGVyMg=="),
+        ("get events -A".to_owned(), "FailedScheduling"),
+        ("get nodes -o wide".to_owned(), "n0"),
+        ("get pods -A --chunk-size=2".to_owned(), "web-"),
+        (format!("describe pod {pod} -n shop"), "Container ID"),
+        ("describe svc web -n shop".to_owned(), "NodePort"),
+        ("describe node n0".to_owned(), "Allocated resources"),
+        ("describe secret web-keys -n shop".to_owned(), "password"),
+        (format!("logs {pod} -n shop"), "line 3"),
+        ("logs deploy/web -n shop --tail=1".to_owned(), "line 1"),
+        ("api-resources".to_owned(), "deployments"),
+        ("api-versions".to_owned(), "apps/v1"),
+        ("rollout status deploy/web -n shop".to_owned(), "successfully rolled out"),
+        ("rollout history deploy/web -n shop".to_owned(), "REVISION"),
+        ("explain deployment.spec.strategy".to_owned(), "rollingUpdate"),
+        ("explain pod.spec.containers".to_owned(), "imagePullPolicy"),
+        (format!("wait --for=condition=Ready pod/{pod} -n shop --timeout=5s"), "condition met"),
+        ("version".to_owned(), "windlass"),
+    ] {
+        let printed = kubectl.must(&line);
+        assert!(printed.contains(holds), "kubectl {line}: {holds:?} is missing in:\n{printed}");
+    }
+    let missing = kubectl.fails("get pod none -n shop");
+    assert!(missing.contains("pods \"none\" not found"), "{missing}");
+}
+
+#[test]
+fn kubectl_looks_on() {
+    let Some(program) = newest("kubectl_looks_on") else { return };
+    let mut served = serve();
+    let kubectl = Kubectl::new(program, &served);
+    let mut looking = kubectl
+        .command("get deploy web -n shop -w")
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("kubectl runs");
+    std::thread::sleep(Duration::from_secs(3));
+    let mut files = crate::support::fleet::shop();
+    files.get_mut("shop/web.yaml").map(|text| *text = text.replace("replicas: 3", "replicas: 4"));
+    served.world.remote.commit("web: four", files);
+    served.go_on(160);
+    std::thread::sleep(Duration::from_secs(2));
+    // Its parent is `timeout`, which hands the signal on.
+    let pid = i32::try_from(looking.id()).expect("a pid");
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGTERM)
+        .expect("signals");
+    let mut printed = String::new();
+    std::io::Read::read_to_string(&mut looking.stdout.take().expect("piped"), &mut printed)
+        .expect("reads");
+    looking.wait().expect("ends");
+    assert_eq!(printed.matches("NAME").count(), 1, "one head:\n{printed}");
+    assert!(printed.contains("3/3") && printed.contains("4/4"), "{printed}");
+}
+
+#[test]
+fn kubectl_deletes_a_pod_and_is_told_where_to_do_the_rest() {
+    let Some(program) = newest("kubectl_deletes_a_pod_and_is_told_where_to_do_the_rest") else {
+        return;
+    };
+    let served = serve();
+    let kubectl = Kubectl::new(program, &served);
+    let pod = served.named(Kind::Pod, "web-").name;
+    let printed = kubectl.must(&format!("delete pod {pod} -n shop"));
+    assert!(printed.contains("deleted"), "{printed}");
+    assert_eq!(served.asked.lock().expect("unbroken").requests.len(), 1);
+    for line in [
+        "scale deploy web -n shop --replicas=5",
+        "set image deploy/web web=run:2 -n shop",
+        "rollout restart deploy/web -n shop",
+        "delete deploy web -n shop",
+    ] {
+        let told = kubectl.fails(line);
+        assert!(told.contains("shop/web.yaml:2"), "kubectl {line}: {told}");
+        assert!(told.contains(REPOSITORY), "kubectl {line}: {told}");
+    }
+}
+
+#[test]
+fn kubectl_runs_commands() {
+    let Some(program) = newest("kubectl_runs_commands") else { return };
+    let served = serve();
+    let kubectl = Kubectl::new(program, &served);
+    let pod = served.named(Kind::Pod, "web-").name;
+    let out = kubectl.run(&format!("exec {pod} -n shop -- echo hello"));
+    assert_eq!(String::from_utf8_lossy(&out.stdout), "echo hello\n", "{out:?}");
+    assert!(String::from_utf8_lossy(&out.stderr).contains("to stderr"), "{out:?}");
+    let out = kubectl.run(&format!("exec {pod} -n shop -- exit 7"));
+    assert_eq!(out.status.code(), Some(7), "{out:?}");
+}

@@ -1,0 +1,7 @@
+//! The API over a real socket: what it shows is the simulation's, what asks is a plain client, and
+//! kubectl where the machine has one.
+
+mod kubectl;
+mod plain;
+mod server;
+mod talk;
