@@ -51,9 +51,25 @@ pub struct PodReport {
     pub uid: Uid,
     /// How it is.
     pub status: PodStatus,
+    /// How far its end has come, while it is being ended: for the node's next agent, if this one is
+    /// killed meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ending: Option<EndingReport>,
     /// Nothing of it is left on the node: the coordinator may forget it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub gone: bool,
+}
+
+/// How far the end of a pod has come on its node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EndingReport {
+    /// When it began, in milliseconds since the node booted. Not a wall clock's time, which may jump;
+    /// a boot in between ends what runs anyway.
+    pub since_boot_ms: u64,
+    /// The containers that have been told to stop, as `docker://…`.
+    #[serde(default, skip_serializing_if = "std::collections::BTreeSet::is_empty")]
+    pub told: std::collections::BTreeSet<String>,
 }
 
 /// `v1.PodStatus`, the part we fill in.

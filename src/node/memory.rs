@@ -9,7 +9,9 @@ use crate::kinds::digest::Digest;
 use crate::kinds::name::{Name, PodKey, Uid};
 use crate::kinds::object::Key;
 use crate::kinds::registry::Kind;
-use crate::kinds::status::{EventRecord, Phase, PodReport};
+use crate::kinds::status::{
+    ContainerState, EndingReport, EventRecord, Phase, PodReport, PodStatus,
+};
 use crate::kinds::time::{Elapsed, Now, Wall};
 use crate::ports::files::Answer as FilesAnswer;
 use crate::ports::runtime::{
@@ -44,7 +46,9 @@ pub enum Step {
     Signal(ContainerId),
     /// Ask whether a container is well; the life it belongs to.
     Probe(Name, ProbeKind, ContainerId),
-    /// Read what a container left as its last words.
+    /// Read the end of what a container said, where it left no last words.
+    Tail(Name, ContainerId),
+    /// Take what a container left as its last words.
     LastWords(Name, ContainerId),
     /// Remove containers.
     Remove(Vec<ContainerId>),
@@ -71,6 +75,7 @@ impl Step {
             | Self::PreStop(_)
             | Self::Signal(_)
             | Self::Probe(..)
+            | Self::Tail(..)
             | Self::LastWords(..) => false,
         }
     }
@@ -139,6 +144,8 @@ pub(crate) struct PodMemory {
     pub(crate) endings: BTreeMap<ContainerId, Ending>,
     /// Since when the pod is being ended.
     pub(crate) ending_since: Option<Elapsed>,
+    /// How far an earlier agent had come with that.
+    pub(crate) inherited_ending: Option<EndingReport>,
     pub(crate) remove_trouble: Option<Trouble>,
     /// How it finished, once it has.
     pub(crate) over: Option<Over>,
@@ -149,6 +156,23 @@ pub(crate) struct PodMemory {
 }
 
 impl PodMemory {
+    /// Takes over what an earlier agent had read of last words: the files are empty since.
+    fn recall_last_words(&mut self, status: &PodStatus) {
+        let containers = status.init_container_statuses.iter().chain(&status.container_statuses);
+        for container in containers {
+            for state in [&container.state, &container.last_state] {
+                let ContainerState::Terminated(end) = state else {
+                    continue;
+                };
+                let id = end.container_id.as_deref().and_then(|id| id.strip_prefix(URI_SCHEME));
+                if let (Some(id), Some(words)) = (id, &end.message) {
+                    let record = self.containers.entry(container.name.clone()).or_default();
+                    record.last_words.insert(id.into(), words.clone());
+                }
+            }
+        }
+    }
+
     /// Whether nothing is under way that leaves something on the machine.
     pub(crate) fn is_still(&self) -> bool {
         !self.in_flight.iter().any(Step::leaves_traces)
@@ -177,8 +201,12 @@ pub(crate) struct ContainerMemory {
     pub(crate) started_by_us: Option<ContainerId>,
     /// The life whose `postStart` has run.
     pub(crate) post_started: Option<ContainerId>,
+    /// The life this agent started last, and when: its `postStart` may be a wait.
+    pub(crate) started_at: Option<(ContainerId, Elapsed)>,
     /// Last words by life.
     pub(crate) last_words: BTreeMap<ContainerId, String>,
+    /// The life in whose log last words were sought.
+    pub(crate) tail_read: Option<ContainerId>,
     pub(crate) probes: BTreeMap<ProbeKind, ProbeMemory>,
     /// The life whose back-off was announced last, so that it is announced once.
     pub(crate) backoff_said: Option<ContainerId>,
@@ -200,6 +228,8 @@ impl Memory {
             let memory = self.pods.entry(report.uid.clone()).or_default();
             memory.key = Some(report.key.clone());
             memory.began = report.status.start_time;
+            memory.inherited_ending = report.ending.clone();
+            memory.recall_last_words(&report.status);
             if report.status.phase.is_over() {
                 memory.over = Some(Over {
                     phase: report.status.phase,
@@ -332,6 +362,7 @@ impl Memory {
                 probes::answered(self, &uid, &name, kind, &id, &result, now);
             }
             Step::LastWords(name, id) => self.last_words(&uid, &name, id, result),
+            Step::Tail(name, id) => self.tail(&uid, &name, id, result),
             Step::Remove(ids) => self.removed(&uid, &ids, result, seen, now),
             Step::Detach(link) => {
                 if result.is_ok() {
@@ -481,6 +512,7 @@ impl Memory {
                 record.start_trouble = None;
                 record.probes.clear();
                 record.started_by_us = Some(container.id.clone());
+                record.started_at = Some((container.id.clone(), now.elapsed));
                 if let Some(containers) = &mut seen.containers {
                     containers.insert(container.id.clone(), *container);
                 }
@@ -563,10 +595,11 @@ impl Memory {
             }
             return;
         }
-        if let Some(ending) = self.pods.get_mut(uid).and_then(|memory| memory.endings.get_mut(id)) {
-            ending.signal_failed(now.elapsed);
+        let ending = self.pods.get_mut(uid).and_then(|memory| memory.endings.get_mut(id));
+        let is_news = ending.is_none_or(|ending| ending.signal_failed(now.elapsed));
+        if is_news {
+            self.event(uid, true, "FailedKillPod", fault.message, now);
         }
-        self.event(uid, true, "FailedKillPod", fault.message, now);
     }
 
     fn last_words(
@@ -584,6 +617,17 @@ impl Memory {
             _ => String::new(),
         };
         memory.containers.entry(name.clone()).or_default().last_words.insert(id, text);
+    }
+
+    fn tail(&mut self, uid: &Uid, name: &Name, id: ContainerId, result: Result<Answer, Fault>) {
+        let Some(memory) = self.pods.get_mut(uid) else {
+            return;
+        };
+        let record = memory.containers.entry(name.clone()).or_default();
+        if let Ok(Answer::Runtime(RuntimeAnswer::Text(text))) = result {
+            record.last_words.insert(id.clone(), text);
+        }
+        record.tail_read = Some(id);
     }
 
     fn removed(
@@ -615,10 +659,14 @@ impl Memory {
             None => memory.remove_trouble = None,
             Some(fault) => {
                 let before = memory.remove_trouble.as_ref();
+                // While the runtime is gone this fails every half minute, for days perhaps.
+                let is_news = before.is_none_or(|before| before.message != fault.message);
                 let trouble =
                     Trouble::again(before, now.elapsed, "FailedKillPod", fault.message.clone());
                 memory.remove_trouble = Some(trouble);
-                self.event(uid, true, "FailedKillPod", fault.message, now);
+                if is_news {
+                    self.event(uid, true, "FailedKillPod", fault.message, now);
+                }
             }
         }
     }
@@ -632,5 +680,7 @@ impl Memory {
 
 /// `docker://<id>`, as Kubernetes writes a container's id.
 pub(crate) fn container_uri(id: &ContainerId) -> String {
-    format!("docker://{id}")
+    format!("{URI_SCHEME}{id}")
 }
+
+const URI_SCHEME: &str = "docker://";

@@ -28,6 +28,8 @@ mod start;
 mod status;
 mod stop;
 mod sweep;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};

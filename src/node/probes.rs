@@ -70,10 +70,27 @@ pub(crate) struct ProbeMemory {
     pub(crate) result: Option<bool>,
 }
 
-/// Whether a container is up: its startup probe has passed, or it has none.
+/// Whether a container is up: its `postStart` is over and its startup probe has passed, as far as it
+/// has them.
 pub(super) fn is_started(container: &Container, life: &ContainerSeen, memory: &Memory) -> bool {
     life.is_running()
+        && !is_in_post_start(container, life, memory)
         && (container.startup.is_none() || result(ProbeKind::Startup, life, memory) == Some(true))
+}
+
+/// Whether the `postStart` hook of this life is still to be done. A life that an earlier agent
+/// started has had it.
+pub(super) fn is_in_post_start(
+    container: &Container,
+    life: &ContainerSeen,
+    memory: &Memory,
+) -> bool {
+    let pod = memory.pods.get(&life.marks.uid);
+    let record = pod.and_then(|pod| pod.containers.get(&container.name));
+    container.post_start.is_some()
+        && record.is_some_and(|record| {
+            record.is_started_by_us(life) && record.post_started.as_ref() != Some(&life.id)
+        })
 }
 
 /// Whether a container may get traffic.

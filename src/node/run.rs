@@ -12,7 +12,7 @@ use crate::kinds::status::Phase;
 use crate::kinds::time::{Elapsed, Now};
 use crate::ports::Call;
 use crate::ports::files::Call as FilesCall;
-use crate::ports::runtime::{Call as RuntimeCall, ContainerSeen, Role, RunState};
+use crate::ports::runtime::{Call as RuntimeCall, ContainerId, ContainerSeen, Role, RunState};
 
 use super::backoff::restart_delay;
 use super::fields::Myself;
@@ -27,6 +27,9 @@ use super::{Around, Assignment, Seen};
 
 /// How long an image may take to arrive over a slow line.
 const PULL_TIMEOUT: Duration = Duration::from_secs(3600);
+
+/// How long reading last words may take, a file in memory: the container's next start waits for it.
+const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The next steps for a pod that is bound here.
 pub(super) fn next(
@@ -179,6 +182,9 @@ fn duty<'t>(
     memory: &Memory,
     now: Now,
 ) -> Duty<'t> {
+    if !has_spoken(turn, container, memory) {
+        return Duty::Nothing;
+    }
     let name = container.name.clone();
     let role = if is_init { Role::Init(name) } else { Role::App(name) };
     let newest = turn.house.life(&container.name);
@@ -211,6 +217,17 @@ fn duty<'t>(
     }
     let attempt = Attempt { role, number: life.marks.attempt + 1, backoff };
     after_trouble(turn, container, attempt, memory, now)
+}
+
+/// Whether the last words of a container's newest life have been taken: the next one writes to the
+/// same file. Their answer wakes us.
+fn has_spoken(turn: &Turn<'_>, container: &Container, memory: &Memory) -> bool {
+    let Some(life) = turn.house.life(&container.name).filter(|life| exit_code(life).is_some())
+    else {
+        return true;
+    };
+    let record = memory.pods.get(turn.uid).and_then(|pod| pod.containers.get(&container.name));
+    record.is_some_and(|record| record.last_words.contains_key(&life.id))
 }
 
 /// A start that failed before is tried again only after a while.
@@ -251,17 +268,19 @@ fn note_ended(uid: &Uid, house: &House<'_>, memory: &mut Memory, now: Now) {
         return;
     };
     for (name, lives) in &house.containers {
-        let known = &mut record.containers.entry(name.clone()).or_default().ended_at;
+        let known = record.containers.entry(name.clone()).or_default();
         for life in lives {
             let RunState::Ended { finished, .. } = life.state else {
                 continue;
             };
-            known.entry(life.id.clone()).or_insert_with(|| {
+            known.ended_at.entry(life.id.clone()).or_insert_with(|| {
                 let ago = now.wall.since(finished).min(Duration::from_secs(300));
                 now.elapsed - ago
             });
         }
-        known.retain(|id, _| lives.iter().any(|life| life.id == *id));
+        let is_here = |id: &ContainerId| lives.iter().any(|life| life.id == *id);
+        known.ended_at.retain(|id, _| is_here(id));
+        known.last_words.retain(|id, _| is_here(id));
     }
 }
 
@@ -341,7 +360,7 @@ fn announce_backoff(
     }
 }
 
-fn remove(ids: Vec<crate::ports::runtime::ContainerId>) -> Want {
+fn remove(ids: Vec<ContainerId>) -> Want {
     let call = Call::Runtime(RuntimeCall::Remove { ids: ids.clone() });
     Want { step: Step::Remove(ids), call, timeout: stop::STOP_TIMEOUT }
 }
@@ -389,30 +408,37 @@ fn tend_containers(turn: &Turn<'_>, memory: &mut Memory, wants: &mut Vec<Want>, 
         if is_ending {
             continue;
         }
-        if let Some(want) = post_start(turn, container, life, ip, memory) {
-            wants.push(want);
+        if probes::is_in_post_start(container, life, memory) {
+            wants.extend(post_start(turn, container, life, ip, memory, now));
+        }
+        if probes::is_in_post_start(container, life, memory) {
             continue;
         }
         wants.extend(probes::next(turn.uid, container, life, ip, memory, now));
     }
 }
 
-/// The `postStart` hook, once for each life; a life that an earlier agent started has had it.
+/// The `postStart` hook, once for each life. Until it is over the container is not up, and nobody
+/// asks it anything.
 fn post_start(
     turn: &Turn<'_>,
     container: &Container,
     life: &ContainerSeen,
     ip: Option<std::net::Ipv4Addr>,
     memory: &mut Memory,
+    now: Now,
 ) -> Option<Want> {
     let hook = container.post_start.as_ref()?;
-    let record = memory.pods.get_mut(turn.uid)?;
-    let kept = record.containers.entry(container.name.clone()).or_default();
-    if kept.post_started.as_ref() == Some(&life.id) || !kept.is_started_by_us(life) {
-        return None;
-    }
-    if matches!(hook, Handler::Sleep(_)) {
-        kept.post_started = Some(life.id.clone());
+    if let Handler::Sleep(seconds) = hook {
+        let record = memory.pods.get_mut(turn.uid)?;
+        let kept = record.containers.entry(container.name.clone()).or_default();
+        let began = kept.started_at.as_ref().filter(|(id, _)| *id == life.id).map(|(_, at)| *at);
+        let over = began.unwrap_or(now.elapsed) + Duration::from_secs((*seconds).into());
+        if over <= now.elapsed {
+            kept.post_started = Some(life.id.clone());
+        } else {
+            memory.wake_at(over);
+        }
         return None;
     }
     let call = probes::handler_call(hook, container, life, ip, START_TIMEOUT)?;
@@ -457,7 +483,19 @@ fn read_last_words(
             continue;
         };
         let kept = record.containers.entry(container.name.clone()).or_default();
-        if exit_code(life).is_none() || kept.last_words.contains_key(&life.id) {
+        let Some(exit_code) = exit_code(life) else {
+            continue;
+        };
+        if let Some(words) = kept.last_words.get(&life.id) {
+            // `FallbackToLogsOnError`.
+            let is_mute = words.is_empty() && container.termination_message_from_logs;
+            if is_mute && exit_code != 0 && kept.tail_read.as_ref() != Some(&life.id) {
+                wants.push(Want {
+                    step: Step::Tail(container.name.clone(), life.id.clone()),
+                    call: Call::Runtime(RuntimeCall::Tail(life.id.clone())),
+                    timeout: stop::STOP_TIMEOUT,
+                });
+            }
             continue;
         }
         let call =
@@ -465,7 +503,7 @@ fn read_last_words(
         wants.push(Want {
             step: Step::LastWords(container.name.clone(), life.id.clone()),
             call: Call::Files(call),
-            timeout: stop::STOP_TIMEOUT,
+            timeout: LAST_WORDS_TIMEOUT,
         });
     }
     wants

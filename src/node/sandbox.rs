@@ -159,16 +159,8 @@ fn make_pause(
     let orphans: Vec<&ContainerSeen> = house.running().collect();
     if !orphans.is_empty() {
         // Their network died with the pause container: there is nothing to be gentle about.
-        for orphan in orphans {
-            wants.push(Want {
-                step: Step::Signal(orphan.id.clone()),
-                call: Call::Runtime(RuntimeCall::Signal {
-                    id: orphan.id.clone(),
-                    signal: "KILL".to_owned(),
-                }),
-                timeout: super::stop::STOP_TIMEOUT,
-            });
-        }
+        let kills = orphans.into_iter().filter_map(|o| super::stop::kill(uid, o, memory, now));
+        wants.extend(kills);
         return;
     }
     let Some(record) = memory.pods.get_mut(uid) else {

@@ -8,14 +8,14 @@ use crate::kinds::name::Uid;
 use crate::kinds::pod::{PodSpec, PodTemplate};
 use crate::kinds::status::{
     CONDITION_CONTAINERS_READY, CONDITION_INITIALIZED, CONDITION_READY, CONDITION_READY_TO_START,
-    CONDITION_SCHEDULED, ContainerState, ContainerStatus, Phase, PodCondition, PodReport,
-    PodStatus, Running, Terminated, Truth, Waiting,
+    CONDITION_SCHEDULED, ContainerState, ContainerStatus, EndingReport, Phase, PodCondition,
+    PodReport, PodStatus, Running, Terminated, Truth, Waiting,
 };
 use crate::kinds::time::{Now, Wall};
 use crate::ports::runtime::{ContainerSeen, RunState};
 
 use super::house::{self, House};
-use super::memory::{ContainerMemory, Memory, container_uri};
+use super::memory::{ContainerMemory, Memory, PodMemory, container_uri};
 use super::{Around, Assignment, Mine, Seen, probes, run};
 
 /// What is said of every pod bound here.
@@ -51,6 +51,7 @@ fn report(
 ) -> PodReport {
     let key = pod.binding.key.clone();
     let gone = memory.pods.get(uid).is_some_and(|record| record.gone);
+    let ending = memory.pods.get(uid).filter(|_| !gone).and_then(ending);
     let Some(template) = &pod.template else {
         let status = PodStatus {
             reason: Some("TemplateNotFound".to_owned()),
@@ -62,14 +63,25 @@ fn report(
             )),
             ..PodStatus::default()
         };
-        return PodReport { key, uid: uid.clone(), status, gone };
+        return PodReport { key, uid: uid.clone(), status, ending, gone };
     };
     PodReport {
         key,
         uid: uid.clone(),
         status: status(uid, pod, template, house, around, memory, now),
+        ending,
         gone,
     }
+}
+
+/// How far the pod's end has come, for the agent that may have to go on with it.
+fn ending(record: &PodMemory) -> Option<EndingReport> {
+    let since = record.ending_since?.since_boot();
+    let told = record.endings.iter().filter(|(_, ending)| ending.term_at.is_some());
+    Some(EndingReport {
+        since_boot_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
+        told: told.map(|(id, _)| container_uri(id)).collect(),
+    })
 }
 
 fn status(

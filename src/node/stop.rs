@@ -16,7 +16,7 @@ use crate::ports::Call;
 use crate::ports::runtime::{Call as RuntimeCall, ContainerSeen, Role};
 
 use super::house::House;
-use super::memory::{Memory, Step, Want};
+use super::memory::{Memory, PodMemory, Step, Want, container_uri};
 use super::{Around, Assignment, Seen, probes, sandbox};
 
 /// The least time between TERM and KILL, however long `preStop` took
@@ -26,6 +26,9 @@ const LEAST_GRACE: Duration = Duration::from_secs(2);
 const KILL_AGAIN: Duration = Duration::from_secs(10);
 /// How long TERM waits for packets to be led elsewhere (docs/DESIGN.md, Hard cases 14).
 const RELEASE_WAIT: Duration = Duration::from_secs(3);
+/// The first wait after a signal that did not arrive, and the longest.
+const SIGNAL_AGAIN: Duration = Duration::from_secs(1);
+const SIGNAL_AGAIN_MAX: Duration = Duration::from_secs(30);
 /// How long a signal or a removal may take.
 pub(super) const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -39,19 +42,38 @@ pub(crate) struct Ending {
     pub(crate) term_at: Option<Elapsed>,
     pub(crate) kill_at: Option<Elapsed>,
     retry_at: Option<Elapsed>,
+    failures: u32,
 }
 
 impl Ending {
     pub(crate) fn begin(since: Elapsed, grace: Option<Duration>) -> Self {
-        Self { since, grace, pre_stop_is_over: false, term_at: None, kill_at: None, retry_at: None }
+        Self {
+            since,
+            grace,
+            pre_stop_is_over: false,
+            term_at: None,
+            kill_at: None,
+            retry_at: None,
+            failures: 0,
+        }
     }
 
-    /// The last signal did not arrive: it is sent again, a second later.
-    pub(crate) fn signal_failed(&mut self, now: Elapsed) {
-        self.retry_at = Some(now + Duration::from_secs(1));
+    /// An ending that an earlier agent began: it goes on from there.
+    fn inherit(since: Elapsed, was_told: bool) -> Self {
+        let term_at = was_told.then_some(since);
+        Self { pre_stop_is_over: was_told, term_at, ..Self::begin(since, None) }
+    }
+
+    /// The last signal did not arrive: it is sent again, a second later, then after twice as long
+    /// each time. Says whether that is the first failure.
+    pub(crate) fn signal_failed(&mut self, now: Elapsed) -> bool {
+        let wait = SIGNAL_AGAIN * 2_u32.saturating_pow(self.failures.min(16));
+        self.retry_at = Some(now + wait.min(SIGNAL_AGAIN_MAX));
+        self.failures = self.failures.saturating_add(1);
         if self.kill_at.take().is_none() {
             self.term_at = None;
         }
+        self.failures == 1
     }
 }
 
@@ -141,6 +163,16 @@ fn pre_stop(
     Some(Want { step: Step::PreStop(life.id.clone()), call, timeout })
 }
 
+/// Ends a container at once.
+pub(super) fn kill(uid: &Uid, life: &ContainerSeen, memory: &mut Memory, now: Now) -> Option<Want> {
+    let grace = Duration::ZERO;
+    let endings = &mut memory.pods.get_mut(uid)?.endings;
+    let begin = || Ending::begin(now.elapsed, None);
+    endings.entry(life.id.clone()).or_insert_with(begin).grace = Some(grace);
+    let leaving = Leaving { uid, life, container: None, ip: None, grace, may_tell: true };
+    end_container(&leaving, memory, now)
+}
+
 /// Ends one container of a pod that stays: a probe or a hook condemned it.
 pub(super) fn end_condemned(
     uid: &Uid,
@@ -170,7 +202,7 @@ pub(super) fn end_pod(
     let Some(record) = memory.pods.get_mut(uid) else {
         return Vec::new();
     };
-    let since = *record.ending_since.get_or_insert(now.elapsed);
+    let since = ending_since(record, now);
     if is_starting(record) {
         // What is being started can't be stopped yet; its answer wakes us.
         return Vec::new();
@@ -194,10 +226,34 @@ pub(super) fn end_pod(
         let container =
             template.zip(name).and_then(|(template, name)| template.spec.container(name.as_str()));
         let leaving = Leaving { uid, life, container, ip, grace, may_tell };
+        begin_ending(uid, life, memory, now);
         keep_grace_short(uid, life, pod, memory);
         wants.extend(end_container(&leaving, memory, now));
     }
     wants
+}
+
+/// Since when the pod is being ended. An agent that takes over goes on from where the last one was,
+/// unless the machine was booted in between.
+fn ending_since(record: &mut PodMemory, now: Now) -> Elapsed {
+    let inherited = record.inherited_ending.as_ref();
+    let began = inherited.map(|e| Elapsed::new(Duration::from_millis(e.since_boot_ms)));
+    let began = began.filter(|began| *began <= now.elapsed).unwrap_or(now.elapsed);
+    *record.ending_since.get_or_insert(began)
+}
+
+/// Begins to end a container, or goes on with what an earlier agent began.
+fn begin_ending(uid: &Uid, life: &ContainerSeen, memory: &mut Memory, now: Now) {
+    let Some(record) = memory.pods.get_mut(uid) else {
+        return;
+    };
+    let since = record.ending_since.unwrap_or(now.elapsed);
+    let inherited = record.inherited_ending.as_ref();
+    let was_told = inherited.map(|ending| ending.told.contains(&container_uri(&life.id)));
+    record.endings.entry(life.id.clone()).or_insert_with(|| match was_told {
+        Some(was_told) => Ending::inherit(since, was_told),
+        None => Ending::begin(now.elapsed, None),
+    });
 }
 
 /// A later request may ask for a shorter time than the one the ending began with.
@@ -217,7 +273,7 @@ fn keep_grace_short(
     }
 }
 
-fn is_starting(record: &super::memory::PodMemory) -> bool {
+fn is_starting(record: &PodMemory) -> bool {
     record.in_flight.iter().any(|step| matches!(step, Step::Pause | Step::Start(_)))
 }
 

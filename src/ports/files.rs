@@ -110,7 +110,8 @@ pub enum Call {
         /// What there must be.
         wishes: Vec<FileWish>,
     },
-    /// Read what a container left as its last words.
+    /// Take what a container left as its last words: they are read, and the file is empty for the
+    /// next.
     LastWords {
         /// The pod.
         pod: Uid,

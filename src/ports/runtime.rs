@@ -45,9 +45,17 @@ pub enum Call {
         /// How long it may take; it is killed after that.
         timeout: Duration,
     },
+    /// The end of what a container said: at most [`TAIL_LINES_MAX`] lines, [`TAIL_BYTES_MAX`] bytes.
+    Tail(ContainerId),
     /// What the runtime says of itself and its host, and which images it has.
     Survey,
 }
+
+/// Lines taken from a log as a container's last words
+/// (`MaxContainerTerminationMessageLogLines` of Kubernetes).
+pub const TAIL_LINES_MAX: u64 = 80;
+/// Bytes taken from a log as a container's last words (`MaxContainerTerminationMessageLogLength`).
+pub const TAIL_BYTES_MAX: usize = 2048;
 
 /// What comes back.
 #[derive(Clone, Debug)]
@@ -64,6 +72,8 @@ pub enum Answer {
     Done,
     /// To [`Call::Exec`].
     Exec(ExecResult),
+    /// To [`Call::Tail`].
+    Text(String),
     /// To [`Call::Survey`].
     Survey(Box<RuntimeSeen>),
 }

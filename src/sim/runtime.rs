@@ -121,6 +121,7 @@ impl Runtime {
                 }
                 _ => Err(Fault::not_found(format!("container {id} does not run"))),
             }),
+            Call::Tail(_) => Outcome::of(Ok(Answer::Text(String::new()))),
             Call::Survey => Outcome::of(Ok(Answer::Survey(Box::new(RuntimeSeen {
                 version: "20.10.24".into(),
                 kernel: "6.1.0".into(),

@@ -127,6 +127,7 @@ mod tests {
             key: key.clone(),
             uid: uid.clone(),
             status: PodStatus::default(),
+            ending: None,
             gone: false,
         };
         let request = PersonRequest {

@@ -142,6 +142,7 @@ impl Docker {
             Call::Exec { id, command, timeout } => {
                 self.exec(&id, command, timeout).await.map(Answer::Exec)
             }
+            Call::Tail(id) => self.tail(&id).await.map(Answer::Text),
             Call::Survey => {
                 let seen = self.survey().await?;
                 Ok(Answer::Survey(Box::new(seen)))

@@ -21,6 +21,7 @@ use super::wire::Unframer;
 use super::{Docker, fault};
 use crate::kinds::time::Wall;
 use crate::ports::Fault;
+use crate::ports::runtime::{TAIL_BYTES_MAX, TAIL_LINES_MAX};
 
 /// One read of a stream.
 const READ_BYTES: usize = 8 * 1024;
@@ -179,6 +180,19 @@ impl Docker {
         let path = format!("/containers/{}/logs?{}", segment(id)?, options.query());
         let response = self.request(Builder::new(), &path, Vec::new()).await?;
         Ok(body_pieces(response.into_body(), Unframer::new(tty)))
+    }
+
+    /// Returns the end of a container's log.
+    pub(super) async fn tail(&self, id: &str) -> Result<String, Fault> {
+        let options = LogOptions { tail: Some(TAIL_LINES_MAX), ..LogOptions::default() };
+        let mut pieces = self.logs(id, &options).await?;
+        let mut end: Vec<u8> = Vec::new();
+        while let Some(piece) = pieces.next().await {
+            end.extend_from_slice(&piece?.1);
+            // A line may be of any length: no more than what is wanted is kept.
+            end.drain(..end.len().saturating_sub(TAIL_BYTES_MAX));
+        }
+        Ok(String::from_utf8_lossy(&end).into_owned())
     }
 
     /// Runs a program in a container, to be talked to.

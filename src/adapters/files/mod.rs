@@ -257,13 +257,16 @@ fn last_words(path: &Path) -> Result<Answer, Fault> {
     let read = || -> io::Result<Vec<u8>> {
         let mut file = OpenOptions::new()
             .read(true)
+            .write(true)
             .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits())
             .open(path)?;
         let length = file.metadata()?.len();
         // The end of it, as kubelet: the reason comes last.
         file.seek(SeekFrom::Start(length.saturating_sub(LAST_WORDS_BYTES_MAX)))?;
         let mut words = Vec::new();
-        file.take(LAST_WORDS_BYTES_MAX).read_to_end(&mut words)?;
+        io::Read::by_ref(&mut file).take(LAST_WORDS_BYTES_MAX).read_to_end(&mut words)?;
+        // The next attempt of the container finds the file empty.
+        file.set_len(0)?;
         Ok(words)
     };
     let words = read().map_err(|error| fault(&error, path))?;

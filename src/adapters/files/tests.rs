@@ -425,6 +425,7 @@ fn last_words_are_the_end_of_what_was_said() {
         let path = layout.file(&pod(), "words");
         fs::write(&path, "short").expect("written");
         assert_eq!(words(), "short");
+        assert_eq!(words(), "", "taken: the next attempt begins with an empty file");
         let long = format!("{}the end", "x".repeat(10_000));
         fs::write(&path, &long).expect("written");
         assert_eq!(words(), long[long.len() - 4096..]);

@@ -396,6 +396,7 @@ fn report(binding: &Binding, mood: Mood, before: Option<&Arc<PodReport>>) -> Opt
         key: binding.key.clone(),
         uid: binding.uid.clone(),
         status: PodStatus { phase, conditions: vec![condition], ..PodStatus::default() },
+        ending: None,
         gone: is_leaving && mood != Mood::Clings,
     })
 }

@@ -1,0 +1,11 @@
+//! The node's tests at [`super::decide`], as tables and short stories: what is done, in which order
+//! and when.
+
+mod containers;
+mod ends;
+mod house;
+mod probes;
+mod properties;
+mod starts;
+
+use house::{Host, seconds};
