@@ -18,9 +18,7 @@ use windlass::kinds::digest::Digest;
 use windlass::kinds::name::{Name, NodeName};
 use windlass::kinds::node::NodeFacts;
 use windlass::kinds::quantity::Quantity;
-use windlass::kinds::status::{
-    CONDITION_READY, Phase, PodCondition, PodReport, PodStatus, Truth,
-};
+use windlass::kinds::status::{CONDITION_READY, Phase, PodCondition, PodReport, PodStatus, Truth};
 use windlass::kinds::time::{Elapsed, Now, Wall};
 use windlass::plan::{AppInput, Input, Library, Memory, NodeInput, Revision, Settings, plan};
 use windlass::ports::source::{CommitInfo, FileContent, FileEntry, FileKind, Relation};
@@ -35,10 +33,11 @@ fn quantity(text: &str) -> Quantity {
 fn nodes(count: u32) -> BTreeMap<NodeName, NodeInput> {
     let node = |n: u32| {
         let name = format!("node-{n:04}");
-        let resources: BTreeMap<String, Quantity> = [("cpu", "8"), ("memory", "32Gi"), ("pods", "110")]
-            .into_iter()
-            .map(|(name, amount)| (name.to_owned(), quantity(amount)))
-            .collect();
+        let resources: BTreeMap<String, Quantity> =
+            [("cpu", "8"), ("memory", "32Gi"), ("pods", "110")]
+                .into_iter()
+                .map(|(name, amount)| (name.to_owned(), quantity(amount)))
+                .collect();
         let labels = [
             ("kubernetes.io/hostname", name.clone()),
             ("topology.kubernetes.io/zone", format!("zone-{}", n % 10)),
@@ -61,7 +60,12 @@ fn nodes(count: u32) -> BTreeMap<NodeName, NodeInput> {
     (0..count).map(node).collect()
 }
 
-fn manifests(deployments: u32, replicas: u32, more: &str, changed: Option<u32>) -> Vec<(String, String)> {
+fn manifests(
+    deployments: u32,
+    replicas: u32,
+    more: &str,
+    changed: Option<u32>,
+) -> Vec<(String, String)> {
     let namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n";
     let mut files = vec![("namespace.yaml".to_owned(), namespace.to_owned())];
     for n in 0..deployments {
@@ -189,9 +193,10 @@ fn all_ready(input: &mut Input) {
             ..PodStatus::default()
         };
         let (key, uid) = (binding.key.clone(), binding.uid.clone());
-        let report = PodReport { key, uid: uid.clone(), status, gone: false };
-        let node = node.expect("every pod has a node").clone();
-        reports.entry(node).or_default().insert(uid, Arc::new(report));
+        let uid_of = uid.clone();
+        let report = PodReport { key, uid, status, ending: None, gone: false };
+        let node = node.clone().expect("every pod has a node");
+        reports.entry(node).or_default().insert(uid_of, Arc::new(report));
     }
     for (node, pods) in reports {
         if let Some(input) = input.nodes.get_mut(&node) {
@@ -213,10 +218,9 @@ topologySpreadConstraints:
 ";
 
 fn main() {
-    for (what, more, target) in [
-        ("default features", "", "1.5 s"),
-        ("anti-affinity and topology spread", SPREAD, "6 s"),
-    ] {
+    for (what, more, target) in
+        [("default features", "", "1.5 s"), ("anti-affinity and topology spread", SPREAD, "6 s")]
+    {
         let mut best = Duration::MAX;
         for _ in 0..ROUNDS {
             let files = manifests(1000, 10, more, None);

@@ -256,16 +256,27 @@ fn who_writes_is_told_which_file_to_change() {
     let table = [
         ("PATCH", "/apis/apps/v1/namespaces/shop/deployments/web".to_owned(), "shop/web.yaml:2"),
         ("DELETE", "/apis/apps/v1/namespaces/shop/deployments/web".to_owned(), "shop/web.yaml:2"),
-        ("PATCH", "/apis/apps/v1/namespaces/shop/deployments/web/scale".to_owned(), "shop/web.yaml"),
+        (
+            "PATCH",
+            "/apis/apps/v1/namespaces/shop/deployments/web/scale".to_owned(),
+            "shop/web.yaml",
+        ),
         ("PATCH", format!("/api/v1/namespaces/shop/pods/{pod}"), "Deployment shop/web"),
-        ("DELETE", format!("/apis/apps/v1/namespaces/shop/replicasets/{set}"), "Deployment shop/web"),
+        (
+            "DELETE",
+            format!("/apis/apps/v1/namespaces/shop/replicasets/{set}"),
+            "Deployment shop/web",
+        ),
         ("POST", "/api/v1/namespaces/shop/configmaps".to_owned(), REPOSITORY),
     ];
     for (method, path, told) in table {
         let answer = served.connect().send(method, &path, &[], b"{}").expect("an answer");
         let status = answer.expect(403).json();
         let message = status["message"].as_str().unwrap_or_default();
-        assert!(message.contains(told) && message.contains(REPOSITORY), "{method} {path}: {message}");
+        assert!(
+            message.contains(told) && message.contains(REPOSITORY),
+            "{method} {path}: {message}"
+        );
         assert_eq!(status["kind"], "Status");
     }
     served.connect().send("PUT", "/version", &[], b"").expect("an answer").expect(405);
@@ -310,7 +321,10 @@ fn logs_are_sent_as_they_were_asked_for() {
         let asked = served.asked.lock().expect("unbroken");
         let (_, options) = asked.logs.last().expect("asked");
         assert_eq!((options.tail, options.timestamps), (Some(2), true));
-        assert_eq!(options.since.map(|since| since.to_string()).as_deref(), Some("2026-01-01T00:00:00Z"));
+        assert_eq!(
+            options.since.map(|since| since.to_string()).as_deref(),
+            Some("2026-01-01T00:00:00Z")
+        );
     }
     for (query, code) in [
         ("container=none", 400),

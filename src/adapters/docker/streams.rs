@@ -328,14 +328,14 @@ mod tests {
         let options = LogOptions {
             follow: true,
             tail: Some(10),
-            since: Some(Wall::from_millis(1_700_000_000_042)),
+            since: Some(Wall::from_seconds(1_700_000_000)),
             timestamps: true,
             stderr: false,
             ..LogOptions::default()
         };
         assert_eq!(
             options.query(),
-            "follow=true&timestamps=true&stdout=true&stderr=false&tail=10&since=1700000000.042000000"
+            "follow=true&timestamps=true&stdout=true&stderr=false&tail=10&since=1700000000.000000000"
         );
     }
 
