@@ -112,7 +112,7 @@ mod tests {
         let text = render(Data::Yaml, &value).expect("renders");
         assert_eq!(
             text,
-            "a: \"yes\"\nb: \"0644\"\nc: \"on\"\nd: \"1e3\"\ne: |\n  x\n  y\nf: \"~\"\n"
+            "a: \"yes\"\nb: \"0644\"\nc: \"on\"\nd: \"1e3\"\ne: |\n  x\n  y\nf: '~'\n"
         );
     }
 }

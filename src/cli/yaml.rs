@@ -161,7 +161,7 @@ fn is_plain(text: &str) -> bool {
 
 /// Whether some reader takes bare text for something else.
 fn is_mistakable(text: &str) -> bool {
-    const WORDS: [&str; 10] = ["y", "n", "yes", "no", "on", "off", "true", "false", "null", "none"];
+    const WORDS: [&str; 9] = ["y", "n", "yes", "no", "on", "off", "true", "false", "null"];
     let bare = text.trim_start_matches(['-', '+']).replace('_', "");
     let is_number = bare.parse::<f64>().is_ok() || bare == ".inf" || bare == ".nan";
     let has_base = ["0x", "0o", "0b"].iter().any(|base| bare.to_lowercase().starts_with(base));
