@@ -62,7 +62,9 @@ impl Backend for Fake {
     fn ask(&self, ask: Ask) -> Later<'_, Result<Reply, Fault>> {
         let reply = match ask {
             Ask::Sync => Reply::Synced("nothing new".into()),
-            Ask::Diff { commit } => Reply::Diff { commit, changes: Vec::new(), findings: Vec::new() },
+            Ask::Diff { commit } => {
+                Reply::Diff { commit, changes: Vec::new(), findings: Vec::new() }
+            }
             Ask::Request { what, by } => {
                 let RequestKind::DeletePod { pod, .. } = &what;
                 self.delete(pod);
@@ -83,7 +85,11 @@ impl Backend for Fake {
         Box::pin(async move { Ok(vec![decision; limit.min(2)]) })
     }
 
-    fn logs<'l>(&'l self, id: &'l str, options: &'l LogOptions) -> Later<'l, Result<Pieces, Fault>> {
+    fn logs<'l>(
+        &'l self,
+        id: &'l str,
+        options: &'l LogOptions,
+    ) -> Later<'l, Result<Pieces, Fault>> {
         self.asked.lock().expect("unbroken").logs.push((id.to_owned(), options.clone()));
         let lines = (1..=3).map(|n| Ok((Which::Stdout, Bytes::from(format!("line {n}\n")))));
         let lines = futures_util::stream::iter(lines);
