@@ -191,7 +191,7 @@ fn own(picture: &Picture) -> Vec<Family<'_>> {
 /// How long turns took, from the plan's beginning to the write's end.
 fn turns(picture: &Picture, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
     let times = &picture.health.turn_times;
-    let bounds = TURN_SECONDS.into_iter().chain([f64::MAX]);
+    let bounds = TURN_SECONDS.into_iter().chain([f64::INFINITY]);
     let buckets: Vec<(f64, u64)> = bounds.zip(times.counts).collect();
     let count = times.counts.iter().sum();
     let mut metric = encoder.encode_descriptor(

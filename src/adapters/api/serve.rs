@@ -204,20 +204,20 @@ async fn handed_in(
     asked: &Parameters,
     request: Request<Incoming>,
 ) -> Result<Answer, No> {
-    let method = request.method().clone();
+    let (method, headers) = (request.method().clone(), request.headers().clone());
+    // Read whatever is done with it: a client that is still sending would not hear the answer.
+    let body = body(request).await?;
     match route {
         Route::Object { key, part: Part::Whole }
             if key.kind == Kind::Pod && method == Method::DELETE =>
         {
-            let body = body(request).await?;
             write::delete_pod(api, caller, key, asked, &body).await
         }
         Route::Review(review) if method == Method::POST => {
-            let body = body(request).await?;
             write::review(caller, review, &body).await
         }
         Route::Object { key, part: Part::PortForward } if key.kind == Kind::Pod => {
-            object(api, key, Part::PortForward, asked, request.headers()).await
+            object(api, key, Part::PortForward, asked, &headers).await
         }
         Route::Object { key, .. } => Err(write::refuse(api, &method, &key)),
         Route::Collection { kind, .. } if method == Method::POST => {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
-use futures_util::{Sink, SinkExt as _, Stream, StreamExt as _};
+use futures_util::{SinkExt as _, Stream, StreamExt as _};
 use hyper::body::Incoming;
 use hyper::header::{
     CONNECTION, HeaderMap, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
@@ -175,7 +175,7 @@ where
     };
     sink.send(message(first, b"")).await?;
     let mut hears = std::pin::pin!(hear(stream, input, hand.clone()));
-    let mut ping = tokio::time::interval(PING_EVERY);
+    let mut ping = tokio::time::interval_at(tokio::time::Instant::now() + PING_EVERY, PING_EVERY);
     let mut fault = None;
     loop {
         let piece = tokio::select! {
@@ -210,16 +210,15 @@ where
             .unwrap_or_else(|_| Err(Fault::deadline("Docker does not say how it ended"))),
     };
     sink.send(message(ERROR, ending(&ended, is_attached).to_string().as_bytes())).await?;
-    goodbye(&mut sink).await
-}
-
-async fn goodbye(sink: &mut (impl Sink<Message, Error = Error> + Unpin)) -> Result<(), Error> {
+    // The client's own good-bye is waited for: a connection closed under what it still sends would
+    // lose it what it has not read yet.
     let close = CloseFrame { code: CloseCode::Normal, reason: "".into() };
-    let closing = async {
+    let goodbye = async {
         sink.send(Message::Close(Some(close))).await?;
-        sink.close().await
+        (&mut hears).await;
+        Ok(())
     };
-    tokio::time::timeout(GOODBYE_MAX, closing).await.unwrap_or(Ok(()))
+    tokio::time::timeout(GOODBYE_MAX, goodbye).await.unwrap_or(Ok(()))
 }
 
 /// How it ended, as kubectl reads it.
