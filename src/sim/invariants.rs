@@ -43,6 +43,9 @@ spec: {{selector: {{app: web}}, ports: [{{port: 80}}]}}
     Files::from([("shop.yaml".to_owned(), text)])
 }
 
+/// What is the matter, and how it comes about.
+type Trouble = (&'static str, fn(&mut World));
+
 /// A fleet of one on which three pods run.
 fn running() -> World {
     let mut world = World::new(7, Weather::default());
@@ -123,7 +126,7 @@ fn an_older_generation_changes_nothing() {
 #[test]
 fn losing_the_lease_or_the_store_stops_no_pod() {
     let somebody_else = Some((NodeName::trusted("n9"), 1));
-    let troubles: [(&str, fn(&mut World)); 4] = [
+    let troubles: [Trouble; 4] = [
         ("the store is gone", |world| world.store_is_up = false),
         ("the lock is another's", |world| world.store.lock = Some((NodeName::trusted("n9"), 1))),
         ("the remote is gone", |world| world.interfere(Interference::CutRemote)),
@@ -259,7 +262,7 @@ fn every_queue_loop_wait_and_retry_has_a_stated_bound() {
     // A day on which nothing works: how much is done in the second half is a bound on every retry.
     let mut world = World::new(7, Weather { fails: 200, lies: 50, hangs: 20, deaf: 500 });
     let mut files = shop(4, "crash:v1");
-    files.extend(shop(2, "missing:v1").into_iter().map(|(_, text)| {
+    files.extend(shop(2, "missing:v1").into_values().map(|text| {
         let text = text.replace("name: web", "name: api").replace("app: web", "app: api");
         let text = text.split_once("---").map(|(_, rest)| rest.to_owned());
         ("api.yaml".to_owned(), text.expect("two documents"))

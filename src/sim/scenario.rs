@@ -185,11 +185,10 @@ impl Shop {
         if self.deployments.is_empty() || (choice < 3 && self.deployments.len() < 5) {
             return self.add(rng);
         }
-        if choice == 9 {
-            if let Some(earlier) = rng.pick(&self.history).cloned() {
-                self.deployments = earlier;
-                return "revert\n\nWindlass-Allow-Prune: yes".to_owned();
-            }
+        let earlier = if choice == 9 { rng.pick(&self.history).cloned() } else { None };
+        if let Some(earlier) = earlier {
+            self.deployments = earlier;
+            return "revert\n\nWindlass-Allow-Prune: yes".to_owned();
         }
         let at = usize::try_from(rng.below(self.deployments.len() as u64)).unwrap_or(0);
         let edits = self.edits;
