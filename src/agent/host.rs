@@ -369,7 +369,9 @@ impl Agent {
         };
         match result {
             Ok(Answer::Runtime(RuntimeAnswer::Containers(list))) => {
-                self.host.fault = None;
+                if self.host.fault.take().is_some() {
+                    self.refresh_facts(now);
+                }
                 self.host.list_at = Some(now.elapsed + RESYNC);
                 let known = self.host.seen.containers.get_or_insert_default();
                 merge_listing(known, &before, list);
@@ -386,6 +388,7 @@ impl Agent {
         }
         self.host.fault = Some(fault);
         self.host.list_at = Some(now.elapsed + RETRY);
+        self.refresh_facts(now);
     }
 
     pub(super) fn runtime_surveyed(&mut self, result: Result<Answer, Fault>, now: Now) {
@@ -394,7 +397,7 @@ impl Agent {
             Ok(Answer::Runtime(RuntimeAnswer::Survey(survey))) => {
                 self.host.runtime = Some(*survey);
                 self.host.survey_at = Some(now.elapsed + SURVEY);
-                self.refresh_facts();
+                self.refresh_facts(now);
             }
             Ok(_) => {}
             Err(fault) => {
@@ -417,7 +420,7 @@ impl Agent {
                     }
                     self.host_needs_look();
                     self.network_needs_look();
-                    self.refresh_facts();
+                    self.refresh_facts(now);
                 }
             }
             Ok(_) => {}
@@ -479,13 +482,16 @@ impl Agent {
         }
     }
 
-    /// What this node says of itself.
-    fn refresh_facts(&mut self) {
-        let (Some(runtime), Some(_)) = (&self.host.runtime, &self.host.network) else {
+    /// What this node says of itself; also while the runtime does not answer, and why it doesn't.
+    fn refresh_facts(&mut self, now: Now) {
+        let is_asked = self.host.runtime.is_some() || self.host.fault.is_some();
+        if !is_asked || self.host.network.is_none() {
             return;
-        };
+        }
+        let unseen = RuntimeSeen::default();
+        let runtime = self.host.runtime.as_ref().unwrap_or(&unseen);
         let before = self.host.report.as_ref().map(|report| report.facts.clone());
-        let facts = self.facts(runtime, before.as_deref());
+        let facts = self.facts(runtime, before.as_deref(), now);
         if before.as_deref() != Some(&facts) {
             self.host.report.get_or_insert_default().facts = Arc::new(facts);
             self.host_needs_look();
@@ -493,7 +499,7 @@ impl Agent {
         }
     }
 
-    fn facts(&self, runtime: &RuntimeSeen, before: Option<&NodeFacts>) -> NodeFacts {
+    fn facts(&self, runtime: &RuntimeSeen, before: Option<&NodeFacts>, now: Now) -> NodeFacts {
         let hostname = self.config.node.to_string();
         let mut labels = Labels::from([
             (LABEL_HOSTNAME.to_owned(), hostname.clone()),
@@ -525,7 +531,7 @@ impl Agent {
             labels,
             info: info.map(|(key, value)| (key.to_owned(), value)).into(),
             images: largest_images(runtime),
-            conditions: self.conditions(before),
+            conditions: self.conditions(before, now),
             started: self.host.started.unwrap_or_default(),
             unknown: BTreeMap::new(),
         }
@@ -540,21 +546,20 @@ impl Agent {
         ])
     }
 
-    fn conditions(&self, before: Option<&NodeFacts>) -> BTreeMap<String, NodeCondition> {
-        let ready = NodeCondition {
-            status: true,
-            reason: "AgentReady".to_owned(),
-            message: "windlass is posting ready status".to_owned(),
-            since: self.host.started.unwrap_or_default(),
+    fn conditions(&self, before: Option<&NodeFacts>, now: Now) -> BTreeMap<String, NodeCondition> {
+        // The fault's own words may differ each time; they would be written each time.
+        let (status, reason, message) = match self.host.fault {
+            None => (true, "AgentReady", "windlass is posting ready status"),
+            Some(_) => (false, "RuntimeNotReady", "the container runtime does not answer"),
         };
         let known = before.and_then(|facts| facts.conditions.get("Ready"));
-        let ready = match known {
-            Some(known) if known.status == ready.status => {
-                NodeCondition { since: known.since, ..ready }
-            }
-            _ => ready,
+        let since = match known {
+            Some(known) if known.status == status => known.since,
+            Some(_) => now.wall,
+            None => self.host.started.unwrap_or_default(),
         };
-        BTreeMap::from([("Ready".to_owned(), ready)])
+        let (reason, message) = (reason.to_owned(), message.to_owned());
+        BTreeMap::from([("Ready".to_owned(), NodeCondition { status, reason, message, since })])
     }
 
     /// Says how the pods here are, if that has changed.

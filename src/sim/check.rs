@@ -28,6 +28,7 @@ impl Safety {
         nobody_spins(world)?;
         no_container_twice(world)?;
         one_address_one_pod(world)?;
+        one_writer_per_ref(world)?;
         self.decisions_only_grow(world)
     }
 
@@ -81,6 +82,15 @@ fn no_container_twice(world: &World) -> Result<(), Violation> {
         }
     }
     Ok(())
+}
+
+/// A node's register is written by that node alone.
+fn one_writer_per_ref(world: &World) -> Result<(), Violation> {
+    let stranger = world.store.writers().last().filter(|(register, writer)| match register {
+        Register::Node(node) => node != writer,
+        Register::Coordinator => false,
+    });
+    stranger.map_or(Ok(()), |(register, writer)| Err(format!("{writer} wrote {register}")))
 }
 
 /// No two sandboxes have one address.

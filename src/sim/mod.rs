@@ -12,6 +12,8 @@
 //! Floor 4: the twin of [`crate::adapters`].
 
 pub mod check;
+#[cfg(test)]
+mod invariants;
 mod machine;
 mod rng;
 mod runtime;
@@ -64,6 +66,8 @@ pub struct World {
     pub remote_is_up: bool,
     /// The state store.
     pub store: Registers,
+    /// Whether it can be reached.
+    pub store_is_up: bool,
     /// The machines.
     pub machines: BTreeMap<NodeName, Machine>,
     /// The time since the world began.
@@ -128,6 +132,7 @@ impl World {
             remote: Repo::default(),
             remote_is_up: true,
             store: Registers::default(),
+            store_is_up: true,
             machines: BTreeMap::new(),
             time: Duration::ZERO,
             agenda: BTreeMap::new(),
@@ -301,8 +306,19 @@ impl World {
         }
         match call {
             Call::Source(call) => machine.copy.perform(call, remote).map(Answer::Source),
+            Call::Store(_) if !self.store_is_up => {
+                Err(Fault::transient("the state store is unreachable"))
+            }
             Call::Store(call) => {
-                self.store.perform(call, node, process, &mut machine.fence).map(Answer::Store)
+                let answer = self.store.perform(call, node, process, &mut machine.fence);
+                // A lock goes with its process, also one that was taken on its behalf too late.
+                let lives = machine.agent().is_some() && machine.process() == process;
+                let taken =
+                    self.store.lock.as_ref().filter(|lock| **lock == (node.clone(), process));
+                if taken.is_some() && !lives {
+                    self.store.lock = None;
+                }
+                answer.map(Answer::Store)
             }
             Call::Runtime(call) => {
                 if !machine.runtime_is_up {
@@ -452,6 +468,7 @@ impl World {
         self.note(|| "-- everything is healed".to_owned());
         self.weather = Weather::default();
         self.remote_is_up = true;
+        self.store_is_up = true;
         self.agenda.retain(|_, item| !matches!(item, Item::Interference(_)));
         let nodes: Vec<NodeName> = self.machines.keys().cloned().collect();
         for node in nodes {

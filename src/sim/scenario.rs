@@ -185,9 +185,8 @@ impl Shop {
         if self.deployments.is_empty() || (choice < 3 && self.deployments.len() < 5) {
             return self.add(rng);
         }
-        if choice == 9
-            && let Some(earlier) = rng.pick(&self.history).cloned()
-        {
+        let earlier = if choice == 9 { rng.pick(&self.history).cloned() } else { None };
+        if let Some(earlier) = earlier {
             self.deployments = earlier;
             return "revert\n\nWindlass-Allow-Prune: yes".to_owned();
         }

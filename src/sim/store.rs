@@ -15,6 +15,7 @@ pub struct Registers {
     current: BTreeMap<Register, Rev>,
     trees: BTreeMap<Rev, Tree>,
     log: Vec<(Register, Rev, String)>,
+    writers: Vec<(Register, NodeName)>,
     /// Who holds the coordinator's lock: which process of which node.
     pub lock: Option<(NodeName, u64)>,
 }
@@ -28,6 +29,22 @@ impl Registers {
     /// What was written, oldest first: (register, what and why).
     pub fn log(&self) -> impl DoubleEndedIterator<Item = (&Register, &str)> {
         self.log.iter().map(|(register, _, why)| (register, why.as_str()))
+    }
+
+    /// Who has written, in the order of writing: (register, node).
+    pub fn writers(&self) -> &[(Register, NodeName)] {
+        &self.writers
+    }
+
+    /// Puts a register back to what it was so many writes ago, as a restored backup does; false if
+    /// there were not so many.
+    pub fn set_back(&mut self, register: &Register, writes: usize) -> bool {
+        let earlier = self.log.iter().rev().filter(|(r, _, _)| r == register).nth(writes);
+        let Some((_, rev, _)) = earlier else {
+            return false;
+        };
+        self.current.insert(register.clone(), rev.clone());
+        true
     }
 
     /// Carries out a call of one process of `node`.
@@ -46,7 +63,11 @@ impl Registers {
                     .ok_or_else(|| Fault::not_found(format!("{register} was never {rev}")))
             }
             Call::Commit { register, base, edits, why } => {
-                Ok(Answer::Landing(self.commit(register, base.as_ref(), edits, why)))
+                let landing = self.commit(register, base.as_ref(), edits, why);
+                if matches!(landing, Landing::Landed(_)) {
+                    self.writers.push((register.clone(), node.clone()));
+                }
+                Ok(Answer::Landing(landing))
             }
             Call::Fence(generation) => {
                 *fence = (*fence).max(*generation);

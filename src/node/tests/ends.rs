@@ -128,9 +128,12 @@ fn an_ending_of_before_a_boot_begins_anew() {
     assert_eq!(host.alive(), ["main"]);
 }
 
+/// What became of the containers meanwhile.
+type Story = (&'static str, fn(&mut Host));
+
 #[test]
 fn a_pod_that_ends_while_the_runtime_is_gone_is_cleared_away_when_it_is_back() {
-    let stories: [(&str, fn(&mut Host)); 3] = [
+    let stories: [Story; 3] = [
         ("its containers run on", |_| {}),
         ("they ended with it", Host::end_all),
         ("they are gone", |host| host.seen.containers.as_mut().expect("listed").clear()),

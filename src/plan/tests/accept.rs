@@ -32,7 +32,7 @@ fn verdict(fleet: &Fleet) -> String {
 }
 
 #[test]
-fn a_commit_with_an_error_changes_nothing() {
+fn a_refused_commit_changes_nothing() {
     let mut fleet = Fleet::running(&deployment("web", 2, "v1", ""));
     let (applied, pods) = (fleet.applied(), fleet.uids("web"));
     let wrong = deployment("web", 5, "v2", "").replace("replicas", "replicsa");

@@ -68,7 +68,7 @@ fn a_pod_by_hand_whose_name_a_set_has_given_away_takes_it_over() {
     let name = fleet.names("web")[0].clone();
     fleet.push(&format!("{set}{}", pod(&name, "v1", "a: b")));
     fleet.settle();
-    assert_eq!(fleet.names(&name), [name.clone()], "by hand");
+    assert_eq!(fleet.names(&name), std::slice::from_ref(&name), "by hand");
     assert_eq!(fleet.pods("web"), "v1=1", "and the set has one under another name");
     assert!(!fleet.names("web").contains(&name));
 }

@@ -1,0 +1,285 @@
+//! The invariants of the crate's front page that a whole fleet is needed to break.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::check::{self, Safety};
+use super::{Files, Interference, Rng, Weather, World};
+use crate::kinds::binding::DEFAULT_APP;
+use crate::kinds::name::NodeName;
+use crate::kinds::rules::CHAIN_PREFIX;
+use crate::ports::links::LINK_PREFIX;
+use crate::ports::runtime::{ContainerId, Marks};
+use crate::ports::store::{Call, Landing, Register};
+use crate::state::{EVENTS_MAX, NodeReport};
+
+fn node() -> NodeName {
+    NodeName::trusted("n0")
+}
+
+/// A Namespace, a Deployment of so many pods of this image, a Service.
+fn shop(replicas: u32, image: &str) -> Files {
+    let text = format!(
+        "apiVersion: v1
+kind: Namespace
+metadata: {{name: shop}}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: web, namespace: shop}}
+spec:
+  replicas: {replicas}
+  selector: {{matchLabels: {{app: web}}}}
+  template:
+    metadata: {{labels: {{app: web}}}}
+    spec: {{terminationGracePeriodSeconds: 5, containers: [{{name: main, image: \"{image}\"}}]}}
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: web, namespace: shop}}
+spec: {{selector: {{app: web}}, ports: [{{port: 80}}]}}
+"
+    );
+    Files::from([("shop.yaml".to_owned(), text)])
+}
+
+/// What is the matter, and how it comes about.
+type Trouble = (&'static str, fn(&mut World));
+
+/// A fleet of one on which three pods run.
+fn running() -> World {
+    let mut world = World::new(7, Weather::default());
+    world.remote.commit("the beginning", shop(3, "run:v1"));
+    world.add_machine("n0");
+    run_for(&mut world, 30);
+    check::settled(&world).expect("it runs");
+    world
+}
+
+fn run_for(world: &mut World, seconds: u64) {
+    let until = world.time + Duration::from_secs(seconds);
+    let mut safety = Safety::default();
+    while world.step(until) {
+        safety.check(world).expect("safe");
+    }
+}
+
+fn alive(world: &World) -> BTreeSet<ContainerId> {
+    let all = world.machines[&node()].runtime.containers();
+    all.filter(|container| container.is_running()).map(|container| container.id.clone()).collect()
+}
+
+fn report(world: &World) -> NodeReport {
+    let tree = world.store.tree(&Register::Node(node())).expect("the node has reported");
+    NodeReport::decode(tree).expect("decodes")
+}
+
+#[test]
+fn one_writer_per_ref() {
+    // Each step of every run checks who wrote; here, two agents on one store, and two writes that
+    // begin at the same state.
+    let mut world = running();
+    world.add_machine("n1");
+    run_for(&mut world, 120);
+    let writers: BTreeSet<_> = world.store.writers().iter().cloned().collect();
+    let n1 = NodeName::trusted("n1");
+    assert!(writers.contains(&(Register::Node(n1.clone()), n1.clone())));
+    assert!(!writers.contains(&(Register::Coordinator, n1.clone())), "it does not hold the lock");
+    let write = |base: Option<crate::ports::store::Rev>| Call::Commit {
+        register: Register::Coordinator,
+        base,
+        edits: Vec::new(),
+        why: "a test".into(),
+    };
+    let mut fence = crate::kinds::binding::Generation::default();
+    let mut landed = 0;
+    for _ in 0..2 {
+        let call = write(None);
+        let answer = world.store.perform(&call, &n1, 1, &mut fence).expect("an answer");
+        let crate::ports::store::Answer::Landing(landing) = answer else {
+            panic!("no landing");
+        };
+        landed += u32::from(matches!(landing, Landing::Landed(_)));
+    }
+    assert_eq!(landed, 0, "both began at a state that is no more");
+}
+
+#[test]
+fn an_older_generation_changes_nothing() {
+    let mut world = running();
+    world.interfere(Interference::Push("fewer".into(), shop(1, "run:v2")));
+    run_for(&mut world, 60);
+    check::settled(&world).expect("settled");
+    let (before, generation) = (alive(&world), check::decoded(&world).expect("decodes").generation);
+    // A backup is restored: in it, three pods of v1 run.
+    assert!(world.store.set_back(&Register::Coordinator, 6));
+    assert!(check::decoded(&world).expect("decodes").generation < generation);
+    run_for(&mut world, 300);
+    assert_eq!(alive(&world), before);
+    // Nor does an agent that knows nothing but its own fence act on it.
+    world.interfere(Interference::KillAgent(node()));
+    world.interfere(Interference::StartAgent(node()));
+    run_for(&mut world, 300);
+    assert_eq!(alive(&world), before);
+}
+
+#[test]
+fn losing_the_lease_or_the_store_stops_no_pod() {
+    let somebody_else = Some((NodeName::trusted("n9"), 1));
+    let troubles: [Trouble; 4] = [
+        ("the store is gone", |world| world.store_is_up = false),
+        ("the lock is another's", |world| world.store.lock = Some((NodeName::trusted("n9"), 1))),
+        ("the remote is gone", |world| world.interfere(Interference::CutRemote)),
+        ("all of it", |world| {
+            world.store_is_up = false;
+            world.remote_is_up = false;
+            world.store.lock = Some((NodeName::trusted("n9"), 1));
+        }),
+    ];
+    for (what, trouble) in troubles {
+        let mut world = running();
+        let before = alive(&world);
+        trouble(&mut world);
+        run_for(&mut world, 6 * 3600);
+        assert_eq!(alive(&world), before, "{what}: after six hours");
+        world.interfere(Interference::KillContainer(node()));
+        run_for(&mut world, 30);
+        let after = alive(&world);
+        assert_eq!(after.len(), before.len(), "{what}: what ends is started again");
+        world.interfere(Interference::KillAgent(node()));
+        world.store.lock.clone_from(&somebody_else);
+        world.interfere(Interference::StartAgent(node()));
+        run_for(&mut world, 600);
+        assert_eq!(alive(&world), after, "{what}: and an agent that is restarted stops nothing");
+    }
+}
+
+#[test]
+fn every_rule_link_container_and_file_we_own_carries_our_mark_and_we_touch_nothing_unmarked() {
+    let mut world = running();
+    let state = check::decoded(&world).expect("decodes");
+    let uids: BTreeSet<_> = state.all_pods().map(|(_, pod)| pod.uid.clone()).collect();
+    let machine = &world.machines[&node()];
+    assert_eq!(machine.files, uids, "files stand under their pod's id");
+    assert_eq!(machine.links.len(), 3);
+    assert!(machine.links.iter().all(|link| link.starts_with(LINK_PREFIX)));
+    for container in machine.runtime.containers() {
+        let labels = container.marks.to_labels();
+        let read = Marks::from_labels(|key| labels.get(key).map(String::as_str));
+        assert_eq!(read.as_ref(), Ok(&container.marks), "labels say all there is to know");
+        assert_eq!((&container.marks.node, uids.contains(&container.marks.uid)), (&node(), true));
+    }
+    let rules = machine.rules.clone().expect("rules are in force");
+    let chains = rules.chains.values().flatten().map(|(chain, _)| chain);
+    assert!(chains.clone().count() > 5);
+    for chain in chains {
+        assert!(chain.starts_with(CHAIN_PREFIX), "{chain}");
+    }
+    assert!(rules.jumps.iter().all(|jump| jump.rule.contains(CHAIN_PREFIX)));
+    // A container of another node on the same runtime, and a link of somebody else's.
+    let machine = world.machines.get_mut(&node()).expect("the machine");
+    let own = machine.runtime.containers().next().expect("one").marks.clone();
+    let foreign = Marks {
+        node: NodeName::trusted("n9"),
+        uid: crate::kinds::name::Uid::trusted("foreign"),
+        ip: None,
+        ..own
+    };
+    let spec = crate::ports::runtime::ContainerSpec {
+        name: "foreign".into(),
+        labels: foreign.to_labels(),
+        image: "run".into(),
+        ..Default::default()
+    };
+    let call = crate::ports::runtime::Call::Start(Box::new(spec));
+    machine.runtime.perform(&call, crate::kinds::time::Wall::default());
+    world.interfere(Interference::Push("none".into(), shop(0, "run:v1")));
+    run_for(&mut world, 300);
+    let left: Vec<_> = world.machines[&node()].runtime.containers().collect();
+    assert_eq!(left.len(), 1);
+    assert!(left[0].is_running() && left[0].marks.uid == foreign.uid, "it runs on");
+}
+
+#[test]
+fn a_tick_is_safe_to_repeat_and_to_stop_anywhere() {
+    // The agent is killed after every so many steps of the world, and its effects with it or not.
+    let mut rng = Rng::new(3);
+    for stop_after in (1..160).step_by(3) {
+        let mut world = World::new(stop_after, Weather::default());
+        world.remote.commit("the beginning", shop(3, "run:v1"));
+        world.add_machine("n0");
+        let mut safety = Safety::default();
+        for round in 0..4 {
+            if round == 2 {
+                world.interfere(Interference::Push("next".into(), shop(2, "slow:v2")));
+            }
+            for _ in 0..stop_after {
+                world.step(Duration::from_secs(600));
+                safety.check(&world).expect("safe");
+            }
+            world.interfere(Interference::KillAgent(node()));
+            for _ in 0..rng.below(20) {
+                world.step(Duration::from_secs(600));
+            }
+            world.interfere(Interference::StartAgent(node()));
+        }
+        run_for(&mut world, 120);
+        check::settled(&world).unwrap_or_else(|what| panic!("stopped after {stop_after}: {what}"));
+    }
+}
+
+#[test]
+fn status_is_written_even_when_all_else_fails() {
+    // From the first day on: no remote, no runtime.
+    let mut world = World::new(7, Weather::default());
+    world.remote_is_up = false;
+    world.add_machine("n0");
+    world.interfere(Interference::StopRuntime(node()));
+    run_for(&mut world, 60);
+    let ready = report(&world).facts.conditions["Ready"].clone();
+    assert_eq!((ready.status, ready.reason.as_str()), (false, "RuntimeNotReady"));
+    let writes = world.store.writers().len();
+    run_for(&mut world, 86_400);
+    assert_eq!(world.store.writers().len(), writes, "said once");
+    world.interfere(Interference::StartRuntime(node()));
+    run_for(&mut world, 60);
+    assert!(report(&world).facts.conditions["Ready"].status);
+
+    // Later: a bad commit, and a runtime that goes away.
+    let mut world = running();
+    let mut bad = shop(3, "run:v2");
+    bad.insert("bad.yaml".into(), "# bad\nkind: Pod\n".into());
+    world.interfere(Interference::StopRuntime(node()));
+    world.interfere(Interference::Push("a typo".into(), bad));
+    run_for(&mut world, 60);
+    assert!(!report(&world).facts.conditions["Ready"].status);
+    let head = check::decoded(&world).expect("decodes").apps[DEFAULT_APP].head.clone();
+    assert!(head.waiting.as_ref().is_some_and(|waiting| !waiting.findings.is_empty()));
+}
+
+#[test]
+fn every_queue_loop_wait_and_retry_has_a_stated_bound() {
+    // A day on which nothing works: how much is done in the second half is a bound on every retry.
+    let mut world = World::new(7, Weather { fails: 200, lies: 50, hangs: 20, deaf: 500 });
+    let mut files = shop(4, "crash:v1");
+    files.extend(shop(2, "missing:v1").into_values().map(|text| {
+        let text = text.replace("name: web", "name: api").replace("app: web", "app: api");
+        let text = text.split_once("---").map(|(_, rest)| rest.to_owned());
+        ("api.yaml".to_owned(), text.expect("two documents"))
+    }));
+    world.remote.commit("the beginning", files);
+    world.add_machine("n0");
+    run_for(&mut world, 43_200);
+    let (steps, writes) = (world.steps(), world.store.writers().len());
+    run_for(&mut world, 43_200);
+    let hours = 12;
+    let steps = (world.steps() - steps) / hours;
+    let writes = (world.store.writers().len() - writes) as u64 / hours;
+    assert!(steps < 20_000, "{steps} happenings an hour");
+    assert!(writes < 1_000, "{writes} writes an hour");
+    assert!(report(&world).events.len() <= EVENTS_MAX);
+    assert!(check::decoded(&world).expect("decodes").events.len() <= EVENTS_MAX);
+    let containers = world.machines[&node()].runtime.containers().count();
+    assert!(containers <= 6 * 4, "{containers} containers: dead ones are removed");
+    assert!(world.agenda.len() < 200, "{} things under way", world.agenda.len());
+}
