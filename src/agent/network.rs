@@ -113,9 +113,13 @@ impl Agent {
     }
 
     pub(super) fn tend_network(&mut self, now: Now) {
-        if self.network.needs_look && self.may_render() {
-            self.network.needs_look = false;
-            self.render();
+        if self.network.needs_look {
+            // Labels, by which Services find pods, stand in the templates.
+            self.fetch_books();
+            if self.may_render() {
+                self.network.needs_look = false;
+                self.render();
+            }
         }
         if self.network.retry_at.is_some_and(|at| at > now.elapsed) {
             return;
@@ -137,6 +141,7 @@ impl Agent {
         self.store.is_read()
             && self.host.containers().is_some()
             && (self.wish.applied.is_some() || !in_force)
+            && !self.is_fetching_books()
     }
 
     fn render(&mut self) {

@@ -12,7 +12,7 @@ use crate::desired::{self, ParsedFile};
 use crate::kinds::binding::{AppName, DEFAULT_APP, Oid};
 use crate::kinds::name::Name;
 use crate::kinds::time::{Elapsed, Now, Wall};
-use crate::plan::{AppInput, Revision, Shelf};
+use crate::plan::{self, AppInput, Revision, Shelf};
 use crate::ports::source::{Answer as SourceAnswer, Call as SourceCall, FileEntry, Survey};
 use crate::ports::{Answer, Call, Fault, FaultKind};
 
@@ -180,12 +180,38 @@ impl Agent {
             revision.as_ref().is_some_and(|r| Some(&r.commit.id) == in_force.as_ref())
         };
         if is_in_force(&self.wish.candidate) {
+            let before = self.wish.inputs();
             self.wish.applied = self.wish.candidate.take();
+            self.shelve_templates(&before);
             self.host_needs_look();
         }
         if self.wish.applied.is_some() && !is_in_force(&self.wish.applied) && in_force.is_some() {
             self.wish.applied = None;
         }
+    }
+
+    /// Keeps templates of the revision that was in force until now: pods still run from them, and to
+    /// fetch them from Git again would leave their Services without endpoints for that long.
+    fn shelve_templates(&mut self, before: &BTreeMap<AppName, AppInput>) {
+        let Some(state) = self.store.state() else { return };
+        let after = self.wish.inputs();
+        let pods = state.all_pods().map(|(_, pod)| &pod.template);
+        let sets = state.apps.values().flat_map(|app| app.sets.values());
+        let mut found = Vec::new();
+        for reference in pods.chain(sets.map(|set| &set.template)) {
+            if plan::template_of(reference, &after, &self.library).is_none() {
+                let template = plan::template_of(reference, before, &self.library);
+                found.extend(template.map(|template| (Shelf::of(reference), template)));
+            }
+        }
+        for (shelf, template) in found {
+            self.library.put(shelf, Some(template));
+        }
+    }
+
+    /// Whether a template that a pod runs from is being fetched.
+    pub(super) fn is_fetching_books(&self) -> bool {
+        !self.wish.books_asked.is_empty()
     }
 
     /// Begins to read the commit that is needed most, if none is being read.
