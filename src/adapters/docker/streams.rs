@@ -335,7 +335,7 @@ mod tests {
         };
         assert_eq!(
             options.query(),
-            "follow=true&timestamps=true&stdout=true&stderr=false&tail=10&since=1700000000.042000000"
+            "follow=true&timestamps=true&stdout=true&stderr=false&tail=10&since=1700000000.000000000"
         );
     }
 
