@@ -8,7 +8,7 @@ use tokio::io::AsyncWriteExt as _;
 use windlass::adapters::docker::{LogOptions, Pieces, Session, Which};
 use windlass::kinds::time::Wall;
 use windlass::ports::FaultKind;
-use windlass::ports::runtime::ContainerSpec;
+use windlass::ports::runtime::{Answer, Call, ContainerSpec, TAIL_BYTES_MAX};
 
 use crate::support::host::Host;
 use crate::support::pods::Node;
@@ -47,6 +47,20 @@ async fn say(session: &mut Session, words: &[u8]) {
     let input = session.input.as_mut().expect("has an input");
     input.write_all(words).await.expect("writes");
     input.flush().await.expect("writes");
+}
+
+#[tokio::test]
+async fn the_end_of_a_log_is_what_a_dead_container_has_to_say() {
+    let Some(host) = Host::shared() else { return };
+    let node = Node::new(host, "tail");
+    let script = "for i in $(seq 500); do echo line $i of many words; done; echo the end >&2";
+    let (_, app) = node.pod("web", &["sh", "-c", script]).await;
+    let follow = LogOptions { follow: true, ..LogOptions::default() };
+    all(node.docker.logs(&app.id, &follow).await.expect("follows")).await;
+    let answer = node.docker.perform(Call::Tail(app.id.clone())).await;
+    let Ok(Answer::Text(text)) = answer else { panic!("{answer:?}") };
+    assert!(text.contains("line 500 of many words\n") && text.contains("the end\n"), "{text}");
+    assert!(!text.contains("line 400 of") && text.len() <= TAIL_BYTES_MAX, "{}", text.len());
 }
 
 #[tokio::test]
