@@ -5,12 +5,8 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::kinds::labels::Labels;
 use crate::kinds::name::Uid;
-use crate::kinds::node::{LABEL_ARCH, LABEL_HOSTNAME, LABEL_OS, NodeCondition, NodeFacts};
 use crate::kinds::object::Body;
-use crate::kinds::pod::ResourceList;
-use crate::kinds::quantity::Quantity;
 use crate::kinds::time::{Elapsed, Now};
 use crate::node::{self, Around, Assignment, Mine, Seen, ServiceEnv, Ticket};
 use crate::plan;
@@ -20,14 +16,10 @@ use crate::ports::runtime::{
     Answer as RuntimeAnswer, Call as RuntimeCall, ContainerId, ContainerSeen, RunState,
     RuntimeHint, RuntimeSeen,
 };
-use crate::ports::store::{
-    Answer as StoreAnswer, Call as StoreCall, Edit, Landing, Register, Tree,
-};
 use crate::ports::{Answer, Call, Fault};
 use crate::state::NodeReport;
 
 use super::config::Config;
-use super::store::STORE_TIMEOUT;
 use super::{Agent, Purpose};
 
 /// How often everything is listed anew, though events tell of every change: they can be lost.
@@ -38,20 +30,16 @@ const SURVEY: Duration = Duration::from_secs(300);
 const RETRY: Duration = Duration::from_secs(1);
 /// How long a listing may take; a runtime under load is slow, not dead.
 const LIST_TIMEOUT: Duration = Duration::from_secs(30);
-/// A node names at most this many images, the largest first, as kubelet
-/// (`nodeStatusMaxImages`).
-const IMAGES_MAX: usize = 50;
-
 /// What is known of this machine.
 #[derive(Debug)]
 pub(super) struct Host {
-    memory: node::Memory,
-    seen: Seen,
-    mine: Mine,
+    pub(super) memory: node::Memory,
+    pub(super) seen: Seen,
+    pub(super) mine: Mine,
     around: Option<Arc<Around>>,
-    runtime: Option<RuntimeSeen>,
-    network: Option<NetworkSeen>,
-    report: Option<NodeReport>,
+    pub(super) runtime: Option<RuntimeSeen>,
+    pub(super) network: Option<NetworkSeen>,
+    pub(super) report: Option<NodeReport>,
     has_succeeded: bool,
     needs_look: bool,
     needs_around: bool,
@@ -64,9 +52,9 @@ pub(super) struct Host {
     inspect_again: BTreeSet<ContainerId>,
     has_listed_files: bool,
     has_listed_links: bool,
-    is_reporting: bool,
-    report_at: Option<Elapsed>,
-    started: Option<crate::kinds::time::Wall>,
+    pub(super) is_reporting: bool,
+    pub(super) report_at: Option<Elapsed>,
+    pub(super) started: Option<crate::kinds::time::Wall>,
     /// The runtime's last fault, if it failed.
     pub(super) fault: Option<Fault>,
     /// How many times the node's register was written.
@@ -186,6 +174,7 @@ impl Agent {
         if self.host.listing.is_none() {
             self.host.listing = Some(self.host.seen.containers.clone().unwrap_or_default());
             self.host.list_at = None;
+            self.host.memory.listing_begins();
             self.call(Purpose::ListContainers, Call::Runtime(RuntimeCall::List), LIST_TIMEOUT);
         }
     }
@@ -316,6 +305,10 @@ impl Agent {
         }
         let Host { memory, seen, .. } = &mut self.host;
         memory.finished(ticket, result, seen, now);
+        if memory.is_in_doubt() {
+            let soon = now.elapsed + RETRY;
+            self.host.list_at = Some(self.host.list_at.map_or(soon, |at| at.min(soon)));
+        }
         self.host.needs_look = true;
     }
 
@@ -375,6 +368,7 @@ impl Agent {
                 self.host.list_at = Some(now.elapsed + RESYNC);
                 let known = self.host.seen.containers.get_or_insert_default();
                 merge_listing(known, &before, list);
+                self.host.memory.listing_came();
                 self.host.needs_look = true;
             }
             Ok(_) => {}
@@ -481,203 +475,6 @@ impl Agent {
             self.call(Purpose::Sweep, Call::Links(LinksCall::Detach { link }), LIST_TIMEOUT);
         }
     }
-
-    /// What this node says of itself; also while the runtime does not answer, and why it doesn't.
-    fn refresh_facts(&mut self, now: Now) {
-        let is_asked = self.host.runtime.is_some() || self.host.fault.is_some();
-        if !is_asked || self.host.network.is_none() {
-            return;
-        }
-        let unseen = RuntimeSeen::default();
-        let runtime = self.host.runtime.as_ref().unwrap_or(&unseen);
-        let before = self.host.report.as_ref().map(|report| report.facts.clone());
-        let facts = self.facts(runtime, before.as_deref(), now);
-        if before.as_deref() != Some(&facts) {
-            self.host.report.get_or_insert_default().facts = Arc::new(facts);
-            self.host_needs_look();
-            self.lead.needs_turn();
-        }
-    }
-
-    fn facts(&self, runtime: &RuntimeSeen, before: Option<&NodeFacts>, now: Now) -> NodeFacts {
-        let hostname = self.config.node.to_string();
-        let mut labels = Labels::from([
-            (LABEL_HOSTNAME.to_owned(), hostname.clone()),
-            (LABEL_OS.to_owned(), "linux".to_owned()),
-            (LABEL_ARCH.to_owned(), runtime.arch.clone()),
-        ]);
-        labels.extend(self.config.labels.clone());
-        let capacity = self.capacity(runtime);
-        let allocatable = capacity
-            .iter()
-            .map(|(name, has)| {
-                let kept = self.config.reserved.get(name).copied().unwrap_or_default();
-                (name.clone(), (*has - kept).max(Quantity::ZERO))
-            })
-            .collect();
-        let info = [
-            ("architecture", runtime.arch.clone()),
-            ("containerRuntimeVersion", format!("docker://{}", runtime.version)),
-            ("kernelVersion", runtime.kernel.clone()),
-            ("kubeletVersion", format!("v{}-windlass", self.config.version)),
-            ("operatingSystem", "linux".to_owned()),
-            ("osImage", runtime.os.clone()),
-        ];
-        NodeFacts {
-            addresses: self.node_ip().map(Into::into).into_iter().collect(),
-            hostname,
-            capacity,
-            allocatable,
-            labels,
-            info: info.map(|(key, value)| (key.to_owned(), value)).into(),
-            images: largest_images(runtime),
-            conditions: self.conditions(before, now),
-            started: self.host.started.unwrap_or_default(),
-            unknown: BTreeMap::new(),
-        }
-    }
-
-    fn capacity(&self, runtime: &RuntimeSeen) -> ResourceList {
-        let memory = i64::try_from(runtime.memory_bytes).unwrap_or(i64::MAX);
-        ResourceList::from([
-            ("cpu".to_owned(), Quantity::units(runtime.cpus.into())),
-            ("memory".to_owned(), Quantity::bytes(memory)),
-            ("pods".to_owned(), Quantity::units(self.config.pods_max.into())),
-        ])
-    }
-
-    fn conditions(&self, before: Option<&NodeFacts>, now: Now) -> BTreeMap<String, NodeCondition> {
-        // The fault's own words may differ each time; they would be written each time.
-        let (status, reason, message) = match self.host.fault {
-            None => (true, "AgentReady", "windlass is posting ready status"),
-            Some(_) => (false, "RuntimeNotReady", "the container runtime does not answer"),
-        };
-        let known = before.and_then(|facts| facts.conditions.get("Ready"));
-        let since = match known {
-            Some(known) if known.status == status => known.since,
-            Some(_) => now.wall,
-            None => self.host.started.unwrap_or_default(),
-        };
-        let (reason, message) = (reason.to_owned(), message.to_owned());
-        BTreeMap::from([("Ready".to_owned(), NodeCondition { status, reason, message, since })])
-    }
-
-    /// Says how the pods here are, if that has changed.
-    fn refresh_report(&mut self, around: &Around, now: Now) {
-        let Host { mine, seen, memory, report, .. } = &mut self.host;
-        let pods = node::reports(mine, seen, around, memory, now);
-        let events = memory.take_events();
-        let report = report.get_or_insert_default();
-        if !events.is_empty() {
-            report.events = Arc::new(plan::append_events(&report.events, events));
-        }
-        if *report.pods != pods {
-            report.pods = Arc::new(pods);
-            self.lead.needs_turn();
-            self.network_needs_look();
-        }
-    }
-
-    /// Writes the node's register when it differs from what is there, not too often.
-    pub(super) fn tend_report(&mut self, now: Now) {
-        if self.host.is_reporting || !self.store.is_read() || self.lead.is_writing() {
-            return;
-        }
-        self.forget_answered_requests();
-        let Some(report) = self.host.report().cloned() else {
-            return;
-        };
-        let me = &self.config.node;
-        let known = self.store.node(me);
-        if known.is_some_and(|known| known.value == report) {
-            self.host.report_at = None;
-            return;
-        }
-        // Requests don't wait, and neither does the first word of a node.
-        let is_urgent =
-            known.is_none() || known.is_some_and(|known| known.value.requests != report.requests);
-        let at = *self.host.report_at.get_or_insert(now.elapsed + self.config.report_interval);
-        if at > now.elapsed && !is_urgent {
-            return;
-        }
-        let empty = NodeReport::default();
-        let edits = known.map_or(&empty, |known| &known.value).edits_to(&report);
-        let call = StoreCall::Commit {
-            register: Register::Node(me.clone()),
-            base: known.and_then(|known| known.rev.clone()),
-            edits: edits.clone(),
-            why: "report".to_owned(),
-        };
-        self.host.report_at = None;
-        self.host.is_reporting = true;
-        let purpose = Purpose::Report(Box::new((report, edits)));
-        self.call(purpose, Call::Store(call), STORE_TIMEOUT);
-    }
-
-    pub(super) fn reported(
-        &mut self,
-        (report, edits): (NodeReport, Vec<Edit>),
-        result: Result<Answer, Fault>,
-        now: Now,
-    ) {
-        self.host.is_reporting = false;
-        match result {
-            Ok(Answer::Store(StoreAnswer::Landing(Landing::Landed(rev)))) => {
-                let me = self.config.node.clone();
-                let known = self.store.node(&me);
-                let tree = known.map_or_else(Tree::default, |known| known.tree.clone());
-                let tree = tree.with(&edits);
-                self.store.wrote_report(&me, rev, tree, report);
-                self.store.count_written(&edits);
-                self.host.report_writes += 1;
-                self.store.fault = None;
-            }
-            Ok(_) => {
-                tracing::error!(
-                    node = %self.config.node,
-                    "somebody else writes this node's register: is another agent running under its name?"
-                );
-                self.look_at_store(now);
-            }
-            Err(fault) => self.store_failed(fault, now),
-        }
-    }
-
-    /// Requests that the coordinator has carried out are done with.
-    fn forget_answered_requests(&mut self) {
-        let Some(state) = self.store.state() else {
-            return;
-        };
-        let Some(answered) = state.answered.get(&self.config.node) else {
-            return;
-        };
-        let Some(report) = &mut self.host.report else {
-            return;
-        };
-        if report.requests.iter().any(|request| answered.contains(&request.id)) {
-            let left = report.requests.iter().filter(|r| !answered.contains(&r.id)).cloned();
-            report.requests = Arc::new(left.collect());
-            self.lead.needs_turn();
-        }
-    }
-
-    pub(super) fn add_request(&mut self, request: crate::state::PersonRequest) {
-        let report = self.host.report.get_or_insert_default();
-        Arc::make_mut(&mut report.requests).push(request);
-        self.lead.needs_turn();
-    }
-}
-
-/// The newest images, by size.
-fn largest_images(runtime: &RuntimeSeen) -> Vec<(String, u64)> {
-    let mut images: Vec<(String, u64)> = runtime
-        .images
-        .iter()
-        .flat_map(|(names, bytes, _)| names.iter().map(move |name| (name.clone(), *bytes)))
-        .collect();
-    images.sort_by(|one, other| (other.1, &one.0).cmp(&(one.1, &other.0)));
-    images.truncate(IMAGES_MAX);
-    images
 }
 
 /// How far a container's life has come: it never goes back, so an answer that says less than what

@@ -11,6 +11,7 @@
 //!   store   the state store: look, read, write
 //!   lead    turns, while this agent coordinates
 //!   host    the pods bound here
+//!   report  what this node says of them and of itself
 //!   network rules, routes, names
 //!   people  what somebody asked on the socket
 //! ```
@@ -24,6 +25,7 @@ mod lead;
 mod network;
 mod people;
 pub mod picture;
+mod report;
 mod store;
 mod wish;
 

@@ -20,6 +20,7 @@ use crate::ports::runtime::{
 use crate::ports::{Answer, Call, Fault, FaultKind};
 
 use super::backoff::Trouble;
+use super::doubt::Doubts;
 use super::ip::IpPool;
 use super::probes::{ProbeKind, ProbeMemory};
 use super::stop::Ending;
@@ -115,6 +116,7 @@ pub struct Memory {
     pub(crate) pods: BTreeMap<Uid, PodMemory>,
     /// The node's addresses.
     pub(crate) addresses: IpPool,
+    pub(crate) doubts: Doubts,
     /// What happened since [`Memory::take_events`].
     events: Vec<EventRecord>,
     /// Containers that an earlier agent reported ready: they stay so until a probe says otherwise,
@@ -345,6 +347,7 @@ impl Memory {
         if let Some(memory) = self.pods.get_mut(&uid) {
             memory.in_flight.remove(&step);
         }
+        self.doubts.weigh(&uid, &step, &result);
         match step {
             Step::Files(digest) => {
                 // Also after a failure: some of them may be there.
@@ -408,7 +411,7 @@ impl Memory {
         }
     }
 
-    fn pause_started(
+    pub(super) fn pause_started(
         &mut self,
         uid: &Uid,
         result: Result<Answer, Fault>,
@@ -673,6 +676,9 @@ impl Memory {
 
     /// Forgets a pod of which nothing is left and nobody speaks.
     pub(crate) fn forget(&mut self, uid: &Uid) {
+        if self.doubts.about(uid) {
+            return;
+        }
         self.pods.remove(uid);
         self.addresses.give_back(uid);
     }

@@ -15,6 +15,7 @@
 //! Floor 2: imports `kinds`, `ports`, `desired`; knows no clock, disk, network or task.
 
 mod backoff;
+mod doubt;
 mod env;
 mod fields;
 mod files;

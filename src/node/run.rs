@@ -599,6 +599,8 @@ fn wind_down(
     if seen.links.contains(&link) {
         wants.push(sandbox::detach(&link));
     }
-    memory.addresses.give_back(uid);
+    if !memory.doubts.about(uid) {
+        memory.addresses.give_back(uid);
+    }
     wants
 }

@@ -178,9 +178,7 @@ fn make_pause(
         let fault = crate::ports::Fault::transient(
             "no pod address is free on this node, or none is allotted to it yet",
         );
-        let finished = super::memory::Ticket { pod: uid.clone(), step: Step::Pause };
-        memory.finished(finished, Err(fault), &mut Seen::default(), now);
-        return;
+        return memory.pause_started(uid, Err(fault), &mut Seen::default(), now);
     }
     record.attached = None;
     if let Some(stillborn) = house.pause().filter(|pause| is_stillborn(pause)) {

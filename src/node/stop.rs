@@ -335,7 +335,7 @@ fn clear_away(
     if house.is_empty() && seen.files.contains(uid) {
         wants.push(sandbox::remove_files(uid));
     }
-    if wants.is_empty() && record.is_still() {
+    if wants.is_empty() && record.is_still() && !memory.doubts.about(uid) {
         record.gone = true;
         memory.addresses.give_back(uid);
     }

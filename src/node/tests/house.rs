@@ -96,6 +96,11 @@ impl Host {
         /// More than any pod of a test takes.
         const ROUNDS_MAX: u32 = 60;
         for _ in 0..ROUNDS_MAX {
+            if !self.is_docker_gone {
+                // What this host sees is what there is: a listing would find the same.
+                self.memory.listing_begins();
+                self.memory.listing_came();
+            }
             let actions = decide(&self.mine, &self.seen, &self.around, &mut self.memory, self.now);
             if actions.is_empty() {
                 return;
