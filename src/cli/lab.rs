@@ -17,7 +17,7 @@ use super::progress::Steps;
 /// The first machine of a network is the one that people sit at; nodes come behind these.
 const FIRST_NODE: u8 = 11;
 /// How long pods may take until `up --wait` gives up.
-const WAIT_MAX: Duration = Duration::from_mins(3);
+const WAIT_MAX: Duration = Duration::from_secs(180);
 const WAIT_STEP: Duration = Duration::from_millis(100);
 
 /// Which lab, and what about it.

@@ -145,7 +145,7 @@ fn kubectl_looks_on() {
         .expect("kubectl runs");
     std::thread::sleep(Duration::from_secs(3));
     let mut files = crate::support::fleet::shop();
-    files.get_mut("shop/web.yaml").map(|text| *text = text.replace("replicas: 3", "replicas: 4"));
+    crate::support::fleet::edit_web(&mut files, "replicas: 3", "replicas: 4");
     served.world.remote.commit("web: four", files);
     served.go_on(160);
     std::thread::sleep(Duration::from_secs(2));

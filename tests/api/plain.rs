@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use windlass::adapters::api::{Limits, Server};
@@ -153,7 +153,7 @@ fn a_watch_begins_with_what_there_is_and_goes_on_with_what_changes() {
     let version = end["object"]["metadata"]["resourceVersion"].as_str().expect("one").to_owned();
     let mut late = Events::of(&served, &format!("{pods}&resourceVersion={version}"));
     let mut files = crate::support::fleet::shop();
-    files.get_mut("shop/web.yaml").map(|text| *text = text.replace("replicas: 3", "replicas: 4"));
+    crate::support::fleet::edit_web(&mut files, "replicas: 3", "replicas: 4");
     served.world.remote.commit("web: four", files);
     served.go_on(160);
     let added = events.next().expect("a change");
@@ -188,7 +188,7 @@ fn a_reader_that_stops_is_disconnected_and_the_others_are_not() {
     stuck.set_write_timeout(Some(Duration::from_secs(10))).expect("a bound");
     // Asks for a lot, over and over, and reads nothing of it.
     let request = b"GET /openapi/v3/api/v1 HTTP/1.1\r\nHost: x\r\n\r\n";
-    let begun = Instant::now();
+    let begun = tokio::time::Instant::now();
     while begun.elapsed() < Duration::from_secs(10) && stuck.write_all(request).is_ok() {
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -215,7 +215,7 @@ fn connections_and_streams_are_bounded() {
 
 /// A connection for which there is room, as soon as there is.
 fn admitted(served: &Served) -> Connection {
-    let begun = Instant::now();
+    let begun = tokio::time::Instant::now();
     while begun.elapsed() < Duration::from_secs(10) {
         let mut connection = served.connect();
         if connection.get("/version").is_ok_and(|answer| answer.status == 200) {

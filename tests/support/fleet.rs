@@ -44,3 +44,9 @@ pub(crate) fn picture(world: &World) -> Arc<Picture> {
     let agent = machine.agent().expect("the agent runs");
     Arc::new(agent.picture(machine.now(world.time)))
 }
+
+/// Edits the shop's front.
+pub(crate) fn edit_web(files: &mut Files, old: &str, new: &str) {
+    let text = files.get_mut("shop/web.yaml").expect("the shop has a front");
+    *text = text.replace(old, new);
+}

@@ -10,11 +10,12 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Child;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
+use windlass::adapters::clock;
 
 use super::host::Host;
 use super::http::Connection;
@@ -26,6 +27,9 @@ use super::namespace::Namespace;
 pub(crate) const NODE: &str = "192.168.77.2";
 /// The image that tests run: a shell, httpd and the usual tools.
 pub(crate) const IMAGE: &str = "registry.example.com/test/app:1";
+
+/// Nothing takes longer, on a busy machine either.
+const WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// A node, and who uses it.
 pub(crate) struct Site {
@@ -159,8 +163,8 @@ impl Site {
     /// Waits until `look` finds what it looks for.
     #[track_caller]
     pub(crate) fn wait<T>(&self, what: &str, look: impl Fn(&Self) -> Option<T>) -> T {
-        let end = Instant::now() + Duration::from_secs(60);
-        while Instant::now() < end {
+        let began = clock::now().elapsed;
+        while clock::now().elapsed.since(began) < WAIT_MAX {
             if let Some(found) = look(self) {
                 return found;
             }

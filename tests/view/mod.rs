@@ -12,8 +12,6 @@ use windlass::view::picture::Picture;
 use windlass::view::table::print::{Options, Printer};
 use windlass::view::{describe, objects, status, table, why};
 
-use windlass::sim::Files;
-
 use crate::support::fleet;
 
 /// Holds `text` against `tests/view/expected/<name>.txt`.
@@ -65,12 +63,6 @@ fn settled() -> Arc<Picture> {
     let mut world = fleet::world();
     fleet::run(&mut world, 100);
     fleet::picture(&world)
-}
-
-/// Edits the shop's front.
-fn replace(files: &mut Files, old: &str, new: &str) {
-    let text = files.get_mut("shop/web.yaml").expect("the shop has a front");
-    *text = text.replace(old, new);
 }
 
 #[test]
@@ -138,7 +130,7 @@ fn reasons() {
         "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: new, namespace: shop}\ndata: {a: 1}\n"
             .into(),
     );
-    replace(&mut files, "replicas: 3", "replicas: 5");
+    fleet::edit_web(&mut files, "replicas: 3", "replicas: 5");
     world.remote.commit("web: five", files);
     fleet::run(&mut world, 130);
     let picture = fleet::picture(&world);
@@ -174,7 +166,7 @@ fn the_status_page() {
     fleet::run(&mut world, 100);
     show("settled", &world);
     let mut files = fleet::shop();
-    replace(&mut files, "replicas: 3", "replicsa: 3");
+    fleet::edit_web(&mut files, "replicas: 3", "replicsa: 3");
     world.remote.commit("web: a typo", files);
     fleet::run(&mut world, 130);
     show("a bad commit", &world);

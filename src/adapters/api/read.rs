@@ -57,7 +57,7 @@ impl Style {
         match self.form {
             Form::Table => {
                 let metadata = json!({"resourceVersion": object["metadata"]["resourceVersion"]});
-                self.table(metadata, vec![self.row(object, now)])
+                self.table(&metadata, &[self.row(object, now)])
             }
             Form::Metadata => partial(object),
             Form::Plain | Form::Text => object.clone(),
@@ -65,7 +65,7 @@ impl Style {
     }
 
     /// A table of rows.
-    pub(super) fn table(self, metadata: Value, rows: Vec<Value>) -> Value {
+    pub(super) fn table(self, metadata: &Value, rows: &[Value]) -> Value {
         let columns = table::columns(self.kind).iter().map(table::column_json);
         json!({
             "kind": "Table",
@@ -86,11 +86,11 @@ impl Style {
         row
     }
 
-    fn list(self, metadata: Value, items: &[Item], now: Wall) -> Value {
+    fn list(self, metadata: &Value, items: &[Item], now: Wall) -> Value {
         let (api_version, kind) = match self.form {
             Form::Table => {
-                let rows = items.iter().map(|item| self.row(&item.json, now)).collect();
-                return self.table(metadata, rows);
+                let rows: Vec<Value> = items.iter().map(|item| self.row(&item.json, now)).collect();
+                return self.table(metadata, &rows);
             }
             Form::Metadata => ("meta.k8s.io/v1".to_owned(), "PartialObjectMetadataList".to_owned()),
             Form::Plain | Form::Text => {
@@ -166,7 +166,7 @@ pub(super) async fn list(
                 metadata["remainingItemCount"] = remaining.into();
             }
         }
-        style.list(metadata, &items, cache.picture().now.wall).to_string()
+        style.list(&metadata, &items, cache.picture().now.wall).to_string()
     });
     drawn.await.map(reply::json_text)
 }

@@ -160,7 +160,7 @@ impl Watcher {
             metadata["annotations"] = json!({ANNOTATION_INITIAL_END: "true"});
         }
         let object = match self.style.form {
-            Form::Table => self.style.table(metadata, Vec::new()),
+            Form::Table => self.style.table(&metadata, &[]),
             Form::Metadata => json!({
                 "kind": "PartialObjectMetadata",
                 "apiVersion": "meta.k8s.io/v1",
