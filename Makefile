@@ -30,7 +30,7 @@ bench:
 ## soak: the simulation with ever new seeds, until stopped
 soak:
 	@$(CARGO) build --release --quiet
-	@seed=1000; while target/release/windlass simulate --seed $$seed --quiet; do seed=$$((seed + 1)); done
+	@target/release/windlass simulate --seed 1000 --seeds 0
 
 ## images: the images of the example shop
 images: $(IMAGES)/.made

@@ -36,6 +36,7 @@ mod pods;
 mod progress;
 mod rollout;
 mod select;
+mod simulate;
 mod socket;
 mod status;
 mod sync;
@@ -122,6 +123,8 @@ enum Command {
     ApiResources(api_resources::ApiResources),
     /// Make a fleet on this machine, for trying out
     Lab(lab::LabArgs),
+    /// Run a day of failures on machines in memory, to see whether anything breaks
+    Simulate(simulate::Simulate),
     /// Run this machine's agent
     Agent(AgentArgs),
     /// Show the versions of this program and of the agent
@@ -181,6 +184,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Delete(args) => wait(delete::run(&args, context)),
         Command::Status(args) => wait(status::run(&args, context)),
         Command::Sync(args) => wait(sync::run(&args, context)),
+        Command::Simulate(args) => simulate::run(&args, context),
         Command::Lab(args) => wait(lab::run(&args, context)),
         Command::Version(args) => wait(version::run(&args, context)),
     }

@@ -97,10 +97,10 @@ impl Scenario {
 
     fn report(&self, world: &World, what: &str) -> String {
         let mut text = format!(
-            "{what}\nrepeat with: windlass simulate --seed {} --nodes {} --until {}s\n",
+            "after {} s: {what}\nrepeat with: windlass simulate --seed {} --nodes {}\n",
+            world.time.as_secs(),
             self.seed,
             self.nodes,
-            world.time.as_secs()
         );
         for line in world.trace() {
             // Writing to a String cannot fail.

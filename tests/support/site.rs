@@ -103,10 +103,15 @@ impl Site {
         self.agent = Some(self.host.spawn(&format!("agent-{:03}.log", self.starts), &mut command));
     }
 
+    /// The agent's process.
+    pub(crate) fn agent_pid(&self) -> u32 {
+        self.agent.as_ref().map_or(0, Child::id)
+    }
+
     /// Ends the agent.
     pub(crate) fn stop_agent(&mut self, signal: Signal) {
+        let pid = i32::try_from(self.agent_pid()).expect("a pid");
         let Some(mut agent) = self.agent.take() else { return };
-        let pid = i32::try_from(agent.id()).expect("a pid");
         kill(Pid::from_raw(pid), signal).expect("the agent can be signalled");
         agent.wait().expect("the agent ends");
     }
