@@ -173,7 +173,7 @@ fn idle(site: &Site) {
     println!("| agent's CPU, 100 pods, nothing changes | {:.2} % | - | 0.5 % |", cpu as f64 / 60.0);
     println!(
         "| written to disk, nothing changes | {} MB a day | - | 50 MB a day |",
-        io * 1440 >> 20
+        (io * 1440) >> 20
     );
 }
 

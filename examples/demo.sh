@@ -48,8 +48,8 @@ fi
 address=$("$windlass" lab --lab demo list | awk 'NR == 1 { print $3 }')
 socket=$("$windlass" lab --lab demo list | awk 'NR == 1 { print $5 }')
 echo
-echo "$ curl http://$address:30080/"
-curl -sS --max-time 10 --retry 5 --retry-connrefused "http://$address:30080/"
+echo "$ curl http://$address:30080/cgi-bin/shop"
+curl -sS --max-time 10 --retry 5 --retry-connrefused "http://$address:30080/cgi-bin/shop"
 echo
 echo "$ windlass get all -A"
 WINDLASS_SOCKET=$socket "$windlass" get all -A
