@@ -62,12 +62,22 @@ pub fn run(path: &Path) -> Result<(), StartFault> {
     let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let loaded = config::load(path, hostname.trim(), &incarnation())?;
     super::log::init(&loaded.file.log);
+    share_one_heap();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .map_err(system("the runtime can't be started"))?;
     runtime.block_on(serve(loaded))
+}
+
+/// Lets all threads share one heap. By default glibc gives each thread one of its own, and what a burst
+/// leaves free in one is of no use to the others: 68 MB instead of 40 with 100 pods.
+#[allow(unsafe_code)]
+fn share_one_heap() {
+    // SAFETY: only sets a number, before there are other threads. Where it is refused, the agent is
+    // larger and works as well.
+    unsafe { nix::libc::mallopt(nix::libc::M_ARENA_MAX, 1) };
 }
 
 /// Text unlike that of any other life of any agent.
