@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::adapters::api::{Api, Limits, Live, Server};
+use crate::adapters::api::{Api, Limits, Live, Scrape, Server};
 use crate::adapters::clock;
 use crate::adapters::dns::Dns;
 use crate::adapters::docker::{Docker, Options};
@@ -96,6 +96,10 @@ async fn serve(loaded: Loaded) -> Result<(), StartFault> {
     // Before anything else: an agent that runs already must not be joined by a second.
     let server = Server::bind(&loaded.file.api.socket)?;
     let (questions_in, questions) = mpsc::channel::<Question>(QUESTIONS_MAX);
+    let scrape = match loaded.file.api.metrics {
+        Some(address) => Some(Scrape::bind(address).await?),
+        None => None,
+    };
     let world = Arc::new(world(&loaded)?);
     check_networks(&loaded, &world.links).await?;
     let bells = listen(&loaded, &world.docker, &hints_in);
@@ -106,12 +110,16 @@ async fn serve(loaded: Loaded) -> Result<(), StartFault> {
     let api = api(&loaded, &world, questions_in, looking);
     let (end_in, end) = oneshot::channel::<()>();
     // Either word ends it: there is nothing to tell but that it is over.
+    let scraping = scrape.map(|scrape| tokio::spawn(scrape.run(api.clone())));
     let serving = tokio::spawn(server.run(api, async { end.await.unwrap_or_default() }));
     let mut notify = super::notify::Notify::new();
     tracing::info!(node = %loaded.agent.node, desired = loaded.file.desired.url, "agent begins");
     let pulse = Box::new(move |picture: &Picture| notify.pulse(picture));
     Engine { world, hints, questions, pictures, stop, pulse }.run(agent).await;
     drop((bells, end_in));
+    if let Some(scraping) = scraping {
+        scraping.abort();
+    }
     if tokio::time::timeout(API_END_MAX, serving).await.is_err() {
         tracing::warn!("the socket's server does not end; leaving it behind");
     }

@@ -181,11 +181,13 @@ impl Default for Docker {
 pub struct Api {
     /// Its path.
     pub socket: PathBuf,
+    /// Where `/metrics` is answered over TCP; nowhere if absent.
+    pub metrics: Option<std::net::SocketAddr>,
 }
 
 impl Default for Api {
     fn default() -> Self {
-        Self { socket: DEFAULT_SOCKET.into() }
+        Self { socket: DEFAULT_SOCKET.into(), metrics: None }
     }
 }
 

@@ -2,4 +2,5 @@
 
 mod deploy;
 mod failures;
+mod operate;
 mod refuse;

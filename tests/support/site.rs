@@ -25,6 +25,8 @@ use super::namespace::Namespace;
 
 /// The node's address.
 pub(crate) const NODE: &str = "192.168.77.2";
+/// The port of its metrics.
+pub(crate) const METRICS: u16 = 9464;
 /// The image that tests run: a shell, httpd and the usual tools.
 pub(crate) const IMAGE: &str = "registry.example.com/test/app:1";
 
@@ -78,7 +80,7 @@ impl Site {
             "docker": {"socket": site.host.socket()},
             "dataDir": site.data_dir(),
             "runDir": site.host.run_dir(),
-            "api": {"socket": site.socket()},
+            "api": {"socket": site.socket(), "metrics": format!("{NODE}:{METRICS}")},
         });
         fs::create_dir_all(site.data_dir()).expect("made");
         fs::write(dir.join("agent.yaml"), config.to_string()).expect("written");
@@ -95,11 +97,27 @@ impl Site {
         self.host.run_dir().join("agent.sock")
     }
 
+    /// Where the agent tells systemd how it is.
+    pub(crate) fn notify_socket(&self) -> PathBuf {
+        self.host.dir().join("notify.sock")
+    }
+
+    /// Runs the program as a person does; what it prints, and whether it succeeded.
+    pub(crate) fn windlass(&self, args: &[&str]) -> (String, bool) {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_windlass"));
+        command.args(args).env("WINDLASS_SOCKET", self.socket());
+        let output = command.output().expect("it runs");
+        let said = [output.stdout, output.stderr].concat();
+        (String::from_utf8_lossy(&said).into_owned(), output.status.success())
+    }
+
     /// Starts the agent; does not wait for it.
     pub(crate) fn start_agent(&mut self) {
         self.starts += 1;
         let mut command = self.host.command(env!("CARGO_BIN_EXE_windlass"));
         command.args(["agent", "--config"]).arg(self.host.dir().join("agent.yaml"));
+        // Nobody need listen there.
+        command.env("NOTIFY_SOCKET", self.notify_socket());
         self.agent = Some(self.host.spawn(&format!("agent-{:03}.log", self.starts), &mut command));
     }
 
@@ -199,7 +217,12 @@ impl Site {
 
     /// The visitor asks for a page.
     pub(crate) fn fetch(&self, port: u16) -> Fetched {
-        self.visitor.run(move || fetch(port))
+        self.fetch_from(port, "/index.html")
+    }
+
+    /// The visitor asks for this page.
+    pub(crate) fn fetch_from(&self, port: u16, path: &'static str) -> Fetched {
+        self.visitor.run(move || get(port, path)).map(|page| page.trim().to_owned())
     }
 
     /// Containers' ids of the pods of this selector, by Docker.
@@ -226,22 +249,24 @@ impl Drop for Site {
 
 /// One request to the node, on a connection of its own.
 pub(crate) fn fetch(port: u16) -> Fetched {
+    get(port, "/index.html")
+}
+
+fn get(port: u16, path: &str) -> Fetched {
     let address: SocketAddr = format!("{NODE}:{port}").parse().expect("an address");
     let ask = || -> std::io::Result<String> {
         let limit = Duration::from_secs(3);
         let mut stream = TcpStream::connect_timeout(&address, limit)?;
         stream.set_read_timeout(Some(limit))?;
-        stream.write_all(b"GET /index.html HTTP/1.0\r\n\r\n")?;
+        write!(stream, "GET {path} HTTP/1.0\r\n\r\n")?;
         let mut text = String::new();
         stream.read_to_string(&mut text)?;
         Ok(text)
     };
-    match ask() {
-        Ok(text) if text.starts_with("HTTP/1.0 200") || text.starts_with("HTTP/1.1 200") => {
-            Ok(text.rsplit("\r\n").next().unwrap_or_default().trim().to_owned())
-        }
-        Ok(text) => Err(format!("{text:?}")),
-        Err(error) => Err(error.to_string()),
+    let text = ask().map_err(|error| error.to_string())?;
+    match text.split_once("\r\n\r\n") {
+        Some((head, page)) if head.split(' ').nth(1) == Some("200") => Ok(page.to_owned()),
+        _ => Err(format!("{text:?}")),
     }
 }
 

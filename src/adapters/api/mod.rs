@@ -31,6 +31,7 @@ mod own;
 mod read;
 mod reply;
 mod route;
+mod scrape;
 mod serve;
 mod talk;
 mod watch;
@@ -38,4 +39,5 @@ mod write;
 
 pub use backend::{Backend, Hand, History, Later, Live, Talk};
 pub use listen::Server;
+pub use scrape::Scrape;
 pub use serve::{Api, Limits};

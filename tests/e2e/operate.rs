@@ -1,0 +1,139 @@
+//! What an operator has beside pushes: the program, systemd, Prometheus, registries.
+
+use std::os::unix::net::UnixDatagram;
+use std::time::Duration;
+
+use base64::Engine as _;
+use serde_json::{Value, json};
+
+use crate::support::registry::{PASSWORD, Registry, USER};
+use crate::support::site::{IMAGE, METRICS, NAMESPACE, Site, name, web};
+
+#[test]
+fn the_program_shows_and_reaches_what_runs() {
+    let Some(site) = Site::start("we2e-cli-") else { return };
+    site.push("The shop", &[("namespace.yaml", Some(NAMESPACE))]);
+    site.push("web", &[("web.yaml", Some(&web("one", 2, 30080)))]);
+    let pods = site.wait_ready("app=web", 2);
+    let pod = pods[0].as_str();
+    let table: [(&[&str], &str); 11] = [
+        (&["get", "pods", "-n", "shop"], pod),
+        (&["get", "all", "-A"], "deployment.apps/web"),
+        (&["get", "deploy", "web", "-n", "shop", "-o", "yaml"], "kind: Deployment"),
+        (&["describe", "pod", pod, "-n", "shop"], "Successfully assigned"),
+        (&["exec", pod, "-n", "shop", "--", "cat", "/tmp/www/index.html"], "one"),
+        (&["logs", pod, "-n", "shop"], ""),
+        (&["events", "-n", "shop"], "ScalingReplicaSet"),
+        (&["status"], "2 of 2 ready"),
+        (&["why", pod, "-n", "shop"], "the scheduler chose n1"),
+        (&["rollout", "status", "deploy/web", "-n", "shop"], "successfully rolled out"),
+        (&["history"], "in force: web"),
+    ];
+    for (args, word) in table {
+        let (said, is_well) = site.windlass(args);
+        assert!(is_well && said.contains(word), "windlass {args:?}: {said}");
+    }
+    site.git(&["checkout", "-q", "-b", "next"]);
+    std::fs::write(site.host.dir().join("work/web.yaml"), web("one", 5, 30080)).expect("written");
+    site.git(&["commit", "-qam", "five"]);
+    site.git(&["push", "-q", "origin", "next"]);
+    let (said, is_well) = site.windlass(&["diff", "next"]);
+    assert!(is_well && said.contains("spec.replicas: 2 -> 5"), "{said}");
+    let (said, is_well) = site.windlass(&["diff", "nowhere"]);
+    assert!(!is_well && said.contains("no branch"), "{said}");
+
+    let (said, is_well) = site.windlass(&["delete", "pod", pod, "-n", "shop"]);
+    assert!(is_well, "{said}");
+    site.wait("another pod in its place", |site| {
+        let now = site.wait_ready("app=web", 2);
+        (!now.iter().any(|name| name == pod)).then_some(())
+    });
+    let metrics = site.fetch_from(METRICS, "/metrics").expect("metrics are answered");
+    assert!(metrics.contains("kube_deployment_spec_replicas"), "{metrics}");
+    assert!(metrics.contains("windlass_applied_commit_info"), "{metrics}");
+    let refused = site.fetch_from(METRICS, "/api/v1/secrets").expect_err("nothing else is");
+    assert!(refused.contains("404"), "{refused}");
+}
+
+#[test]
+fn systemd_is_told_that_the_agent_is_ready_and_alive() {
+    let Some(mut site) = Site::without_agent("we2e-notify-") else { return };
+    let socket = UnixDatagram::bind(site.notify_socket()).expect("bound");
+    socket.set_read_timeout(Some(Duration::from_secs(30))).expect("set");
+    site.start_agent();
+    let mut said = String::new();
+    while !["READY=1", "WATCHDOG=1", "STATUS="].iter().all(|word| said.contains(word)) {
+        let mut word = [0; 4096];
+        let count = socket.recv(&mut word).unwrap_or_else(|error| panic!("{error}: {said:?}"));
+        said.push_str(&String::from_utf8_lossy(&word[..count]));
+        said.push('\n');
+    }
+}
+
+fn pod(name: &str, image: &str, policy: &str, more: &str) -> String {
+    format!(
+        "apiVersion: v1
+kind: Pod
+metadata: {{name: {name}, namespace: shop, labels: {{app: {name}}}}}
+spec:
+  terminationGracePeriodSeconds: 1
+{more}
+  containers:
+    - {{name: main, image: '{image}', imagePullPolicy: {policy}, command: [sleep, '1000000']}}
+"
+    )
+}
+
+/// Why a pod's container waits, and in which words.
+fn waiting(site: &Site, pod: &str) -> Option<(String, String)> {
+    let pods = site.pods("");
+    let found = pods.iter().find(|one| name(one) == pod)?;
+    let waiting = &found["status"]["containerStatuses"][0]["state"]["waiting"];
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    waiting.is_object().then(|| (text(&waiting["reason"]), text(&waiting["message"])))
+}
+
+#[test]
+fn images_come_from_registries_and_what_fails_says_why() {
+    let Some(site) = Site::start("we2e-pull-") else { return };
+    let Some(open) = Registry::start(&site.host, 5011, false) else { return };
+    let Some(locked) = Registry::start(&site.host, 5012, true) else { return };
+    open.push(IMAGE, "app", "1");
+    locked.push(IMAGE, "app", "1");
+    let auth = format!("{USER}:{PASSWORD}");
+    let auth = base64::engine::general_purpose::STANDARD.encode(auth);
+    let config = json!({"auths": {locked.address.as_str(): {"auth": auth}}}).to_string();
+    let secret = format!(
+        "apiVersion: v1\nkind: Secret\nmetadata: {{name: door, namespace: shop}}\n\
+         type: kubernetes.io/dockerconfigjson\nstringData:\n  .dockerconfigjson: '{config}'\n"
+    );
+    let (from_open, from_locked) =
+        (format!("{}/app:1", open.address), format!("{}/app:1", locked.address));
+    let missing = format!("{}/app:none", open.address);
+    let key = "  imagePullSecrets: [{name: door}]";
+    site.push(
+        "pods",
+        &[
+            ("namespace.yaml", Some(NAMESPACE)),
+            ("secret.yaml", Some(&secret)),
+            ("open.yaml", Some(&pod("open", &from_open, "Always", ""))),
+            ("locked.yaml", Some(&pod("locked", &from_locked, "Always", key))),
+            ("stranger.yaml", Some(&pod("stranger", &from_locked, "Always", ""))),
+            ("missing.yaml", Some(&pod("missing", &missing, "IfNotPresent", ""))),
+            ("never.yaml", Some(&pod("never", &missing, "Never", ""))),
+        ],
+    );
+    site.wait_ready("app=open", 1);
+    site.wait_ready("app=locked", 1);
+    let backs_off = |pod: &'static str| {
+        site.wait(&format!("{pod} backs off"), |site| {
+            waiting(site, pod).filter(|(reason, _)| reason == "ImagePullBackOff")
+        })
+    };
+    let (_, why) = backs_off("missing");
+    assert!(why.contains("not found") || why.contains("unknown"), "{why}");
+    let (_, why) = backs_off("stranger");
+    assert!(why.contains("no basic auth") || why.contains("authentication"), "{why}");
+    let (reason, _) = site.wait("never is refused", |site| waiting(site, "never"));
+    assert_eq!(reason, "ErrImageNeverPull");
+}
