@@ -12,14 +12,14 @@
 //! Floor 4: the twin of [`crate::adapters`].
 
 pub mod check;
-#[cfg(test)]
-mod invariants;
 mod machine;
 mod rng;
 mod runtime;
 pub mod scenario;
 mod source;
 mod store;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;

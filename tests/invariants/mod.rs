@@ -68,7 +68,7 @@ fn collect(directory: &Path, files: &mut BTreeMap<PathBuf, String>) {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         if path.is_dir() && name != "tests" {
             collect(&path, files);
-        } else if name.ends_with(".rs") && !name.starts_with("tests") && name != "invariants.rs" {
+        } else if name.ends_with(".rs") && !name.starts_with("tests") {
             let text = fs::read_to_string(&path).expect("a source is text");
             files.insert(path, code(&text));
         }
@@ -181,7 +181,7 @@ fn every_text(directory: &Path, into: &mut String) {
 #[test]
 fn no_file_is_longer_than_a_person_reads() {
     /// Longer files want to be two.
-    const LINES_MAX: usize = 800;
+    const LINES_MAX: usize = 700;
     let mut long = Vec::new();
     for (room, _) in FLOORS {
         for path in code_of(room).into_keys() {
