@@ -103,7 +103,8 @@ fn complaint(
         let is_first =
             !placed.iter().filter(means).any(|pod| in_domain(&pod)) && term.means(me, namespaces);
         let is_met = placed.iter().filter(means).any(|(at, _)| near(term.topology, *at));
-        if !is_met && !(is_first && cluster.topologies.domain(term.topology, node).is_some()) {
+        let has_domain = cluster.topologies.domain(term.topology, node).is_some();
+        if !(is_met || is_first && has_domain) {
             return Some(Why::PodAffinity);
         }
     }
