@@ -34,8 +34,9 @@ fn give_pod_networks(work: &mut Work) {
         .filter(|node| !work.next.nodes.contains_key(*node))
         .cloned()
         .collect();
+    let mut free = FreeNetworks::of(work);
     for node in without {
-        match free_pod_network(work) {
+        match free.next() {
             Some(pod_cidr) => {
                 work.note(format!("node {node} gets pods' addresses {pod_cidr}"));
                 let uid = work.new_uid("node", node.as_str());
@@ -58,23 +59,45 @@ fn give_pod_networks(work: &mut Work) {
     }
 }
 
-fn free_pod_network(work: &Work) -> Option<Ipv4Network> {
-    let settings = &work.input.settings;
-    let taken: BTreeSet<Ipv4Addr> =
-        work.next.nodes.values().map(|node| node.pod_cidr.network()).collect();
-    let whole = settings.pod_network;
-    let step = 1_u32.checked_shl(32 - u32::from(settings.node_prefix))?;
-    let first = u32::from(whole.network());
-    let last = u32::from(whole.broadcast());
-    let mut at = first;
-    while at <= last && at.checked_add(step - 1).is_some_and(|end| end <= last) {
-        let address = Ipv4Addr::from(at);
-        if !taken.contains(&address) {
-            return Ipv4Network::new(address, settings.node_prefix).ok();
+/// The pod networks that no node has, the lowest first.
+struct FreeNetworks {
+    taken: BTreeSet<Ipv4Addr>,
+    prefix: u8,
+    /// The next to look at; none after the last.
+    at: Option<u32>,
+    last: u32,
+}
+
+impl FreeNetworks {
+    fn of(work: &Work) -> Self {
+        let settings = &work.input.settings;
+        let whole = settings.pod_network;
+        Self {
+            taken: work.next.nodes.values().map(|node| node.pod_cidr.network()).collect(),
+            prefix: settings.node_prefix,
+            at: Some(u32::from(whole.network())),
+            last: u32::from(whole.broadcast()),
         }
-        at = at.checked_add(step)?;
     }
-    None
+}
+
+impl Iterator for FreeNetworks {
+    type Item = Ipv4Network;
+
+    fn next(&mut self) -> Option<Ipv4Network> {
+        let step = 1_u32.checked_shl(32_u32.checked_sub(self.prefix.into())?)?;
+        while let Some(at) = self.at {
+            if at.checked_add(step - 1).is_none_or(|end| end > self.last) {
+                return None;
+            }
+            self.at = at.checked_add(step);
+            let address = Ipv4Addr::from(at);
+            if !self.taken.contains(&address) {
+                return Ipv4Network::new(address, self.prefix).ok();
+            }
+        }
+        None
+    }
 }
 
 /// What is given out already.

@@ -232,6 +232,14 @@ fn place(picture: &Picture, key: &Key, pod: &Pod, why: &mut Why) -> Vec<String> 
         if message.contains("untolerated taint") {
             why.hint("give it a toleration, or take the taint off in the Node's manifest");
         }
+        if message.contains("affinity rules") {
+            why.hint(
+                "`windlass get pods -o wide` shows which pods it must be near or must not meet",
+            );
+        }
+        if message.contains("topology spread") {
+            why.hint("raise maxSkew, make room in the emptiest domain, or say ScheduleAnyway");
+        }
         return vec![message.clone()];
     };
     let mut lines = Vec::new();

@@ -1,115 +1,260 @@
-//! The nodes as the scheduler sees them: what they have, and what is left.
+//! The nodes as the scheduler sees them: what they have, what is left, and which pods are there.
+//!
+//! Nodes, kinds of pods, resources and domains are numbers here, so that nothing is compared by name
+//! once a turn has begun. Pods of one template and one set of labels are one [`Shape`].
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use crate::kinds::container::Protocol;
+use crate::kinds::digest::Digest;
 use crate::kinds::labels::Labels;
-use crate::kinds::name::NodeName;
+use crate::kinds::name::{Name, NodeName};
+use crate::kinds::node::NodeFacts;
 use crate::kinds::object::{Body, Key};
-use crate::kinds::pod::{PodSpec, ResourceList, Taint};
+use crate::kinds::pod::{PodSpec, PodTemplate, Taint};
 use crate::kinds::quantity::Quantity;
 use crate::kinds::registry::Kind;
 
+use super::super::pods::Pod;
 use super::super::work::Work;
+use super::images::{self, Images};
+use super::ports::{self, HostPort};
+use super::resources::{Demand, Resources, SCORED};
+use super::terms::Terms;
+use super::topology::Topologies;
 
 /// What a node takes where it says nothing: kubelet's `maxPods`.
 const PODS_DEFAULT: i64 = 110;
 
-/// Every node.
-#[derive(Clone, Debug, Default)]
-pub struct Cluster {
-    /// By name.
-    pub machines: BTreeMap<NodeName, Machine>,
+/// Every node, and the pods on them.
+#[derive(Debug, Default)]
+pub(super) struct Cluster {
+    /// In order; a node is its place in this list.
+    pub(super) names: Vec<NodeName>,
+    /// By node.
+    pub(super) machines: Vec<Machine>,
+    pub(super) resources: Resources,
+    pub(super) topologies: Topologies,
+    /// Labels of the namespaces, for `namespaceSelector`.
+    pub(super) namespaces: BTreeMap<Name, Labels>,
+    pub(super) shapes: Vec<Shape>,
+    /// Images that shapes want, and where they are.
+    pub(super) images: Images,
+    /// Which node was given which shape, in order: whoever keeps an answer reads here what has
+    /// changed since.
+    pub(super) log: Vec<(usize, usize)>,
+    by_key: BTreeMap<(Digest, Name, Labels, bool), usize>,
+    /// The shape asked for last: pods come in order of their names, so alike ones come together.
+    last: Option<(Arc<PodTemplate>, Labels, usize)>,
 }
 
 /// A node.
 #[derive(Clone, Debug, Default)]
-pub struct Machine {
+pub(super) struct Machine {
     /// Whether it is heard of.
-    pub is_ready: bool,
+    pub(super) is_ready: bool,
     /// Whether new pods are kept away.
-    pub is_cordoned: bool,
-    /// Its labels.
-    pub labels: Labels,
+    pub(super) is_cordoned: bool,
     /// Its taints.
-    pub taints: Vec<Taint>,
-    /// What pods may use.
-    pub allocatable: ResourceList,
-    /// What its pods have reserved.
-    pub reserved: ResourceList,
+    pub(super) taints: Vec<Taint>,
     /// How many pods it runs.
-    pub pods: usize,
+    pub(super) pods: usize,
+    /// How many pods it takes.
+    pub(super) pods_max: usize,
     /// Ports taken on it.
-    pub ports: Vec<(Protocol, u16, Option<IpAddr>)>,
-    /// Images on it, by name, with their size in bytes.
-    pub images: BTreeMap<String, u64>,
+    pub(super) ports: Vec<HostPort>,
+    /// CPU and memory its pods are taken to use, for scores.
+    pub(super) counted: [i64; SCORED],
+    facts: Arc<NodeFacts>,
+    /// Its labels with the operator's laid over them, if there are any.
+    relabelled: Option<Labels>,
+    /// What pods may use, by resource.
+    allocatable: Vec<i64>,
+    /// What its pods have reserved, by resource.
+    reserved: Vec<i64>,
+}
+
+/// Pods that are alike to the scheduler.
+#[derive(Debug)]
+pub(super) struct Shape {
+    pub(super) namespace: Name,
+    pub(super) labels: Labels,
+    /// Whether they are being ended.
+    pub(super) is_leaving: bool,
+    pub(super) spec: Arc<PodSpec>,
+    pub(super) demand: Demand,
+    pub(super) ports: Vec<HostPort>,
+    pub(super) terms: Terms,
+    /// The node of each of them that has one.
+    pub(super) nodes: Vec<usize>,
 }
 
 impl Cluster {
-    pub(in super::super) fn of(work: &Work) -> Self {
+    pub(super) fn of(work: &Work) -> Self {
         let mut cluster = Self::default();
         for (name, input) in &work.input.nodes {
-            let mut machine = Machine {
-                is_ready: input.is_ready,
-                labels: input.facts.labels.clone(),
-                allocatable: input.facts.allocatable.clone(),
-                images: input.facts.images.iter().cloned().collect(),
-                ..Machine::default()
-            };
-            machine.heed_wish(work, name);
-            cluster.machines.insert(name.clone(), machine);
+            let mut machine = Machine::new(input.facts.clone(), &mut cluster.resources);
+            machine.is_ready = input.is_ready;
+            let key = Key::cluster(Kind::Node, name);
+            let wish = work.revisions.values().find_map(|r| r.desired.objects.get(&key));
+            if let Some(Body::Node(wish)) = wish.map(|object| &object.body) {
+                machine.heed(wish);
+            }
+            cluster.push(name.clone(), machine);
+        }
+        for revision in work.revisions.values() {
+            for (key, object) in &revision.desired.objects {
+                if key.kind == Kind::Namespace {
+                    cluster.know_namespace(&key.name, &object.labels);
+                }
+            }
         }
         for pod in work.pods.values().filter(|pod| !pod.phase().is_over()) {
-            let (Some(node), Some(template)) = (&pod.node, &pod.template) else {
-                continue;
-            };
-            cluster.put(node, &template.spec);
+            let node = pod.node.as_ref().and_then(|node| cluster.node(node));
+            if let Some(node) = node
+                && let Some(shape) = cluster.shape_of(pod)
+            {
+                cluster.put(node, shape);
+            }
         }
+        cluster.log.clear();
         cluster
     }
 
-    /// Reserves what a pod needs.
-    pub fn put(&mut self, node: &NodeName, spec: &PodSpec) {
-        let Some(machine) = self.machines.get_mut(node) else {
-            return;
-        };
-        machine.pods += 1;
-        for (name, quantity) in spec.requests() {
-            let reserved = machine.reserved.entry(name).or_default();
-            *reserved = *reserved + quantity;
-        }
-        for port in spec.host_ports() {
-            if let Some(number) = port.host_port.or(spec.host_network.then_some(port.port)) {
-                machine.ports.push((port.protocol, number, port.host_ip));
+    /// Adds a node; they come in order of name.
+    pub(super) fn push(&mut self, name: NodeName, machine: Machine) {
+        self.names.push(name);
+        self.machines.push(machine);
+    }
+
+    pub(super) fn know_namespace(&mut self, name: &Name, labels: &Labels) {
+        let mut labels = labels.clone();
+        // Every namespace has its name as a label (`NamespaceDefaultLabelName`).
+        labels.insert("kubernetes.io/metadata.name".to_owned(), name.to_string());
+        self.namespaces.insert(name.clone(), labels);
+    }
+
+    fn node(&self, name: &NodeName) -> Option<usize> {
+        self.names.binary_search(name).ok()
+    }
+
+    /// The shape of a pod; none if it is not known what it runs.
+    pub(super) fn shape_of(&mut self, pod: &Pod) -> Option<usize> {
+        let template = pod.template.as_ref()?;
+        let (namespace, more) = (&pod.binding.key.namespace, &pod.binding.labels);
+        let is_leaving = pod.is_leaving();
+        if let Some((last, labels, shape)) = &self.last
+            && Arc::ptr_eq(last, template)
+            && labels == more
+        {
+            let known = &self.shapes[*shape];
+            if known.is_leaving == is_leaving && known.namespace == *namespace {
+                return Some(*shape);
             }
         }
+        let shape = self.shape(template, namespace, more, is_leaving);
+        self.last = Some((template.clone(), more.clone(), shape));
+        Some(shape)
+    }
+
+    pub(super) fn shape(
+        &mut self,
+        template: &PodTemplate,
+        namespace: &Name,
+        more: &Labels,
+        is_leaving: bool,
+    ) -> usize {
+        let mut labels = template.labels.clone();
+        labels.extend(more.clone());
+        let key = (template.meaning, namespace.clone(), labels.clone(), is_leaving);
+        if let Some(known) = self.by_key.get(&key) {
+            return *known;
+        }
+        let spec = template.spec.clone();
+        let shape = Shape {
+            demand: Demand::of(&spec, &mut self.resources),
+            ports: ports::taken_by(&spec),
+            terms: Terms::of(&spec, namespace, &labels, &mut self.topologies, &self.machines),
+            namespace: namespace.clone(),
+            labels,
+            is_leaving,
+            spec,
+            nodes: Vec::new(),
+        };
+        self.shapes.push(shape);
+        self.by_key.insert(key, self.shapes.len() - 1);
+        self.shapes.len() - 1
+    }
+
+    /// Finds out which nodes have images that these shapes want.
+    pub(super) fn look_for_images(&mut self, shapes: &BTreeSet<usize>) {
+        let shapes = shapes.iter().map(|shape| &self.shapes[*shape]);
+        let wanted = shapes.flat_map(|shape| images::wanted_by(&shape.spec)).collect();
+        self.images = images::find(&wanted, self.machines.iter().map(|machine| &*machine.facts));
+    }
+
+    /// Gives a node a pod.
+    pub(super) fn put(&mut self, node: usize, shape: usize) {
+        let (machine, of) = (&mut self.machines[node], &mut self.shapes[shape]);
+        machine.pods += 1;
+        for (resource, amount) in &of.demand.requests {
+            if machine.reserved.len() <= *resource {
+                machine.reserved.resize(resource + 1, 0);
+            }
+            let reserved = &mut machine.reserved[*resource];
+            *reserved = reserved.saturating_add(*amount);
+        }
+        for (sum, amount) in machine.counted.iter_mut().zip(of.demand.counted) {
+            *sum = sum.saturating_add(amount);
+        }
+        machine.ports.extend_from_slice(&of.ports);
+        of.nodes.push(node);
+        self.log.push((node, shape));
     }
 }
 
 impl Machine {
+    pub(super) fn new(facts: Arc<NodeFacts>, resources: &mut Resources) -> Self {
+        let mut allocatable = Vec::new();
+        for (resource, amount) in resources.amounts(&facts.allocatable) {
+            if allocatable.len() <= resource {
+                allocatable.resize(resource + 1, 0);
+            }
+            allocatable[resource] = amount;
+        }
+        let pods = facts.allocatable.get("pods").map_or(PODS_DEFAULT, Quantity::as_units);
+        Self { allocatable, pods_max: usize::try_from(pods).unwrap_or(0), facts, ..Self::default() }
+    }
+
     /// Lays what the operator wishes of the node, in the desired repository, over what it says of
     /// itself.
-    fn heed_wish(&mut self, work: &Work, name: &NodeName) {
-        let key = Key::cluster(Kind::Node, name);
-        let wish = work.revisions.values().find_map(|r| r.desired.objects.get(&key));
-        let Some(Body::Node(wish)) = wish.map(|object| &object.body) else {
-            return;
-        };
-        self.labels.extend(wish.labels.clone());
+    fn heed(&mut self, wish: &crate::kinds::node::NodeWish) {
+        if !wish.labels.is_empty() {
+            let mut labels = self.facts.labels.clone();
+            labels.extend(wish.labels.clone());
+            self.relabelled = Some(labels);
+        }
         self.taints.clone_from(&wish.taints);
         self.is_cordoned = wish.unschedulable;
     }
 
-    /// What is left of a resource.
-    pub fn free(&self, resource: &str) -> Quantity {
-        let has = self.allocatable.get(resource).copied().unwrap_or_default();
-        has - self.reserved.get(resource).copied().unwrap_or_default()
+    /// Its labels.
+    pub(super) fn labels(&self) -> &Labels {
+        self.relabelled.as_ref().unwrap_or(&self.facts.labels)
     }
 
-    /// How many pods it takes.
-    pub fn pods_max(&self) -> usize {
-        let said = self.allocatable.get("pods").map_or(PODS_DEFAULT, Quantity::as_units);
-        usize::try_from(said).unwrap_or(0)
+    /// What pods may use of a resource.
+    pub(super) fn has(&self, resource: usize) -> i64 {
+        self.allocatable.get(resource).copied().unwrap_or(0)
+    }
+
+    /// What its pods have reserved of a resource.
+    pub(super) fn reserved(&self, resource: usize) -> i64 {
+        self.reserved.get(resource).copied().unwrap_or(0)
+    }
+
+    /// What is left of a resource.
+    pub(super) fn free(&self, resource: usize) -> i64 {
+        self.has(resource).saturating_sub(self.reserved(resource))
     }
 }

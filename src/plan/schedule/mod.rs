@@ -3,25 +3,50 @@
 //! Each rule is a file: it looks at one pod and one node and says nothing, or why not. A pod goes to
 //! the node with the best score among those that no rule refuses; the reasons of the others are
 //! kept, because "why is it not running?" is the first question anybody asks.
+//!
+//! ```text
+//! priority   who is served first
+//! ranking    name taints affinity ports resources images   the node and the pod alone
+//! outlook    interpod spread                               the pods that are there
+//! choose     the best node that neither refuses, or the reasons
+//! ```
+//!
+//! Every node is looked at for every pod, but not anew: pods that ask the same share one ranking,
+//! and a placement changes the standing of one node. Scores are kube-scheduler's, with its default
+//! weights; equal scores go to the node with fewer pods, then to the first by name. One thing is
+//! otherwise: preferences for nodes and taints are scaled over all nodes, not over those that are able
+//! to take the pod, so that a node's standing does not hang on its neighbours'.
 
 mod affinity;
+mod choose;
 mod cluster;
+mod images;
+mod interpod;
 mod name;
+mod outlook;
 mod ports;
+mod priority;
+mod ranking;
 mod resources;
-mod score;
+mod spread;
 mod taints;
+mod terms;
+#[cfg(test)]
+mod tests;
+mod topology;
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use crate::kinds::name::{NodeName, PodKey};
+use crate::kinds::name::PodKey;
 use crate::kinds::object::Key;
 use crate::kinds::registry::Kind;
 
-pub use cluster::{Cluster, Machine};
-
 use super::work::Work;
+use choose::Scheduler;
+use cluster::{Cluster, Machine, Shape};
+use priority::Priorities;
 
 /// Why a node can't take a pod, worded as kube-scheduler does.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,6 +67,16 @@ pub enum Why {
     TooManyPods,
     /// A port of the node is taken.
     HostPort,
+    /// The node lacks a label by which the pod is spread.
+    SpreadLabel,
+    /// The node's domain would have too many of the pod's kind.
+    Spread,
+    /// A pod that this one must be near is not near.
+    PodAffinity,
+    /// A pod that this one must not be near is near.
+    PodAntiAffinity,
+    /// A pod is near that must not have this one near.
+    OthersAntiAffinity,
 }
 
 impl fmt::Display for Why {
@@ -57,6 +92,15 @@ impl fmt::Display for Why {
             Self::HostPort => {
                 f.write_str("node(s) didn't have free ports for the requested pod ports")
             }
+            Self::SpreadLabel => f.write_str(
+                "node(s) didn't match pod topology spread constraints (missing required label)",
+            ),
+            Self::Spread => f.write_str("node(s) didn't match pod topology spread constraints"),
+            Self::PodAffinity => f.write_str("node(s) didn't match pod affinity rules"),
+            Self::PodAntiAffinity => f.write_str("node(s) didn't match pod anti-affinity rules"),
+            Self::OthersAntiAffinity => {
+                f.write_str("node(s) didn't satisfy existing pods anti-affinity rules")
+            }
         }
     }
 }
@@ -66,7 +110,8 @@ impl fmt::Display for Why {
 pub struct Unfit {
     /// How many nodes there are.
     pub nodes: usize,
-    /// How many refused, by reason; a node may have several.
+    /// How many refused, by reason: those of the first rule that refuses the node. A node may lack
+    /// several resources.
     pub reasons: BTreeMap<Why, usize>,
 }
 
@@ -77,43 +122,46 @@ impl fmt::Display for Unfit {
             return f.write_str("no nodes available to schedule pods");
         }
         write!(f, "0/{} nodes are available: ", self.nodes)?;
-        for (at, (why, count)) in self.reasons.iter().enumerate() {
-            if at > 0 {
-                f.write_str(", ")?;
-            }
-            write!(f, "{count} {why}")?;
-        }
-        f.write_str(".")
+        // Sorted as texts, numbers and all, as kube-scheduler does (`FitError.Error`).
+        let mut reasons: Vec<String> =
+            self.reasons.iter().map(|(why, count)| format!("{count} {why}")).collect();
+        reasons.sort();
+        write!(f, "{}.", reasons.join(", "))
     }
 }
 
 /// Gives a node to every pod that has none and can have one; the more important first, then the
 /// older.
 pub(super) fn place_pods(work: &mut Work) {
-    let mut waiting: Vec<(std::cmp::Reverse<i32>, u64, PodKey)> = work
-        .pods
-        .values()
-        .filter(|pod| pod.node.is_none() && pod.is_active() && pod.template.is_some())
-        .map(|pod| (std::cmp::Reverse(0), pod.binding.sequence, pod.binding.key.clone()))
-        .collect();
-    if waiting.is_empty() {
+    let is_waiting = |pod: &&super::Pod| pod.node.is_none() && pod.is_active();
+    if !work.pods.values().any(|pod| is_waiting(&pod)) {
         return;
     }
-    waiting.sort();
+    let priorities = Priorities::of(work);
     let mut cluster = Cluster::of(work);
-    for (_, _, key) in waiting {
-        place(work, &mut cluster, &key);
+    let mut waiting: Vec<(Reverse<i32>, u64, PodKey, usize)> = Vec::new();
+    for pod in work.pods.values().filter(is_waiting) {
+        if let Some(template) = &pod.template
+            && let Some(shape) = cluster.shape_of(pod)
+        {
+            let priority = Reverse(priorities.of_pod(&template.spec));
+            waiting.push((priority, pod.binding.sequence, pod.binding.key.clone(), shape));
+        }
+    }
+    waiting.sort();
+    let shapes: BTreeSet<usize> = waiting.iter().map(|(.., shape)| *shape).collect();
+    cluster.look_for_images(&shapes);
+    let mut scheduler = Scheduler::new(cluster);
+    for (.., key, shape) in waiting {
+        place(work, &mut scheduler, &key, shape);
     }
 }
 
-fn place(work: &mut Work, cluster: &mut Cluster, key: &PodKey) {
-    let Some(template) = work.pods.get(key).and_then(|pod| pod.template.clone()) else {
-        return;
-    };
+fn place(work: &mut Work, scheduler: &mut Scheduler, key: &PodKey, shape: usize) {
     let about = Key::namespaced(Kind::Pod, &key.namespace, &key.name);
-    match choose(cluster, &template.spec) {
+    match scheduler.place(shape) {
         Ok(node) => {
-            cluster.put(&node, &template.spec);
+            let node = scheduler.cluster.names[node].clone();
             work.place(key, &node);
             work.note(format!("pod {key} goes to {node}"));
             let message = format!("Successfully assigned {key} to {node}");
@@ -132,43 +180,4 @@ fn place(work: &mut Work, cluster: &mut Cluster, key: &PodKey) {
             }
         }
     }
-}
-
-/// The best node for a pod, or why there is none.
-pub fn choose(cluster: &Cluster, spec: &crate::kinds::pod::PodSpec) -> Result<NodeName, Unfit> {
-    let mut unfit = Unfit { nodes: cluster.machines.len(), ..Unfit::default() };
-    let requests = spec.requests();
-    let mut best: Option<(score::Score, &NodeName)> = None;
-    for (name, machine) in &cluster.machines {
-        let refusals = refusals(spec, &requests, name, machine);
-        if refusals.is_empty() {
-            let score = score::score(spec, &requests, machine);
-            if best.as_ref().is_none_or(|(so_far, _)| score > *so_far) {
-                best = Some((score, name));
-            }
-        }
-        for why in refusals {
-            *unfit.reasons.entry(why).or_default() += 1;
-        }
-    }
-    best.map(|(_, name)| name.clone()).ok_or(unfit)
-}
-
-/// Every reason for which a node can't take a pod.
-pub fn refusals(
-    spec: &crate::kinds::pod::PodSpec,
-    requests: &crate::kinds::pod::ResourceList,
-    name: &NodeName,
-    machine: &Machine,
-) -> Vec<Why> {
-    let mut refusals = Vec::new();
-    if !machine.is_ready {
-        refusals.push(Why::NotReady);
-    }
-    refusals.extend(name::refuses(spec, name));
-    refusals.extend(taints::refuses(spec, machine));
-    refusals.extend(affinity::refuses(spec, name, machine));
-    refusals.extend(ports::refuses(spec, machine));
-    refusals.extend(resources::refuses(requests, machine));
-    refusals
 }

@@ -6,7 +6,7 @@ use crate::kinds::pod::{PodSpec, Taint, TaintEffect};
 use super::{Machine, Why};
 
 /// The taint of a cordoned node.
-pub(super) const TAINT_UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
+const TAINT_UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
 
 pub(super) fn refuses(spec: &PodSpec, machine: &Machine) -> Option<Why> {
     if machine.is_cordoned && !tolerates(spec, &cordon()) {
@@ -21,12 +21,11 @@ pub(super) fn refuses(spec: &PodSpec, machine: &Machine) -> Option<Why> {
 }
 
 /// How many taints of the liked-least kind the pod does not put up with.
-pub(super) fn disliked(spec: &PodSpec, machine: &Machine) -> usize {
-    machine
-        .taints
-        .iter()
-        .filter(|taint| taint.effect == TaintEffect::PreferNoSchedule && !tolerates(spec, taint))
-        .count()
+pub(super) fn disliked(spec: &PodSpec, machine: &Machine) -> i64 {
+    let taints = machine.taints.iter();
+    let disliked = taints
+        .filter(|taint| taint.effect == TaintEffect::PreferNoSchedule && !tolerates(spec, taint));
+    i64::try_from(disliked.count()).unwrap_or(i64::MAX)
 }
 
 fn cordon() -> Taint {

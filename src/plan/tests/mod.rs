@@ -12,6 +12,7 @@ mod library;
 mod properties;
 mod requests;
 mod rollout;
+mod schedule;
 mod sets;
 mod single;
 

@@ -1,0 +1,152 @@
+//! The choice of a node: the best of those that no rule refuses, or why there is none.
+
+use std::cmp::Reverse;
+
+use super::outlook::Outlook;
+use super::ranking::{Rank, Ranking, refusals};
+use super::{Cluster, Unfit, Why};
+
+/// kube-scheduler's default weights.
+const WEIGHT_INTERPOD: i64 = 2;
+const WEIGHT_SPREAD: i64 = 2;
+
+/// So many rankings and outlooks are kept, the latest used: pods come in runs of one template.
+const KEPT_MAX: usize = 16;
+
+/// The cluster, and answers that hold for more than one pod.
+#[derive(Debug, Default)]
+pub(super) struct Scheduler {
+    pub(super) cluster: Cluster,
+    /// The latest used last.
+    rankings: Vec<Ranking>,
+    outlooks: Vec<Outlook>,
+    /// Shapes for which there was no node, and how long the log was then.
+    unfit: Vec<(usize, usize, Unfit)>,
+}
+
+impl Scheduler {
+    pub(super) fn new(cluster: Cluster) -> Self {
+        Self { cluster, ..Self::default() }
+    }
+
+    /// Finds a node for a pod and reserves what it needs there, or says why there is none.
+    pub(super) fn place(&mut self, shape: usize) -> Result<usize, Unfit> {
+        let now = self.cluster.log.len();
+        let asked = |(of, at, _): &&(usize, usize, Unfit)| *of == shape && *at == now;
+        if let Some((_, _, unfit)) = self.unfit.iter().find(asked) {
+            return Err(unfit.clone());
+        }
+        let ranking = self.ranking(shape);
+        let outlook = self.outlook(shape, &ranking);
+        let node = best(&ranking, outlook.as_ref(), &self.cluster);
+        let result = match node {
+            Some(node) => {
+                self.cluster.put(node, shape);
+                Ok(node)
+            }
+            None => Err(self.say_why(shape, outlook.as_ref())),
+        };
+        keep(&mut self.rankings, ranking);
+        if let Some(outlook) = outlook {
+            keep(&mut self.outlooks, outlook);
+        }
+        if let Err(unfit) = &result {
+            keep(&mut self.unfit, (shape, now, unfit.clone()));
+        }
+        result
+    }
+
+    fn ranking(&mut self, shape: usize) -> Ranking {
+        let cluster = &self.cluster;
+        let known = self.rankings.iter().rposition(|known| known.holds_for(shape, cluster));
+        match known {
+            Some(at) => {
+                let mut ranking = self.rankings.remove(at);
+                ranking.catch_up(cluster);
+                ranking
+            }
+            None => Ranking::of(shape, cluster),
+        }
+    }
+
+    /// What other pods mean for it; nothing if neither it nor any other pod says a word of others.
+    fn outlook(&mut self, shape: usize, ranking: &Ranking) -> Option<Outlook> {
+        let cluster = &self.cluster;
+        let is_lone = cluster.shapes[shape].terms.is_empty();
+        if is_lone && !cluster.shapes.iter().any(|other| other.terms.concern_others()) {
+            return None;
+        }
+        match self.outlooks.iter().rposition(|known| known.shape == shape) {
+            Some(at) => {
+                let mut outlook = self.outlooks.remove(at);
+                outlook.catch_up(cluster);
+                Some(outlook)
+            }
+            None => Some(Outlook::of(shape, ranking, cluster)),
+        }
+    }
+
+    fn say_why(&self, shape: usize, outlook: Option<&Outlook>) -> Unfit {
+        let cluster = &self.cluster;
+        let mut unfit = Unfit { nodes: cluster.machines.len(), ..Unfit::default() };
+        for node in 0..cluster.machines.len() {
+            let mut reasons: Vec<Why> = refusals(&cluster.shapes[shape], node, cluster);
+            if reasons.is_empty() {
+                reasons.extend(outlook.and_then(|outlook| outlook.refuses(node, cluster)));
+            }
+            for why in reasons {
+                *unfit.reasons.entry(why).or_default() += 1;
+            }
+        }
+        unfit
+    }
+}
+
+fn keep<T>(kept: &mut Vec<T>, new: T) {
+    if kept.len() >= KEPT_MAX {
+        kept.remove(0);
+    }
+    kept.push(new);
+}
+
+fn best(ranking: &Ranking, outlook: Option<&Outlook>, cluster: &Cluster) -> Option<usize> {
+    let Some(outlook) = outlook else {
+        return ranking.best_first().next().map(|rank| rank.node);
+    };
+    let mut able =
+        ranking.best_first().filter(|rank| outlook.refuses(rank.node, cluster).is_none());
+    if !outlook.has_likes() {
+        return able.next().map(|rank| rank.node);
+    }
+    let mut able: Vec<Rank> = able.collect();
+    let more = likes(&able, outlook, cluster);
+    for (rank, more) in able.iter_mut().zip(more) {
+        rank.score = Reverse(rank.score.0 + more);
+    }
+    able.into_iter().min().map(|rank| rank.node)
+}
+
+/// What other pods add to each node's score. Both parts go from 0 to 100 over the nodes that are
+/// able to take the pod.
+fn likes(able: &[Rank], outlook: &Outlook, cluster: &Cluster) -> Vec<i64> {
+    let topologies = &cluster.topologies;
+    let liking = able.iter().map(|rank| outlook.interpod.liking(rank.node, topologies));
+    let liking: Vec<i64> = liking.collect();
+    let least = liking.iter().copied().min().unwrap_or(0);
+    let range = liking.iter().copied().max().unwrap_or(0) - least;
+    let full = able.iter().map(|rank| outlook.spreads.fullness(rank.node, topologies));
+    let full: Vec<Option<i64>> = full.collect();
+    let emptiest = full.iter().flatten().copied().min().unwrap_or(0);
+    let fullest = full.iter().flatten().copied().max().unwrap_or(0);
+    let both = liking.into_iter().zip(full);
+    both.map(|(liking, full)| {
+        let interpod = if range > 0 { 100 * (liking - least) / range } else { 0 };
+        let spread = match full {
+            None => 0,
+            Some(_) if fullest == 0 => 100,
+            Some(full) => 100 * (fullest + emptiest - full) / fullest,
+        };
+        WEIGHT_INTERPOD * interpod + WEIGHT_SPREAD * spread
+    })
+    .collect()
+}

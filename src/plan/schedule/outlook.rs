@@ -1,0 +1,92 @@
+//! What the pods that are there mean for pods of one shape: kept while such pods are placed, and
+//! brought up to date from the cluster's log.
+
+use std::collections::BTreeMap;
+
+use super::interpod::{Effect, Interpod};
+use super::ranking::Ranking;
+use super::spread::Spreads;
+use super::{Cluster, Why};
+
+/// What other pods mean for pods of a shape.
+#[derive(Debug)]
+pub(super) struct Outlook {
+    pub(super) shape: usize,
+    pub(super) interpod: Interpod,
+    pub(super) spreads: Spreads,
+    /// What one more pod of each shape does.
+    effects: BTreeMap<usize, Effects>,
+    /// How much of the cluster's log it has read.
+    read: usize,
+}
+
+#[derive(Debug, Default)]
+struct Effects {
+    interpod: Vec<Effect>,
+    /// Constraints that count it.
+    spread: Vec<usize>,
+}
+
+impl Outlook {
+    pub(super) fn of(shape: usize, ranking: &Ranking, cluster: &Cluster) -> Self {
+        let mine = &cluster.shapes[shape];
+        let mut outlook = Self {
+            shape,
+            interpod: Interpod::of(mine, cluster),
+            spreads: Spreads::of(mine, ranking, cluster),
+            effects: BTreeMap::new(),
+            read: cluster.log.len(),
+        };
+        for (other, shape) in cluster.shapes.iter().enumerate() {
+            for node in &shape.nodes {
+                outlook.take_in(*node, other, cluster);
+            }
+        }
+        outlook.spreads.find_least();
+        outlook
+    }
+
+    /// Takes in the pods that were placed since.
+    pub(super) fn catch_up(&mut self, cluster: &Cluster) {
+        for (node, shape) in &cluster.log[self.read..] {
+            self.take_in(*node, *shape, cluster);
+        }
+        self.read = cluster.log.len();
+        self.spreads.find_least();
+    }
+
+    fn take_in(&mut self, node: usize, shape: usize, cluster: &Cluster) {
+        let mine = self.shape;
+        let effects =
+            self.effects.entry(shape).or_insert_with(|| Effects::of(mine, shape, cluster));
+        for effect in &effects.interpod {
+            self.interpod.take_in(*effect, node, &cluster.topologies);
+        }
+        for constraint in &effects.spread {
+            self.spreads.take_in(*constraint, node, &cluster.topologies);
+        }
+    }
+
+    /// Why a node may not be given the pod.
+    pub(super) fn refuses(&self, node: usize, cluster: &Cluster) -> Option<Why> {
+        let spread = self.spreads.refuses(node, &cluster.topologies);
+        spread.or_else(|| self.interpod.refuses(node, &cluster.topologies))
+    }
+
+    /// Whether other pods make one node better than another.
+    pub(super) fn has_likes(&self) -> bool {
+        self.interpod.has_likes() || self.spreads.has_likes()
+    }
+}
+
+impl Effects {
+    fn of(mine: usize, other: usize, cluster: &Cluster) -> Self {
+        let (mine, other) = (&cluster.shapes[mine], &cluster.shapes[other]);
+        let spread = mine.terms.spread.iter().enumerate();
+        let spread = spread.filter(|(_, spread)| spread.counts(other, &mine.namespace));
+        Self {
+            interpod: Interpod::effects(mine, other, cluster),
+            spread: spread.map(|(constraint, _)| constraint).collect(),
+        }
+    }
+}
