@@ -144,7 +144,9 @@ impl Lab {
     /// Makes a node's host and starts its Docker, if it does not run already.
     pub fn start_docker(&self, node: &str, progress: Progress<'_>) -> Result<(), LabFault> {
         let host = self.host(node);
-        progress(&format!("{node}: network"));
+        if !host.netns().exists() {
+            progress(&format!("{node}: network"));
+        }
         host.make()?;
         self.plug_in(node, &host)?;
         if !host.docker_answers() {
