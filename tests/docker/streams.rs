@@ -53,7 +53,9 @@ async fn say(session: &mut Session, words: &[u8]) {
 async fn the_end_of_a_log_is_what_a_dead_container_has_to_say() {
     let Some(host) = Host::shared() else { return };
     let node = Node::new(host, "tail");
-    let script = "for i in $(seq 500); do echo line $i of many words; done; echo the end >&2";
+    // Docker copies the two outputs independently of each other.
+    let script =
+        "for i in $(seq 500); do echo line $i of many words; done; sleep 0.5; echo the end >&2";
     let (_, app) = node.pod("web", &["sh", "-c", script]).await;
     let follow = LogOptions { follow: true, ..LogOptions::default() };
     all(node.docker.logs(&app.id, &follow).await.expect("follows")).await;
