@@ -13,10 +13,9 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
 use tokio::time::Sleep;
 
+use super::door;
 use super::serve::{Api, Caller, answer};
 use crate::ports::Fault;
 
@@ -24,8 +23,6 @@ use crate::ports::Fault;
 const MODE: u32 = 0o660;
 /// How long a client may take to send the head of a request, and an idle connection is kept.
 const HEAD_MAX: Duration = Duration::from_secs(30);
-/// A wait after a failed accept: out of descriptors, it would otherwise spin.
-const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// What a client is told for whom there is no room.
 const FULL: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\nConnection: close\r\n\
     Content-Type: text/plain\r\nContent-Length: 28\r\n\r\ntoo many connections at once";
@@ -73,33 +70,14 @@ impl Server {
 
     /// Answers until `stop`. Connections are closed with it.
     pub async fn run(self, api: Arc<Api>, stop: impl Future<Output = ()>) {
-        let room = Arc::new(Semaphore::new(api.limits.connections));
-        let mut connections = JoinSet::new();
-        let mut stop = std::pin::pin!(stop);
-        loop {
-            let accepted = tokio::select! {
-                () = &mut stop => return,
-                Some(_) = connections.join_next() => continue,
-                accepted = self.listener.accept() => accepted,
-            };
-            let stream = match accepted {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    tracing::warn!(%error, "the socket can't take a connection");
-                    tokio::time::sleep(ACCEPT_RETRY).await;
-                    continue;
-                }
-            };
-            let Ok(permit) = room.clone().try_acquire_owned() else {
-                // Fits into an empty socket's buffer, or the client goes without it.
-                let _ = stream.try_write(FULL);
-                continue;
-            };
-            let api = api.clone();
-            connections.spawn(async move {
-                talk(api, stream).await;
-                drop(permit);
-            });
+        // Fits into an empty socket's buffer, or the client goes without it.
+        let turn_away = |stream: &UnixStream| drop(stream.try_write(FULL));
+        let taking = door::take(&self.listener, api.limits.connections, turn_away, |stream| {
+            talk(api.clone(), stream)
+        });
+        tokio::select! {
+            () = stop => {}
+            () = taking => {}
         }
     }
 }

@@ -23,6 +23,7 @@ mod ask;
 mod backend;
 mod container;
 mod discovery;
+mod door;
 mod listen;
 mod log;
 mod metrics;

@@ -7,10 +7,9 @@ use std::time::Duration;
 
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::net::{TcpListener, TcpStream};
 
+use super::door;
 use super::reply::No;
 use super::serve::{Api, Caller, answer};
 use crate::ports::Fault;
@@ -21,8 +20,6 @@ const CONNECTIONS_MAX: usize = 16;
 const CONNECTION_MAX: Duration = Duration::from_secs(60);
 /// How long a client may take to send the head of a request.
 const HEAD_MAX: Duration = Duration::from_secs(10);
-/// A wait after a failed accept: out of descriptors, it would otherwise spin.
-const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 /// Everything that is answered, by path.
 const PATHS: [&str; 4] = ["/metrics", "/healthz", "/livez", "/readyz"];
@@ -44,42 +41,27 @@ impl Scrape {
 
     /// Answers until it is dropped.
     pub async fn run(self, api: Arc<Api>) {
-        let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        let mut connections = JoinSet::new();
-        loop {
-            let accepted = tokio::select! {
-                Some(_) = connections.join_next() => continue,
-                accepted = self.listener.accept() => accepted,
-            };
-            let Ok((stream, _)) = accepted else {
-                tokio::time::sleep(ACCEPT_RETRY).await;
-                continue;
-            };
-            // Who finds no room is hung up on, and comes again at the next scrape.
-            let Ok(permit) = room.clone().try_acquire_owned() else { continue };
-            let api = api.clone();
-            connections.spawn(async move {
-                let service = service_fn(move |request: hyper::Request<_>| {
-                    let api = api.clone();
-                    async move {
-                        let is_open = request.method() == hyper::Method::GET
-                            && PATHS.contains(&request.uri().path());
-                        let answer = if is_open {
-                            answer(api, Caller(None), request).await
-                        } else {
-                            No::path().into()
-                        };
-                        Ok::<_, std::convert::Infallible>(answer)
-                    }
-                });
-                let served = hyper::server::conn::http1::Builder::new()
-                    .timer(TokioTimer::new())
-                    .header_read_timeout(HEAD_MAX)
-                    .serve_connection(TokioIo::new(stream), service);
-                // However it ends, the scraper comes again.
-                let _ = tokio::time::timeout(CONNECTION_MAX, served).await;
-                drop(permit);
-            });
-        }
+        // Who finds no room is hung up on, and comes again at the next scrape.
+        door::take(&self.listener, CONNECTIONS_MAX, |_| (), |stream| talk(api.clone(), stream))
+            .await;
     }
+}
+
+async fn talk(api: Arc<Api>, stream: TcpStream) {
+    let service = service_fn(move |request: hyper::Request<_>| {
+        let api = api.clone();
+        async move {
+            let is_open =
+                request.method() == hyper::Method::GET && PATHS.contains(&request.uri().path());
+            let answer =
+                if is_open { answer(api, Caller(None), request).await } else { No::path().into() };
+            Ok::<_, std::convert::Infallible>(answer)
+        }
+    });
+    let served = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_MAX)
+        .serve_connection(TokioIo::new(stream), service);
+    // However it ends, the scraper comes again.
+    let _ = tokio::time::timeout(CONNECTION_MAX, served).await;
 }
