@@ -365,10 +365,12 @@ impl Agent {
                 if self.host.fault.take().is_some() {
                     self.refresh_facts(now);
                 }
-                self.host.list_at = Some(now.elapsed + RESYNC);
                 let known = self.host.seen.containers.get_or_insert_default();
                 merge_listing(known, &before, list);
                 self.host.memory.listing_came();
+                // A doubt that arose while it was under way needs another.
+                let wait = if self.host.memory.is_in_doubt() { RETRY } else { RESYNC };
+                self.host.list_at = Some(now.elapsed + wait);
                 self.host.needs_look = true;
             }
             Ok(_) => {}

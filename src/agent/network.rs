@@ -113,10 +113,10 @@ impl Agent {
     }
 
     pub(super) fn tend_network(&mut self, now: Now) {
-        if self.network.needs_look {
+        if self.network.needs_look && self.may_render() {
             // Labels, by which Services find pods, stand in the templates.
             self.fetch_books();
-            if self.may_render() {
+            if !self.is_fetching_books() {
                 self.network.needs_look = false;
                 self.render();
             }

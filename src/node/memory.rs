@@ -485,13 +485,8 @@ impl Memory {
             }
             Ok(_) => {}
             Err(fault) => {
-                let (reason, text) = split_reason(&fault);
-                let reason = reason.unwrap_or("ErrImagePull");
-                let text = text.to_owned();
-                let before = container.image_trouble.as_ref();
-                let trouble = Trouble::again(before, now.elapsed, reason, text.clone());
-                container.image_trouble = Some(trouble);
-                self.event(uid, true, "Failed", format!("{reason}: {text}"), now);
+                let message = refused(&mut container.image_trouble, &fault, "ErrImagePull", now);
+                self.event(uid, true, "Failed", message, now);
             }
         }
     }
@@ -523,13 +518,8 @@ impl Memory {
             }
             Ok(_) => {}
             Err(fault) => {
-                let (reason, text) = split_reason(&fault);
-                let reason = reason.unwrap_or("RunContainerError");
-                let text = text.to_owned();
-                let before = record.start_trouble.as_ref();
-                let trouble = Trouble::again(before, now.elapsed, reason, text.clone());
-                record.start_trouble = Some(trouble);
-                self.event(uid, true, "Failed", format!("{reason}: {text}"), now);
+                let message = refused(&mut record.start_trouble, &fault, "RunContainerError", now);
+                self.event(uid, true, "Failed", message, now);
             }
         }
     }
@@ -682,6 +672,15 @@ impl Memory {
         self.pods.remove(uid);
         self.addresses.give_back(uid);
     }
+}
+
+/// Notes that the runtime refused something again; how that reads. `otherwise` is the reason where the
+/// fault names none.
+fn refused(trouble: &mut Option<Trouble>, fault: &Fault, otherwise: &str, now: Now) -> String {
+    let (reason, text) = split_reason(fault);
+    let reason = reason.unwrap_or(otherwise);
+    *trouble = Some(Trouble::again(trouble.as_ref(), now.elapsed, reason, text.to_owned()));
+    format!("{reason}: {text}")
 }
 
 /// `docker://<id>`, as Kubernetes writes a container's id.
