@@ -232,11 +232,8 @@ impl Agent {
             Purpose::Rules(version) => self.rules_applied(version, result, now),
             Purpose::CheckRules => self.rules_checked(result, now),
             Purpose::Names(names) => self.names_served(*names, result, now),
-            Purpose::Keep
-            | Purpose::Fence
-            | Purpose::Compact
-            | Purpose::Sweep
-            | Purpose::ForgetFlows => {
+            Purpose::Keep => self.kept(result),
+            Purpose::Fence | Purpose::Compact | Purpose::Sweep | Purpose::ForgetFlows => {
                 self.note_fault(&purpose, result.err());
             }
             Purpose::Turn | Purpose::Parse => {}

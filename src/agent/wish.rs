@@ -14,6 +14,7 @@ use crate::kinds::name::Name;
 use crate::kinds::time::{Elapsed, Now, Wall};
 use crate::plan::{self, AppInput, Revision, Shelf};
 use crate::ports::source::{Answer as SourceAnswer, Call as SourceCall, FileEntry, Survey};
+use crate::ports::store::Rev;
 use crate::ports::{Answer, Call, Fault, FaultKind};
 
 use super::config::Config;
@@ -56,6 +57,8 @@ pub(super) struct Wish {
     books_asked: BTreeSet<Shelf>,
     books_retry_at: Option<Elapsed>,
     kept: BTreeSet<Oid>,
+    /// The coordinator's register in which they were looked up.
+    kept_for: Option<Rev>,
 }
 
 /// A commit being read.
@@ -96,6 +99,7 @@ impl Wish {
             books_asked: BTreeSet::new(),
             books_retry_at: None,
             kept: BTreeSet::new(),
+            kept_for: None,
         }
     }
 
@@ -150,6 +154,10 @@ impl Agent {
                 wish.fetch_fault = None;
                 wish.reached = Some(now.wall);
                 wish.branch_is_missing = tip.is_none();
+                if wish.kept.is_empty() {
+                    // What could not be kept may have come with this fetch.
+                    wish.kept_for = None;
+                }
                 if wish.tip != tip {
                     wish.load_retry_at = None;
                 }
@@ -195,10 +203,8 @@ impl Agent {
     fn shelve_templates(&mut self, before: &BTreeMap<AppName, AppInput>) {
         let Some(state) = self.store.state() else { return };
         let after = self.wish.inputs();
-        let pods = state.all_pods().map(|(_, pod)| &pod.template);
-        let sets = state.apps.values().flat_map(|app| app.sets.values());
         let mut found = Vec::new();
-        for reference in pods.chain(sets.map(|set| &set.template)) {
+        for reference in plan::references(state) {
             if plan::template_of(reference, &after, &self.library).is_none() {
                 let template = plan::template_of(reference, before, &self.library);
                 found.extend(template.map(|template| (Shelf::of(reference), template)));
@@ -413,9 +419,13 @@ impl Agent {
 
     /// Holds on to every commit that something still runs from.
     fn keep_commits(&mut self) {
-        let Some(state) = self.store.state() else {
+        let Some(known) = self.store.coordinator() else {
             return;
         };
+        if known.rev.is_some() && known.rev == self.wish.kept_for {
+            return;
+        }
+        let (state, rev) = (&known.value, known.rev.clone());
         let pods = state.all_pods().map(|(_, pod)| &pod.template.revision);
         let sets = state.apps.values().flat_map(|app| app.sets.values());
         let heads = state.apps.values().filter_map(|app| app.head.applied.as_ref());
@@ -424,11 +434,20 @@ impl Agent {
             .chain(heads.map(|applied| &applied.revision))
             .cloned()
             .collect();
+        self.wish.kept_for = rev;
         if used != self.wish.kept {
             let commits = used.iter().cloned().collect();
             self.wish.kept = used;
             self.call(Purpose::Keep, Call::Source(SourceCall::Keep { commits }), READ_TIMEOUT);
         }
+    }
+
+    /// What could not be held on to is tried again after the next fetch.
+    pub(super) fn kept(&mut self, result: Result<Answer, Fault>) {
+        if result.is_err() {
+            self.wish.kept.clear();
+        }
+        self.note_fault(&Purpose::Keep, result.err());
     }
 
     /// Somebody wants the repository looked at now.

@@ -87,6 +87,18 @@ fn in_force(
     })
 }
 
+/// Every template that something runs from, or that must be read to be compared.
+pub fn references(state: &State) -> impl Iterator<Item = &TemplateRef> {
+    let pods = state.all_pods().map(|(_, pod)| &pod.template);
+    let sets = state
+        .apps
+        .values()
+        .flat_map(|app| app.sets.values())
+        .filter(|set| set.replicas > 0 || set.template.meaning_version != MEANING_VERSION)
+        .map(|set| &set.template);
+    pods.chain(sets)
+}
+
 /// The templates that pods and ReplicaSets refer to and that neither the revision in force nor the
 /// library has: the agent looks for them in Git before it plans. `used` collects every reference,
 /// so that the library can be weeded.
@@ -97,14 +109,7 @@ pub fn missing_templates(
     used: &mut BTreeSet<Shelf>,
 ) -> BTreeSet<Shelf> {
     let mut missing = BTreeSet::new();
-    let pods = state.all_pods().map(|(_, pod)| &pod.template);
-    let sets = state
-        .apps
-        .values()
-        .flat_map(|app| app.sets.values())
-        .filter(|set| set.replicas > 0 || set.template.meaning_version != MEANING_VERSION)
-        .map(|set| &set.template);
-    for reference in pods.chain(sets) {
+    for reference in references(state) {
         if in_force(reference, apps).is_some() {
             continue;
         }
