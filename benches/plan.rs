@@ -12,7 +12,6 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use windlass::desired;
 use windlass::kinds::binding::{DEFAULT_APP, Oid};
 use windlass::kinds::digest::Digest;
 use windlass::kinds::name::{Name, NodeName};
@@ -21,7 +20,8 @@ use windlass::kinds::quantity::Quantity;
 use windlass::kinds::status::{CONDITION_READY, Phase, PodCondition, PodReport, PodStatus, Truth};
 use windlass::kinds::time::{Elapsed, Now, Wall};
 use windlass::plan::{AppInput, Input, Library, Memory, NodeInput, Revision, Settings, plan};
-use windlass::ports::source::{CommitInfo, FileContent, FileEntry, FileKind, Relation};
+use windlass::ports::source::{CommitInfo, Relation};
+use windlass::sim::{self, Files};
 use windlass::state::State;
 
 const ROUNDS: u32 = 3;
@@ -60,14 +60,9 @@ fn nodes(count: u32) -> BTreeMap<NodeName, NodeInput> {
     (0..count).map(node).collect()
 }
 
-fn manifests(
-    deployments: u32,
-    replicas: u32,
-    more: &str,
-    changed: Option<u32>,
-) -> Vec<(String, String)> {
+fn manifests(deployments: u32, replicas: u32, more: &str, changed: Option<u32>) -> Files {
     let namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n";
-    let mut files = vec![("namespace.yaml".to_owned(), namespace.to_owned())];
+    let mut files = Files::from([("namespace.yaml".to_owned(), namespace.to_owned())]);
     for n in 0..deployments {
         let version = if changed == Some(n) { 2 } else { 1 };
         let mut text = format!(
@@ -89,23 +84,13 @@ spec:
         for line in more.lines() {
             let _ = writeln!(text, "      {}", line.replace("NAME", &format!("web-{n}")));
         }
-        files.push((format!("web-{n}.yaml"), text));
+        files.insert(format!("web-{n}.yaml"), text);
     }
     files
 }
 
-fn revision(number: u32, files: &[(String, String)], since: Option<Oid>) -> Arc<Revision> {
-    let mut listing = Vec::new();
-    let mut parsed = desired::Files::new();
-    for (path, text) in files {
-        let path: Arc<str> = path.as_str().into();
-        let blob = Oid::new(&Digest::of(text.as_bytes()).hex()[..40]);
-        let (kind, bytes) = (FileKind::File, text.len() as u64);
-        listing.push(FileEntry { path: path.clone(), blob: blob.clone(), kind, bytes });
-        let content = FileContent { path: path.clone(), blob, bytes: text.as_bytes().into() };
-        parsed.insert(path, Arc::new(desired::parse(&content)));
-    }
-    let (desired, findings) = desired::assemble(&listing, &parsed);
+fn revision(number: u32, files: &Files, since: Option<Oid>) -> Arc<Revision> {
+    let (desired, findings) = sim::read(files);
     assert!(findings.iter().all(|finding| !finding.is_error()), "{}", findings[0]);
     let commit = CommitInfo {
         id: Oid::new(&Digest::of(&number.to_be_bytes()).hex()[..40]),

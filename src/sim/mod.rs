@@ -35,7 +35,7 @@ use crate::ports::{Answer, Call, Fault};
 
 pub use machine::Machine;
 pub use rng::Rng;
-pub use source::{Files, Repo};
+pub use source::{Files, Repo, read};
 pub use store::Registers;
 
 /// How many of the last happenings are kept, to be printed with a failure.

@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::desired::{self, Desired};
 use crate::kinds::binding::Oid;
 use crate::kinds::digest::Digest;
+use crate::kinds::finding::Finding;
 use crate::kinds::time::Wall;
 use crate::ports::Fault;
 use crate::ports::source::{
@@ -115,6 +117,18 @@ fn tree_id(files: &Files) -> Oid {
 fn entry(path: &str, text: &str) -> FileEntry {
     let kind = FileKind::File;
     FileEntry { path: path.into(), blob: blob_id(text), kind, bytes: text.len() as u64 }
+}
+
+/// What the agent makes of these files.
+pub fn read(files: &Files) -> (Desired, Vec<Finding>) {
+    let listing: Vec<FileEntry> = files.iter().map(|(path, text)| entry(path, text)).collect();
+    let parse = |(entry, text): (&FileEntry, &String)| {
+        let (path, blob) = (entry.path.clone(), entry.blob.clone());
+        let content = FileContent { path: path.clone(), blob, bytes: text.as_bytes().into() };
+        (path, Arc::new(desired::parse(&content)))
+    };
+    let parsed: desired::Files = listing.iter().zip(files.values()).map(parse).collect();
+    desired::assemble(&listing, &parsed)
 }
 
 /// One machine's copy of the repository: what was fetched is there, what was not is not.

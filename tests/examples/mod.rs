@@ -3,17 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
-use windlass::desired;
-use windlass::kinds::binding::{DEFAULT_APP, Oid};
-use windlass::kinds::digest::Digest;
-use windlass::kinds::finding::Finding;
+use windlass::kinds::binding::DEFAULT_APP;
 use windlass::kinds::name::{NodeName, Uid};
-use windlass::ports::source::{FileContent, FileEntry, FileKind};
 use windlass::ports::store::Register;
-use windlass::sim::{Files, Interference, Weather, World, check};
+use windlass::sim::{Files, Interference, Weather, World, check, read};
 use windlass::state::NodeReport;
 
 /// Pods of the shop.
@@ -38,20 +33,6 @@ fn collect(root: &Path, directory: &Path, files: &mut Files) {
             files.insert(name, std::fs::read_to_string(&path).expect("a manifest is text"));
         }
     }
-}
-
-fn read(files: &Files) -> (desired::Desired, Vec<Finding>) {
-    let mut listing = Vec::new();
-    let mut parsed = desired::Files::new();
-    for (path, text) in files {
-        let path: Arc<str> = path.as_str().into();
-        let blob = Oid::new(&Digest::of(text.as_bytes()).hex()[..40]);
-        let (kind, bytes) = (FileKind::File, text.len() as u64);
-        listing.push(FileEntry { path: path.clone(), blob: blob.clone(), kind, bytes });
-        let content = FileContent { path: path.clone(), blob, bytes: text.as_bytes().into() };
-        parsed.insert(path, Arc::new(desired::parse(&content)));
-    }
-    desired::assemble(&listing, &parsed)
 }
 
 /// The same with the init container's program one that ends: programs of the simulation do what the

@@ -212,7 +212,8 @@ impl Drop for Host {
 /// Starts the process that cleans up after a host, and writes down which it is.
 fn keeper(dir: &Path, name: &str) -> (Child, ChildStdin) {
     // It reads its standard input, which nobody writes to.
-    let script = format!("cat >/dev/null\n{}", lab::CLEAN);
+    let clean = lab::CLEAN;
+    let script = format!("cat >/dev/null\n({clean}) && {{ rmdir {LABS} 2>/dev/null; true; }}");
     let mut keeper = Command::new("sh")
         .args(["-c", &script, "keeper"])
         .arg(dir)

@@ -8,7 +8,6 @@ use super::super::{
     AppInput, Input, Library, Memory, NodeInput, Plan, Revision, Settings, Shelf,
     missing_templates, plan,
 };
-use crate::desired;
 use crate::kinds::binding::{Binding, DEFAULT_APP, Oid, TemplateRef};
 use crate::kinds::digest::Digest;
 use crate::kinds::name::{Name, NodeName, PodKey, Uid};
@@ -16,7 +15,8 @@ use crate::kinds::object::{Body, Key};
 use crate::kinds::pod::PodTemplate;
 use crate::kinds::status::{CONDITION_READY, Phase, PodCondition, PodReport, PodStatus, Truth};
 use crate::kinds::time::{Elapsed, Now, Wall};
-use crate::ports::source::{CommitInfo, FileContent, FileEntry, FileKind, Relation};
+use crate::ports::source::{CommitInfo, Relation};
+use crate::sim;
 use crate::state::records::{AppHead, DeploymentRecord, SetRecord};
 use crate::state::{AppState, RecordKey, State};
 
@@ -134,8 +134,13 @@ impl Fleet {
     ) -> Revision {
         // Claims are let through: the guards know them before anything carries them out.
         let settings = ("windlass.yaml", "unenforced: [PersistentVolumeClaim]\n");
-        let files: Vec<(&str, &str)> = files.iter().copied().chain([settings]).collect();
-        let (desired, findings) = read(&files);
+        let files: sim::Files = files
+            .iter()
+            .copied()
+            .chain([settings])
+            .map(|(path, text)| (path.to_owned(), text.to_owned()))
+            .collect();
+        let (desired, findings) = sim::read(&files);
         self.commits += 1;
         let number = self.commits;
         let id = Oid::new(&Digest::of(format!("{message} {number}").as_bytes()).hex()[..40]);
@@ -399,22 +404,6 @@ fn report(binding: &Binding, mood: Mood, before: Option<&Arc<PodReport>>) -> Opt
         ending: None,
         gone: is_leaving && mood != Mood::Clings,
     })
-}
-
-/// Reads files as the agent does.
-fn read(files: &[(&str, &str)]) -> (desired::Desired, Vec<crate::kinds::finding::Finding>) {
-    let mut listing = Vec::new();
-    let mut parsed = desired::Files::new();
-    for (path, text) in files {
-        let path: Arc<str> = (*path).into();
-        let blob = Oid::new(&Digest::of(text.as_bytes()).hex()[..40]);
-        let bytes = text.len() as u64;
-        let kind = FileKind::File;
-        listing.push(FileEntry { path: path.clone(), blob: blob.clone(), kind, bytes });
-        let content = FileContent { path: path.clone(), blob, bytes: text.as_bytes().into() };
-        parsed.insert(path, Arc::new(desired::parse(&content)));
-    }
-    desired::assemble(&listing, &parsed)
 }
 
 /// A manifest in `shop`: its kind, name, and what follows `metadata`.
