@@ -180,6 +180,8 @@ fn ending(reason: &str) -> String {
         "Deleted" => "somebody asked for it".to_owned(),
         "TemplateChanged" => "its manifest has changed".to_owned(),
         "Finished" => "it had finished, and makes room for the next".to_owned(),
+        "Preempted" => "a more important pod needs its room".to_owned(),
+        "Evicted" => "its node has a taint that it does not put up with".to_owned(),
         other => other.to_owned(),
     }
 }

@@ -29,8 +29,9 @@ impl Scheduler {
         Self { cluster, ..Self::default() }
     }
 
-    /// Finds a node for a pod and reserves what it needs there, or says why there is none.
-    pub(super) fn place(&mut self, shape: usize) -> Result<usize, Unfit> {
+    /// Finds a node for a pod and reserves what it needs there, or says why there is none. The node
+    /// on which room was made for it is taken if it fits there.
+    pub(super) fn place(&mut self, shape: usize, nominated: Option<usize>) -> Result<usize, Unfit> {
         let now = self.cluster.log.len();
         let asked = |(of, at, _): &&(usize, usize, Unfit)| *of == shape && *at == now;
         if let Some((_, _, unfit)) = self.unfit.iter().find(asked) {
@@ -38,7 +39,13 @@ impl Scheduler {
         }
         let ranking = self.ranking(shape);
         let outlook = self.outlook(shape, &ranking);
-        let node = best(&ranking, outlook.as_ref(), &self.cluster);
+        let fits = |node: &usize| {
+            let refuses =
+                outlook.as_ref().and_then(|outlook| outlook.refuses(*node, &self.cluster));
+            ranking.takes(*node) && refuses.is_none()
+        };
+        let node =
+            nominated.filter(fits).or_else(|| best(&ranking, outlook.as_ref(), &self.cluster));
         let result = match node {
             Some(node) => {
                 self.cluster.put(node, shape);
@@ -46,9 +53,9 @@ impl Scheduler {
             }
             None => Err(self.say_why(shape, outlook.as_ref())),
         };
-        keep(&mut self.rankings, ranking);
+        self.keep_ranking(ranking);
         if let Some(outlook) = outlook {
-            keep(&mut self.outlooks, outlook);
+            self.keep_outlook(outlook);
         }
         if let Err(unfit) = &result {
             keep(&mut self.unfit, (shape, now, unfit.clone()));
@@ -56,7 +63,16 @@ impl Scheduler {
         result
     }
 
-    fn ranking(&mut self, shape: usize) -> Ranking {
+    pub(super) fn keep_ranking(&mut self, ranking: Ranking) {
+        keep(&mut self.rankings, ranking);
+    }
+
+    pub(super) fn keep_outlook(&mut self, outlook: Outlook) {
+        keep(&mut self.outlooks, outlook);
+    }
+
+    /// How well each node suits the pod, others aside; to be kept afterwards.
+    pub(super) fn ranking(&mut self, shape: usize) -> Ranking {
         let cluster = &self.cluster;
         let known = self.rankings.iter().rposition(|known| known.holds_for(shape, cluster));
         match known {
@@ -69,8 +85,9 @@ impl Scheduler {
         }
     }
 
-    /// What other pods mean for it; nothing if neither it nor any other pod says a word of others.
-    fn outlook(&mut self, shape: usize, ranking: &Ranking) -> Option<Outlook> {
+    /// What other pods mean for it; nothing if neither it nor any other pod says a word of others. To
+    /// be kept afterwards.
+    pub(super) fn outlook(&mut self, shape: usize, ranking: &Ranking) -> Option<Outlook> {
         let cluster = &self.cluster;
         let is_lone = cluster.shapes[shape].terms.is_empty();
         if is_lone && !cluster.shapes.iter().any(|other| other.terms.concern_others()) {

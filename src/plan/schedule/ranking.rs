@@ -93,11 +93,11 @@ impl Ranking {
             || asks_the_same(&cluster.shapes[self.shape], &cluster.shapes[shape], cluster)
     }
 
-    /// Asks again of the nodes that were given pods.
+    /// Asks again of the nodes to which pods came, or from which they went.
     pub(super) fn catch_up(&mut self, cluster: &Cluster) {
-        for (node, _) in &cluster.log[self.read..] {
-            let rank = self.rank(*node, cluster);
-            let before = std::mem::replace(&mut self.standing[*node].rank, rank);
+        for change in &cluster.log[self.read..] {
+            let rank = self.rank(change.node, cluster);
+            let before = std::mem::replace(&mut self.standing[change.node].rank, rank);
             if before != rank {
                 if let Some(before) = before {
                     self.order.remove(&before);
@@ -126,6 +126,11 @@ impl Ranking {
     /// The nodes that can take the pod, other pods aside, the best first.
     pub(super) fn best_first(&self) -> impl Iterator<Item = Rank> {
         self.order.iter().copied()
+    }
+
+    /// Whether the node can take the pod, other pods aside.
+    pub(super) fn takes(&self, node: usize) -> bool {
+        self.standing[node].rank.is_some()
     }
 
     /// Whether node selector and node affinity allow the node.
