@@ -138,14 +138,20 @@ fn best(ranking: &Ranking, outlook: Option<&Outlook>, cluster: &Cluster) -> Opti
     let mut able: Vec<Rank> = able.collect();
     let more = likes(&able, outlook, cluster);
     for (rank, more) in able.iter_mut().zip(more) {
-        rank.score = Reverse(rank.score.0 + more);
+        rank.score = Reverse(rank.score.0 + more.interpod + more.spread);
     }
     able.into_iter().min().map(|rank| rank.node)
 }
 
-/// What other pods add to each node's score. Both parts go from 0 to 100 over the nodes that are
-/// able to take the pod.
-fn likes(able: &[Rank], outlook: &Outlook, cluster: &Cluster) -> Vec<i64> {
+/// What other pods add to a node's score, by its weight each.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Likes {
+    pub(super) interpod: i64,
+    pub(super) spread: i64,
+}
+
+/// Both parts go from 0 to 100 over the nodes that are able to take the pod, before they are weighed.
+pub(super) fn likes(able: &[Rank], outlook: &Outlook, cluster: &Cluster) -> Vec<Likes> {
     let topologies = &cluster.topologies;
     let liking = able.iter().map(|rank| outlook.interpod.liking(rank.node, topologies));
     let liking: Vec<i64> = liking.collect();
@@ -163,7 +169,7 @@ fn likes(able: &[Rank], outlook: &Outlook, cluster: &Cluster) -> Vec<i64> {
             Some(_) if fullest == 0 => 100,
             Some(full) => 100 * (fullest + emptiest - full) / fullest,
         };
-        WEIGHT_INTERPOD * interpod + WEIGHT_SPREAD * spread
+        Likes { interpod: WEIGHT_INTERPOD * interpod, spread: WEIGHT_SPREAD * spread }
     })
     .collect()
 }

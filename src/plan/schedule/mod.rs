@@ -9,6 +9,7 @@
 //! ranking    name taints affinity ports resources images   the node and the pod alone
 //! outlook    interpod spread                               the pods that are there
 //! choose     the best node that neither refuses, or the reasons
+//! weigh      how nodes suit a pod now, by rule, for people who ask
 //! preempt    which lesser pods would have to go, and what budgets say to that
 //! ```
 //!
@@ -37,6 +38,7 @@ mod terms;
 #[cfg(test)]
 mod tests;
 mod topology;
+mod weigh;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -47,6 +49,8 @@ use crate::kinds::object::Key;
 use crate::kinds::registry::Kind;
 
 use super::work::Work;
+pub use weigh::{PLUGINS, Scale, Weighed, weigh};
+
 use budgets::Budgets;
 use choose::Scheduler;
 use cluster::{Cluster, Machine, Shape};
