@@ -7,6 +7,7 @@
 mod accept;
 mod allocate;
 mod claim;
+mod evict;
 mod fleet;
 mod library;
 mod properties;

@@ -141,9 +141,13 @@ fn unreported(pod: &Pod) -> Value {
         }
     }
     let qos = |template: &Arc<PodTemplate>| template.spec.qos().as_str();
-    json!({
+    let mut status = json!({
         "phase": Phase::Pending.as_str(),
         "conditions": [condition],
         "qosClass": pod.template.as_ref().map_or("BestEffort", qos),
-    })
+    });
+    if let Some(node) = &pod.binding.nominated {
+        status["nominatedNodeName"] = node.as_str().into();
+    }
+    status
 }
