@@ -46,6 +46,10 @@ enum LabCommand {
     Cut(One),
     /// Plugs it in again.
     Heal(One),
+    /// Ends the Git server of a lab of several nodes; its repositories stay.
+    StopServer,
+    /// Starts it again.
+    StartServer,
     /// Runs a program, or a shell, in a node's network.
     Shell(Shell),
 }
@@ -116,6 +120,13 @@ pub(super) async fn run(args: &LabArgs, context: &mut Context) -> Result<(), Fai
         }
         LabCommand::Cut(one) => with_node(&args.lab, &one.node)?.set_cable(&one.node, false)?,
         LabCommand::Heal(one) => with_node(&args.lab, &one.node)?.set_cable(&one.node, true)?,
+        LabCommand::StopServer => with_server(&args.lab)?.stop_server()?,
+        LabCommand::StartServer => {
+            let lab = with_server(&args.lab)?;
+            let mut steps = Steps::new(1);
+            lab.start_server(&mut |step| steps.step(step))?;
+            steps.end(&format!("the Git server runs at {}", lab.server_address()));
+        }
         LabCommand::Shell(shell) => {
             let lab = with_node(&args.lab, &shell.node)?;
             return shell_in(&lab, shell);
@@ -133,6 +144,17 @@ fn with_node(lab: &str, node: &str) -> Result<Lab, LabFault> {
     Err(LabFault::new(
         format!("node {node}"),
         format!("lab {} has no such node, but {}", lab.name, names.join(", ")),
+    ))
+}
+
+fn with_server(lab: &str) -> Result<Lab, LabFault> {
+    let lab = Lab::open(lab)?;
+    if lab.has_server() {
+        return Ok(lab);
+    }
+    Err(LabFault::new(
+        format!("lab {}", lab.name),
+        "has one node, whose repositories are paths: there is no Git server",
     ))
 }
 
@@ -154,6 +176,11 @@ fn list(context: &mut Context) -> Result<(), Failure> {
             let line = format!("{} {node} {address} {word} {}\n", lab.name, socket.display());
             context.out.text(&line)?;
         }
+        if let Some(state) = lab.state.as_ref().filter(|_| lab.has_server()) {
+            let word = if lab.server_answers() { "runs" } else { "is off" };
+            let address = lab.server_address();
+            context.out.text(&format!("{} git {address} {word} {state}\n", lab.name))?;
+        }
     }
     Ok(())
 }
@@ -164,10 +191,13 @@ async fn up_lab(name: &str, up: &Up) -> Result<(), Failure> {
     }
     let lab = planned(name, up)?;
     let archives = up.images.as_deref().map(archives).transpose()?.unwrap_or_default();
-    let mut steps = Steps::new(lab.nodes.len() * (3 + archives.len()));
+    let mut steps = Steps::new(1 + lab.nodes.len() * (3 + archives.len()));
     lab.save()?;
     take_program(&lab.program)?;
     lab.make_network()?;
+    if lab.has_server() {
+        lab.start_server(&mut |step| steps.step(step))?;
+    }
     for node in lab.nodes.keys() {
         lab.start_docker(node, &mut |step| steps.step(step))?;
         for archive in &archives {
@@ -184,31 +214,58 @@ async fn up_lab(name: &str, up: &Up) -> Result<(), Failure> {
 /// The lab as it is to be: as it was, and what is asked for.
 fn planned(name: &str, up: &Up) -> Result<Lab, LabFault> {
     let dir = Lab::dir_of(name);
-    let desired = match fs::canonicalize(&up.desired) {
-        Ok(path) => path.display().to_string(),
-        Err(_) => up.desired.clone(),
-    };
-    let network = match Lab::open(name) {
-        Ok(lab) => lab.network,
-        Err(_) => {
+    let before = Lab::open(name).ok();
+    let network = match &before {
+        Some(lab) => lab.network,
+        None => {
             let taken: Vec<u8> = labs().iter().map(|lab| lab.network).collect();
             let free = (0..=u8::MAX).find(|number| !taken.contains(number));
             free.ok_or_else(|| LabFault::new("lab", "every network of labs is taken"))?
         }
     };
     let nodes = (0..up.nodes).map(|n| (format!("n{}", n + 1), FIRST_NODE + n)).collect();
-    // One node keeps its state by itself; several share a repository.
-    let state = (up.nodes > 1).then(|| dir.join("state.git").display().to_string());
-    Ok(Lab {
+    let mut lab = Lab {
         name: name.to_owned(),
         program: dir.join("windlass"),
         dir,
         network,
         nodes,
-        desired,
+        desired: up.desired.clone(),
         branch: up.branch.clone(),
         directory: up.directory.clone(),
-        state,
+        state: None,
+        served: Vec::new(),
+    };
+    let path = fs::canonicalize(&up.desired).ok();
+    // One node reads paths and keeps its state by itself; several share a server.
+    if up.nodes > 1 {
+        let state = lab.state_repository();
+        lab.state = Some(served(&lab, &state)?);
+        lab.served.push(state);
+        if let Some(path) = path {
+            lab.desired = served(&lab, &path)?;
+            lab.served.push(path);
+        }
+    } else if let Some(path) = path {
+        lab.desired = path.display().to_string();
+    }
+    // Agents that run read no new configuration, and state that is elsewhere is lost.
+    if let Some(before) = before.filter(|before| before.state != lab.state) {
+        let kind = if before.nodes.len() > 1 { "several nodes" } else { "one node" };
+        return Err(LabFault::new(
+            format!("lab {name}"),
+            format!(
+                "was made for {kind}, which keep state elsewhere; `windlass lab --lab {name} down` first"
+            ),
+        ));
+    }
+    Ok(lab)
+}
+
+fn served(lab: &Lab, path: &Path) -> Result<String, LabFault> {
+    lab.served_url(path).ok_or_else(|| {
+        let why = "can't be served to several nodes: its path has characters other than letters, digits and /._+-@,=";
+        LabFault::new(path.display().to_string(), why)
     })
 }
 

@@ -6,12 +6,13 @@
 //!
 //! ```text
 //!   machine ── lab-<name> ──┐ (10.99.0.1)
-//!                           ├── bridge, in namespace wdl-<name>-net
+//!                           ├── bridge, in namespace wdl-<name>-net (10.99.0.2): Git server
 //!   wdl-<name>-n1 ── eth0 ──┤ (10.99.0.11)      dockerd, windlass agent
 //!   wdl-<name>-n2 ── eth0 ──┘ (10.99.0.12)      dockerd, windlass agent
 //! ```
 
 mod host;
+mod server;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -54,6 +55,9 @@ pub struct Lab {
     /// The state store; each node's own where absent.
     #[serde(default)]
     pub state: Option<String>,
+    /// Repositories of this machine that the lab's Git server serves; with none there is no server.
+    #[serde(default)]
+    pub served: Vec<PathBuf>,
 }
 
 /// One step of making or ending a lab, for a progress bar.
@@ -124,6 +128,8 @@ impl Lab {
             self.in_switch(&["link", "add", "br0", "type", "bridge"])?;
             self.in_switch(&["link", "set", "br0", "up"])?;
         }
+        let server = format!("{}/24", self.server_address());
+        self.in_switch(&["addr", "replace", &server, "dev", "br0"])?;
         if !Path::new("/sys/class/net").join(&link).exists() {
             let peer = ["type", "veth", "peer", "name", "machine", "netns", &switch];
             ip(&[["link", "add", &link].as_slice(), peer.as_slice()].concat())?;
@@ -141,14 +147,20 @@ impl Lab {
         run(Command::new("nsenter").args([&namespace, "ip"]).args(args))
     }
 
-    /// Makes a node's host and starts its Docker, if it does not run already.
-    pub fn start_docker(&self, node: &str, progress: Progress<'_>) -> Result<(), LabFault> {
+    /// Makes a node's host, with its cable in the switch, if it is not there already.
+    pub fn make_host(&self, node: &str) -> Result<Host, LabFault> {
         let host = self.host(node);
-        if !host.netns().exists() {
-            progress(&format!("{node}: network"));
-        }
         host.make()?;
         self.plug_in(node, &host)?;
+        Ok(host)
+    }
+
+    /// Makes a node's host and starts its Docker, if it does not run already.
+    pub fn start_docker(&self, node: &str, progress: Progress<'_>) -> Result<(), LabFault> {
+        if !self.host(node).netns().exists() {
+            progress(&format!("{node}: network"));
+        }
+        let host = self.make_host(node)?;
         if !host.docker_answers() {
             progress(&format!("{node}: Docker"));
             host.start_docker()?;
@@ -200,13 +212,15 @@ impl Lab {
 
     fn agent_config(&self, node: &str, host: &Host) -> String {
         let path = |path: PathBuf| path.display().to_string();
+        // A path is watched; a server must be asked, and here it is no burden.
+        let poll = if self.has_server() { "2s" } else { "10s" };
         let mut config = serde_json::json!({
             "node": {"name": node},
             "desired": {
                 "url": self.desired,
                 "branch": self.branch,
                 "directory": self.directory,
-                "poll": "10s",
+                "poll": poll,
             },
             "docker": {"socket": path(host.socket())},
             "dataDir": path(host.dir().join("windlass")),
@@ -251,6 +265,7 @@ impl Lab {
             faults.extend(self.host(node).destroy().err());
         }
         progress("network: ending");
+        faults.extend(self.stop_server().err());
         let link = self.link();
         if Path::new("/sys/class/net").join(&link).exists() {
             faults.extend(run(Command::new("ip").args(["link", "delete", &link])).err());
