@@ -176,7 +176,8 @@ pub fn plan(input: &Input, memory: &mut Memory, now: Now) -> Plan {
     ledger::keep_ledger(&mut work);
     pods::take_reports(&mut work);
     pods::answer_requests(&mut work);
-    let taints = evict::wished_taints(&work);
+    let mut taints = evict::wished_taints(&work);
+    liveness::taint_nodes(&work, &mut taints);
     evict::evict_pods(&mut work, &taints, evict::EVICTION_S);
     claim::settle_ownership(&mut work);
     deployment::roll_deployments(&mut work);

@@ -107,7 +107,11 @@ pub(super) struct Shape {
 impl Cluster {
     pub(super) fn of(work: &Work) -> Self {
         let desired: Vec<&Desired> = work.revisions.values().map(|r| &*r.desired).collect();
-        Self::from_parts(&work.input.nodes, &desired, work.pods.values())
+        let mut cluster = Self::from_parts(&work.input.nodes, &desired, work.pods.values());
+        for (name, machine) in cluster.names.iter().zip(&mut cluster.machines) {
+            machine.is_ready &= !work.is_lost(name);
+        }
+        cluster
     }
 
     /// The nodes, as what is desired would have them, with these pods on them.
@@ -119,7 +123,7 @@ impl Cluster {
         let mut cluster = Self::default();
         for (name, input) in nodes {
             let mut machine = Machine::new(input.facts.clone(), &mut cluster.resources);
-            machine.is_ready = input.is_ready && !work.is_lost(name);
+            machine.is_ready = input.is_ready;
             let key = Key::cluster(Kind::Node, name);
             let wish = desired.iter().find_map(|desired| desired.objects.get(&key));
             if let Some(Body::Node(wish)) = wish.map(|object| &object.body) {

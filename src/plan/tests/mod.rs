@@ -10,6 +10,7 @@ mod claim;
 mod evict;
 mod fleet;
 mod library;
+mod liveness;
 mod properties;
 mod requests;
 mod rollout;
