@@ -248,6 +248,7 @@ fn config(node: &NodeName, process: u64) -> Config {
         lease: Duration::from_secs(15),
         report_interval: Duration::from_secs(1),
         reserved: ResourceList::new(),
+        overlay: crate::net::paths::Overlay::default(),
         pods_max: 110,
         version: "0.0.0".into(),
         jitter: process,
