@@ -82,6 +82,11 @@ impl Engine {
             }
         }
         self.give(&mut agent, Event::Stop, &events, &mut asked);
+        // The agent may have a last word, for which it has set a bound itself.
+        while !agent.has_ended() {
+            let Some(event) = inbox.recv().await else { return };
+            self.give(&mut agent, event, &events, &mut asked);
+        }
     }
 
     /// Gives the agent an event and carries out what follows.

@@ -14,6 +14,7 @@ pub mod docker;
 pub mod engine;
 pub mod files;
 pub mod git;
+pub mod home;
 pub mod iptables;
 pub mod lab;
 pub mod links;

@@ -18,6 +18,8 @@ pub struct Config {
     pub node: NodeName,
     /// This life of the agent, unlike any other.
     pub incarnation: String,
+    /// This installation of it: every life of it has this in front of its incarnation, and a dash.
+    pub installation: String,
     /// Labels the operator gives this node.
     pub labels: Labels,
     /// This node's address, where it is not the one of the default route.
@@ -38,6 +40,13 @@ pub struct Config {
     pub store_poll: Duration,
     /// How long others wait for a silent coordinator.
     pub lease: Duration,
+    /// How often this node shows that it lives, at least, where its register must move for that.
+    pub beat: Duration,
+    /// How long a node is silent until it counts as lost.
+    pub not_ready_after: Duration,
+    /// Believes that it leads, whoever else does too. Only simulations set it: that no harm comes
+    /// of it shows that safety does not rest on the lease.
+    pub always_leads: bool,
     /// The least time between two writes of the node's own register.
     pub report_interval: Duration,
     /// Kept for the machine itself, out of what pods may use.

@@ -12,6 +12,7 @@ use crate::kinds::time::{Elapsed, Now};
 use crate::plan::{self, NodeInput, Plan};
 use crate::ports::store::{Answer as StoreAnswer, Call as StoreCall, Edit, Landing, Register, Rev};
 use crate::ports::{Answer, Call, Fault};
+use crate::state::NodeReport;
 use crate::view::picture::TurnTimes;
 
 use super::event::Work;
@@ -84,18 +85,14 @@ impl Lead {
 }
 
 impl Agent {
-    /// Whether this agent coordinates.
-    pub(super) fn is_leading(&self) -> bool {
-        self.store.holds_lock() && self.store.is_read()
-    }
-
     pub(super) fn tend_lead(&mut self, now: Now) {
         if self.lead.wake.is_some_and(|at| at <= now.elapsed) {
             self.lead.wake = None;
             self.lead.is_dirty = true;
         }
         self.lead.retry_at = self.lead.retry_at.filter(|at| *at > now.elapsed);
-        if !self.is_leading() || !self.lead.is_dirty || self.lead.stage != Stage::Idle {
+        let may_lead = self.store.is_read() && self.may_lead(now);
+        if !may_lead || !self.lead.is_dirty || self.lead.stage != Stage::Idle {
             return;
         }
         if self.lead.retry_at.is_some() {
@@ -107,7 +104,7 @@ impl Agent {
         if !is_read || !self.fetch_books() {
             return;
         }
-        let Some(input) = self.turn_input() else {
+        let Some(input) = self.turn_input(now) else {
             return;
         };
         self.lead.is_dirty = false;
@@ -126,11 +123,14 @@ impl Agent {
             .is_some_and(|state| state.apps.values().any(|app| app.head.applied.is_some()))
     }
 
-    fn turn_input(&self) -> Option<plan::Input> {
+    fn turn_input(&self, now: Now) -> Option<plan::Input> {
+        let is_gone = self.store.coordinator().is_some_and(|known| known.rev.is_none());
         Some(plan::Input {
             me: self.config.node.clone(),
             incarnation: self.config.incarnation.clone(),
             lease_s: u32::try_from(self.config.lease.as_secs()).unwrap_or(u32::MAX),
+            takes_lease: is_gone || !self.is_leading(now),
+            not_ready_after: self.not_ready_after(),
             settings: self.config.settings.clone(),
             state: self.store.state()?.clone(),
             apps: self.wish.inputs(),
@@ -141,14 +141,25 @@ impl Agent {
 
     /// What each node says; this one's own word is taken fresh.
     pub(super) fn node_inputs(&self) -> BTreeMap<NodeName, NodeInput> {
+        let nodes = self.store.state().map(|state| state.nodes.clone()).unwrap_or_default();
+        let input = |name: &NodeName, report: &NodeReport, is_able: bool| NodeInput {
+            facts: report.facts.clone(),
+            pods: report.pods.clone(),
+            requests: report.requests.clone(),
+            is_ready: is_able && nodes.get(name).is_none_or(|node| node.lost.is_none()),
+            silence: self.silence_of(name),
+        };
         let mut inputs: BTreeMap<NodeName, NodeInput> = self
             .store
             .nodes()
-            .map(|(name, report)| (name.clone(), node_input(report, false)))
+            .map(|(name, report)| {
+                let is_able = report.facts.conditions.get("Ready").is_some_and(|c| c.status);
+                (name.clone(), input(name, report, is_able))
+            })
             .collect();
-        let me = self.config.node.clone();
+        let me = &self.config.node;
         if let Some(report) = self.host.report() {
-            inputs.insert(me, node_input(report, self.host.is_able()));
+            inputs.insert(me.clone(), input(me, report, self.host.is_able()));
         }
         inputs
     }
@@ -159,7 +170,8 @@ impl Agent {
         self.lead.wake = plan.wake;
         let stage = std::mem::take(&mut self.lead.stage);
         let Some(known) = self.store.coordinator() else { return };
-        if !self.store.holds_lock() {
+        if !self.may_lead(now) {
+            self.lead.is_dirty = true;
             return;
         }
         if stage != Stage::Planning(known.rev.clone()) {
@@ -167,7 +179,11 @@ impl Agent {
             self.lead.is_dirty = true;
             return;
         }
-        let edits = known.value.edits_to(&plan.next);
+        // A register that is gone is written anew, whole.
+        let edits = match known.rev {
+            Some(_) => known.value.edits_to(&plan.next),
+            None => crate::state::State::default().edits_to(&plan.next),
+        };
         if edits.is_empty() {
             self.lead.turn_over(now);
             return;
@@ -179,6 +195,7 @@ impl Agent {
             why: plan.why.clone(),
         };
         self.lead.stage = Stage::Writing;
+        self.store.asks_to_write(Register::Coordinator, now);
         self.call(Purpose::Decide(Box::new((plan, edits))), Call::Store(call), STORE_TIMEOUT);
     }
 
@@ -202,6 +219,7 @@ impl Agent {
             Ok(Answer::Store(StoreAnswer::Landing(Landing::Landed(rev)))) => {
                 self.store.fault = None;
                 self.landed(rev, plan, &edits);
+                self.renewed_by(&Register::Coordinator, now);
             }
             Ok(_) => {
                 tracing::info!("somebody else decided first; reading what");
@@ -236,14 +254,5 @@ impl Agent {
         }
         self.host_needs_look();
         self.network_needs_look();
-    }
-}
-
-fn node_input(report: &crate::state::NodeReport, is_ready: bool) -> NodeInput {
-    NodeInput {
-        facts: report.facts.clone(),
-        pods: report.pods.clone(),
-        requests: report.requests.clone(),
-        is_ready,
     }
 }

@@ -9,6 +9,7 @@
 //! ```text
 //!   wish    the desired repository: fetch, survey, read, parse
 //!   store   the state store: look, read, write
+//!   lease   who coordinates, and this node's signs of life
 //!   lead    turns, while this agent coordinates
 //!   host    the pods bound here
 //!   report  what this node says of them and of itself
@@ -22,6 +23,7 @@ pub mod config;
 pub mod event;
 mod host;
 mod lead;
+mod lease;
 mod network;
 mod people;
 pub mod picture;
@@ -56,6 +58,9 @@ enum Purpose {
     Book(Box<crate::plan::Shelf>),
     Keep,
     Look,
+    Recall,
+    Beat,
+    Release,
     ReadRegister(crate::ports::store::Register, crate::ports::store::Rev),
     Turn,
     Decide(Box<(crate::plan::Plan, Vec<crate::ports::store::Edit>)>),
@@ -123,7 +128,10 @@ impl Agent {
             Event::Done(id, result) => self.done(id, result, now),
             Event::Hint(hint) => self.hinted(hint, now),
             Event::Asked(id, ask) => self.asked(id, ask, now),
-            Event::Stop => self.is_stopping = true,
+            Event::Stop => {
+                self.release_lease(now);
+                self.is_stopping = true;
+            }
         }
         self.proceed(now);
         std::mem::take(&mut self.out)
@@ -138,10 +146,21 @@ impl Agent {
             self.store.next_wake().filter(|_| !is_writing),
             self.lead.next_wake(),
             self.host.next_wake(),
-            self.host.next_report().filter(|_| self.store.is_read() && !is_writing),
+            self.host.next_report().filter(|_| self.may_report()),
             self.network.next_wake(),
         ];
         wakes.into_iter().flatten().min()
+    }
+
+    /// Whether nothing is left to be waited for after [`Event::Stop`].
+    pub fn has_ended(&self) -> bool {
+        let is_release = |purpose: &Purpose| matches!(purpose, Purpose::Release);
+        self.is_stopping && !self.flights.values().any(is_release)
+    }
+
+    /// Whether this agent believes that it coordinates.
+    pub fn is_coordinator(&self, now: Now) -> bool {
+        !self.is_stopping && self.is_leading(now)
     }
 
     /// The wake-ups of each part, for a simulation that found an agent spinning.
@@ -176,6 +195,7 @@ impl Agent {
             self.tend_network(now);
             self.tend_lead(now);
             self.tend_report(now);
+            self.tend_beat(now);
             if !self.is_stirred {
                 return;
             }
@@ -216,6 +236,8 @@ impl Agent {
             Purpose::Resolve(ask) => self.resolved(ask, result, now),
             Purpose::Book(shelf) => self.book_read(*shelf, result, now),
             Purpose::Look => self.looked(result, now),
+            Purpose::Recall => self.recalled(result, now),
+            Purpose::Beat => self.beaten(result, now),
             Purpose::ReadRegister(register, rev) => {
                 self.register_read(register, rev, result, now);
             }
@@ -233,7 +255,11 @@ impl Agent {
             Purpose::CheckRules => self.rules_checked(result, now),
             Purpose::Names(names) => self.names_served(*names, result, now),
             Purpose::Keep => self.kept(result),
-            Purpose::Fence | Purpose::Compact | Purpose::Sweep | Purpose::ForgetFlows => {
+            Purpose::Release
+            | Purpose::Fence
+            | Purpose::Compact
+            | Purpose::Sweep
+            | Purpose::ForgetFlows => {
                 self.note_fault(&purpose, result.err());
             }
             Purpose::Turn | Purpose::Parse => {}

@@ -34,11 +34,11 @@ impl Agent {
             events,
             services: self.network.services.clone(),
             containers: Arc::new(self.host.containers().cloned().unwrap_or_default()),
-            health: self.health(),
+            health: self.health(now),
         }
     }
 
-    fn health(&self) -> Health {
+    fn health(&self, now: Now) -> Health {
         let text = |fault: &Option<crate::ports::Fault>| fault.as_ref().map(ToString::to_string);
         Health {
             tip: self.wish.tip.clone(),
@@ -46,10 +46,10 @@ impl Agent {
             reached: self.wish.reached,
             source_fault: text(&self.wish.fetch_fault),
             load_fault: text(&self.wish.load_fault),
-            store_fault: text(&self.store.fault),
+            store_fault: self.name_fault().or_else(|| text(&self.store.fault)),
             runtime_fault: text(&self.host.fault),
             network_fault: text(&self.network.fault),
-            is_leading: self.is_leading(),
+            is_leading: self.is_leading(now),
             turns: self.lead.turns(),
             decisions: self.lead.writes,
             reports: self.host.report_writes,

@@ -78,6 +78,9 @@ impl Agent {
             images: largest_images(runtime),
             conditions: self.conditions(before, now),
             started: self.host.started.unwrap_or_default(),
+            installation: self.config.installation.clone(),
+            has_acted: self.store.has_acted(),
+            knows: self.store.bereft_of(),
             unknown: BTreeMap::new(),
         }
     }
@@ -123,9 +126,16 @@ impl Agent {
         }
     }
 
+    /// Whether the node's register may be written now.
+    pub(super) fn may_report(&self) -> bool {
+        let is_busy = self.host.is_reporting || self.lead.is_writing();
+        let is_known = self.store.is_read() && self.store.is_in_touch();
+        is_known && !is_busy && !self.name_is_taken()
+    }
+
     /// Writes the node's register when it differs from what is there, not too often.
     pub(super) fn tend_report(&mut self, now: Now) {
-        if self.host.is_reporting || !self.store.is_read() || self.lead.is_writing() {
+        if !self.may_report() {
             return;
         }
         self.forget_answered_requests();
@@ -134,6 +144,8 @@ impl Agent {
         };
         let me = &self.config.node;
         let known = self.store.node(me);
+        // One that somebody deleted is written anew, whole.
+        let known = known.filter(|known| known.rev.is_some());
         if known.is_some_and(|known| known.value == report) {
             self.host.report_at = None;
             return;
@@ -155,6 +167,7 @@ impl Agent {
         };
         self.host.report_at = None;
         self.host.is_reporting = true;
+        self.store.asks_to_write(Register::Node(me.clone()), now);
         let purpose = Purpose::Report(Box::new((report, edits)));
         self.call(purpose, Call::Store(call), STORE_TIMEOUT);
     }
@@ -176,6 +189,7 @@ impl Agent {
                 self.store.count_written(&edits);
                 self.host.report_writes += 1;
                 self.store.fault = None;
+                self.renewed_by(&Register::Node(me), now);
             }
             Ok(_) => {
                 tracing::error!(

@@ -8,12 +8,14 @@ use std::time::Duration;
 use crate::kinds::binding::Generation;
 use crate::kinds::name::NodeName;
 use crate::kinds::time::{Elapsed, Now};
+use crate::plan;
 use crate::ports::store::{
     Answer as StoreAnswer, Call as StoreCall, Edit, Glance, Register, Rev, Tree,
 };
-use crate::ports::{Answer, Call, Fault};
+use crate::ports::{Answer, Call, Fault, FaultKind};
 use crate::state::{NodeReport, State};
 
+use super::lease::is_since;
 use super::{Agent, Purpose};
 
 /// How long a look at the store, or a write, may take.
@@ -33,6 +35,18 @@ pub(super) struct Store {
     look_at: Option<Elapsed>,
     failures: u32,
     looks: u64,
+    /// Since when the look under way, or the reading that followed it, has been.
+    look_began: Elapsed,
+    /// The last look succeeded.
+    is_in_touch: bool,
+    /// When this agent last began to write each register.
+    asked: BTreeMap<Register, Elapsed>,
+    /// When the write was begun by which the lease stands.
+    pub(super) renewed: Option<Elapsed>,
+    /// When this node is to show that it lives.
+    pub(super) beat_at: Option<Elapsed>,
+    /// Who is heard of.
+    pub(super) vigil: plan::Vigil,
     /// Content that was written, in bytes, for metrics.
     pub(super) written_bytes: u64,
     /// The store's last fault, if it failed.
@@ -68,6 +82,37 @@ impl Store {
         self.nodes.iter().map(|(name, known)| (name, &known.value))
     }
 
+    /// Whether the store is on this machine, where locks tell who leads and who lives.
+    pub(super) fn is_local(&self) -> bool {
+        self.glance.as_ref().is_some_and(|glance| glance.alive.is_some())
+    }
+
+    /// Whether the last look succeeded: what is known is what is there.
+    pub(super) fn is_in_touch(&self) -> bool {
+        self.is_in_touch
+    }
+
+    pub(super) fn looks(&self) -> u64 {
+        self.looks
+    }
+
+    /// Notes that this agent begins to write a register.
+    pub(super) fn asks_to_write(&mut self, register: Register, now: Now) {
+        self.asked.insert(register, now.elapsed);
+    }
+
+    /// When it last began to.
+    pub(super) fn asked(&self, register: &Register) -> Option<Elapsed> {
+        self.asked.get(register).copied()
+    }
+
+    /// A register of ours has moved without saying anything new.
+    pub(super) fn moved_on(&mut self, me: &NodeName, rev: Rev) {
+        if let Some(known) = self.nodes.get_mut(me) {
+            known.rev = Some(rev);
+        }
+    }
+
     /// Whether this process holds the coordinator's lock.
     pub(super) fn holds_lock(&self) -> bool {
         self.glance.as_ref().is_some_and(|glance| glance.holds_lock)
@@ -83,7 +128,8 @@ impl Store {
     }
 
     pub(super) fn next_wake(&self) -> Option<Elapsed> {
-        self.look_at.filter(|_| !self.is_looking && self.reading == 0)
+        let look = self.look_at.filter(|_| !self.is_looking && self.reading == 0);
+        [look, self.beat_at].into_iter().flatten().min()
     }
 
     /// Takes what this agent itself wrote.
@@ -100,6 +146,28 @@ impl Store {
     pub(super) fn count_written(&mut self, edits: &[Edit]) {
         let content = edits.iter().filter_map(|edit| edit.content.as_ref());
         self.written_bytes += content.map(|content| content.len() as u64).sum::<u64>();
+    }
+
+    /// Takes a beat for what it is: the register has moved and says what it said.
+    fn stands_as(&mut self, register: &Register, rev: &Rev, tree: &Tree) -> bool {
+        let Register::Node(name) = register else { return false };
+        let Some(known) = self.nodes.get_mut(name) else { return false };
+        let is_same = known.tree == *tree;
+        if is_same {
+            known.rev = Some(rev.clone());
+        }
+        is_same
+    }
+
+    /// Whether this node has acted on decisions of this store.
+    pub(super) fn has_acted(&self) -> bool {
+        self.highest_seen() > Generation::default()
+    }
+
+    /// The decision that was read last, if the store has lost it.
+    pub(super) fn bereft_of(&self) -> Option<Generation> {
+        let known = self.coordinator.as_ref().filter(|known| known.rev.is_none())?;
+        Some(known.value.generation).filter(|generation| *generation > Generation::default())
     }
 
     fn highest_seen(&self) -> Generation {
@@ -122,6 +190,7 @@ impl Agent {
         if is_due && !self.store.is_looking && self.store.reading == 0 && !is_writing {
             self.store.is_looking = true;
             self.store.look_at = None;
+            self.store.look_began = now.elapsed;
             self.call(Purpose::Look, Call::Store(StoreCall::Look), STORE_TIMEOUT);
         }
     }
@@ -132,58 +201,150 @@ impl Agent {
         let glance = match result {
             Ok(Answer::Store(StoreAnswer::Seen(glance))) => glance,
             Ok(_) => return,
-            Err(fault) => return self.store_failed(fault, now),
+            Err(fault) => {
+                self.store_failed(fault, now);
+                return self.recall();
+            }
         };
         self.store.failures = 0;
         self.store.fault = None;
-        let poll = self.config.jittered(self.config.store_poll, self.store.looks);
-        self.store.look_at.get_or_insert(now.elapsed + poll);
-        self.read_what_moved(&glance);
-        let vanished: Vec<NodeName> = self
-            .store
-            .nodes
-            .keys()
-            .filter(|name| !glance.nodes.contains_key(*name) && **name != self.config.node)
-            .cloned()
-            .collect();
-        for name in vanished {
-            self.store.nodes.remove(&name);
+        let poll = self.store_poll(now);
+        let next = now.elapsed + self.config.jittered(poll, self.store.looks);
+        self.store.look_at.get_or_insert(next);
+        let began = self.store.look_began;
+        self.store.vigil.looked(&glance, began, now.elapsed, poll);
+        self.store.is_in_touch = true;
+        self.read_what_moved(&glance, now);
+        let says = self.host.report().and_then(|report| report.facts.knows);
+        if says != self.store.bereft_of() {
+            self.refresh_facts(now);
         }
-        let gained_lock = glance.holds_lock && !self.store.holds_lock();
+        let could_lead = self.store.holds_lock() && self.store.is_local();
         self.store.glance = Some(glance);
-        if gained_lock {
+        if !could_lead && self.may_lead(now) || self.has_news_of_nodes() {
             self.lead.needs_turn();
         }
     }
 
-    fn read_what_moved(&mut self, glance: &Glance) {
+    /// Whether a node is silent that was not, or is heard of that was lost.
+    fn has_news_of_nodes(&self) -> bool {
+        let limit = self.not_ready_after();
+        let nodes = self.store.state().map(|state| state.nodes.clone()).unwrap_or_default();
+        nodes.iter().any(|(name, node)| {
+            let silence = self.silence_of(name);
+            match node.lost {
+                None => silence.lasts >= limit,
+                Some(_) => silence.lasts < limit && silence.was_heard,
+            }
+        })
+    }
+
+    /// The store holds no decision: it is new, or it has lost them.
+    fn begin_or_recall(&mut self, glance: &Glance) {
+        if glance.alive.is_some() {
+            // On this machine only its owner can have emptied it. The numbers go on all the same.
+            self.begin_anew(glance.fence);
+        } else {
+            self.recall();
+        }
+    }
+
+    fn begin_anew(&mut self, generation: Generation) {
+        let value = State { generation, ..State::default() };
+        self.store.coordinator = Some(Known { rev: None, tree: Tree::default(), value });
+        self.lead.needs_turn();
+    }
+
+    /// Asks this machine's own copy for what the store does not tell.
+    fn recall(&mut self) {
+        if self.store.coordinator.is_none() {
+            self.call(Purpose::Recall, Call::Store(StoreCall::Recall), STORE_TIMEOUT);
+        }
+    }
+
+    pub(super) fn recalled(&mut self, result: Result<Answer, Fault>, now: Now) {
+        let Ok(Answer::Store(StoreAnswer::Seen(copy))) = result else {
+            return;
+        };
+        if self.store.coordinator.is_some() || self.store.reading > 0 {
+            return;
+        }
+        if copy.coordinator.is_some() {
+            tracing::info!("going by this machine's copy of the state store");
+            self.read_what_moved(&copy, now);
+            self.store.glance.get_or_insert(copy);
+        } else if self.store.is_in_touch {
+            self.begin_if_new(copy.fence);
+        }
+    }
+
+    /// Begins, if nothing shows that decisions were taken before. Nodes' registers are read by now:
+    /// they may know better.
+    fn begin_if_new(&mut self, fence: Generation) {
+        let mut reports = self.store.nodes.values().map(|known| &known.value);
+        if fence == Generation::default() && !reports.any(|report| report.facts.has_acted) {
+            return self.begin_anew(fence);
+        }
+        self.store.fault = Some(Fault::stalled(
+            "the state store has lost refs/windlass/coordinator, and nodes have acted on it. Nothing \
+             is changed until an agent that knows the last decision has written it anew",
+        ));
+    }
+
+    fn read_what_moved(&mut self, glance: &Glance, now: Now) {
+        let began = std::mem::replace(&mut self.store.look_began, now.elapsed);
         let known = self.store.coordinator.as_ref().and_then(|known| known.rev.as_ref());
         let mut moved = Vec::new();
+        let mut wants_recall = false;
         match &glance.coordinator {
+            // What this agent has written since is newer.
+            _ if is_since(self.store.asked(&Register::Coordinator), began) => {
+                self.store.look_soon(now);
+            }
             Some(rev) if Some(rev) != known => moved.push((Register::Coordinator, rev.clone())),
             Some(_) => {}
-            None if self.store.coordinator.is_none() => {
-                // A new store: nothing has been decided yet.
-                let value = State::default();
-                self.store.coordinator = Some(Known { rev: None, tree: Tree::default(), value });
-                self.lead.needs_turn();
-            }
-            None => {
-                tracing::error!(
-                    "the coordinator's ref is gone from the state store; what was read last stays in force"
-                );
-            }
+            None if self.store.coordinator.is_none() => wants_recall = true,
+            None => self.coordinator_is_gone(),
         }
         for (name, rev) in &glance.nodes {
             let known = self.store.nodes.get(name).and_then(|known| known.rev.as_ref());
-            if known != Some(rev) {
+            let own = *name == self.config.node
+                && is_since(self.store.asked(&Register::Node(name.clone())), began);
+            if known != Some(rev) && !own {
                 moved.push((Register::Node(name.clone()), rev.clone()));
             }
+        }
+        if let Some(own) = self.store.nodes.get_mut(&self.config.node)
+            && !glance.nodes.contains_key(&self.config.node)
+            && !is_since(
+                self.store.asked.get(&Register::Node(self.config.node.clone())).copied(),
+                began,
+            )
+        {
+            // Somebody deleted it; it is written anew, whole.
+            (own.rev, own.tree) = (None, Tree::default());
+        }
+        if wants_recall && moved.is_empty() {
+            self.begin_or_recall(glance);
         }
         for (register, rev) in moved {
             self.store.reading += 1;
             let call = StoreCall::Read { register: register.clone(), rev: rev.clone() };
             self.call(Purpose::ReadRegister(register, rev), Call::Store(call), STORE_TIMEOUT);
+        }
+    }
+
+    /// Somebody deleted the coordinator's register. What was read last stays in force, and whoever
+    /// knows the last decision writes it anew.
+    fn coordinator_is_gone(&mut self) {
+        let Some(known) = &mut self.store.coordinator else { return };
+        if known.rev.is_some() {
+            tracing::error!(
+                "the coordinator's ref is gone from the state store; what was read last stays in \
+                 force, and whoever knows the last decision writes it anew"
+            );
+            (known.rev, known.tree) = (None, Tree::default());
+            self.lead.needs_turn();
         }
     }
 
@@ -198,8 +359,16 @@ impl Agent {
         let tree = match result {
             Ok(Answer::Store(StoreAnswer::Tree(tree))) => tree,
             Ok(_) => return,
+            // Moved again meanwhile, and the state that was seen is gone.
+            Err(fault) if fault.kind == FaultKind::NotFound => return self.store.look_soon(now),
             Err(fault) => return self.store_failed(fault, now),
         };
+        if is_since(self.store.asked(&register), self.store.look_began) {
+            return self.store.look_soon(now);
+        }
+        if self.store.stands_as(&register, &rev, &tree) {
+            return;
+        }
         let taken = match register {
             Register::Coordinator => self.take_state(rev, tree),
             Register::Node(name) => self.take_report(name, rev, tree),
@@ -223,12 +392,18 @@ impl Agent {
             )));
         }
         self.store.coordinator = Some(Known { rev: Some(rev), tree, value });
+        let seen = self.store.glance.as_ref().filter(|_| self.store.is_in_touch);
+        if seen.is_some_and(|glance| glance.coordinator.is_none()) {
+            // It came from this machine's copy.
+            self.coordinator_is_gone();
+        }
         Ok(())
     }
 
     fn take_report(&mut self, name: NodeName, rev: Rev, tree: Tree) -> Result<(), Fault> {
         let value = NodeReport::decode(&tree).map_err(Fault::stalled)?;
-        if name == self.config.node {
+        let theirs = &value.facts.installation;
+        if name == self.config.node && (theirs.is_empty() || *theirs == self.config.installation) {
             self.host.succeed(&value);
         }
         self.store.nodes.insert(name, Known { rev: Some(rev), tree, value });
@@ -239,6 +414,7 @@ impl Agent {
         if self.store.fault.as_ref() != Some(&fault) {
             tracing::warn!(%fault, "the state store failed; what was decided stays in force");
         }
+        self.store.is_in_touch = false;
         self.store.fault = Some(fault);
         self.store.failures = self.store.failures.saturating_add(1);
         let wait = RETRY_FIRST * 2_u32.saturating_pow(self.store.failures.min(16) - 1);

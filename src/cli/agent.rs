@@ -15,6 +15,7 @@ use crate::adapters::engine::{Engine, Question};
 use crate::adapters::files::Files;
 use crate::adapters::git::watch::Watch;
 use crate::adapters::git::{Source, SourceConfig, Store, StoreConfig};
+use crate::adapters::home::Home;
 use crate::adapters::iptables::Iptables;
 use crate::adapters::links::Links;
 use crate::adapters::probe::Prober;
@@ -60,8 +61,12 @@ pub enum StartFault {
 pub fn run(path: &Path) -> Result<(), StartFault> {
     let system = |what| move |error| StartFault::System { what, error };
     let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let loaded = config::load(path, hostname.trim(), &incarnation())?;
+    let mut loaded = config::load(path, hostname.trim(), &random())?;
     super::log::init(&loaded.file.log);
+    let home = Home::take(&loaded.file.data_dir, &random())?;
+    let agent = &mut loaded.agent;
+    agent.incarnation = format!("{}-{}", home.installation, agent.incarnation);
+    agent.installation.clone_from(&home.installation);
     share_one_heap();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -80,8 +85,8 @@ fn share_one_heap() {
     unsafe { nix::libc::mallopt(nix::libc::M_ARENA_MAX, 1) };
 }
 
-/// Text unlike that of any other life of any agent.
-fn incarnation() -> String {
+/// Text unlike any other.
+fn random() -> String {
     let mut bytes = [0; 8];
     // Without randomness the time and the process id tell lives apart well enough.
     if getrandom::fill(&mut bytes).is_err() {
@@ -170,7 +175,10 @@ fn world(loaded: &Loaded) -> Result<World, Fault> {
         ..SourceConfig::new(&file.desired.url, file.data_dir.join("desired.git"))
     };
     let node = loaded.agent.node.clone();
-    let state = StoreConfig::new(&loaded.state_url, node.clone(), file.data_dir.join("store"));
+    let state = StoreConfig {
+        credentials: loaded.state_credentials.clone(),
+        ..StoreConfig::new(&loaded.state_url, node.clone(), file.data_dir.join("store"))
+    };
     Ok(World {
         files: Files::open(loaded.agent.layout.clone())?,
         source: Source::open(source)?,

@@ -39,6 +39,9 @@ pub struct File {
     /// The state store.
     #[serde(default)]
     pub state: State,
+    /// How nodes keep watch over each other.
+    #[serde(default)]
+    pub fleet: Fleet,
     /// Addresses, names and rules.
     #[serde(default)]
     pub network: Network,
@@ -124,6 +127,27 @@ pub struct CredentialsFile {
 pub struct State {
     /// Its address; `state.git` in the data directory where absent.
     pub url: Option<String>,
+    /// What opens it. The fleet's key, not the one that reads the desired repository.
+    #[serde(default)]
+    pub credentials: CredentialsFile,
+}
+
+/// How the nodes of a fleet keep watch over each other. To be the same on all.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Fleet {
+    /// How long others wait for a silent coordinator.
+    pub lease: String,
+    /// How often a node shows that it lives.
+    pub beat: String,
+    /// How long a node is silent until it counts as lost.
+    pub not_ready_after: String,
+}
+
+impl Default for Fleet {
+    fn default() -> Self {
+        Self { lease: "15s".into(), beat: "10s".into(), not_ready_after: "40s".into() }
+    }
 }
 
 /// Addresses, names and rules.
@@ -252,6 +276,8 @@ pub struct Loaded {
     pub file: File,
     /// What opens the desired repository.
     pub credentials: Credentials,
+    /// What opens the state store.
+    pub state_credentials: Credentials,
     /// The state store.
     pub state_url: String,
     /// Which iptables.
@@ -308,9 +334,10 @@ fn check(file: File, hostname: &str, incarnation: &str) -> Result<Loaded, Vec<St
     }
     let filter = wrong.take("network.packetFilter", parse_filter(&file.network.packet_filter));
     let settings = settings(&file, &mut wrong);
+    let watch = watch(&file.fleet, &mut wrong);
     let overlay = overlay(&file.network, &mut wrong);
-    let (Some(node), Some(poll), Some(filter), Some(settings), Some(overlay), true) =
-        (node, poll, filter, settings, overlay, wrong.0.is_empty())
+    let (Some(node), Some(poll), Some(filter), Some(settings), Some(watch), Some(overlay), true) =
+        (node, poll, filter, settings, watch, overlay, wrong.0.is_empty())
     else {
         return Err(wrong.0);
     };
@@ -323,6 +350,8 @@ fn check(file: File, hostname: &str, incarnation: &str) -> Result<Loaded, Vec<St
     let agent = Config {
         node,
         incarnation: incarnation.to_owned(),
+        // The data directory says which.
+        installation: String::new(),
         labels: file.node.labels.clone(),
         address: file.node.address,
         settings: Arc::new(settings),
@@ -331,8 +360,11 @@ fn check(file: File, hostname: &str, incarnation: &str) -> Result<Loaded, Vec<St
         origin: format!("{}:{}", file.desired.branch, file.desired.directory),
         poll,
         source_is_watched: is_local,
-        store_poll: STORE_POLL,
-        lease: LEASE,
+        store_poll: if is_path(&state_url) { STORE_POLL } else { REMOTE_POLL },
+        lease: watch.lease,
+        beat: watch.beat,
+        not_ready_after: watch.not_ready_after,
+        always_leads: false,
         report_interval: REPORT_INTERVAL,
         reserved,
         overlay,
@@ -340,15 +372,43 @@ fn check(file: File, hostname: &str, incarnation: &str) -> Result<Loaded, Vec<St
         version: env!("CARGO_PKG_VERSION").to_owned(),
         jitter: crate::kinds::digest::Digest::of(incarnation.as_bytes()).first_u64(),
     };
+    let state_credentials = credentials(&file.state.credentials);
     let credentials = credentials(&file.desired.credentials);
-    Ok(Loaded { agent, file, credentials, state_url, filter })
+    Ok(Loaded { agent, file, credentials, state_credentials, state_url, filter })
 }
 
 /// How often the state store is asked: on this machine only to find what a lost hint would have
 /// told.
 const STORE_POLL: Duration = Duration::from_secs(30);
-/// How long others wait for a silent coordinator; Kubernetes' lease duration.
-const LEASE: Duration = Duration::from_secs(15);
+/// How often a store behind a server is asked by those who need not know at once.
+const REMOTE_POLL: Duration = Duration::from_secs(10);
+/// A lease must outlast some writes over a slow line.
+const LEASE_MIN: Duration = Duration::from_secs(3);
+
+/// How nodes keep watch over each other, checked.
+struct Watchfulness {
+    lease: Duration,
+    beat: Duration,
+    not_ready_after: Duration,
+}
+
+fn watch(fleet: &Fleet, wrong: &mut Complaints) -> Option<Watchfulness> {
+    let lease = wrong.take("fleet.lease", parse_duration(&fleet.lease))?;
+    let beat = wrong.take("fleet.beat", parse_duration(&fleet.beat))?;
+    let field = "fleet.notReadyAfter";
+    let not_ready_after = wrong.take(field, parse_duration(&fleet.not_ready_after))?;
+    if lease < LEASE_MIN || lease > Duration::from_secs(3600) {
+        wrong.take::<()>("fleet.lease", Err("must be 3s to 1h".into()));
+    }
+    if beat < Duration::from_secs(1) {
+        wrong.take::<()>("fleet.beat", Err("must be 1s or more".into()));
+    }
+    if not_ready_after < beat * 3 {
+        wrong.take::<()>(field, Err("must be three beats or more".into()));
+    }
+    Some(Watchfulness { lease, beat, not_ready_after })
+}
+
 /// How often a node writes its report at most. A report is for others and for the time after a
 /// restart; the coordinator on this node knows without it.
 const REPORT_INTERVAL: Duration = Duration::from_secs(2);

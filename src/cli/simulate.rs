@@ -19,13 +19,17 @@ pub(super) struct Simulate {
     /// How many machines
     #[arg(long, default_value_t = 1)]
     nodes: u32,
+    /// Every agent believes that it leads: safety does not rest on the lease
+    #[arg(long)]
+    all_lead: bool,
 }
 
 /// Runs the command.
 pub(super) fn run(args: &Simulate, context: &mut Context) -> Result<(), Failure> {
     let last = args.seeds.checked_sub(1).map_or(u64::MAX, |more| args.seed.saturating_add(more));
     for seed in args.seed..=last {
-        let scenario = Scenario { nodes: args.nodes.max(1), ..Scenario::of(seed) };
+        let (nodes, all_lead) = (args.nodes.max(1), args.all_lead);
+        let scenario = Scenario { nodes, all_lead, ..Scenario::of(seed) };
         let outcome = scenario.run().map_err(Failure::plain)?;
         context.out.text(&format!(
             "seed {seed}: {} things happened, {} decisions, settled {} s after the last fault\n",

@@ -25,6 +25,9 @@ pub struct Lease {
     pub duration_s: u32,
     /// Since when, for people.
     pub acquired: Wall,
+    /// The holder has ended and needs not be waited for.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub released: bool,
     /// Fields of a later version, kept.
     #[serde(flatten)]
     pub unknown: BTreeMap<String, serde_json::Value>,

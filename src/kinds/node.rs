@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::binding::Generation;
 use super::labels::Labels;
 use super::pod::{ResourceList, Taint};
 use super::time::Wall;
@@ -55,6 +56,18 @@ pub struct NodeFacts {
     pub conditions: BTreeMap<String, NodeCondition>,
     /// When the agent began.
     pub started: Wall,
+    /// Which installation of the agent says so: made with its data directory, so that two machines
+    /// under one name are told apart.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub installation: String,
+    /// The node has acted on decisions of this store: a store in which some node has, and that holds
+    /// no decision, has lost it and is not new.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub has_acted: bool,
+    /// The newest decision the node knows; said only while the store has lost it, so that whoever
+    /// knows the newest of all can write it anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub knows: Option<Generation>,
     /// Fields of a later version, kept.
     #[serde(flatten)]
     pub unknown: BTreeMap<String, serde_json::Value>,

@@ -42,7 +42,7 @@ fn give_pod_networks(work: &mut Work) {
                 let uid = work.new_uid("node", node.as_str());
                 let created = work.now.wall;
                 let unknown = BTreeMap::new();
-                let allocation = NodeAllocation { pod_cidr, created, uid, unknown };
+                let allocation = NodeAllocation { pod_cidr, created, uid, lost: None, unknown };
                 Arc::make_mut(&mut work.next.nodes).insert(node, allocation);
             }
             None => {

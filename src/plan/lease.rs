@@ -4,13 +4,13 @@ use crate::kinds::lease::Lease;
 
 use super::work::Work;
 
-/// Puts this agent's name on the register, if another's is there.
+/// Puts this agent's name on the register, if another's is there or its own has run out.
 pub(super) fn take_lease(work: &mut Work) {
     let before = work.next.lease.as_ref();
     let is_mine = before.is_some_and(|lease| {
         lease.holder == work.input.me && lease.incarnation == work.input.incarnation
     });
-    if is_mine {
+    if is_mine && !work.input.takes_lease {
         return;
     }
     let term = before.map_or(0, |lease| lease.term) + 1;
@@ -21,6 +21,7 @@ pub(super) fn take_lease(work: &mut Work) {
         term,
         duration_s: work.input.lease_s,
         acquired: work.now.wall,
+        released: false,
         unknown,
     });
     work.note(format!("{} coordinates, term {term}", work.input.me));

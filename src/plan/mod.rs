@@ -8,6 +8,7 @@
 //!
 //! ```text
 //! lease    this agent says that it coordinates
+//! nodes    which are heard of, which are lost?
 //! accept   is the newest commit taken, refused or held?
 //! ledger   which objects are new, which are gone?
 //! pods     what do the nodes say of each pod; which have ended, which were asked away?
@@ -28,6 +29,7 @@ mod deployment;
 mod lease;
 mod ledger;
 mod library;
+mod liveness;
 mod memory;
 mod pods;
 mod replicaset;
@@ -36,10 +38,12 @@ pub mod schedule;
 mod single;
 #[cfg(test)]
 mod tests;
+mod vigil;
 mod work;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipnetwork::Ipv4Network;
 
@@ -56,6 +60,7 @@ use crate::state::{PersonRequest, State};
 pub use library::{Library, Shelf, missing_templates, references, template_of};
 pub use memory::Memory;
 pub use pods::{Pod, Tally};
+pub use vigil::{Silence, Vigil};
 use work::Work;
 pub(crate) use work::append_events;
 
@@ -68,6 +73,10 @@ pub struct Input {
     pub incarnation: String,
     /// How long others wait for a silent coordinator, in seconds.
     pub lease_s: u32,
+    /// Whether it takes the lease anew: it did not have it, or had let it run out.
+    pub takes_lease: bool,
+    /// How long a node is silent until it counts as lost.
+    pub not_ready_after: Duration,
     /// What the operator has set.
     pub settings: Arc<Settings>,
     /// The coordinator's register as it is.
@@ -136,8 +145,10 @@ pub struct NodeInput {
     pub pods: Arc<BTreeMap<Uid, Arc<PodReport>>>,
     /// What people asked of it.
     pub requests: Arc<Vec<PersonRequest>>,
-    /// Whether pods may be placed on it.
+    /// Whether it says that pods may be placed on it.
     pub is_ready: bool,
+    /// For how long it has not been heard of.
+    pub silence: Silence,
 }
 
 /// What a turn decided.
@@ -157,6 +168,8 @@ pub struct Plan {
 pub fn plan(input: &Input, memory: &mut Memory, now: Now) -> Plan {
     let mut work = Work::new(input, memory, now);
     lease::take_lease(&mut work);
+    liveness::judge_nodes(&mut work);
+    work.take_in_pods();
     accept::accept_revisions(&mut work);
     ledger::keep_ledger(&mut work);
     pods::take_reports(&mut work);

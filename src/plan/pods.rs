@@ -27,6 +27,8 @@ pub struct Pod {
     /// Whether it has been ready long enough, by its owner's `minReadySeconds`; told by
     /// [`Work::is_available`].
     pub ready_for: Option<Duration>,
+    /// Whether its node is lost: what it said last may be true no longer.
+    pub is_lost: bool,
 }
 
 impl Pod {
@@ -59,7 +61,9 @@ impl Pod {
 
     /// Whether it is ready.
     pub fn is_ready(&self) -> bool {
-        !self.is_leaving() && self.report.as_ref().is_some_and(|report| report.status.is_ready())
+        !self.is_leaving()
+            && !self.is_lost
+            && self.report.as_ref().is_some_and(|report| report.status.is_ready())
     }
 
     /// How long it may take to stop.

@@ -8,7 +8,7 @@ use crate::desired::{Desired, MEANING_VERSION};
 use crate::kinds::binding::{AppName, Binding, Deletion, Generation, Placement, TemplateRef};
 use crate::kinds::digest::Digest;
 use crate::kinds::labels::Labels;
-use crate::kinds::name::{Name, PodKey, Uid};
+use crate::kinds::name::{Name, NodeName, PodKey, Uid};
 use crate::kinds::object::{Key, Object};
 use crate::kinds::pod::PodTemplate;
 use crate::kinds::registry::Kind;
@@ -50,7 +50,7 @@ pub(super) struct Work<'a> {
 
 impl<'a> Work<'a> {
     pub(super) fn new(input: &'a Input, memory: &'a mut Memory, now: Now) -> Self {
-        let mut work = Self {
+        Self {
             input,
             memory,
             now,
@@ -63,11 +63,19 @@ impl<'a> Work<'a> {
             notes: Vec::new(),
             events: Vec::new(),
             wake: None,
-        };
-        for (node, binding) in input.state.all_pods() {
-            work.take_in(node.clone(), binding.clone());
         }
-        work
+    }
+
+    /// Takes the pods apart, once it is known which nodes are lost.
+    pub(super) fn take_in_pods(&mut self) {
+        for (node, binding) in self.input.state.all_pods() {
+            self.take_in(node.clone(), binding.clone());
+        }
+    }
+
+    /// Whether a node is lost.
+    pub(super) fn is_lost(&self, node: &NodeName) -> bool {
+        self.next.nodes.get(node).is_some_and(|node| node.lost.is_some())
     }
 
     fn take_in(&mut self, node: Placement, binding: Arc<Binding>) {
@@ -78,11 +86,13 @@ impl<'a> Work<'a> {
             .cloned();
         let template =
             library::template_of(&binding.template, &self.input.apps, &self.input.library);
-        let ready = binding.deletion.is_none()
+        let is_lost = node.as_ref().is_some_and(|node| self.is_lost(node));
+        let ready = !is_lost
+            && binding.deletion.is_none()
             && report.as_ref().is_some_and(|report| report.status.is_ready());
         let ready_for = self.memory.ready_for(&binding.uid, ready, self.now.elapsed);
         self.owned.entry(binding.owner.clone()).or_default().insert(binding.key.clone());
-        let pod = Pod { binding, node, report, template, ready_for };
+        let pod = Pod { binding, node, report, template, ready_for, is_lost };
         self.pods.insert(pod.binding.key.clone(), pod);
     }
 

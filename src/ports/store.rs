@@ -3,7 +3,7 @@
 //! Every write names the revision it was based on and is refused if the register has moved, so a
 //! writer that has lost its place can't do harm. Source: docs/DESIGN.md §4.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -106,6 +106,9 @@ pub struct Glance {
     /// Whether this process may lead without waiting: the store is on this machine and the
     /// coordinator's lock is ours.
     pub holds_lock: bool,
+    /// The nodes whose agents are known to run, because each holds its lock: only of a store on
+    /// this machine. Behind a server nobody can tell, and refs must move to show life.
+    pub alive: Option<BTreeSet<NodeName>>,
     /// The highest generation this node has ever acted on.
     pub fence: Generation,
 }

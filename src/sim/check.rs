@@ -26,6 +26,7 @@ impl Safety {
     /// Checks what must hold at every step.
     pub fn check(&mut self, world: &World) -> Result<(), Violation> {
         nobody_spins(world)?;
+        one_coordinator(world)?;
         no_container_twice(world)?;
         one_address_one_pod(world)?;
         one_writer_per_ref(world)?;
@@ -54,6 +55,19 @@ pub fn decoded(world: &World) -> Result<State, Violation> {
     match world.store.tree(&Register::Coordinator) {
         None => Ok(State::default()),
         Some(tree) => State::decode(tree).map_err(|fault| fault.to_string()),
+    }
+}
+
+/// Nobody believes that it leads while another does. Not asked where agents are made to.
+fn one_coordinator(world: &World) -> Result<(), Violation> {
+    let leads = |machine: &super::Machine| {
+        let now = machine.now(world.time);
+        !machine.always_leads && machine.agent().is_some_and(|agent| agent.is_coordinator(now))
+    };
+    let leaders: Vec<_> = world.machines.iter().filter(|(_, machine)| leads(machine)).collect();
+    match leaders.as_slice() {
+        [] | [_] => Ok(()),
+        [one, other, ..] => Err(format!("{} and {} both lead", one.0, other.0)),
     }
 }
 
@@ -149,6 +163,12 @@ pub fn settled(world: &World) -> Result<(), String> {
         let why = app.head.waiting.as_ref().map(|waiting| (&waiting.revision, &waiting.verdict));
         let in_force = &applied.revision;
         return Err(format!("{in_force:?} is in force, {newest:?} should be; waiting: {why:?}"));
+    }
+    if let Some((node, _)) = state.nodes.iter().find(|(_, node)| node.lost.is_some()) {
+        return Err(format!("node {node} is lost"));
+    }
+    if let Some(node) = world.machines.keys().find(|node| !state.nodes.contains_key(*node)) {
+        return Err(format!("node {node} has not joined"));
     }
     if let Some((_, pod)) = state.all_pods().find(|(_, pod)| pod.deletion.is_some()) {
         return Err(format!("pod {} is still ending", pod.key));

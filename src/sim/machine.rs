@@ -17,7 +17,8 @@ use crate::kinds::time::{Elapsed, Now, Wall};
 use crate::kinds::zone::Zone;
 use crate::plan::Settings;
 use crate::ports::files::Layout;
-use crate::ports::{Answer, Call, Fault, files, filter, links, names, probe};
+use crate::ports::store::{Glance, Rev};
+use crate::ports::{Answer, Call, Fault, files, filter, links, names, probe, store};
 
 use super::runtime::Runtime;
 use super::source::Copy;
@@ -41,6 +42,10 @@ pub struct Machine {
     pub copy: Copy,
     /// The highest generation it has acted on.
     pub fence: Generation,
+    /// What it saw of the store last.
+    pub glance: Glance,
+    /// The states of registers it has read.
+    pub has_read: BTreeSet<Rev>,
     /// Pods that have files.
     pub files: BTreeSet<Uid>,
     /// Links of pods.
@@ -49,6 +54,10 @@ pub struct Machine {
     pub rules: Option<Arc<RuleSet>>,
     /// What DNS answers.
     pub zone: Option<Arc<Zone>>,
+    /// Whether it can reach neither the remote nor the store.
+    pub is_cut_off: bool,
+    /// Whether its agents believe that they lead, whoever else does too.
+    pub always_leads: bool,
     /// By how much its clock is wrong.
     pub clock_skew_s: i64,
     booted: Duration,
@@ -67,10 +76,14 @@ impl Machine {
             runtime_is_up: true,
             copy: Copy::default(),
             fence: Generation::default(),
+            glance: Glance::default(),
+            has_read: BTreeSet::new(),
             files: BTreeSet::new(),
             links: BTreeSet::new(),
             rules: None,
             zone: None,
+            is_cut_off: false,
+            always_leads: false,
             clock_skew_s: 0,
             booted: time,
             wake_is_set: None,
@@ -109,7 +122,7 @@ impl Machine {
         }
         self.process += 1;
         self.wake_is_set = None;
-        self.agent = Some(Agent::new(config(&self.node, self.process)));
+        self.agent = Some(Agent::new(config(&self.node, self.process, self.always_leads)));
         Some(self.process)
     }
 
@@ -148,6 +161,22 @@ impl Machine {
         // A timer never fires before its time, and never in no time at all.
         let at = wake.map(|due| (self.time_of(due).max(time) + Duration::from_micros(50), due));
         Some((effects, at))
+    }
+
+    /// Keeps what was seen of the store. A register that somebody deleted stays in the copy.
+    pub(super) fn keep_copy_of(&mut self, glance: &Glance) {
+        self.glance.nodes.extend(glance.nodes.clone());
+        let before = self.glance.coordinator.take();
+        self.glance.coordinator = glance.coordinator.clone().or(before);
+    }
+
+    /// Whether a call to the store can be answered from this machine's own disk.
+    pub(super) fn has_copy_for(&self, call: &store::Call) -> bool {
+        match call {
+            store::Call::Fence(_) => true,
+            store::Call::Read { rev, .. } => self.has_read.contains(rev),
+            _ => false,
+        }
     }
 
     /// Carries out what needs neither the runtime, nor Git, nor the store.
@@ -232,10 +261,11 @@ impl Machine {
     }
 }
 
-fn config(node: &NodeName, process: u64) -> Config {
+fn config(node: &NodeName, process: u64, always_leads: bool) -> Config {
     Config {
         node: node.clone(),
         incarnation: format!("{node}-{process}"),
+        installation: node.to_string(),
         labels: Labels::new(),
         address: None,
         settings: Arc::new(settings()),
@@ -246,6 +276,9 @@ fn config(node: &NodeName, process: u64) -> Config {
         source_is_watched: false,
         store_poll: Duration::from_secs(10),
         lease: Duration::from_secs(15),
+        beat: Duration::from_secs(10),
+        not_ready_after: Duration::from_secs(40),
+        always_leads,
         report_interval: Duration::from_secs(1),
         reserved: ResourceList::new(),
         overlay: crate::net::paths::Overlay::default(),

@@ -31,6 +31,7 @@ use crate::kinds::time::Elapsed;
 use crate::plan;
 use crate::ports::runtime::{ContainerId, RuntimeHint};
 use crate::ports::source::FileContent;
+use crate::ports::store::{Answer as StoreAnswer, Call as StoreCall, Glance, Landing, Register};
 use crate::ports::{Answer, Call, Fault};
 
 pub use machine::Machine;
@@ -68,6 +69,8 @@ pub struct World {
     pub store: Registers,
     /// Whether it can be reached.
     pub store_is_up: bool,
+    /// Whether every agent believes that it leads.
+    pub all_lead: bool,
     /// The machines.
     pub machines: BTreeMap<NodeName, Machine>,
     /// The time since the world began.
@@ -113,6 +116,16 @@ pub enum Interference {
     FlushRules(NodeName),
     /// The wall clock jumps by this many seconds.
     JumpClock(NodeName, i64),
+    /// A machine can reach neither the remote nor the store.
+    CutOff(NodeName),
+    /// It can reach them again.
+    Rejoin(NodeName),
+    /// The store can't be reached by anybody.
+    CutStore,
+    /// The store can be reached again.
+    HealStore,
+    /// Somebody deletes a register.
+    DeleteRegister(Register),
     /// The remote can't be reached.
     CutRemote,
     /// The remote can be reached again.
@@ -133,6 +146,7 @@ impl World {
             remote_is_up: true,
             store: Registers::default(),
             store_is_up: true,
+            all_lead: false,
             machines: BTreeMap::new(),
             time: Duration::ZERO,
             agenda: BTreeMap::new(),
@@ -145,7 +159,9 @@ impl World {
     /// Adds a machine and starts its agent.
     pub fn add_machine(&mut self, name: &str) {
         let node = NodeName::trusted(name);
-        self.machines.insert(node.clone(), Machine::new(&node, self.time));
+        let mut machine = Machine::new(&node, self.time);
+        machine.always_leads = self.all_lead;
+        self.machines.insert(node.clone(), machine);
         self.start_agent(&node);
     }
 
@@ -293,10 +309,14 @@ impl World {
 
     fn perform(&mut self, node: &NodeName, process: u64, call: &Call) -> Result<Answer, Fault> {
         let time = self.time;
-        let remote = self.remote_is_up.then_some(&self.remote);
+        if self.store.is_local && matches!(call, Call::Store(_)) {
+            let running = self.machines.iter().filter(|(_, machine)| machine.agent().is_some());
+            self.store.alive = running.map(|(name, _)| name.clone()).collect();
+        }
         let Some(machine) = self.machines.get_mut(node) else {
             return Err(Fault::not_found("no such machine"));
         };
+        let remote = (self.remote_is_up && !machine.is_cut_off).then_some(&self.remote);
         if !matches!(call, Call::Probe(_) | Call::Filter(_)) {
             let text = brief(call);
             if self.trace.len() == TRACE_MAX {
@@ -306,11 +326,31 @@ impl World {
         }
         match call {
             Call::Source(call) => machine.copy.perform(call, remote).map(Answer::Source),
-            Call::Store(_) if !self.store_is_up => {
+            Call::Store(StoreCall::Recall) if !self.store.is_local => {
+                let fence = machine.fence;
+                Ok(Answer::Store(StoreAnswer::Seen(Glance { fence, ..machine.glance.clone() })))
+            }
+            Call::Store(call)
+                if (!self.store_is_up || machine.is_cut_off) && !machine.has_copy_for(call) =>
+            {
                 Err(Fault::transient("the state store is unreachable"))
             }
             Call::Store(call) => {
                 let answer = self.store.perform(call, node, process, &mut machine.fence);
+                match (call, &answer) {
+                    (_, Ok(StoreAnswer::Seen(glance))) => machine.keep_copy_of(glance),
+                    (
+                        StoreCall::Commit { register: Register::Coordinator, .. },
+                        Ok(StoreAnswer::Landing(Landing::Landed(rev))),
+                    ) => {
+                        machine.glance.coordinator = Some(rev.clone());
+                        machine.has_read.insert(rev.clone());
+                    }
+                    (StoreCall::Read { rev, .. }, Ok(_)) => {
+                        machine.has_read.insert(rev.clone());
+                    }
+                    _ => {}
+                }
                 // A lock goes with its process, also one that was taken on its behalf too late.
                 let lives = machine.agent().is_some() && machine.process() == process;
                 let taken =
@@ -409,6 +449,11 @@ impl World {
                     machine.clock_skew_s += seconds;
                 }
             }
+            Interference::CutOff(node) => self.set_cut_off(&node, true),
+            Interference::Rejoin(node) => self.set_cut_off(&node, false),
+            Interference::CutStore => self.store_is_up = false,
+            Interference::HealStore => self.store_is_up = true,
+            Interference::DeleteRegister(register) => self.store.delete(&register),
             Interference::CutRemote => self.remote_is_up = false,
             Interference::HealRemote => self.remote_is_up = true,
             Interference::Push(message, files) => {
@@ -416,6 +461,12 @@ impl World {
                 self.source_moved();
             }
             Interference::SetBack(by) => self.set_back(by),
+        }
+    }
+
+    fn set_cut_off(&mut self, node: &NodeName, is_cut_off: bool) {
+        if let Some(machine) = self.machines.get_mut(node) {
+            machine.is_cut_off = is_cut_off;
         }
     }
 
@@ -473,6 +524,7 @@ impl World {
         let nodes: Vec<NodeName> = self.machines.keys().cloned().collect();
         for node in nodes {
             self.interfere(Interference::StartRuntime(node.clone()));
+            self.set_cut_off(&node, false);
             self.start_agent(&node);
         }
         self.source_moved();

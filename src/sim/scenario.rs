@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::kinds::name::NodeName;
+use crate::ports::store::Register;
 
 use super::check::{self, Safety};
 use super::{Files, Interference, Rng, Weather, World};
@@ -20,6 +21,8 @@ pub struct Scenario {
     pub trouble: Duration,
     /// How long it may take to settle afterwards. Back-offs of five minutes may stand.
     pub settle: Duration,
+    /// Whether every agent believes that it leads.
+    pub all_lead: bool,
 }
 
 /// How a run ended.
@@ -36,7 +39,13 @@ pub struct Outcome {
 impl Scenario {
     /// The scenario of a seed, as `make test` runs it.
     pub fn of(seed: u64) -> Self {
-        Self { seed, nodes: 1, trouble: Duration::from_secs(600), settle: Duration::from_secs(900) }
+        Self {
+            seed,
+            nodes: 1,
+            trouble: Duration::from_secs(600),
+            settle: Duration::from_secs(900),
+            all_lead: false,
+        }
     }
 
     /// Runs it. An error says what went wrong, how to repeat it, and what happened last.
@@ -82,6 +91,9 @@ impl Scenario {
             (0..self.nodes).map(|number| NodeName::trusted(&format!("n{number}"))).collect();
         let mut shop = Shop::default();
         world.remote.commit("the beginning", shop.files());
+        // One machine may have its store to itself; several share a server.
+        world.store.is_local = self.nodes == 1 && self.seed.is_multiple_of(2);
+        world.all_lead = self.all_lead;
         for node in &nodes {
             world.add_machine(node.as_str());
         }
@@ -97,10 +109,11 @@ impl Scenario {
 
     fn report(&self, world: &World, what: &str) -> String {
         let mut text = format!(
-            "after {} s: {what}\nrepeat with: windlass simulate --seed {} --nodes {}\n",
+            "after {} s: {what}\nrepeat with: windlass simulate --seed {} --nodes {}{}\n",
             world.time.as_secs(),
             self.seed,
             self.nodes,
+            if self.all_lead { " --all-lead" } else { "" },
         );
         for line in world.trace() {
             // Writing to a String cannot fail.
@@ -117,7 +130,7 @@ fn trouble(world: &mut World, rng: &mut Rng, nodes: &[NodeName], shop: &mut Shop
     };
     let lasts = rng.between(Duration::from_millis(50), Duration::from_secs(30));
     let end = at + lasts;
-    match rng.below(14) {
+    match rng.below(18) {
         0..=3 => {
             let message = shop.edit(rng);
             world.plan(at, Interference::Push(message, shop.files()));
@@ -147,9 +160,33 @@ fn trouble(world: &mut World, rng: &mut Rng, nodes: &[NodeName], shop: &mut Shop
             let hours = i64::try_from(rng.below(20_000)).unwrap_or(0) - 10_000;
             world.plan(at, Interference::JumpClock(node, hours * 3600));
         }
-        _ => {
+        13 => {
             world.plan(at, Interference::CutRemote);
             world.plan(end, Interference::HealRemote);
+        }
+        14 => {
+            world.plan(at, Interference::CutStore);
+            world.plan(end, Interference::HealStore);
+        }
+        15 => {
+            // Long enough, now and then, for its pods to be replaced elsewhere.
+            let end = at + lasts * 12;
+            world.plan(at, Interference::CutOff(node.clone()));
+            world.plan(end, Interference::Rejoin(node));
+        }
+        16 => {
+            let end = at + lasts * 12;
+            world.plan(at, Interference::PowerCut(node.clone()));
+            world.plan(end, Interference::StartAgent(node));
+        }
+        // Whoever believes that it leads believes that it knows the last decision, too.
+        _ if world.store.is_local || world.all_lead => {}
+        _ => {
+            let register = match rng.below(2) {
+                0 => Register::Coordinator,
+                _ => Register::Node(node),
+            };
+            world.plan(at, Interference::DeleteRegister(register));
         }
     }
 }
@@ -279,10 +316,34 @@ mod tests {
 
     #[test]
     fn a_day_of_failures_is_survived_whatever_the_seed() {
-        let first = std::env::var("WINDLASS_SEED").ok().and_then(|seed| seed.parse().ok());
-        let seeds = first.map_or(0..SEEDS, |seed| seed..seed + 1);
-        for seed in seeds {
+        for seed in seeds(SEEDS) {
             if let Err(report) = Scenario::of(seed).run() {
+                panic!("seed {seed}: {report}");
+            }
+        }
+    }
+
+    /// The seeds of a run: all, or the one that is asked for.
+    fn seeds(count: u64) -> std::ops::Range<u64> {
+        let first = std::env::var("WINDLASS_SEED").ok().and_then(|seed| seed.parse().ok());
+        first.map_or(0..count, |seed| seed..seed + 1)
+    }
+
+    #[test]
+    fn a_day_of_a_fleet_is_survived_whatever_the_seed() {
+        for seed in seeds(60) {
+            let nodes = 2 + u32::try_from(seed % 4).unwrap_or(0);
+            if let Err(report) = (Scenario { nodes, ..Scenario::of(seed) }).run() {
+                panic!("seed {seed}: {report}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_fleet_in_which_everybody_leads_is_safe() {
+        for seed in seeds(20) {
+            if let Err(report) = (Scenario { nodes: 3, all_lead: true, ..Scenario::of(seed) }).run()
+            {
                 panic!("seed {seed}: {report}");
             }
         }

@@ -1,6 +1,6 @@
 //! The state store in memory: compare-and-swap registers, and every state they were ever in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::kinds::binding::{Generation, Oid};
 use crate::kinds::digest::Digest;
@@ -16,6 +16,10 @@ pub struct Registers {
     trees: BTreeMap<Rev, Tree>,
     log: Vec<(Register, Rev, String)>,
     writers: Vec<(Register, NodeName)>,
+    /// Whether the store is on the agents' own machine, where locks tell who leads and who lives.
+    pub is_local: bool,
+    /// Whose agents run.
+    pub alive: BTreeSet<NodeName>,
     /// Who holds the coordinator's lock: which process of which node.
     pub lock: Option<(NodeName, u64)>,
 }
@@ -45,6 +49,11 @@ impl Registers {
         };
         self.current.insert(register.clone(), rev.clone());
         true
+    }
+
+    /// Deletes a register, as somebody with a right to push may.
+    pub fn delete(&mut self, register: &Register) {
+        self.current.remove(register);
     }
 
     /// Carries out a call of one process of `node`.
@@ -87,13 +96,14 @@ impl Registers {
 
     fn glance(&mut self, node: &NodeName, process: u64, fence: Generation) -> Glance {
         let own = (node.clone(), process);
-        let holds_lock = *self.lock.get_or_insert(own.clone()) == own;
+        let holds_lock = self.is_local && *self.lock.get_or_insert(own.clone()) == own;
         let nodes = self.current.iter().filter_map(|(register, rev)| match register {
             Register::Node(name) => Some((name.clone(), rev.clone())),
             Register::Coordinator => None,
         });
         let coordinator = self.current.get(&Register::Coordinator).cloned();
-        Glance { coordinator, nodes: nodes.collect(), holds_lock, fence }
+        let alive = self.is_local.then(|| self.alive.clone());
+        Glance { coordinator, nodes: nodes.collect(), holds_lock, alive, fence }
     }
 
     fn history(&self, limit: usize) -> Vec<Decision> {

@@ -320,6 +320,7 @@ mod tests {
                 term: 1,
                 duration_s: 15,
                 acquired: Wall::from_seconds(1),
+                released: false,
                 unknown: BTreeMap::new(),
             }),
             ..State::default()
@@ -375,6 +376,7 @@ mod tests {
             pod_cidr: "10.244.0.0/24".parse().expect("a network"),
             created: Wall::from_seconds(0),
             uid: Uid::trusted("n"),
+            lost: None,
             unknown: BTreeMap::new(),
         };
         state.nodes = Arc::new(BTreeMap::from([(name("a"), node)]));

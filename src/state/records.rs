@@ -220,6 +220,9 @@ pub struct NodeAllocation {
     pub created: Wall,
     /// This life of it.
     pub uid: Uid,
+    /// Since when it has not been heard of, by the coordinator's clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost: Option<Wall>,
     /// Fields of a later version, kept.
     #[serde(flatten)]
     pub unknown: Unknown,

@@ -203,13 +203,20 @@ impl Picture {
             let counts = ready.status.is_true() && binding.deletion.is_none();
             counts.then(|| self.now.wall.since(since))
         });
+        let is_lost = node.as_ref().is_some_and(|node| self.is_lost(node));
         Pod {
             binding: binding.clone(),
             node: node.clone(),
             report,
             template: plan::template_of(&binding.template, &self.apps, &self.library),
-            ready_for,
+            ready_for: ready_for.filter(|_| !is_lost),
+            is_lost,
         }
+    }
+
+    /// Whether a node has not been heard of for too long.
+    pub fn is_lost(&self, node: &NodeName) -> bool {
+        self.state.nodes.get(node).is_some_and(|node| node.lost.is_some())
     }
 
     /// Every ReplicaSet made by a Deployment.

@@ -27,7 +27,7 @@ pub(super) fn make_dir(path: &Path, mode: u32) -> Result<(), Fault> {
 }
 
 /// Writes a file so that after a power cut it is the old or the new.
-pub(super) fn write_file(path: &Path, content: &[u8]) -> io::Result<()> {
+pub(crate) fn write_file(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
     let beside = PathBuf::from(beside);
@@ -125,6 +125,13 @@ impl Lock {
         }
     }
 
+    /// Whether somebody holds the lock at `path`. Whoever wants it at this very moment waits for
+    /// others longer than this takes.
+    pub(super) fn is_held(path: &Path) -> bool {
+        let Ok(file) = File::open(path) else { return false };
+        matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
+    }
+
     /// Writes our process id into the lock, for the message of whoever comes second.
     pub(super) fn sign(&self) {
         // Only for people: not synced, and no harm if it fails.
@@ -169,11 +176,12 @@ mod tests {
         first.sign();
         let holder = Lock::try_take(&path).expect("opens").expect_err("taken");
         assert_eq!(holder, Holder(Some(std::process::id())));
-        assert!(first.is_in_place());
+        assert!(first.is_in_place() && Lock::is_held(&path));
         fs::remove_file(&path).expect("removes");
         assert!(!first.is_in_place());
         let second = Lock::try_take(&path).expect("opens").expect("a new file");
         drop((first, second));
+        assert!(!Lock::is_held(&path) && !Lock::is_held(&dir.path().join("no.lock")));
         let waits = Lock::take(&path, Duration::from_millis(5)).expect("opens");
         assert!(waits.is_ok());
     }

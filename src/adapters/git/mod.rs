@@ -46,6 +46,7 @@ mod store_remote;
 pub mod watch;
 
 pub use access::Credentials;
+pub(crate) use durable::write_file;
 pub use setup::Timeouts;
 pub use source::{Source, SourceConfig};
 pub use store::{Store, StoreConfig};

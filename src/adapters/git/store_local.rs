@@ -231,12 +231,25 @@ impl Inner {
             self.hold_name(&mut locks)?;
             self.hold_coordinator(&mut locks)?
         };
-        let glance = self.glance(holds_lock)?;
+        let mut glance = self.glance(holds_lock)?;
+        glance.alive = Some(self.alive(glance.nodes.keys())?);
         self.memo.keep(|register| match register {
             Register::Coordinator => glance.coordinator.is_some(),
             Register::Node(node) => glance.nodes.contains_key(node),
         });
         Ok(glance)
+    }
+
+    /// The nodes whose agents hold their locks.
+    fn alive<'n>(
+        &self,
+        nodes: impl Iterator<Item = &'n NodeName>,
+    ) -> Result<BTreeSet<NodeName>, Fault> {
+        let dir = self.ground.lock_dir()?;
+        let lives = |node: &&NodeName| {
+            **node == self.node || Lock::is_held(&dir.join(format!("node-{node}.lock")))
+        };
+        Ok(nodes.filter(lives).cloned().collect())
     }
 
     fn glance(&self, holds_lock: bool) -> Result<Glance, Fault> {
@@ -245,6 +258,7 @@ impl Inner {
                 coordinator: None,
                 nodes: BTreeMap::new(),
                 holds_lock,
+                alive: None,
                 fence: self.fence.current(),
             };
             for name in self.register_names(repo)? {

@@ -205,6 +205,7 @@ impl Inner {
             nodes: refs.iter().filter_map(node).collect(),
             // Nobody can hold a lock on another machine.
             holds_lock: false,
+            alive: None,
             fence: self.fence.current(),
         }
     }

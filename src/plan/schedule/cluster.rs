@@ -94,7 +94,7 @@ impl Cluster {
         let mut cluster = Self::default();
         for (name, input) in &work.input.nodes {
             let mut machine = Machine::new(input.facts.clone(), &mut cluster.resources);
-            machine.is_ready = input.is_ready;
+            machine.is_ready = input.is_ready && !work.is_lost(name);
             let key = Key::cluster(Kind::Node, name);
             let wish = work.revisions.values().find_map(|r| r.desired.objects.get(&key));
             if let Some(Body::Node(wish)) = wish.map(|object| &object.body) {

@@ -69,6 +69,8 @@ impl Fleet {
             me: NodeName::trusted(NODE),
             incarnation: "first".into(),
             lease_s: 15,
+            takes_lease: false,
+            not_ready_after: Duration::from_secs(40),
             settings: Arc::new(settings),
             state: State::default(),
             apps: BTreeMap::from([(Name::trusted(DEFAULT_APP), AppInput::default())]),

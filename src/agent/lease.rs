@@ -1,0 +1,272 @@
+//! Who coordinates, as seen from here; and the signs of life that others judge this node by.
+//!
+//! ```text
+//!   a store on this machine   the coordinator's lock is ours, or it is not
+//!   a store behind a server   the register names this life of the agent, and a write of ours landed
+//!                             within the lease's duration, counted from when it was begun
+//! ```
+//! Others count the same duration from when they *saw* our last write, which was later: so a holder
+//! that can't renew has stopped before anybody may start. And should two ever believe that they
+//! lead, only one of them can write: each decision names the one it follows (docs/DESIGN.md §4).
+
+use std::time::Duration;
+
+use crate::kinds::binding::Generation;
+use crate::kinds::lease::Lease;
+use crate::kinds::name::NodeName;
+use crate::kinds::time::{Elapsed, Now};
+use crate::plan::Silence;
+use crate::ports::store::{Answer as StoreAnswer, Call as StoreCall, Landing, Register};
+use crate::ports::{Answer, Call, Fault};
+use crate::state::State;
+
+use super::store::STORE_TIMEOUT;
+use super::{Agent, Purpose};
+
+/// A holder renews so many times per duration.
+const RENEWALS: u32 = 3;
+/// Those who may be next look so many times per duration.
+const LOOKS: u32 = 6;
+/// So many of the nodes, in order of name, look that often.
+const STANDBYS: u32 = 3;
+/// In a fleet of up to so many nodes everybody looks that often.
+const SMALL_FLEET: usize = 10;
+/// Each further node in the order waits this much longer, so that they don't all try at once.
+const RANK_WAIT: Duration = Duration::from_secs(2);
+/// Heartbeats per second that one core of a Git server carries beside its other work (FACTS: 65 at
+/// most): from some 600 nodes on each beats more rarely.
+const BEATS_PER_SECOND: u32 = 17;
+/// A node is given up after it has missed so many beats, or more.
+const BEATS_MISSED: u32 = 3;
+
+impl Agent {
+    /// Whether this agent coordinates.
+    pub(super) fn is_leading(&self, now: Now) -> bool {
+        if self.store.coordinator().is_none() || self.name_is_taken() {
+            return false;
+        }
+        if self.config.always_leads {
+            return true;
+        }
+        match self.store.is_local() {
+            true => self.store.holds_lock(),
+            false => self.holds_lease() && !self.has_lapsed(now),
+        }
+    }
+
+    /// Whether this agent may decide now: it leads, or nobody does.
+    pub(super) fn may_lead(&self, now: Now) -> bool {
+        match self.store.bereft_of() {
+            Some(last) => self.may_write_anew(last, now),
+            None => self.is_leading(now) || self.may_take_lease(now),
+        }
+    }
+
+    /// The store has lost the coordinator's register. Whoever leads knows what it held; otherwise
+    /// every node says which decision is the last it knows, and whoever knows the newest may write
+    /// it anew. If a node does not say so, a person must decide.
+    fn may_write_anew(&self, last: Generation, now: Now) -> bool {
+        let is_sure = !self.name_is_taken() && self.store.is_in_touch();
+        let (Some(state), true) = (self.store.state(), is_sure) else {
+            return false;
+        };
+        let is_at_most = |node: &NodeName| {
+            let known = self.store.node(node);
+            known.and_then(|known| known.value.facts.knows).is_some_and(|theirs| theirs <= last)
+        };
+        let others = state.nodes.keys().filter(|node| **node != self.config.node);
+        self.is_leading(now) || others.into_iter().all(is_at_most)
+    }
+
+    /// The register names this life of the agent.
+    fn holds_lease(&self) -> bool {
+        let lease = self.store.state().and_then(|state| state.lease.as_ref());
+        lease.is_some_and(|lease| self.is_ours(lease) && !lease.released)
+    }
+
+    fn is_ours(&self, lease: &Lease) -> bool {
+        lease.holder == self.config.node && lease.incarnation == self.config.incarnation
+    }
+
+    /// No write of ours has landed for the lease's duration.
+    fn has_lapsed(&self, now: Now) -> bool {
+        let renewed = self.store.renewed;
+        renewed.is_none_or(|renewed| now.elapsed.since(renewed) >= self.config.lease)
+    }
+
+    fn may_take_lease(&self, now: Now) -> bool {
+        let known = self.store.coordinator();
+        let is_seen = known.is_some() && !self.name_is_taken() && self.store.is_in_touch();
+        if !is_seen || self.store.is_local() || self.is_stopping {
+            return false;
+        }
+        let Some(lease) = self.store.state().and_then(|state| state.lease.as_ref()) else {
+            return true;
+        };
+        // An earlier life of this very agent is over: its data directory is ours now. So is our own
+        // lease that has run out while nobody took it.
+        let is_own_past = lease.holder == self.config.node
+            && lease.incarnation.starts_with(&format!("{}-", self.config.installation));
+        if is_own_past {
+            return !self.is_ours(lease) || self.has_lapsed(now);
+        }
+        let duration = Duration::from_secs(lease.duration_s.into());
+        let wait = if lease.released { Duration::ZERO } else { duration };
+        self.store.vigil.silence_of_lease(lease) >= wait + RANK_WAIT * self.rank()
+    }
+
+    /// How many nodes come before this one when a coordinator is missing.
+    fn rank(&self) -> u32 {
+        let Some(state) = self.store.state() else {
+            return 0;
+        };
+        let holder = state.lease.as_ref().map(|lease| &lease.holder);
+        let before = self.store.nodes().filter(|(name, _)| {
+            let is_lost = state.nodes.get(*name).is_some_and(|node| node.lost.is_some());
+            **name < self.config.node && Some(*name) != holder && !is_lost
+        });
+        u32::try_from(before.count()).unwrap_or(u32::MAX).min(100)
+    }
+
+    /// How often the store is looked at.
+    pub(super) fn store_poll(&self, now: Now) -> Duration {
+        let poll = self.config.store_poll;
+        if self.store.is_local() {
+            return poll;
+        }
+        let is_small = self.store.nodes().count() <= SMALL_FLEET;
+        if is_small || self.is_leading(now) || self.rank() < STANDBYS {
+            (self.config.lease / LOOKS).min(poll)
+        } else {
+            poll
+        }
+    }
+
+    /// How often this node's register moves at least.
+    fn beat_interval(&self, now: Now) -> Duration {
+        if self.is_leading(now) { self.config.lease / RENEWALS } else { self.fleet_beat() }
+    }
+
+    /// How often nodes' registers move at least, in a fleet of this size.
+    fn fleet_beat(&self) -> Duration {
+        let nodes = u32::try_from(self.store.nodes().count()).unwrap_or(u32::MAX);
+        let spread = Duration::from_secs(nodes.into()) / BEATS_PER_SECOND;
+        self.config.beat.max(spread)
+    }
+
+    /// How long a node is silent until it counts as lost.
+    pub(super) fn not_ready_after(&self) -> Duration {
+        self.config.not_ready_after.max(self.fleet_beat() * BEATS_MISSED)
+    }
+
+    /// Shows that this node lives, if nothing else has shown it lately.
+    pub(super) fn tend_beat(&mut self, now: Now) {
+        self.store.beat_at = None;
+        if self.store.is_local() || !self.store.is_in_touch() || self.host.is_reporting {
+            return;
+        }
+        let register = Register::Node(self.config.node.clone());
+        let known = self.store.node(&self.config.node);
+        let Some(base) = known.and_then(|known| known.rev.clone()) else {
+            return;
+        };
+        if self.name_is_taken() {
+            return;
+        }
+        let interval = self.config.jittered(self.beat_interval(now), self.store.looks());
+        let due = self.store.asked(&register).map_or(now.elapsed, |asked| asked + interval);
+        if due > now.elapsed {
+            self.store.beat_at = Some(due);
+            return;
+        }
+        self.host.is_reporting = true;
+        self.store.asks_to_write(register.clone(), now);
+        self.call(Purpose::Beat, Call::Store(StoreCall::Beat { register, base }), STORE_TIMEOUT);
+    }
+
+    pub(super) fn beaten(&mut self, result: Result<Answer, Fault>, now: Now) {
+        self.host.is_reporting = false;
+        match result {
+            Ok(Answer::Store(StoreAnswer::Landing(Landing::Landed(rev)))) => {
+                let me = self.config.node.clone();
+                self.store.moved_on(&me, rev);
+                self.renewed_by(&Register::Node(me), now);
+            }
+            Ok(_) => self.look_at_store(now),
+            Err(fault) => self.store_failed(fault, now),
+        }
+    }
+
+    /// A write of ours landed: the lease stands anew from when the write was begun. Not one that
+    /// has lapsed meanwhile: others may have taken it, so it must be taken again.
+    pub(super) fn renewed_by(&mut self, register: &Register, now: Now) {
+        let asked = self.store.asked(register);
+        if *register == Register::Coordinator || !self.has_lapsed(now) {
+            self.store.renewed = self.store.renewed.max(asked);
+        }
+    }
+
+    /// Another machine runs under this node's name.
+    pub(super) fn name_is_taken(&self) -> bool {
+        let me = &self.config.node;
+        let Some(known) = self.store.node(me) else {
+            return false;
+        };
+        let theirs = &known.value.facts.installation;
+        let is_other = !theirs.is_empty() && *theirs != self.config.installation;
+        let silence = self.store.vigil.silence_of(&Register::Node(me.clone()));
+        is_other && silence.lasts < self.config.not_ready_after
+    }
+
+    /// What is wrong with this node's name, for people.
+    pub(super) fn name_fault(&self) -> Option<String> {
+        self.name_is_taken().then(|| {
+            format!(
+                "another machine runs under the name {}; this one waits and runs nothing. Give one \
+                 of them another name (node.name in agent.yaml). If the other is gone for good, \
+                 this one goes on when nothing was heard of it for {} s",
+                self.config.node,
+                self.config.not_ready_after.as_secs()
+            )
+        })
+    }
+
+    /// For how long a node has not been heard of, from here.
+    pub(super) fn silence_of(&self, node: &NodeName) -> Silence {
+        if *node == self.config.node {
+            return Silence { lasts: Duration::ZERO, was_heard: true };
+        }
+        self.store.vigil.silence_of(&Register::Node(node.clone()))
+    }
+
+    /// Gives the lease back, so that nobody waits for an agent that ends on purpose.
+    pub(super) fn release_lease(&mut self, now: Now) {
+        if self.store.is_local() || !self.is_leading(now) || self.lead.is_writing() {
+            return;
+        }
+        let Some(known) = self.store.coordinator() else {
+            return;
+        };
+        let (before, mut after): (&State, State) = (&known.value, known.value.clone());
+        let Some(lease) = &mut after.lease else {
+            return;
+        };
+        lease.released = true;
+        after.generation = after.generation.next();
+        let call = StoreCall::Commit {
+            register: Register::Coordinator,
+            base: known.rev.clone(),
+            edits: before.edits_to(&after),
+            why: format!("{} ends and gives the lease back", self.config.node),
+        };
+        self.call(Purpose::Release, Call::Store(call), RELEASE_TIMEOUT);
+    }
+}
+
+/// How long the agent's end may wait for the lease to be given back.
+pub(super) const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// When something was asked for, for those who compare.
+pub(super) fn is_since(asked: Option<Elapsed>, began: Elapsed) -> bool {
+    asked.is_some_and(|asked| asked >= began)
+}

@@ -1,0 +1,69 @@
+//! Which nodes are heard of. A node that is silent for too long is *lost*: nothing new is placed on
+//! it, its pods leave their Services, and after their toleration they are replaced elsewhere. It is
+//! found again the moment it is heard of.
+//!
+//! That a node is lost is written down, so that a new coordinator, whose count begins afresh, does
+//! not take it for living. Source: Kubernetes' node lifecycle controller (`nodeMonitorGracePeriod`
+//! 40 s; `unhealthyZoneThreshold` 0.55; taints `unreachable` and `not-ready`).
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::kinds::name::NodeName;
+use crate::kinds::object::Key;
+use crate::kinds::registry::Kind;
+
+use super::work::Work;
+
+/// With more than this share of the nodes silent, in hundredths, it is rather us who hear nothing.
+const SILENT_SHARE_MAX: usize = 55;
+const SOURCE: &str = "node-controller";
+
+/// Notes which nodes are lost and which are found again.
+pub(super) fn judge_nodes(work: &mut Work) {
+    let limit = work.input.not_ready_after;
+    let (mut lost, mut found) = (Vec::new(), Vec::new());
+    for (name, node) in &*work.next.nodes {
+        let Some(input) = work.input.nodes.get(name) else {
+            continue;
+        };
+        let silence = input.silence;
+        if silence.lasts >= limit && node.lost.is_none() {
+            lost.push(name.clone());
+        } else if silence.lasts < limit && silence.was_heard && node.lost.is_some() {
+            found.push(name.clone());
+        }
+    }
+    for name in lost {
+        let seconds = limit.as_secs();
+        set_lost(work, &name, true);
+        work.note(format!("node {name} is not ready: nothing was heard of it for {seconds} s"));
+        let message = format!("Node {name} status is now: NodeNotReady");
+        work.warn(&Key::cluster(Kind::Node, &name), SOURCE, "NodeNotReady", message);
+    }
+    for name in found {
+        set_lost(work, &name, false);
+        work.note(format!("node {name} is heard of again"));
+        let message = format!("Node {name} status is now: NodeReady");
+        work.event(&Key::cluster(Kind::Node, &name), SOURCE, "NodeReady", message);
+    }
+}
+
+fn set_lost(work: &mut Work, name: &NodeName, is_lost: bool) {
+    let since = work.now.wall;
+    if let Some(node) = Arc::make_mut(&mut work.next.nodes).get_mut(name) {
+        node.lost = is_lost.then_some(since);
+    }
+}
+
+/// The lost nodes.
+pub(super) fn lost_nodes(work: &Work) -> BTreeSet<NodeName> {
+    let nodes = work.next.nodes.iter().filter(|(_, node)| node.lost.is_some());
+    nodes.map(|(name, _)| name.clone()).collect()
+}
+
+/// Whether so many nodes are silent that none of them is to be given up.
+pub(super) fn is_deaf(work: &Work) -> bool {
+    let all = work.next.nodes.len();
+    lost_nodes(work).len() * 100 > all * SILENT_SHARE_MAX
+}

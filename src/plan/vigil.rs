@@ -1,0 +1,214 @@
+//! Who is heard of: silence, counted so that nothing else is taken for it.
+//!
+//! A lookout on a coast in fog: a ship that shows no light for long enough is given up, but only the
+//! time counts in which he could see. A register that moves is a light. Time counts between two
+//! successful looks that lie at most about one poll apart; outages, suspend and failed fetches never
+//! count, and after a long gap every count starts afresh. Only this machine's own clock is used
+//! (docs/DESIGN.md, Hard cases 3).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::kinds::lease::Lease;
+use crate::kinds::name::NodeName;
+use crate::kinds::time::Elapsed;
+use crate::ports::store::{Glance, Register, Rev};
+
+/// Looks that lie further apart than this many polls say nothing of the time between them.
+const APART_MAX: u32 = 2;
+/// Looks that lie further apart than this many polls make every count start afresh.
+const GAP: u32 = 6;
+
+/// For how long something has not been heard of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Silence {
+    /// How long.
+    pub lasts: Duration,
+    /// Whether it was heard of at all since the lookout began.
+    pub was_heard: bool,
+}
+
+/// The registers as they were last seen, and for how long each has stood still.
+#[derive(Clone, Debug, Default)]
+pub struct Vigil {
+    looked: Option<Elapsed>,
+    marks: BTreeMap<Register, Mark>,
+}
+
+#[derive(Clone, Debug)]
+struct Mark {
+    rev: Option<Rev>,
+    silence: Silence,
+}
+
+impl Vigil {
+    /// Takes a successful look that began and ended at these times; `poll` is how often looks are
+    /// taken.
+    pub fn looked(&mut self, glance: &Glance, began: Elapsed, ended: Elapsed, poll: Duration) {
+        let is_first = self.looked.is_none();
+        let apart = self.looked.map_or(Duration::ZERO, |last| began.since(last));
+        self.looked = Some(ended);
+        if apart > poll * GAP {
+            for mark in self.marks.values_mut() {
+                mark.silence.lasts = Duration::ZERO;
+            }
+        }
+        let counts = if apart > poll * APART_MAX { Duration::ZERO } else { apart };
+        let nodes = glance.nodes.iter().map(|(name, rev)| (Register::Node(name.clone()), rev));
+        let coordinator = glance.coordinator.iter().map(|rev| (Register::Coordinator, rev));
+        let seen: BTreeMap<Register, &Rev> = nodes.chain(coordinator).collect();
+        for (register, mark) in &mut self.marks {
+            let now = seen.get(register).copied();
+            let moved = now.is_some() && now != mark.rev.as_ref();
+            mark.silence = match (moved, is_alive(glance, register)) {
+                (false, false) => Silence { lasts: mark.silence.lasts + counts, ..mark.silence },
+                _ => Silence { lasts: Duration::ZERO, was_heard: true },
+            };
+            if now.is_some() {
+                mark.rev = now.cloned();
+            }
+        }
+        for (register, rev) in seen {
+            let was_heard = !is_first || is_alive(glance, &register);
+            self.marks.entry(register).or_insert_with(|| Mark {
+                rev: Some(rev.clone()),
+                silence: Silence { lasts: Duration::ZERO, was_heard },
+            });
+        }
+    }
+
+    /// A node was heard of in another way.
+    pub fn hears(&mut self, node: &NodeName) {
+        if let Some(mark) = self.marks.get_mut(&Register::Node(node.clone())) {
+            mark.silence = Silence { lasts: Duration::ZERO, was_heard: true };
+        }
+    }
+
+    /// For how long a register has stood still; of one never seen, no time at all.
+    pub fn silence_of(&self, register: &Register) -> Silence {
+        self.marks.get(register).map(|mark| mark.silence).unwrap_or_default()
+    }
+
+    /// For how long a lease has shown no life: neither the coordinator's register nor that of the
+    /// holder has moved, so one beat serves both.
+    pub fn silence_of_lease(&self, lease: &Lease) -> Duration {
+        let own = Register::Node(lease.holder.clone());
+        let coordinator = self.silence_of(&Register::Coordinator).lasts;
+        match self.marks.get(&own) {
+            Some(mark) => mark.silence.lasts.min(coordinator),
+            None => coordinator,
+        }
+    }
+}
+
+fn is_alive(glance: &Glance, register: &Register) -> bool {
+    match (register, &glance.alive) {
+        (Register::Node(name), Some(alive)) => alive.contains(name),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kinds::binding::Oid;
+
+    const POLL: Duration = Duration::from_secs(10);
+
+    fn at(seconds: u64) -> Elapsed {
+        Elapsed::new(Duration::from_secs(seconds))
+    }
+
+    fn node() -> Register {
+        Register::Node(NodeName::trusted("a"))
+    }
+
+    fn glance(rev: &str) -> Glance {
+        let nodes = BTreeMap::from([(NodeName::trusted("a"), Oid::new(rev))]);
+        Glance { nodes, coordinator: Some(Oid::new("c")), ..Glance::default() }
+    }
+
+    fn looks(times: &[(u64, &str)]) -> Vigil {
+        let mut vigil = Vigil::default();
+        for (time, rev) in times {
+            vigil.looked(&glance(rev), at(*time), at(*time), POLL);
+        }
+        vigil
+    }
+
+    fn lasts(vigil: &Vigil) -> u64 {
+        vigil.silence_of(&node()).lasts.as_secs()
+    }
+
+    #[test]
+    fn what_stands_still_is_silent_for_the_time_between_looks() {
+        for (times, expected) in [
+            (&[(0, "1"), (10, "1"), (21, "1")][..], 21),
+            (&[(0, "1"), (10, "2"), (20, "2")][..], 10),
+            // A look failed in between: this time does not count, what was counted stays.
+            (&[(0, "1"), (10, "1"), (40, "1"), (50, "1")][..], 20),
+            // An outage, or a machine that slept: everything starts afresh.
+            (&[(0, "1"), (10, "1"), (4000, "1"), (4010, "1")][..], 10),
+        ] {
+            assert_eq!(lasts(&looks(times)), expected, "{times:?}");
+        }
+    }
+
+    #[test]
+    fn a_look_counts_from_the_end_of_the_one_before_to_its_own_beginning() {
+        let mut vigil = Vigil::default();
+        vigil.looked(&glance("1"), at(0), at(3), POLL);
+        vigil.looked(&glance("1"), at(10), at(14), POLL);
+        assert_eq!(lasts(&vigil), 7);
+    }
+
+    #[test]
+    fn only_what_moved_before_our_eyes_was_heard() {
+        assert!(!looks(&[(0, "1"), (10, "1")]).silence_of(&node()).was_heard);
+        assert!(looks(&[(0, "1"), (10, "2")]).silence_of(&node()).was_heard);
+        let mut vigil = looks(&[(0, "1")]);
+        vigil.hears(&NodeName::trusted("a"));
+        assert!(vigil.silence_of(&node()).was_heard);
+    }
+
+    #[test]
+    fn a_register_that_was_deleted_is_silent_and_one_that_comes_back_is_not() {
+        let mut vigil = looks(&[(0, "1"), (10, "2")]);
+        vigil.looked(&Glance::default(), at(20), at(20), POLL);
+        assert_eq!(lasts(&vigil), 10);
+        vigil.looked(&glance("3"), at(30), at(30), POLL);
+        assert_eq!(lasts(&vigil), 0);
+    }
+
+    #[test]
+    fn a_held_lock_is_life_though_nothing_moves() {
+        let alive = |names: &[&str]| Glance {
+            alive: Some(names.iter().map(|name| NodeName::trusted(name)).collect()),
+            ..glance("1")
+        };
+        let mut vigil = Vigil::default();
+        vigil.looked(&alive(&["a"]), at(0), at(0), POLL);
+        vigil.looked(&alive(&["a"]), at(10), at(10), POLL);
+        assert_eq!(vigil.silence_of(&node()), Silence { lasts: Duration::ZERO, was_heard: true });
+        vigil.looked(&alive(&[]), at(20), at(20), POLL);
+        assert_eq!(lasts(&vigil), 10);
+    }
+
+    #[test]
+    fn a_lease_lives_while_either_register_moves() {
+        let lease = Lease {
+            holder: NodeName::trusted("a"),
+            incarnation: "x".into(),
+            term: 1,
+            duration_s: 15,
+            acquired: crate::kinds::time::Wall::from_seconds(0),
+            released: false,
+            unknown: BTreeMap::new(),
+        };
+        let vigil = looks(&[(0, "1"), (10, "1"), (20, "2")]);
+        assert_eq!(vigil.silence_of(&Register::Coordinator).lasts, Duration::from_secs(20));
+        assert_eq!(vigil.silence_of_lease(&lease), Duration::ZERO);
+        let vigil = looks(&[(0, "1"), (10, "1"), (20, "1")]);
+        assert_eq!(vigil.silence_of_lease(&lease), Duration::from_secs(20));
+    }
+}
