@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::kinds::labels::Labels;
 use crate::kinds::name::NodeName;
 use crate::kinds::pod::ResourceList;
+use crate::net::paths::Overlay;
 use crate::plan::Settings;
 use crate::ports::files::Layout;
 
@@ -50,6 +51,8 @@ pub struct Config {
     pub report_interval: Duration,
     /// Kept for the machine itself, out of what pods may use.
     pub reserved: ResourceList,
+    /// How ways to other nodes' pods are chosen.
+    pub overlay: Overlay,
     /// How many pods this node takes.
     pub pods_max: u32,
     /// The version of this program.

@@ -250,7 +250,7 @@ impl Agent {
             domain: self.config.domain.clone(),
             resolvers: network.resolvers.clone(),
             searches: network.searches.clone(),
-            mtu: network.mtu,
+            mtu: self.config.overlay.pod_mtu(self.link_mtu(network)),
             allocatable: facts.map(|facts| facts.allocatable.clone()).unwrap_or_default(),
             desired: desired.collect(),
             services: Arc::new(self.service_variables()),
@@ -272,6 +272,13 @@ impl Agent {
             .address
             .or(network.default_source)
             .or_else(|| network.addresses.first().copied())
+    }
+
+    /// What the link of this node's address takes.
+    pub(super) fn link_mtu(&self, network: &NetworkSeen) -> u32 {
+        let own = self.node_ip();
+        let near = network.near.iter().find(|near| Some(near.network.ip()) == own);
+        near.map_or(network.mtu, |near| near.mtu)
     }
 
     fn service_variables(&self) -> Vec<ServiceEnv> {
@@ -407,8 +414,13 @@ impl Agent {
         match result {
             Ok(Answer::Links(LinksAnswer::Survey(survey))) => {
                 if self.host.network.as_ref() != Some(&*survey) {
-                    let before = self.node_ip();
+                    let mtu = |agent: &Self| agent.host.network().map(|seen| agent.link_mtu(seen));
+                    let before = (self.node_ip(), mtu(self));
                     self.host.network = Some(*survey);
+                    if before.1.is_some() && before.1 != mtu(self) {
+                        self.host.memory.forget_links();
+                    }
+                    let before = before.0;
                     if before.is_some() && before != self.node_ip() {
                         // The kernel drops every route whose source is an address that goes.
                         tracing::info!(address = ?self.node_ip(), "this node's address changed");

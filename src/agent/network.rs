@@ -6,15 +6,18 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnetwork::Ipv4Network;
+
 use crate::kinds::name::{Name, NodeName, Uid};
 use crate::kinds::object::Body;
 use crate::kinds::rules::RuleSet;
 use crate::kinds::status::PodStatus;
 use crate::kinds::time::{Elapsed, Now};
+use crate::net::paths::{self, Own, Peer};
 use crate::net::{self, DnsListener, HostPort, PodView, ServiceView};
 use crate::plan;
 use crate::ports::filter::{Answer as FilterAnswer, Call as FilterCall, Flow};
-use crate::ports::links::{Call as LinksCall, NodeNetwork, PeerRoute};
+use crate::ports::links::{Call as LinksCall, NodeNetwork};
 use crate::ports::{Answer, Call, Fault, names};
 
 use super::{Agent, Purpose};
@@ -51,6 +54,8 @@ pub(super) struct Network {
     dns_port: u16,
     node_network: Option<NodeNetwork>,
     node_network_ensured: Option<NodeNetwork>,
+    /// The address of DNS is there, though perhaps not the way to every node.
+    is_ensured_once: bool,
     is_ensuring: bool,
     ensure_at: Option<Elapsed>,
     /// What the wanted rules were rendered from.
@@ -80,6 +85,7 @@ impl Default for Network {
             dns_port: net::input::DNS_PORT,
             node_network: None,
             node_network_ensured: None,
+            is_ensured_once: false,
             is_ensuring: false,
             ensure_at: None,
             input: None,
@@ -145,7 +151,7 @@ impl Agent {
     }
 
     fn render(&mut self) {
-        let (Some(around), Some(state)) = (self.host.around().cloned(), self.store.state()) else {
+        let Some(around) = self.host.around().cloned() else {
             return;
         };
         let pods = self.pod_views();
@@ -153,6 +159,23 @@ impl Agent {
         let settings = &self.config.settings;
         let me = &self.config.node;
         let local = |pod: &&PodView| pod.node.as_ref() == Some(me) && !pod.spec.host_network;
+        let own = Own {
+            ip: around.node_ip,
+            pods: around.pod_network,
+            near: self.near(),
+            link_mtu: self.host.network().map_or(0, |seen| self.link_mtu(seen)),
+        };
+        let peers = self.peers();
+        let overlay = &self.config.overlay;
+        let mut node_network = NodeNetwork {
+            dns: Some(settings.dns_ip),
+            services: settings.service_network,
+            node_ip: around.node_ip,
+            peers: Vec::new(),
+            vxlan: None,
+            localhost_node_ports: false,
+        };
+        paths::lay(&mut node_network, &own, overlay, &peers);
         let input = net::Input {
             node: me.clone(),
             node_ips: self.node_ips(),
@@ -163,28 +186,9 @@ impl Agent {
             local_pods: pods.iter().filter(local).filter_map(|pod| pod.ip).collect(),
             host_ports: pods.iter().filter(local).flat_map(host_ports).collect(),
             dns: Some(DnsListener { address: settings.dns_ip, port: self.network.dns_port }),
+            neighbours: paths::neighbours(&node_network, overlay, &peers),
             zones: self.zones(),
             masquerade_egress: true,
-            localhost_node_ports: false,
-        };
-        let peers = state
-            .nodes
-            .iter()
-            .filter(|(node, _)| *node != me)
-            .filter_map(|(node, allocation)| {
-                let facts = &self.store.node(node)?.value.facts;
-                let via = facts.addresses.iter().find_map(|ip| match ip {
-                    std::net::IpAddr::V4(ip) => Some(*ip),
-                    std::net::IpAddr::V6(_) => None,
-                })?;
-                Some(PeerRoute { pods: allocation.pod_cidr, via })
-            })
-            .collect();
-        let node_network = NodeNetwork {
-            dns: Some(settings.dns_ip),
-            services: settings.service_network,
-            node_ip: around.node_ip,
-            peers,
             localhost_node_ports: false,
         };
         let addresses: Vec<(Name, Ipv4Addr)> = pods
@@ -224,6 +228,29 @@ impl Agent {
         if network.names.as_ref() != Some(&names) {
             network.names = Some(names);
         }
+    }
+
+    fn near(&self) -> Vec<Ipv4Network> {
+        let seen = self.host.network().into_iter();
+        seen.flat_map(|seen| &seen.near).map(|near| near.network).collect()
+    }
+
+    /// The other nodes whose address is known and whose pods have addresses.
+    fn peers(&self) -> Vec<Peer> {
+        let Some(state) = self.store.state() else {
+            return Vec::new();
+        };
+        let others = state.nodes.iter().filter(|(node, _)| **node != self.config.node);
+        others
+            .filter_map(|(node, allocation)| {
+                let facts = &self.store.node(node)?.value.facts;
+                let ip = facts.addresses.iter().find_map(|ip| match ip {
+                    std::net::IpAddr::V4(ip) => Some(*ip),
+                    std::net::IpAddr::V6(_) => None,
+                })?;
+                Some(Peer { ip, pods: allocation.pod_cidr })
+            })
+            .collect()
     }
 
     fn node_ips(&self) -> Vec<Ipv4Addr> {
@@ -337,6 +364,8 @@ impl Agent {
         now: Now,
     ) {
         self.network.is_ensuring = false;
+        // One node that can't be reached must not take the names of all others away.
+        self.network.is_ensured_once = true;
         match result {
             Ok(_) => {
                 self.network.node_network_ensured = Some(wanted);
@@ -423,7 +452,7 @@ impl Agent {
     fn serve_names(&mut self) {
         let network = &mut self.network;
         let Some(names) = network.names.clone() else { return };
-        let is_ready = network.node_network_ensured.is_some() && !network.is_serving;
+        let is_ready = network.is_ensured_once && !network.is_serving;
         if is_ready && network.names_served.as_ref() != Some(&names) {
             network.is_serving = true;
             let purpose = Purpose::Names(Box::new(names.clone()));

@@ -18,6 +18,7 @@ use crate::kinds::labels::{Labels, label_key_complaint, label_value_complaint};
 use crate::kinds::name::{NameRule, NodeName};
 use crate::kinds::pod::ResourceList;
 use crate::kinds::quantity::Quantity;
+use crate::net::paths::{Mode, Overlay};
 use crate::plan::Settings;
 use crate::ports::files::Layout;
 
@@ -167,6 +168,12 @@ pub struct Network {
     pub node_ports: String,
     /// Which iptables: `auto`, `nft`, `legacy`.
     pub packet_filter: String,
+    /// How pods of other nodes are reached: `auto`, `direct`, `vxlan`.
+    pub mode: String,
+    /// The VXLAN network identifier.
+    pub vxlan_id: u32,
+    /// The UDP port of VXLAN.
+    pub vxlan_port: u16,
 }
 
 impl Default for Network {
@@ -179,6 +186,9 @@ impl Default for Network {
             cluster_domain: "cluster.local".into(),
             node_ports: "30000-32767".into(),
             packet_filter: "auto".into(),
+            mode: "auto".into(),
+            vxlan_id: Overlay::default().id,
+            vxlan_port: Overlay::default().port,
         }
     }
 }
@@ -325,8 +335,9 @@ fn check(file: File, hostname: &str, incarnation: &str) -> Result<Loaded, Vec<St
     let filter = wrong.take("network.packetFilter", parse_filter(&file.network.packet_filter));
     let settings = settings(&file, &mut wrong);
     let watch = watch(&file.fleet, &mut wrong);
-    let (Some(node), Some(poll), Some(filter), Some(settings), Some(watch), true) =
-        (node, poll, filter, settings, watch, wrong.0.is_empty())
+    let overlay = overlay(&file.network, &mut wrong);
+    let (Some(node), Some(poll), Some(filter), Some(settings), Some(watch), Some(overlay), true) =
+        (node, poll, filter, settings, watch, overlay, wrong.0.is_empty())
     else {
         return Err(wrong.0);
     };
@@ -356,6 +367,7 @@ fn check(file: File, hostname: &str, incarnation: &str) -> Result<Loaded, Vec<St
         always_leads: false,
         report_interval: REPORT_INTERVAL,
         reserved,
+        overlay,
         pods_max: file.node.max_pods.unwrap_or(PODS_MAX),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         jitter: crate::kinds::digest::Digest::of(incarnation.as_bytes()).first_u64(),
@@ -434,6 +446,20 @@ fn settings(file: &File, wrong: &mut Complaints) -> Option<Settings> {
         node_ports,
         follows_rewrites: file.desired.follow_rewrites,
     })
+}
+
+fn overlay(network: &Network, wrong: &mut Complaints) -> Option<Overlay> {
+    let mode = Mode::parse(&network.mode)
+        .ok_or_else(|| format!("'{}' is none of auto, direct, vxlan", network.mode));
+    let mode = wrong.take("network.mode", mode);
+    // RFC 7348 §5: 24 bits.
+    if network.vxlan_id == 0 || network.vxlan_id >= 1 << 24 {
+        wrong.take::<()>("network.vxlanId", Err("must lie between 1 and 16777215".into()));
+    }
+    if network.vxlan_port == 0 {
+        wrong.take::<()>("network.vxlanPort", Err("must not be 0".into()));
+    }
+    Some(Overlay { mode: mode?, id: network.vxlan_id, port: network.vxlan_port })
 }
 
 fn parse_network(text: &str) -> Result<Ipv4Network, String> {
@@ -565,7 +591,7 @@ mod tests {
         let text = "
 node: {name: Bad_Name, reserved: {cpu: lots}}
 desired: {url: /x, poll: soon}
-network: {podNetwork: 10.0.0.1/16, packetFilter: pf, nodePorts: 9-1}
+network: {podNetwork: 10.0.0.1/16, packetFilter: pf, nodePorts: 9-1, mode: ipip, vxlanId: 16777216}
 ";
         let complaints = read(text).expect_err("is wrong");
         for field in [
@@ -575,6 +601,8 @@ network: {podNetwork: 10.0.0.1/16, packetFilter: pf, nodePorts: 9-1}
             "podNetwork",
             "packetFilter",
             "nodePorts",
+            "network.mode",
+            "vxlanId",
         ] {
             assert!(complaints.contains(field), "{field} is missing in: {complaints}");
         }

@@ -6,10 +6,11 @@
 //!                                       └─▶ WDL-LOCAL ────▶ WDL-P-… ─▶ WDL-X-… ─▶ WDL-S-…
 //!                                              (tree by port)
 //!         POSTROUTING ▶ WDL-POSTROUTING ┬─▶ WDL-DNATED ─▶ WDL-HAIRPIN, WDL-FOREIGN ─▶ WDL-MASQUERADE
-//!                                       └─▶ WDL-EGRESS
+//!                                       └─▶ WDL-EGRESS ─▶ WDL-NODES ─▶ WDL-N-… (tree by address)
 //!   filter INPUT, FORWARD, OUTPUT ─▶ WDL-INPUT, … ─▶ WDL-REFUSE ─┬─▶ WDL-D-… (tree by address)
 //!                                                               ├─▶ WDL-VACANT
 //!                                                               └─▶ WDL-REFUSE-PORTS ─▶ WDL-P-…
+//!                 WDL-INPUT ─▶ WDL-TUNNEL ─▶ WDL-N-… (tree by source)
 //! ```
 
 use std::net::Ipv4Addr;
@@ -47,6 +48,10 @@ pub(super) const FOREIGN: &str = "WDL-FOREIGN";
 pub(super) const MASQUERADE: &str = "WDL-MASQUERADE";
 /// Out of the cluster.
 pub(super) const EGRESS: &str = "WDL-EGRESS";
+/// Nodes where pods keep their address.
+pub(super) const NODES: &str = "WDL-NODES";
+/// What is sent into the tunnel.
+pub(super) const TUNNEL: &str = "WDL-TUNNEL";
 /// What goes to a Service and was led nowhere.
 pub(super) const REFUSE: &str = "WDL-REFUSE";
 /// The same, for node ports.
@@ -106,6 +111,11 @@ impl PortId {
 /// The chain of the addresses in `network`.
 pub(super) fn by_address(network: Ipv4Network) -> String {
     format!("WDL-D-{:08x}-{}", u32::from(network.network()), network.prefix())
+}
+
+/// The chain of the nodes in `network`.
+pub(super) fn by_node(network: Ipv4Network) -> String {
+    format!("WDL-N-{:08x}-{}", u32::from(network.network()), network.prefix())
 }
 
 /// The chain of a group of ports that begins with `first`.

@@ -10,6 +10,8 @@ use crate::kinds::container::Protocol;
 use crate::kinds::name::{Name, NodeName};
 use crate::kinds::service::{Endpoint, Service};
 
+use super::paths::Neighbours;
+
 /// Everything the rules of one node follow from.
 #[derive(Clone, Debug)]
 pub struct Input {
@@ -31,6 +33,8 @@ pub struct Input {
     pub host_ports: Vec<HostPort>,
     /// Where DNS answers.
     pub dns: Option<DnsListener>,
+    /// Other nodes.
+    pub neighbours: Neighbours,
     /// The zone of each node that has one, for `trafficDistribution`.
     pub zones: BTreeMap<NodeName, String>,
     /// Whether pods' connections out of the cluster leave with the node's address.

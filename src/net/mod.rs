@@ -9,6 +9,7 @@
 //!   Service + pods ──endpoints──▶ Endpoint…  ─┬─ rules ──▶ RuleSet ── restore ──▶ iptables-restore's text
 //!                                             │               └───── trace ─────▶ where a packet would go
 //!                                             └─ zone ───▶ Zone ──── dns::answer ▶ the answer to a question
+//!   other nodes ──paths::lay──▶ NodeNetwork: routes, or VXLAN
 //! ```
 //!
 //! Floor 2: imports `kinds` and `ports` only.
@@ -16,6 +17,8 @@
 pub mod input;
 
 pub mod endpoints;
+
+pub mod paths;
 
 pub mod rules;
 

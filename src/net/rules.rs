@@ -14,7 +14,7 @@ use ipnetwork::Ipv4Network;
 use super::chains;
 use super::input::{DNS_PORT, HostPort, Input, ServiceView};
 use super::service::{self, Dispatch, MARK_MASQUERADE, MARK_OURS, REJECT_OTHERS, REJECT_TCP};
-use super::tree::{self, PortRule};
+use super::tree::{self, AddressRule, Look, PortRule};
 use crate::kinds::rules::{Jump, RuleSet, Table};
 use crate::ports::links::GATEWAY;
 
@@ -49,6 +49,7 @@ pub fn rules(input: &Input) -> RuleSet {
     lead(input, &mut set, &mut dispatch);
     masquerade(input, &mut set);
     refuse(input, &mut set, &mut dispatch);
+    guard_tunnel(input, &mut set);
     pass(input, &mut set, &dispatch);
     set
 }
@@ -74,12 +75,19 @@ fn ordered(input: &Input) -> Input {
         local_pods: input.local_pods.clone(),
         host_ports: input.host_ports.clone(),
         dns: input.dns,
+        neighbours: input.neighbours.clone(),
         zones: input.zones.clone(),
         masquerade_egress: input.masquerade_egress,
         localhost_node_ports: input.localhost_node_ports,
     };
     ordered.local_pods.sort_unstable();
     ordered.local_pods.dedup();
+    ordered.neighbours.near.sort_unstable();
+    ordered.neighbours.near.dedup();
+    if let Some(tunnel) = &mut ordered.neighbours.tunnel {
+        tunnel.peers.sort_unstable();
+        tunnel.peers.dedup();
+    }
     // A port at one address goes before the same port at all of them.
     ordered.host_ports.sort_by_key(|port| (port.host_ip.is_none(), port.clone()));
     if let Some(mine) = ordered.pod_cidr {
@@ -130,7 +138,7 @@ fn lead(input: &Input, set: &mut RuleSet, dispatch: &mut Dispatch) {
         }
     }
     let addresses = std::mem::take(&mut dispatch.addresses);
-    tree::by_address(set, Table::Nat, chains::SERVICES, addresses);
+    tree::by_address(set, Table::Nat, chains::SERVICES, Look::Destination, addresses);
     let ports = std::mem::take(&mut dispatch.ports);
     let any_port = !ports.is_empty();
     tree::by_port(set, Table::Nat, chains::LOCAL, ports);
@@ -189,15 +197,39 @@ fn masquerade(input: &Input, set: &mut RuleSet) {
             add(chains::EGRESS, format!("-d {inside} -j RETURN"));
         }
         add(chains::EGRESS, "-d 224.0.0.0/4 -j RETURN".into());
+        let near = &input.neighbours.near;
+        if !near.is_empty() {
+            add(chains::EGRESS, format!("-j {}", chains::NODES));
+        }
         add(chains::EGRESS, "-j MASQUERADE --random-fully".into());
+        if !near.is_empty() {
+            let keep = |ip: &Ipv4Addr| format!("-d {ip}/32 -j ACCEPT");
+            let leaves = by_node(near, keep);
+            tree::by_address(set, Table::Nat, chains::NODES, Look::ToNode, leaves);
+        }
     }
+}
+
+fn by_node(nodes: &[Ipv4Addr], rule: impl Fn(&Ipv4Addr) -> String) -> Vec<AddressRule> {
+    nodes.iter().map(|ip| AddressRule { address: *ip, rule: rule(ip) }).collect()
+}
+
+/// `filter`: only nodes of the fleet send into the tunnel. Whoever else could would be among the
+/// pods, with whatever source address he likes.
+fn guard_tunnel(input: &Input, set: &mut RuleSet) {
+    let Some(tunnel) = &input.neighbours.tunnel else { return };
+    let rule = format!("-p udp -m udp --dport {} -j {}", tunnel.port, chains::TUNNEL);
+    set.add(Table::Filter, chains::INPUT, rule);
+    let leaves = by_node(&tunnel.peers, |ip| format!("-s {ip}/32 -j ACCEPT"));
+    tree::by_address(set, Table::Filter, chains::TUNNEL, Look::FromNode, leaves);
+    set.add(Table::Filter, chains::TUNNEL, "-j DROP");
 }
 
 /// `filter`: what went to a Service and was led nowhere. Only first packets: a late packet of a
 /// connection that was led somewhere must not be answered with a reset.
 fn refuse(input: &Input, set: &mut RuleSet, dispatch: &mut Dispatch) {
     let addresses = std::mem::take(&mut dispatch.refused_addresses);
-    tree::by_address(set, Table::Filter, chains::REFUSE, addresses);
+    tree::by_address(set, Table::Filter, chains::REFUSE, Look::Destination, addresses);
     let ports = std::mem::take(&mut dispatch.refused_ports);
     let mut add = |chain: &str, rule: String| set.add(Table::Filter, chain, rule);
     add(chains::REFUSE, format!("-d {} -j {}", input.service_cidr, chains::VACANT));

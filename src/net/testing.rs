@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use super::input::{DnsListener, Input};
+use super::paths::Neighbours;
 use super::trace::{self, Machine};
 use super::words;
 use crate::kinds::name::Name;
@@ -23,6 +24,7 @@ pub(super) fn input(services: &[&str]) -> Input {
         local_pods: local.to_vec(),
         host_ports: Vec::new(),
         dns: Some(DnsListener { address: Ipv4Addr::new(10, 96, 0, 53), port: 53 }),
+        neighbours: Neighbours::default(),
         zones: BTreeMap::new(),
         masquerade_egress: true,
         localhost_node_ports: true,

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
+use super::paths::Tunnel;
 use super::testing::{check, input, machine};
 use super::trace::{self, Packet, Phase, Tracer};
 use super::words;
@@ -318,6 +319,53 @@ fn only_pods_leaving_the_cluster_are_masqueraded() {
     check(&rules(&world), &table("203.0.113.5:443, masquerade"));
     world.masquerade_egress = false;
     check(&rules(&world), &table("203.0.113.5:443"));
+}
+
+#[test]
+fn pods_keep_their_address_towards_nodes_that_know_them() {
+    let mut world = input(&[]);
+    let node = |last: u16| Ipv4Addr::from(0xc0a8_0000 + u32::from(last));
+    world.neighbours.near = vec![node(2), node(3)];
+    check(
+        &rules(&world),
+        &[
+            ("pod 10.1.0.9 > 192.168.0.2:9100", "192.168.0.2:9100"),
+            ("pod 10.1.0.9 > 192.168.0.4:9100", "192.168.0.4:9100, masquerade"),
+            ("pod 10.1.0.9 > 203.0.113.5:443", "203.0.113.5:443, masquerade"),
+        ],
+    );
+    world.neighbours.near = (2..1000).map(node).collect();
+    check(
+        &rules(&world),
+        &[
+            ("pod 10.1.0.9 > 192.168.2.77:9100", "192.168.2.77:9100"),
+            ("pod 10.1.0.9 > 192.168.4.77:9100", "192.168.4.77:9100, masquerade"),
+        ],
+    );
+}
+
+#[test]
+fn only_nodes_of_the_fleet_send_into_the_tunnel() {
+    let mut world = input(&[]);
+    let mut open = machine();
+    open.drops_by_default = false;
+    let node = |last: u16| Ipv4Addr::from(0xc0a8_0000 + u32::from(last));
+    for peers in [vec![node(2), node(3)], (2..1000).map(node).collect()] {
+        world.neighbours.tunnel = Some(Tunnel { port: 8472, peers });
+        let set = rules(&world);
+        // Whether or not all else is let in.
+        for machine in [&machine(), &open] {
+            for (text, expected) in [
+                ("outside 192.168.0.3 > udp 192.168.0.1:8472", "192.168.0.1:8472"),
+                ("outside 192.168.77.3 > udp 192.168.0.1:8472", "dropped"),
+                ("pod 10.1.0.9 > udp 192.168.0.1:8472", "dropped"),
+            ] {
+                let found = trace::trace(&set, machine, &packet(text)).expect("readable");
+                assert_eq!(trace::describe(&found), expected, "{text}");
+                assert!(found.iter().all(|verdict| verdict.met < 150), "{found:?}");
+            }
+        }
+    }
 }
 
 #[test]

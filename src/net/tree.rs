@@ -26,7 +26,34 @@ const BITS: u8 = 5;
 /// How many ports are behind one rule where there are many.
 const PORTS_PER_GROUP: u16 = 64;
 
-/// A rule that only concerns packets to one address.
+/// What a tree of addresses looks at, and what its chains are called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Look {
+    /// Where packets go: a Service.
+    Destination,
+    /// Where packets go: a node.
+    ToNode,
+    /// Where packets come from: a node.
+    FromNode,
+}
+
+impl Look {
+    fn flag(self) -> &'static str {
+        match self {
+            Self::Destination | Self::ToNode => "-d",
+            Self::FromNode => "-s",
+        }
+    }
+
+    fn chain(self, network: Ipv4Network) -> String {
+        match self {
+            Self::Destination => chains::by_address(network),
+            Self::ToNode | Self::FromNode => chains::by_node(network),
+        }
+    }
+}
+
+/// A rule that only concerns packets to (or from) one address.
 #[derive(Clone, Debug)]
 pub(super) struct AddressRule {
     pub(super) address: Ipv4Addr,
@@ -46,14 +73,15 @@ pub(super) fn by_address(
     set: &mut RuleSet,
     table: Table,
     root: &str,
+    look: Look,
     mut leaves: Vec<AddressRule>,
 ) {
     leaves.sort_by_key(|leaf| leaf.address);
     set.chain(table, root);
-    divide(set, table, root, &mut leaves);
+    divide(set, table, root, look, &mut leaves);
 }
 
-fn divide(set: &mut RuleSet, table: Table, chain: &str, leaves: &mut [AddressRule]) {
+fn divide(set: &mut RuleSet, table: Table, chain: &str, look: Look, leaves: &mut [AddressRule]) {
     let (Some(first), Some(last)) = (leaves.first(), leaves.last()) else {
         return;
     };
@@ -70,9 +98,9 @@ fn divide(set: &mut RuleSet, table: Table, chain: &str, leaves: &mut [AddressRul
         if group.len() <= INLINE_MAX {
             write(set, table, chain, group);
         } else {
-            let below = chains::by_address(network);
-            set.add(table, chain, format!("-d {network} -j {below}"));
-            divide(set, table, &below, group);
+            let below = look.chain(network);
+            set.add(table, chain, format!("{} {network} -j {below}", look.flag()));
+            divide(set, table, &below, look, group);
         }
     }
 }
@@ -130,7 +158,7 @@ mod tests {
             })
             .collect();
         let mut set = RuleSet::default();
-        by_address(&mut set, Table::Nat, "ROOT", leaves);
+        by_address(&mut set, Table::Nat, "ROOT", Look::Destination, leaves);
         set
     }
 

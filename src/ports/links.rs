@@ -10,6 +10,9 @@ use ipnetwork::Ipv4Network;
 /// The mark of our links. Not `wl…`, which is what wireless cards are called.
 pub const LINK_PREFIX: &str = "wdl";
 
+/// The link to nodes that share none with this one.
+pub const TUNNEL_LINK: &str = "wdl-vx";
+
 /// The address of every pod's gateway, on the node's end of its link.
 pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
 
@@ -65,6 +68,8 @@ pub struct NodeNetwork {
     pub node_ip: Option<Ipv4Addr>,
     /// Other nodes' pods.
     pub peers: Vec<PeerRoute>,
+    /// This node's end of the tunnel; none where there are no peers.
+    pub vxlan: Option<Vxlan>,
     /// Whether node ports answer at 127.0.0.1 too: sets `net.ipv4.conf.all.route_localnet`, and so
     /// must only be asked for once the rules are in force that keep others away from loopback.
     pub localhost_node_ports: bool,
@@ -77,6 +82,40 @@ pub struct PeerRoute {
     pub pods: Ipv4Network,
     /// Its address.
     pub via: Ipv4Addr,
+    /// How packets get there.
+    pub path: PeerPath,
+}
+
+/// How packets get to another node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PeerPath {
+    /// It is on a link of ours.
+    Direct,
+    /// In VXLAN.
+    Vxlan {
+        /// The address of its end of the tunnel.
+        address: Ipv4Addr,
+        /// The hardware address of it.
+        mac: [u8; 6],
+    },
+}
+
+/// This node's end of the tunnel to nodes on other links. Nothing is learnt from packets and nothing
+/// is sent to many: what is on the other side is in [`PeerRoute`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Vxlan {
+    /// The network identifier.
+    pub id: u32,
+    /// The UDP port.
+    pub port: u16,
+    /// The node's address.
+    pub local: Ipv4Addr,
+    /// The address inside, from which the node itself speaks to pods at the other end.
+    pub address: Ipv4Addr,
+    /// The hardware address inside.
+    pub mac: [u8; 6],
+    /// The largest packet inside.
+    pub mtu: u32,
 }
 
 /// What comes back.
@@ -90,11 +129,22 @@ pub enum Answer {
     Survey(Box<NetworkSeen>),
 }
 
+/// An address of the machine and the network it is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Near {
+    /// The address, with the prefix of the network on its link.
+    pub network: Ipv4Network,
+    /// The largest packet on the link.
+    pub mtu: u32,
+}
+
 /// The machine's addresses and routes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NetworkSeen {
     /// Addresses of the machine that others may reach: not loopback, not Docker's, not ours.
     pub addresses: Vec<Ipv4Addr>,
+    /// The same, each with the prefix of the network on its link and what that link takes.
+    pub near: Vec<Near>,
     /// The source address of packets on the default route, if there is one.
     pub default_source: Option<Ipv4Addr>,
     /// Networks that the machine has routes to, ours left out.

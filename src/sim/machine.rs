@@ -281,6 +281,7 @@ fn config(node: &NodeName, process: u64, always_leads: bool) -> Config {
         always_leads,
         report_interval: Duration::from_secs(1),
         reserved: ResourceList::new(),
+        overlay: crate::net::paths::Overlay::default(),
         pods_max: 110,
         version: "0.0.0".into(),
         jitter: process,

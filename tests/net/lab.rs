@@ -19,10 +19,11 @@ use windlass::adapters::links::Links;
 use windlass::kinds::container::Protocol;
 use windlass::kinds::name::Name;
 use windlass::kinds::rules::RuleSet;
+use windlass::net::paths::Neighbours;
 use windlass::net::trace::{self, Machine, Origin, Packet};
 use windlass::net::{DnsListener, Input, words};
 use windlass::ports::filter;
-use windlass::ports::links::{Attachment, Call, NodeNetwork, PeerRoute};
+use windlass::ports::links::{Attachment, Call, NodeNetwork, PeerPath, PeerRoute};
 
 use crate::support::namespace::Namespace;
 
@@ -191,12 +192,18 @@ pub(super) fn attachment(pod: &Namespace, ip: Ipv4Addr) -> Attachment {
     }
 }
 
+/// A peer on a link of ours.
+pub(super) fn direct(pods: &str, via: Ipv4Addr) -> PeerRoute {
+    PeerRoute { pods: pods.parse().expect("a network"), via, path: PeerPath::Direct }
+}
+
 pub(super) fn node_network() -> NodeNetwork {
     NodeNetwork {
         dns: Some(DNS),
         services: "10.96.0.0/12".parse().expect("a network"),
         node_ip: Some(NODE),
-        peers: vec![PeerRoute { pods: "10.1.1.0/24".parse().expect("a network"), via: WORLD }],
+        peers: vec![direct("10.1.1.0/24", WORLD)],
+        vxlan: None,
         localhost_node_ports: true,
     }
 }
@@ -214,6 +221,7 @@ pub(super) fn input(services: &[&str]) -> Input {
         local_pods: PODS.map(|n| Ipv4Addr::new(10, 1, 0, n)).into(),
         host_ports: Vec::new(),
         dns: Some(DnsListener { address: DNS, port: 53 }),
+        neighbours: Neighbours::default(),
         zones: BTreeMap::new(),
         masquerade_egress: true,
         localhost_node_ports: true,

@@ -4,10 +4,10 @@ use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use windlass::adapters::links::{Links, ROUTE_PROTOCOL};
-use windlass::ports::links::{Answer, Attachment, Call, NetworkSeen, NodeNetwork, PeerRoute};
+use windlass::ports::links::{Answer, Attachment, Call, NetworkSeen, NodeNetwork};
 use windlass::ports::{Fault, FaultKind};
 
-use super::lab::{DNS, NODE, WORLD, attachment, node_network};
+use super::lab::{DNS, NODE, WORLD, attachment, direct, node_network};
 use crate::support::{namespace::Namespace, skip};
 
 const POD: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 5);
@@ -195,8 +195,6 @@ fn the_nodes_routes_are_made_followed_and_cleared() {
     };
     node.sh("ip route add 172.30.0.0/16 via 192.168.0.9; ip addr add 10.9.9.9/32 dev lo");
     let before = node.sh("ip route; ip -4 addr");
-    let peer =
-        |pods: &str, via: Ipv4Addr| PeerRoute { pods: pods.parse().expect("a network"), via };
     let ensure = |wish: &NodeNetwork| call(&node, Call::Ensure(wish.clone()));
     let wish = node_network();
     for _ in 0..2 {
@@ -217,10 +215,10 @@ fn the_nodes_routes_are_made_followed_and_cleared() {
     let mut next = wish.clone();
     next.dns = Some(Ipv4Addr::new(10, 96, 0, 10));
     next.peers = vec![
-        peer("10.1.1.0/24", Ipv4Addr::new(192, 168, 0, 7)),
-        peer("10.1.2.0/24", Ipv4Addr::new(203, 0, 113, 1)),
-        peer("10.1.3.0/24", WORLD),
-        peer("172.30.0.0/16", WORLD),
+        direct("10.1.1.0/24", Ipv4Addr::new(192, 168, 0, 7)),
+        direct("10.1.2.0/24", Ipv4Addr::new(203, 0, 113, 1)),
+        direct("10.1.3.0/24", WORLD),
+        direct("172.30.0.0/16", WORLD),
     ];
     let fault = ensure(&next).expect_err("two of them can't be");
     assert!(fault.message.contains("10.1.2.0/24 via 203.0.113.1"), "{fault}");

@@ -6,3 +6,4 @@ mod iptables;
 mod lab;
 mod links;
 mod packets;
+mod tunnel;

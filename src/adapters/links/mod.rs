@@ -1,7 +1,7 @@
 //! Links, addresses and routes: the wires of the house.
 //!
 //! Everything goes over netlink, with no process started. What is ours carries our mark: links are
-//! called `wdl…`, routes have a protocol number of their own, the DNS address has the label
+//! called `wdl…` (the tunnel to nodes on other links `wdl-vx`), routes have a protocol number of their own, the DNS address has the label
 //! `lo:wdl`; nothing without a mark is ever changed or removed. A network namespace belongs to a
 //! thread, so each call runs on a thread of its own that ends with it, and no thread of the
 //! program's pool ever changes sides. Runs in the network namespace of the process.
@@ -11,6 +11,7 @@ mod node;
 mod resolvers;
 mod survey;
 mod sysctl;
+mod tunnel;
 mod wire;
 
 use std::path::PathBuf;

@@ -8,10 +8,10 @@ use rtnetlink::{LinkMessageBuilder, LinkUnspec};
 
 use ipnetwork::Ipv4Network;
 
-use super::sysctl;
 use super::wire::{ADDRESS_LABEL, Link, Route, Wire, route_on_link, route_to};
+use super::{sysctl, tunnel};
 use crate::ports::Fault;
-use crate::ports::links::{NodeNetwork, PeerRoute};
+use crate::ports::links::{NodeNetwork, PeerPath, PeerRoute};
 
 /// Makes everything that can be made; says of the rest all that went wrong.
 pub(super) async fn ensure(wish: &NodeNetwork) -> Result<(), Fault> {
@@ -24,9 +24,20 @@ pub(super) async fn ensure(wish: &NodeNetwork) -> Result<(), Fault> {
     let mut faults = Vec::new();
     let mut note = |done: Result<(), Fault>| faults.extend(done.err());
     note(ensure_address(&wire, &loopback, wish.dns).await);
+    let tunnel = match tunnel::ensure(&wire, wish).await {
+        Ok(tunnel) => tunnel,
+        Err(fault) => {
+            // A kernel without VXLAN is no trouble where every node is on a link of ours.
+            let is_needed = wish.peers.iter().any(|peer| peer.path != PeerPath::Direct);
+            tracing::debug!(%fault, is_needed, "no tunnel");
+            note(if is_needed { Err(fault) } else { Ok(()) });
+            None
+        }
+    };
+    // The kernel took the routes of a link along with it.
     let routes = wire.routes().await?;
     let source = wire.present(wish.node_ip).await?;
-    let wanted = wanted_routes(wish, source, &loopback);
+    let wanted = wanted_routes(wish, source, &loopback, tunnel.as_ref());
     for (network, via, message) in &wanted {
         note(ensure_route(&wire, &routes, *network, *via, message).await);
     }
@@ -65,7 +76,12 @@ async fn ensure_address(wire: &Wire, lo: &Link, wanted: Option<Ipv4Addr>) -> Res
 
 type Wanted = (Ipv4Network, Option<Ipv4Addr>, RouteMessage);
 
-fn wanted_routes(wish: &NodeNetwork, source: Option<Ipv4Addr>, loopback: &Link) -> Vec<Wanted> {
+fn wanted_routes(
+    wish: &NodeNetwork,
+    source: Option<Ipv4Addr>,
+    loopback: &Link,
+    tunnel: Option<&Link>,
+) -> Vec<Wanted> {
     let from_node =
         |route: rtnetlink::RouteMessageBuilder<Ipv4Addr>, source: Option<Ipv4Addr>| match source {
             Some(ip) => route.pref_source(ip).build(),
@@ -74,12 +90,20 @@ fn wanted_routes(wish: &NodeNetwork, source: Option<Ipv4Addr>, loopback: &Link) 
     // A node without an address still has the DNS address to speak from.
     let services = route_on_link(wish.services, loopback.index);
     let to_services = from_node(services, source.or(wish.dns));
-    let to_peer = |peer: &PeerRoute| {
-        let route = from_node(route_to(peer.pods).gateway(peer.via), source);
-        (peer.pods, Some(peer.via), route)
+    let to_peer = |peer: &PeerRoute| match peer.path {
+        PeerPath::Direct => {
+            let route = from_node(route_to(peer.pods).gateway(peer.via), source);
+            Some((peer.pods, Some(peer.via), route))
+        }
+        PeerPath::Vxlan { address, .. } => {
+            let (link, end) = (tunnel?, wish.vxlan?);
+            // The answer must come back by the tunnel: nobody between knows where pods are.
+            let route = route_to(peer.pods).gateway(address).output_interface(link.index).onlink();
+            Some((peer.pods, Some(address), from_node(route, Some(end.address))))
+        }
     };
     let mut wanted = vec![(wish.services, None, to_services)];
-    wanted.extend(wish.peers.iter().map(to_peer));
+    wanted.extend(wish.peers.iter().filter_map(to_peer));
     wanted
 }
 
@@ -134,7 +158,8 @@ async fn remove_others(wire: &Wire, routes: &[Route], wanted: &[Wanted]) -> Resu
 pub(super) async fn clear() -> Result<(), Fault> {
     let wire = Wire::open()?;
     let mut faults = Vec::new();
-    for link in wire.links().await?.into_iter().filter(Link::is_ours) {
+    let is_ours = |link: &Link| link.is_ours() || link.is_tunnel();
+    for link in wire.links().await?.into_iter().filter(is_ours) {
         faults.extend(wire.remove_link(link.index).await.err());
     }
     for route in wire.routes().await?.iter().filter(|route| route.ours) {

@@ -1,6 +1,5 @@
 //! What the machine's network is like without us.
 
-use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use rtnetlink::packet_route::link::InfoKind;
@@ -8,7 +7,7 @@ use rtnetlink::packet_route::link::InfoKind;
 use super::resolvers;
 use super::wire::{Address, Link, Route, Wire};
 use crate::ports::Fault;
-use crate::ports::links::NetworkSeen;
+use crate::ports::links::{Near, NetworkSeen};
 
 /// What Ethernet carries, where no link says otherwise.
 const MTU_DEFAULT: u32 = 1500;
@@ -38,12 +37,12 @@ fn look(
         .min_by_key(|route| route.metric);
     let default_source = default.and_then(|route| {
         let on_its_link = || reachable.iter().find(|(_, link)| Some(link.index) == route.index);
-        route.source.or_else(|| on_its_link().map(|(ip, _)| *ip))
+        route.source.or_else(|| on_its_link().map(|(address, _)| address.ip))
     });
-    let main = default_source.or(reachable.first().map(|(ip, _)| *ip));
+    let main = default_source.or(reachable.first().map(|(address, _)| address.ip));
     let mtu = reachable
         .iter()
-        .find(|(ip, _)| Some(*ip) == main)
+        .find(|(address, _)| Some(address.ip) == main)
         .map_or(MTU_DEFAULT, |(_, link)| link.mtu);
     let mut networks: Vec<_> = routes
         .iter()
@@ -53,7 +52,8 @@ fn look(
     networks.sort();
     networks.dedup();
     NetworkSeen {
-        addresses: reachable.into_iter().map(|(ip, _)| ip).collect(),
+        near: reachable.iter().filter_map(|(address, link)| near(address, link)).collect(),
+        addresses: reachable.into_iter().map(|(address, _)| address.ip).collect(),
         default_source,
         routes: networks,
         mtu,
@@ -63,20 +63,26 @@ fn look(
 }
 
 /// Addresses at which others may reach the machine, each with its link, in the order of links.
-fn reachable<'a>(links: &'a [Link], addresses: &[Address]) -> Vec<(Ipv4Addr, &'a Link)> {
-    let mut found: Vec<(Ipv4Addr, &Link)> = addresses
+fn reachable<'a>(links: &'a [Link], addresses: &'a [Address]) -> Vec<(&'a Address, &'a Link)> {
+    let mut found: Vec<(&Address, &Link)> = addresses
         .iter()
         .filter(|address| {
             address.universal && !address.ip.is_loopback() && !address.ip.is_link_local()
         })
         .filter_map(|address| {
             let link = links.iter().find(|link| link.index == address.index)?;
-            Some((address.ip, link))
+            Some((address, link))
         })
-        .filter(|(_, link)| link.up && !link.loopback && !link.is_ours() && !is_dockers(link))
+        .filter(|(_, link)| link.up && !link.loopback && !is_dockers(link))
+        .filter(|(_, link)| !link.is_ours() && !link.is_tunnel())
         .collect();
     found.sort_by_key(|(_, link)| link.index);
     found
+}
+
+fn near(address: &Address, link: &Link) -> Option<Near> {
+    let network = ipnetwork::Ipv4Network::new(address.ip, address.prefix).ok()?;
+    Some(Near { network, mtu: link.mtu })
 }
 
 fn is_dockers(link: &Link) -> bool {

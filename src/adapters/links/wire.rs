@@ -7,7 +7,7 @@ use ipnetwork::Ipv4Network;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage, AddressScope};
 use rtnetlink::packet_route::link::{
-    InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, State,
+    InfoData, InfoKind, InfoVxlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, State,
 };
 use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope,
@@ -15,7 +15,7 @@ use rtnetlink::packet_route::route::{
 use rtnetlink::{Error, Handle, RouteMessageBuilder};
 
 use crate::ports::Fault;
-use crate::ports::links::LINK_PREFIX;
+use crate::ports::links::{LINK_PREFIX, TUNNEL_LINK};
 
 /// The number that marks our routes, as `ip route` prints it: `proto 87`. Free in
 /// `/etc/iproute2/rt_protos`.
@@ -37,6 +37,10 @@ pub(super) struct Link {
     /// The other end, in its own namespace's count.
     pub(super) peer: Option<u32>,
     pub(super) kind: Option<InfoKind>,
+    /// Of a VXLAN link.
+    pub(super) vxlan: Vec<InfoVxlan>,
+    /// Its hardware address; zeros where it has none.
+    pub(super) mac: [u8; 6],
     pub(super) mtu: u32,
     pub(super) up: bool,
     /// Whether packets pass: the kernel starts a link's queue some time after it is up.
@@ -49,12 +53,19 @@ impl Link {
     pub(super) fn is_ours(&self) -> bool {
         self.name.starts_with(LINK_PREFIX) && self.kind == Some(InfoKind::Veth)
     }
+
+    /// Whether it is our end of the tunnel to other nodes.
+    pub(super) fn is_tunnel(&self) -> bool {
+        self.name == TUNNEL_LINK && self.kind == Some(InfoKind::Vxlan)
+    }
 }
 
 /// An address on a link.
 #[derive(Clone, Debug)]
 pub(super) struct Address {
     pub(super) ip: Ipv4Addr,
+    /// The length of the prefix of the network on its link.
+    pub(super) prefix: u8,
     pub(super) index: u32,
     pub(super) universal: bool,
     pub(super) label: Option<String>,
@@ -218,6 +229,8 @@ fn read_link(message: LinkMessage) -> Link {
         name: String::new(),
         peer: None,
         kind: None,
+        vxlan: Vec::new(),
+        mac: [0; 6],
         mtu: 0,
         up: message.header.flags.contains(LinkFlags::Up),
         running: false,
@@ -229,11 +242,15 @@ fn read_link(message: LinkMessage) -> Link {
             LinkAttribute::Link(peer) => link.peer = Some(peer),
             LinkAttribute::Mtu(mtu) => link.mtu = mtu,
             LinkAttribute::OperState(state) => link.running = state == State::Up,
+            LinkAttribute::Address(bytes) => link.mac = bytes.try_into().unwrap_or_default(),
             LinkAttribute::LinkInfo(infos) => {
-                link.kind = infos.into_iter().find_map(|info| match info {
-                    LinkInfo::Kind(kind) => Some(kind),
-                    _ => None,
-                });
+                for info in infos {
+                    match info {
+                        LinkInfo::Kind(kind) => link.kind = Some(kind),
+                        LinkInfo::Data(InfoData::Vxlan(data)) => link.vxlan = data,
+                        _ => {}
+                    }
+                }
             }
             _ => {}
         }
@@ -255,6 +272,7 @@ fn read_address(message: AddressMessage) -> Option<Address> {
     });
     Some(Address {
         ip,
+        prefix: message.header.prefix_len,
         index: message.header.index,
         universal: message.header.scope == AddressScope::Universe,
         label,
@@ -298,7 +316,7 @@ fn code(error: &Error) -> i32 {
     }
 }
 
-fn accept(result: Result<(), Error>, as_good: &[i32], what: &str) -> Result<(), Fault> {
+pub(super) fn accept(result: Result<(), Error>, as_good: &[i32], what: &str) -> Result<(), Fault> {
     match result {
         Err(error) if !as_good.contains(&code(&error)) => Err(explain(what, &error)),
         _ => Ok(()),
@@ -306,7 +324,7 @@ fn accept(result: Result<(), Error>, as_good: &[i32], what: &str) -> Result<(), 
 }
 
 /// The kernel's word for it. What needs a person: no permission, or something in the way.
-fn explain(what: &str, error: &Error) -> Fault {
+pub(super) fn explain(what: &str, error: &Error) -> Fault {
     const EPERM: i32 = 1;
     let Error::NetlinkError(message) = error else {
         return Fault::transient(format!("{what}: {error}"));
