@@ -43,16 +43,11 @@ fn nodes(count: u32) -> BTreeMap<NodeName, NodeInput> {
             ("topology.kubernetes.io/zone", format!("zone-{}", n % 10)),
         ];
         let facts = NodeFacts {
-            addresses: Vec::new(),
             hostname: name.clone(),
             capacity: resources.clone(),
             allocatable: resources,
             labels: labels.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
-            info: BTreeMap::new(),
-            images: Vec::new(),
-            conditions: BTreeMap::new(),
-            started: Wall::from_seconds(1_700_000_000),
-            unknown: BTreeMap::new(),
+            ..NodeFacts::default()
         };
         let input = NodeInput { facts: Arc::new(facts), is_ready: true, ..NodeInput::default() };
         (NodeName::trusted(&name), input)
@@ -116,6 +111,9 @@ fn input(nodes: BTreeMap<NodeName, NodeInput>, revision: Arc<Revision>) -> Input
         me: NodeName::trusted("node-0000"),
         incarnation: "bench".into(),
         lease_s: 15,
+        takes_lease: false,
+        writes_anew: false,
+        not_ready_after: std::time::Duration::from_secs(40),
         settings: Arc::new(Settings {
             pod_network: network("10.0.0.0/8"),
             node_prefix: 24,
@@ -123,6 +121,7 @@ fn input(nodes: BTreeMap<NodeName, NodeInput>, revision: Arc<Revision>) -> Input
             dns_ip: "192.168.0.10".parse().expect("an address"),
             node_ports: (30000, 32767),
             follows_rewrites: false,
+            eviction_s: 300,
         }),
         state: State::default(),
         apps: BTreeMap::from([(

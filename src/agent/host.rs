@@ -5,10 +5,12 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::kinds::labels::Labels;
 use crate::kinds::name::Uid;
-use crate::kinds::object::Body;
+use crate::kinds::object::{Body, Key};
+use crate::kinds::registry::Kind;
 use crate::kinds::time::{Elapsed, Now};
-use crate::node::{self, Around, Assignment, Mine, Seen, ServiceEnv, Ticket};
+use crate::node::{self, Around, Assignment, Mine, Seen, ServiceEnv, Standing, Ticket};
 use crate::plan;
 use crate::ports::files::{Answer as FilesAnswer, Call as FilesCall};
 use crate::ports::links::{Answer as LinksAnswer, Call as LinksCall, NetworkSeen};
@@ -18,6 +20,7 @@ use crate::ports::runtime::{
 };
 use crate::ports::{Answer, Call, Fault};
 use crate::state::NodeReport;
+use crate::state::records::Applied;
 
 use super::config::Config;
 use super::{Agent, Purpose};
@@ -251,6 +254,7 @@ impl Agent {
             resolvers: network.resolvers.clone(),
             searches: network.searches.clone(),
             mtu: self.config.overlay.pod_mtu(self.link_mtu(network)),
+            standing: facts.as_ref().and_then(|facts| self.standing(&facts.labels)),
             allocatable: facts.map(|facts| facts.allocatable.clone()).unwrap_or_default(),
             desired: desired.collect(),
             services: Arc::new(self.service_variables()),
@@ -263,6 +267,25 @@ impl Agent {
         let files_version = if is_same { version } else { version + 1 };
         self.host.around = Some(Arc::new(Around { files_version, ..around }));
         self.host.needs_around = false;
+    }
+
+    /// What this node is, if the revision in force has been read: an older one may ask for other
+    /// labels, and a pod must not be turned away for them.
+    fn standing(&self, own: &Labels) -> Option<Standing> {
+        let revision = self.wish.applied.as_ref()?;
+        let mut apps = self.store.state()?.apps.values();
+        let is_in_force = |applied: &Applied| applied.revision == revision.commit.id;
+        if !apps.any(|app| app.head.applied.as_ref().is_some_and(is_in_force)) {
+            return None;
+        }
+        let key = Key::cluster(Kind::Node, &self.config.node);
+        let wish = revision.desired.objects.get(&key).map(|object| &object.body);
+        let mut standing = Standing { labels: own.clone(), taints: Vec::new() };
+        if let Some(Body::Node(wish)) = wish {
+            standing.labels.extend(wish.labels.clone());
+            standing.taints.clone_from(&wish.taints);
+        }
+        Some(standing)
     }
 
     /// This node's address: the operator's choice, the default route's source, or the first.

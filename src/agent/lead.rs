@@ -130,6 +130,7 @@ impl Agent {
             incarnation: self.config.incarnation.clone(),
             lease_s: u32::try_from(self.config.lease.as_secs()).unwrap_or(u32::MAX),
             takes_lease: is_gone || !self.is_leading(now),
+            writes_anew: is_gone && self.store.bereft_of().is_some(),
             not_ready_after: self.not_ready_after(),
             settings: self.config.settings.clone(),
             state: self.store.state()?.clone(),

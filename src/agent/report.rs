@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::kinds::labels::Labels;
 use crate::kinds::node::{LABEL_ARCH, LABEL_HOSTNAME, LABEL_OS, NodeCondition, NodeFacts};
@@ -25,6 +26,8 @@ use super::{Agent, Purpose};
 /// A node names at most this many images, the largest first, as kubelet
 /// (`nodeStatusMaxImages`).
 const IMAGES_MAX: usize = 50;
+/// What happens within this time is said at once: pods that start together are ready together.
+const GATHER: Duration = Duration::from_millis(100);
 
 impl Agent {
     /// What this node says of itself; also while the runtime does not answer, and why it doesn't.
@@ -153,7 +156,13 @@ impl Agent {
         // Requests don't wait, and neither does the first word of a node.
         let is_urgent =
             known.is_none() || known.is_some_and(|known| known.value.requests != report.requests);
-        let at = *self.host.report_at.get_or_insert(now.elapsed + self.config.report_interval);
+        // Whoever coordinates knows without it; of others it waits for what they say.
+        let own = Register::Node(me.clone());
+        let interval = self.config.report_interval;
+        let since_last = self.store.asked(&own).map_or(interval, |at| now.elapsed.since(at));
+        let wait =
+            if self.is_leading(now) { interval } else { interval.saturating_sub(since_last) };
+        let at = *self.host.report_at.get_or_insert(now.elapsed + wait.max(GATHER));
         if at > now.elapsed && !is_urgent {
             return;
         }

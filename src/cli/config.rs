@@ -142,11 +142,18 @@ pub struct Fleet {
     pub beat: String,
     /// How long a node is silent until it counts as lost.
     pub not_ready_after: String,
+    /// How long pods stay on a lost node that say nothing of it themselves.
+    pub evict_after: String,
 }
 
 impl Default for Fleet {
     fn default() -> Self {
-        Self { lease: "15s".into(), beat: "10s".into(), not_ready_after: "40s".into() }
+        Self {
+            lease: "15s".into(),
+            beat: "10s".into(),
+            not_ready_after: "40s".into(),
+            evict_after: "5m".into(),
+        }
     }
 }
 
@@ -420,7 +427,9 @@ fn settings(file: &File, wrong: &mut Complaints) -> Option<Settings> {
     let pods = wrong.take("network.podNetwork", parse_network(&network.pod_network));
     let services = wrong.take("network.serviceNetwork", parse_network(&network.service_network));
     let ports = wrong.take("network.nodePorts", parse_ports(&network.node_ports));
+    let evict_after = wrong.take("fleet.evictAfter", parse_duration(&file.fleet.evict_after));
     let (pod_network, service_network, node_ports) = (pods?, services?, ports?);
+    let evict_after = evict_after?;
     if pod_network.overlaps(service_network) {
         let complaint = format!("{service_network} overlaps network.podNetwork {pod_network}");
         wrong.take::<()>("network.serviceNetwork", Err(complaint));
@@ -445,6 +454,7 @@ fn settings(file: &File, wrong: &mut Complaints) -> Option<Settings> {
         dns_ip,
         node_ports,
         follows_rewrites: file.desired.follow_rewrites,
+        eviction_s: u32::try_from(evict_after.as_secs()).unwrap_or(u32::MAX),
     })
 }
 

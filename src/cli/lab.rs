@@ -71,6 +71,9 @@ struct Up {
     /// Image archives (*.tar) to load into each node's Docker.
     #[arg(long, value_name = "DIR")]
     images: Option<PathBuf>,
+    /// A setting of the nodes' agents, such as fleet.lease=5s; may be given several times.
+    #[arg(long, value_name = "FIELD=VALUE")]
+    set: Vec<String>,
     /// Waits until every pod is ready.
     #[arg(long)]
     wait: bool,
@@ -235,7 +238,14 @@ fn planned(name: &str, up: &Up) -> Result<Lab, LabFault> {
         directory: up.directory.clone(),
         state: None,
         served: Vec::new(),
+        settings: before.as_ref().map(|lab| lab.settings.clone()).unwrap_or_default(),
     };
+    for setting in &up.set {
+        let (path, value) = setting.split_once('=').ok_or_else(|| {
+            LabFault::new(format!("--set {setting}"), "write it as fleet.lease=5s")
+        })?;
+        lab.settings.insert(path.to_owned(), value.to_owned());
+    }
     let path = fs::canonicalize(&up.desired).ok();
     // One node reads paths and keeps its state by itself; several share a server.
     if up.nodes > 1 {

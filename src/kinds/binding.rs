@@ -34,6 +34,13 @@ impl Generation {
     pub fn next(self) -> Self {
         Self { epoch: self.epoch, number: self.number.saturating_add(1) }
     }
+
+    /// The generation of a write that replaces a register that is gone: beyond any that may have
+    /// been written to it without our knowledge.
+    #[must_use]
+    pub fn leap(self) -> Self {
+        Self { epoch: self.epoch, number: self.number.saturating_add(1000) }
+    }
 }
 
 impl fmt::Display for Generation {

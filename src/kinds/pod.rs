@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::container::Container;
+use super::container::{Container, Protocol};
 use super::digest::Digest;
 use super::labels::{Labels, Requirement, Selector};
 use super::name::{Name, NodeName};
@@ -168,7 +168,25 @@ impl PodSpec {
         if asks_exactly { QosClass::Guaranteed } else { QosClass::Burstable }
     }
 
-    /// The host ports it takes, as (protocol, port, host address).
+    /// Whether its node selector and required node affinity allow a node.
+    pub fn allows_node(&self, name: &NodeName, labels: &Labels) -> bool {
+        let is_selected = self.node_selector.iter().all(|(key, its)| labels.get(key) == Some(its));
+        let required = self.affinity.node_required.as_ref();
+        is_selected
+            && required.is_none_or(|terms| terms.iter().any(|term| term.matches(name, labels)))
+    }
+
+    /// The ports of its node that it takes.
+    pub fn taken_ports(&self) -> impl Iterator<Item = HostPort> {
+        self.host_ports().filter_map(|port| {
+            let number = port.host_port.or(self.host_network.then_some(port.port))?;
+            // `0.0.0.0` is how Kubernetes writes "every address".
+            let address = port.host_ip.filter(|address| !address.is_unspecified());
+            Some(HostPort { protocol: port.protocol, port: number, address })
+        })
+    }
+
+    /// The ports that it takes on its node, as they are written.
     pub fn host_ports(&self) -> impl Iterator<Item = &super::container::ContainerPort> {
         let host_network = self.host_network;
         self.containers
@@ -176,6 +194,26 @@ impl PodSpec {
             .chain(self.init_containers.iter().filter(|container| container.is_sidecar))
             .flat_map(|container| &container.ports)
             .filter(move |port| port.host_port.is_some() || host_network)
+    }
+}
+
+/// A port of a node that a pod takes: one pod a port, transport and address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HostPort {
+    /// The transport.
+    pub protocol: Protocol,
+    /// The number.
+    pub port: u16,
+    /// The address; absent takes every one.
+    pub address: Option<IpAddr>,
+}
+
+impl HostPort {
+    /// Whether two can't be had at once.
+    pub fn clashes(&self, other: &Self) -> bool {
+        self.protocol == other.protocol
+            && self.port == other.port
+            && (self.address.is_none() || other.address.is_none() || self.address == other.address)
     }
 }
 
@@ -334,6 +372,21 @@ pub struct NodeTerm {
     pub fields: Vec<Requirement>,
 }
 
+impl NodeTerm {
+    /// Whether a node meets it; a term that asks nothing meets no node.
+    pub fn matches(&self, name: &NodeName, labels: &Labels) -> bool {
+        if self.labels.is_empty() && self.fields.is_empty() {
+            return false;
+        }
+        let are_fields_met = || {
+            let fields = Labels::from([("metadata.name".to_owned(), name.to_string())]);
+            self.fields.iter().all(|requirement| requirement.matches(&fields))
+        };
+        self.labels.iter().all(|requirement| requirement.matches(labels))
+            && (self.fields.is_empty() || are_fields_met())
+    }
+}
+
 /// `podAffinityTerm`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodTerm {
@@ -383,6 +436,13 @@ pub struct Toleration {
     pub effect: Option<TaintEffect>,
     /// For `NoExecute`: how long, in seconds; absent means for ever.
     pub seconds: Option<i64>,
+}
+
+impl PodSpec {
+    /// Whether it puts up with `taint`, for however long.
+    pub fn tolerates(&self, taint: &Taint) -> bool {
+        self.tolerations.iter().any(|toleration| toleration.tolerates(taint))
+    }
 }
 
 impl Toleration {

@@ -149,6 +149,8 @@ pub(crate) struct PodMemory {
     /// How far an earlier agent had come with that.
     pub(crate) inherited_ending: Option<EndingReport>,
     pub(crate) remove_trouble: Option<Trouble>,
+    /// It was let in: it stays whatever becomes of the house.
+    pub(crate) is_admitted: bool,
     /// How it finished, once it has.
     pub(crate) over: Option<Over>,
     /// Since when each condition is as it is.
@@ -231,6 +233,8 @@ impl Memory {
             memory.key = Some(report.key.clone());
             memory.began = report.status.start_time;
             memory.inherited_ending = report.ending.clone();
+            // Whoever was here before came in by that agent's leave.
+            memory.is_admitted = true;
             memory.recall_last_words(&report.status);
             if report.status.phase.is_over() {
                 memory.over = Some(Over {

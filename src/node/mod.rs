@@ -7,6 +7,7 @@
 //! containers), so he may be relieved at any moment.
 //!
 //! ```text
+//! admit     at the door: does the pod fit here at all?
 //! sandbox   files ─┐
 //!           pause ─┴▶ link ─▶ init 1 ─▶ init 2 ─▶ containers ─▶ probes
 //! end       preStop ─▶ TERM ─▶ (grace) KILL ─▶ containers, link, pause, files removed ─▶ gone
@@ -14,6 +15,7 @@
 //!
 //! Floor 2: imports `kinds`, `ports`, `desired`; knows no clock, disk, network or task.
 
+mod admit;
 mod backoff;
 mod doubt;
 mod env;
@@ -42,9 +44,10 @@ use ipnetwork::Ipv4Network;
 use crate::desired::Desired;
 use crate::kinds::binding::{AppName, Binding};
 use crate::kinds::config::{ConfigMap, Secret};
+use crate::kinds::labels::Labels;
 use crate::kinds::name::{Name, NodeName, Uid};
 use crate::kinds::object::{Body, Key};
-use crate::kinds::pod::{PodTemplate, ResourceList};
+use crate::kinds::pod::{PodTemplate, ResourceList, Taint};
 use crate::kinds::registry::Kind;
 use crate::kinds::time::Now;
 use crate::ports::Call;
@@ -108,6 +111,9 @@ pub struct Around {
     pub mtu: u32,
     /// What pods may use of the machine.
     pub allocatable: ResourceList,
+    /// What this node is called and asks for, by which pods are judged at the door; absent while it
+    /// is not known for certain, and then nobody is turned away for it.
+    pub standing: Option<Standing>,
     /// The revisions in force, for ConfigMaps and Secrets.
     pub desired: BTreeMap<AppName, Arc<Desired>>,
     /// Services with their addresses, for variables (`enableServiceLinks`).
@@ -117,6 +123,15 @@ pub struct Around {
     /// Raised whenever something changes from which pods' files follow: ConfigMaps and Secrets,
     /// resolvers, the node's address. What was written for it is not looked at again.
     pub files_version: u64,
+}
+
+/// A node's labels and taints: its own, with those of its manifest laid over them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Its labels.
+    pub labels: Labels,
+    /// Its taints.
+    pub taints: Vec<Taint>,
 }
 
 /// What a Service looks like from a container's environment.
@@ -197,6 +212,7 @@ pub fn decide(
     let houses = house::houses(&around.node, containers);
     memory.begin_look();
     memory.addresses.learn(around.pod_network, &houses);
+    admit::receive(mine, &houses, around, memory, now);
     let mut uids: BTreeSet<Uid> = mine.pods.keys().cloned().collect();
     uids.extend(houses.keys().cloned());
     uids.extend(memory.pods.keys().cloned());

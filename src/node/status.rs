@@ -15,7 +15,7 @@ use crate::kinds::time::{Now, Wall};
 use crate::ports::runtime::{ContainerSeen, RunState};
 
 use super::house::{self, House};
-use super::memory::{ContainerMemory, Memory, PodMemory, container_uri};
+use super::memory::{ContainerMemory, Memory, Over, PodMemory, container_uri};
 use super::{Around, Assignment, Mine, Seen, probes, run};
 
 /// What is said of every pod bound here.
@@ -95,6 +95,7 @@ fn status(
 ) -> PodStatus {
     let spec = &template.spec;
     let view = View { uid, spec, house, memory, leaving: pod.binding.deletion.is_some() };
+    let is_rejected = view.is_rejected();
     let init = view.statuses(&spec.init_containers, true);
     let main = view.statuses(&spec.containers, false);
     let phase = view.phase(&main);
@@ -132,6 +133,8 @@ fn status(
     note(CONDITION_READY, containers_ready, ready_why.clone());
     note(CONDITION_CONTAINERS_READY, containers_ready, ready_why);
     note(CONDITION_SCHEDULED, true, (None, None));
+    // Of the containers of a pod that was turned away nothing is said, as kubelet says nothing.
+    let (init, main) = if is_rejected { (Vec::new(), Vec::new()) } else { (init, main) };
     PodStatus {
         phase,
         reason: over.as_ref().and_then(|over| over.0.clone()),
@@ -172,6 +175,11 @@ impl View<'_> {
     fn over(&self) -> Option<(Option<String>, Option<String>)> {
         let over = self.memory.pods.get(self.uid)?.over.as_ref()?;
         Some((over.reason.clone(), over.message.clone()))
+    }
+
+    fn is_rejected(&self) -> bool {
+        let record = self.memory.pods.get(self.uid);
+        record.and_then(|record| record.over.as_ref()).is_some_and(Over::is_rejection)
     }
 
     /// <https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-phase>

@@ -26,9 +26,6 @@ pub(super) const TAINT_NOT_READY: &str = "node.kubernetes.io/not-ready";
 /// The taint of a node that has not been heard of (`TaintNodeUnreachable`).
 pub(super) const TAINT_UNREACHABLE: &str = "node.kubernetes.io/unreachable";
 
-/// `DefaultNotReadyTolerationSeconds`, `DefaultUnreachableTolerationSeconds`.
-pub(super) const EVICTION_S: u32 = 300;
-
 /// Who says so in events, as Kubernetes names it.
 const SOURCE: &str = "taint-eviction-controller";
 

@@ -77,6 +77,8 @@ pub struct Input {
     pub lease_s: u32,
     /// Whether it takes the lease anew: it did not have it, or had let it run out.
     pub takes_lease: bool,
+    /// Whether the register is gone from the store and is written anew.
+    pub writes_anew: bool,
     /// How long a node is silent until it counts as lost.
     pub not_ready_after: Duration,
     /// What the operator has set.
@@ -106,6 +108,8 @@ pub struct Settings {
     pub node_ports: (u16, u16),
     /// Whether a branch that was set back or rewritten is followed.
     pub follows_rewrites: bool,
+    /// How long a pod that says nothing of it stays on a node that is lost or not ready, in seconds.
+    pub eviction_s: u32,
 }
 
 /// One app of the desired repository.
@@ -178,7 +182,7 @@ pub fn plan(input: &Input, memory: &mut Memory, now: Now) -> Plan {
     pods::answer_requests(&mut work);
     let mut taints = evict::wished_taints(&work);
     liveness::taint_nodes(&work, &mut taints);
-    evict::evict_pods(&mut work, &taints, evict::EVICTION_S);
+    evict::evict_pods(&mut work, &taints, input.settings.eviction_s);
     claim::settle_ownership(&mut work);
     deployment::roll_deployments(&mut work);
     replicaset::fill_sets(&mut work);

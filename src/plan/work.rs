@@ -62,7 +62,10 @@ impl<'a> Work<'a> {
             revisions: BTreeMap::new(),
             made: 0,
             is_unfinished: false,
-            generation: input.state.generation.next(),
+            generation: match input.writes_anew {
+                true => input.state.generation.leap(),
+                false => input.state.generation.next(),
+            },
             notes: Vec::new(),
             events: Vec::new(),
             wake: None,

@@ -35,7 +35,7 @@ impl Safety {
 
     /// An older generation changes nothing: the register's number only rises, by one with each write.
     fn decisions_only_grow(&mut self, world: &World) -> Result<(), Violation> {
-        let count = world.store.log().filter(|(r, _)| **r == Register::Coordinator).count();
+        let count = world.store.decisions();
         if count == self.last_write {
             return Ok(());
         }

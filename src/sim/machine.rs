@@ -300,5 +300,6 @@ pub(super) fn settings() -> Settings {
         dns_ip: Ipv4Addr::new(10, 96, 0, 10),
         node_ports: (30000, 32767),
         follows_rewrites: false,
+        eviction_s: 60,
     }
 }

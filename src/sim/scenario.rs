@@ -67,7 +67,7 @@ impl Scenario {
             }
             match check::settled(&world) {
                 Ok(()) => {
-                    let decisions = world.store.log().count();
+                    let decisions = world.store.decisions();
                     let settled_after = next_look - self.trouble;
                     return Ok(Outcome { steps: world.steps(), decisions, settled_after });
                 }

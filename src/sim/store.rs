@@ -16,6 +16,8 @@ pub struct Registers {
     trees: BTreeMap<Rev, Tree>,
     log: Vec<(Register, Rev, String)>,
     writers: Vec<(Register, NodeName)>,
+    writes: u64,
+    decisions: usize,
     /// Whether the store is on the agents' own machine, where locks tell who leads and who lives.
     pub is_local: bool,
     /// Whose agents run.
@@ -33,6 +35,11 @@ impl Registers {
     /// What was written, oldest first: (register, what and why).
     pub fn log(&self) -> impl DoubleEndedIterator<Item = (&Register, &str)> {
         self.log.iter().map(|(register, _, why)| (register, why.as_str()))
+    }
+
+    /// How many times the coordinator's register was written.
+    pub fn decisions(&self) -> usize {
+        self.decisions
     }
 
     /// Who has written, in the order of writing: (register, node).
@@ -133,11 +140,16 @@ impl Registers {
         let empty = Tree::default();
         let before = base.and_then(|rev| self.trees.get(rev)).unwrap_or(&empty);
         let tree = before.with(edits);
-        let text = format!("{register} {}", self.log.len());
+        self.writes += 1;
+        let text = format!("{register} {}", self.writes);
         let rev: Rev = Oid::new(&Digest::of(text.as_bytes()).hex()[..40]);
         self.trees.insert(rev.clone(), tree);
         self.current.insert(register.clone(), rev.clone());
-        self.log.push((register.clone(), rev.clone(), why.to_owned()));
+        // Beats are many and say nothing.
+        if !edits.is_empty() {
+            self.decisions += usize::from(*register == Register::Coordinator);
+            self.log.push((register.clone(), rev.clone(), why.to_owned()));
+        }
         Landing::Landed(rev)
     }
 }

@@ -233,6 +233,7 @@ fn status_is_written_even_when_all_else_fails() {
     // From the first day on: no remote, no runtime.
     let mut world = World::new(7, Weather::default());
     world.remote_is_up = false;
+    world.store.is_local = true;
     world.add_machine("n0");
     world.interfere(Interference::StopRuntime(node()));
     run_for(&mut world, 60);
@@ -268,6 +269,7 @@ fn every_queue_loop_wait_and_retry_has_a_stated_bound() {
         ("api.yaml".to_owned(), text.expect("two documents"))
     }));
     world.remote.commit("the beginning", files);
+    world.store.is_local = true;
     world.add_machine("n0");
     run_for(&mut world, 43_200);
     let (steps, writes) = (world.steps(), world.store.writers().len());

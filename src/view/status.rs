@@ -304,7 +304,7 @@ fn faults(picture: &Picture) -> Vec<Trouble> {
         (
             "state store",
             &health.store_fault,
-            "pods and Services go on, nothing new is decided; check the disk and the permissions of `state.url`",
+            "pods and Services go on, nothing new is decided; check `state.url`: its disk and permissions, or its server, the key and the network",
         ),
         (
             "runtime",

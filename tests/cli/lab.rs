@@ -36,6 +36,7 @@ impl Fleet {
             directory: String::new(),
             state: None,
             served: Vec::new(),
+            settings: std::collections::BTreeMap::new(),
         };
         lab.state = lab.served_url(&lab.state_repository());
         lab.desired = lab.served_url(&work).expect("a plain path");
@@ -160,6 +161,7 @@ fn a_path_that_an_address_can_not_carry_is_not_served() {
         directory: String::new(),
         state: None,
         served: Vec::new(),
+        settings: std::collections::BTreeMap::new(),
     };
     for (path, url) in [
         ("/srv/shop.git", Some("git://10.99.7.2/srv/shop.git")),

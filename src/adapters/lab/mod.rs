@@ -58,6 +58,10 @@ pub struct Lab {
     /// Repositories of this machine that the lab's Git server serves; with none there is no server.
     #[serde(default)]
     pub served: Vec<PathBuf>,
+    /// Settings of its agents, laid over the lab's own: the path of a field in agent.yaml, and its
+    /// value.
+    #[serde(default)]
+    pub settings: BTreeMap<String, String>,
 }
 
 /// One step of making or ending a lab, for a progress bar.
@@ -125,7 +129,10 @@ impl Lab {
         let ip = |args: &[&str]| run(Command::new("ip").args(args));
         if !Path::new("/run/netns").join(&switch).exists() {
             ip(&["netns", "add", &switch])?;
-            self.in_switch(&["link", "add", "br0", "type", "bridge"])?;
+            // An address of its own: by default a bridge has the lowest of its ports', and would
+            // change it, and be lost to its neighbours, when that node is switched off.
+            let mac = format!("02:57:44:4c:{:02x}:01", self.network);
+            self.in_switch(&["link", "add", "br0", "address", &mac, "type", "bridge"])?;
             self.in_switch(&["link", "set", "br0", "up"])?;
         }
         let server = format!("{}/24", self.server_address());
@@ -229,6 +236,17 @@ impl Lab {
         });
         if let Some(state) = &self.state {
             config["state"] = serde_json::json!({"url": state});
+        }
+        for (path, value) in &self.settings {
+            let mut at = &mut config;
+            for field in path.split('.') {
+                // Whoever goes below a value that is no mapping replaces it.
+                if !at.is_object() {
+                    *at = serde_json::json!({});
+                }
+                at = &mut at[field];
+            }
+            *at = serde_yaml::from_str(value).unwrap_or_else(|_| value.as_str().into());
         }
         serde_yaml::to_string(&config).unwrap_or_default()
     }

@@ -434,7 +434,7 @@ fn say(state: &ContainerState) -> String {
     }
 }
 
-fn around() -> Around {
+pub(super) fn around() -> Around {
     Around {
         node: Name::trusted("a"),
         node_ip: Some([192, 168, 0, 10].into()),
@@ -446,6 +446,7 @@ fn around() -> Around {
         searches: Vec::new(),
         mtu: 1500,
         allocatable: BTreeMap::new(),
+        standing: None,
         desired: BTreeMap::new(),
         services: Arc::default(),
         released: BTreeSet::new(),
@@ -454,7 +455,7 @@ fn around() -> Around {
 }
 
 /// A pod `shop/web` with this spec, as the door gives it.
-fn assignment(spec: &str) -> Assignment {
+pub(super) fn assignment(spec: &str) -> Assignment {
     let text = format!(
         "apiVersion: v1\nkind: Pod\nmetadata: {{name: web, namespace: shop}}\nspec: {{{spec}}}\n"
     );

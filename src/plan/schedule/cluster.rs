@@ -12,7 +12,7 @@ use crate::kinds::labels::Labels;
 use crate::kinds::name::{Name, NodeName};
 use crate::kinds::node::NodeFacts;
 use crate::kinds::object::{Body, Key};
-use crate::kinds::pod::{PodSpec, PodTemplate, Taint};
+use crate::kinds::pod::{HostPort, PodSpec, PodTemplate, Taint};
 use crate::kinds::quantity::Quantity;
 use crate::kinds::registry::Kind;
 
@@ -20,7 +20,6 @@ use super::super::NodeInput;
 use super::super::pods::Pod;
 use super::super::work::Work;
 use super::images::{self, Images};
-use super::ports::{self, HostPort};
 use super::resources::{Demand, Resources, SCORED};
 use super::terms::Terms;
 use super::topology::Topologies;
@@ -201,7 +200,7 @@ impl Cluster {
         let spec = template.spec.clone();
         let shape = Shape {
             demand: Demand::of(&spec, &mut self.resources),
-            ports: ports::taken_by(&spec),
+            ports: spec.taken_ports().collect(),
             terms: Terms::of(&spec, namespace, &labels, &mut self.topologies, &self.machines),
             namespace: namespace.clone(),
             labels,

@@ -9,14 +9,14 @@ use super::{Machine, Why};
 const TAINT_UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
 
 pub(super) fn refuses(spec: &PodSpec, machine: &Machine) -> Option<Why> {
-    if machine.is_cordoned && !tolerates(spec, &cordon()) {
+    if machine.is_cordoned && !spec.tolerates(&cordon()) {
         return Some(Why::Unschedulable);
     }
     machine
         .taints
         .iter()
         .filter(|taint| taint.effect != TaintEffect::PreferNoSchedule)
-        .find(|taint| !tolerates(spec, taint))
+        .find(|taint| !spec.tolerates(taint))
         .map(|taint| Why::Taint(format!("{}: {}", taint.key, taint.value)))
 }
 
@@ -24,15 +24,11 @@ pub(super) fn refuses(spec: &PodSpec, machine: &Machine) -> Option<Why> {
 pub(super) fn disliked(spec: &PodSpec, machine: &Machine) -> i64 {
     let taints = machine.taints.iter();
     let disliked = taints
-        .filter(|taint| taint.effect == TaintEffect::PreferNoSchedule && !tolerates(spec, taint));
+        .filter(|taint| taint.effect == TaintEffect::PreferNoSchedule && !spec.tolerates(taint));
     i64::try_from(disliked.count()).unwrap_or(i64::MAX)
 }
 
 fn cordon() -> Taint {
     let key = TAINT_UNSCHEDULABLE.to_owned();
     Taint { key, value: String::new(), effect: TaintEffect::NoSchedule }
-}
-
-fn tolerates(spec: &PodSpec, taint: &Taint) -> bool {
-    spec.tolerations.iter().any(|toleration| toleration.tolerates(taint))
 }

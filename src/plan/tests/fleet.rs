@@ -64,12 +64,14 @@ impl Fleet {
             dns_ip: "10.96.0.10".parse().expect("an address"),
             node_ports: (30000, 32767),
             follows_rewrites: false,
+            eviction_s: 300,
         };
         let input = Input {
             me: NodeName::trusted(NODE),
             incarnation: "first".into(),
             lease_s: 15,
             takes_lease: false,
+            writes_anew: false,
             not_ready_after: Duration::from_secs(40),
             settings: Arc::new(settings),
             state: State::default(),
