@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use super::convert::{Mention, SYSTEM_CLASSES, Wanted};
+use super::convert::{Mention, Wanted};
 use super::document::{ParsedFile, Role, Waiver};
 use super::ignore::Ignore;
 use super::settings::Settings;
@@ -19,6 +19,7 @@ use crate::kinds::labels::{Labels, Requirement, Selector};
 use crate::kinds::name::Name;
 use crate::kinds::object::{Body, Key, Object};
 use crate::kinds::registry::{Kind, Support};
+use crate::kinds::workload::SYSTEM_CLASSES;
 use crate::ports::source::FileEntry;
 
 /// Parsed files by path.

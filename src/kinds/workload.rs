@@ -110,6 +110,10 @@ pub struct PriorityClass {
     pub preempts: bool,
 }
 
+/// The classes that exist by themselves, with their values (`SystemPriorityClasses`).
+pub const SYSTEM_CLASSES: [(&str, i32); 2] =
+    [("system-cluster-critical", 2_000_000_000), ("system-node-critical", 2_000_001_000)];
+
 /// How many pods may be missing on purpose: `kind: PodDisruptionBudget`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DisruptionBudget {

@@ -13,6 +13,8 @@
 
 pub mod check;
 mod machine;
+#[cfg(test)]
+mod placement;
 mod rng;
 mod runtime;
 pub mod scenario;

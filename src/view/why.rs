@@ -243,7 +243,15 @@ fn place(picture: &Picture, key: &Key, pod: &Pod, why: &mut Why) -> Vec<String> 
         if message.contains("topology spread") {
             why.hint("raise maxSkew, make room in the emptiest domain, or say ScheduleAnyway");
         }
-        return vec![message.clone()];
+        let mut lines = vec![message.clone()];
+        if let Some(node) = &pod.binding.nominated {
+            lines.push(format!(
+                "it waits for room on {node}: less important pods are being ended there for it"
+            ));
+        } else if message.contains("preemptionPolicy=Never") {
+            why.hint("it ends no other pods, because its preemptionPolicy or its class says Never");
+        }
+        return lines;
     };
     let mut lines = Vec::new();
     let uid = pod.binding.uid.as_str();

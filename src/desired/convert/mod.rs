@@ -41,7 +41,6 @@ use crate::kinds::quantity::Quantity;
 use crate::kinds::registry::Kind;
 
 pub(super) use meta::{Meta, meta};
-pub(super) use node::SYSTEM_CLASSES;
 
 /// Something outside itself that an object asks for, and where it says so.
 #[derive(Clone, Debug, PartialEq, Eq)]

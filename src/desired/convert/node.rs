@@ -14,7 +14,7 @@ use crate::kinds::name::Name;
 use crate::kinds::node::NodeWish;
 use crate::kinds::object::Body;
 use crate::kinds::pod::{Taint, TaintEffect};
-use crate::kinds::workload::PriorityClass;
+use crate::kinds::workload::{PriorityClass, SYSTEM_CLASSES};
 
 /// `ValidateNode`.
 pub(super) fn node(node: core::Node, meta: &Meta, check: &mut Check<'_, '_>) -> Body {
@@ -45,10 +45,6 @@ pub(super) fn node(node: core::Node, meta: &Meta, check: &mut Check<'_, '_>) -> 
         unschedulable: spec.unschedulable.unwrap_or(false),
     }))
 }
-
-/// The classes that exist by themselves, with their values (`SystemPriorityClasses`).
-pub(in super::super) const SYSTEM_CLASSES: [(&str, i32); 2] =
-    [("system-cluster-critical", 2_000_000_000), ("system-node-critical", 2_000_001_000)];
 
 /// The highest priority that a class of one's own may have, `HighestUserDefinablePriority`.
 const PRIORITY_MAX: i32 = 1_000_000_000;

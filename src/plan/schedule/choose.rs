@@ -13,6 +13,9 @@ const WEIGHT_SPREAD: i64 = 2;
 /// So many rankings and outlooks are kept, the latest used: pods come in runs of one template.
 const KEPT_MAX: usize = 16;
 
+/// Shapes, how long the log was when they were asked about, and the answer.
+type Known = Vec<(usize, usize, Unfit)>;
+
 /// The cluster, and answers that hold for more than one pod.
 #[derive(Debug, Default)]
 pub(super) struct Scheduler {
@@ -21,7 +24,9 @@ pub(super) struct Scheduler {
     rankings: Vec<Ranking>,
     outlooks: Vec<Outlook>,
     /// Shapes for which there was no node, and how long the log was then.
-    unfit: Vec<(usize, usize, Unfit)>,
+    unfit: Known,
+    /// The same of shapes for which no room could be made.
+    hopeless: Known,
 }
 
 impl Scheduler {
@@ -61,6 +66,17 @@ impl Scheduler {
             keep(&mut self.unfit, (shape, now, unfit.clone()));
         }
         result
+    }
+
+    /// Why no room could be made for pods of a shape, if that was asked and nothing has changed since.
+    pub(super) fn known_hopeless(&self, shape: usize) -> Option<&Unfit> {
+        let now = self.cluster.log.len();
+        let known = self.hopeless.iter().find(|(of, at, _)| *of == shape && *at == now);
+        known.map(|(_, _, unfit)| unfit)
+    }
+
+    pub(super) fn keep_hopeless(&mut self, shape: usize, unfit: &Unfit) {
+        keep(&mut self.hopeless, (shape, self.cluster.log.len(), unfit.clone()));
     }
 
     pub(super) fn keep_ranking(&mut self, ranking: Ranking) {

@@ -60,6 +60,10 @@ use priority::Priorities;
 /// Why a pod ends that was in the way of another, as its binding says.
 const PREEMPTED: &str = "Preempted";
 
+/// The most pods for which room is made in one turn; the others are asked in the next, which follows
+/// at once. Trying nodes out costs more than looking at them.
+const PREEMPTORS_MAX: usize = 100;
+
 /// Why a node can't take a pod, worded as kube-scheduler does.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Why {
@@ -174,7 +178,8 @@ pub(super) fn place_pods(work: &mut Work) {
     waiting.sort();
     let shapes: BTreeSet<usize> = waiting.iter().map(|pod| pod.shape).collect();
     cluster.look_for_images(&shapes);
-    let mut desk = Desk { scheduler: Scheduler::new(cluster), board: None, priorities };
+    let mut desk =
+        Desk { scheduler: Scheduler::new(cluster), board: None, priorities, preemptors: 0 };
     // Room that was made for a pod is kept from those that matter no more than it does
     // (`RunFilterPluginsWithNominatedPods`).
     for equals in waiting.chunk_by(|one, other| one.priority == other.priority) {
@@ -204,13 +209,15 @@ struct Desk {
     /// Who is where; made when a pod that fits nowhere first asks.
     board: Option<Board>,
     priorities: Priorities,
+    /// For how many pods room was made.
+    preemptors: usize,
 }
 
 /// What became of a pod that fits nowhere.
 enum Relief {
     /// Others were told to make way on this node.
     Made(usize),
-    /// They have been told before and are still there.
+    /// They have been told before and are still there, or will be in the next turn.
     Awaited,
     /// Nobody can make way, and why.
     None(String),
@@ -298,9 +305,15 @@ impl Desk {
                 return Relief::Awaited;
             }
         }
+        if self.preemptors >= PREEMPTORS_MAX {
+            work.is_unfinished = true;
+            return Relief::Awaited;
+        }
         let start = usize::try_from(pod.sequence).unwrap_or(0) % nodes;
         match self.scheduler.find_victims(pod.shape, priority, board, start) {
             Ok(candidate) => {
+                // Waiting for what leaves anyway is no progress: it must not call for another turn.
+                self.preemptors += usize::from(!candidate.victims.is_empty());
                 self.end_victims(work, pod, &candidate);
                 Relief::Made(candidate.node)
             }

@@ -65,6 +65,10 @@ impl Scheduler {
         board: &Board,
         start: usize,
     ) -> Result<Candidate, Unfit> {
+        // A shape's pods are all of one priority.
+        if let Some(unfit) = self.known_hopeless(shape) {
+            return Err(unfit.clone());
+        }
         let ranking = self.ranking(shape);
         let mut outlook = self.outlook(shape, &ranking);
         self.keep_ranking(ranking);
@@ -91,7 +95,11 @@ impl Scheduler {
             self.keep_outlook(outlook);
         }
         let cost = |candidate: &Candidate| cost(candidate, &board.residents[candidate.node]);
-        candidates.into_iter().min_by_key(cost).ok_or(unfit)
+        let best = candidates.into_iter().min_by_key(cost);
+        best.ok_or_else(|| {
+            self.keep_hopeless(shape, &unfit);
+            unfit
+        })
     }
 
     /// Whether less company on the node could let the pod in there.

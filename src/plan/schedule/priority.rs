@@ -6,13 +6,9 @@ use crate::kinds::name::Name;
 use crate::kinds::object::Body;
 use crate::kinds::pod::PodSpec;
 use crate::kinds::registry::Kind;
-use crate::kinds::workload::PriorityClass;
+use crate::kinds::workload::{PriorityClass, SYSTEM_CLASSES};
 
 use super::super::work::Work;
-
-/// The classes that exist by themselves (`SystemPriorityClasses`).
-const SYSTEM: [(&str, i32); 2] =
-    [("system-cluster-critical", 2_000_000_000), ("system-node-critical", 2_000_001_000)];
 
 /// What each PriorityClass in force is worth.
 #[derive(Debug, Default)]
@@ -25,7 +21,7 @@ pub(super) struct Priorities {
 impl Priorities {
     pub(super) fn of(work: &Work) -> Self {
         let mut priorities = Self::default();
-        for (name, value) in SYSTEM {
+        for (name, value) in SYSTEM_CLASSES {
             let class = PriorityClass { value, is_default: false, preempts: true };
             priorities.by_class.insert(Name::trusted(name), class);
         }

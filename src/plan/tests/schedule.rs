@@ -118,21 +118,51 @@ fn a_more_important_pod_takes_the_place_of_a_lesser() {
     assert_eq!(all(&fleet, &["small", "big"]), "small waits, big runs");
 }
 
+/// A pod that asks for so many CPUs.
+fn sized(name: &str, class: &str, cpus: u32, labels: &str) -> String {
+    let class =
+        if class.is_empty() { String::new() } else { format!("priorityClassName: {class}, ") };
+    format!(
+        "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: shop, labels: \
+         {{{labels}}}}}\nspec: {{{class}containers: [{{name: main, image: v1, resources: {{requests: \
+         {{cpu: {cpus}}}}}}}]}}\n"
+    )
+}
+
+/// A fleet whose node has so many CPUs.
+fn with_cpus(cpus: i64) -> Fleet {
+    let mut fleet = Fleet::new();
+    let amounts = [("cpu".to_owned(), Quantity::units(cpus))].into();
+    let facts = NodeFacts { allocatable: amounts, ..NodeFacts::default() };
+    fleet.input.nodes.get_mut("a").expect("the node").facts = Arc::new(facts);
+    fleet
+}
+
 #[test]
 fn room_that_was_made_is_kept_for_whom_it_was_made() {
-    let before = format!("{CLASSES}{}", rival("small", "low"));
-    let mut fleet = Fleet::running(&before);
-    fleet.push(&format!("{before}{}", rival("big", "high")));
-    fleet.turn();
-    fleet.push(&format!("{before}{}{}", rival("big", "high"), rival("next", "")));
-    // The lesser one is gone; an equally important and older one could not take the room either, and
-    // one that matters less gets nothing.
-    fleet.work_as(|_, _| Mood::Clings);
-    fleet.turn();
-    assert_eq!(all(&fleet, &["big", "next"]), "big waits for a, next waits");
-    fleet.work();
-    fleet.turn();
-    assert_eq!(all(&fleet, &["big", "next"]), "big runs, next waits");
+    for (class, expected) in
+        [("", "next waits"), ("high", "next waits"), ("system-node-critical", "next runs")]
+    {
+        let mut fleet = with_cpus(4);
+        let before =
+            format!("{CLASSES}{}{}", sized("one", "low", 2, ""), sized("two", "low", 2, ""));
+        fleet.push(&before);
+        fleet.settle();
+        let with_big = format!("{before}{}", sized("big", "high", 4, ""));
+        fleet.push(&with_big);
+        fleet.turn();
+        assert_eq!(all(&fleet, &["one", "two", "big"]), "one leaves, two leaves, big waits for a");
+        // One of them is gone, the other clings, and there comes a third for whom that would do.
+        fleet.work_as(|pod, _| if pod.key.name == *"one" { Mood::Ready } else { Mood::Clings });
+        fleet.push(&format!("{with_big}{}", sized("next", class, 2, "")));
+        fleet.turn();
+        assert_eq!(all(&fleet, &["next"]), expected, "{class}");
+        if class != "system-node-critical" {
+            fleet.work();
+            fleet.turn();
+            assert_eq!(all(&fleet, &["big", "next"]), "big runs, next waits", "{class}");
+        }
+    }
 }
 
 #[test]
@@ -167,31 +197,56 @@ fn preemption_policy_never_waits_its_turn() {
 
 #[test]
 fn a_budget_in_git_is_heeded() {
-    // Two nodes would be needed to see a choice; here: of two pods on one node, which one goes.
-    let two = |name: &str, class: &str, label: &str| {
-        format!(
-            "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: shop, labels: \
-             {{app: {label}}}}}\nspec: {{priorityClassName: {class}, containers: [{{name: main, \
-             image: v1, resources: {{requests: {{cpu: 1}}}}}}]}}\n"
-        )
-    };
+    // Of two pods on one node, which one goes?
     let budget = "---\napiVersion: policy/v1\nkind: PodDisruptionBudget\nmetadata: {name: guard, \
                   namespace: shop}\nspec: {minAvailable: 100%, selector: {matchLabels: {app: x}}}\n";
     for (budget, expected) in
         [("", "x leaves, z runs, big waits for a"), (budget, "x runs, z leaves, big waits for a")]
     {
-        let before = format!("{CLASSES}{budget}{}{}", two("x", "low", "x"), two("z", "usual", "z"));
-        let mut fleet = Fleet::new();
-        let facts = NodeFacts {
-            allocatable: [("cpu".to_owned(), Quantity::units(2))].into(),
-            ..NodeFacts::default()
-        };
-        fleet.input.nodes.get_mut("a").expect("the node").facts = Arc::new(facts);
+        let before = format!(
+            "{CLASSES}{budget}{}{}",
+            sized("x", "low", 1, "app: x"),
+            sized("z", "usual", 1, "app: z")
+        );
+        let mut fleet = with_cpus(2);
         fleet.push(&before);
         fleet.settle();
         assert_eq!(all(&fleet, &["x", "z"]), "x runs, z runs");
-        fleet.push(&format!("{before}{}", two("big", "high", "big")));
+        fleet.push(&format!("{before}{}", sized("big", "high", 1, "app: big")));
         fleet.turn();
         assert_eq!(all(&fleet, &["x", "z", "big"]), expected);
     }
+}
+
+#[test]
+fn one_turn_makes_room_for_so_many_and_the_next_goes_on() {
+    let web = |name: &str, class: &str| {
+        super::deployment(name, 120, "v1", "")
+            .replace("spec: {", &format!("spec: {{priorityClassName: {class}, "))
+            .replace("image: \"v1\"", "image: v1, resources: {requests: {cpu: 1}}")
+    };
+    let mut fleet = Fleet::new();
+    let amounts = [("cpu", 120), ("pods", 500)];
+    let amounts = amounts.map(|(name, amount)| (name.to_owned(), Quantity::units(amount)));
+    let facts = NodeFacts { allocatable: amounts.into(), ..NodeFacts::default() };
+    fleet.input.nodes.get_mut("a").expect("the node").facts = Arc::new(facts);
+    let low = format!("{CLASSES}{}", web("web", "low"));
+    fleet.push(&low);
+    fleet.settle();
+    fleet.push(&format!("{low}{}", web("shop", "high")));
+    let mut leaving = Vec::new();
+    for _ in 0..4 {
+        fleet.turn();
+        let pods = fleet.bindings("web");
+        leaving.push(pods.iter().filter(|pod| pod.deletion.is_some()).count());
+        let again = fleet.last.as_ref().is_some_and(|plan| plan.is_unfinished);
+        assert_eq!(again, leaving.len() < 3, "{leaving:?}");
+    }
+    assert_eq!(leaving, [100, 120, 120, 120]);
+    fleet.settle();
+    let runs = |name: &str| {
+        let all = fleet.input.state.all_pods();
+        all.filter(|(node, pod)| node.is_some() && pod.template.owner.name == *name).count()
+    };
+    assert_eq!((runs("shop"), runs("web")), (120, 0));
 }

@@ -11,6 +11,7 @@ use crate::kinds::object::Key;
 use crate::kinds::registry::Kind;
 use crate::kinds::status::EventRecord;
 use crate::kinds::time::Wall;
+use crate::kinds::workload::SYSTEM_CLASSES;
 use crate::view::json::child;
 use crate::view::picture::Picture;
 
@@ -95,6 +96,21 @@ pub(super) fn service_accounts(picture: &Picture) -> Vec<Shown> {
         });
     }
     shown.into_values().collect()
+}
+
+pub(super) fn priority_classes(picture: &Picture) -> Vec<Shown> {
+    let mut shown = super::written::list(picture, Kind::PriorityClass);
+    for (name, value) in SYSTEM_CLASSES {
+        let key = Key::cluster(Kind::PriorityClass, &Name::trusted(name));
+        if shown.iter().all(|shown| shown.key != key) {
+            let mut object = meta::blank(&key);
+            meta::identify(&mut object, &meta::given_uid(&key), picture.born());
+            object.insert("value".into(), value.into());
+            object.insert("preemptionPolicy".into(), "PreemptLowerPriority".into());
+            shown.push(Shown::new(key, Value::Object(object)));
+        }
+    }
+    shown
 }
 
 pub(super) fn events(picture: &Picture) -> Vec<Shown> {

@@ -58,6 +58,7 @@ pub fn list(picture: &Picture, kind: Kind) -> Vec<Shown> {
         Kind::Node => node::list(picture),
         Kind::Namespace => cluster::namespaces(picture),
         Kind::ServiceAccount => cluster::service_accounts(picture),
+        Kind::PriorityClass => cluster::priority_classes(picture),
         Kind::Event => cluster::events(picture),
         Kind::Lease => cluster::leases(picture),
         _ => written::list(picture, kind),
