@@ -141,12 +141,11 @@ impl Agent {
 
     /// What each node says; this one's own word is taken fresh.
     pub(super) fn node_inputs(&self) -> BTreeMap<NodeName, NodeInput> {
-        let nodes = self.store.state().map(|state| state.nodes.clone()).unwrap_or_default();
         let input = |name: &NodeName, report: &NodeReport, is_able: bool| NodeInput {
             facts: report.facts.clone(),
             pods: report.pods.clone(),
             requests: report.requests.clone(),
-            is_ready: is_able && nodes.get(name).is_none_or(|node| node.lost.is_none()),
+            is_ready: is_able,
             silence: self.silence_of(name),
         };
         let mut inputs: BTreeMap<NodeName, NodeInput> = self

@@ -288,6 +288,8 @@ impl Agent {
                 let name = node.as_ref()?;
                 let template = plan::template_of(&binding.template, &apps, &self.library)?;
                 let report = nodes.get(name).and_then(|input| input.pods.get(&binding.uid));
+                // What a lost node said last may be true no longer.
+                let is_lost = state.nodes.get(name).is_some_and(|node| node.lost.is_some());
                 let nothing = PodStatus::default();
                 let status = report.map_or(&nothing, |report| &report.status);
                 let mut labels = template.labels.clone();
@@ -305,7 +307,7 @@ impl Agent {
                     labels,
                     node: node.clone(),
                     ip: own_ip,
-                    ready: status.is_ready(),
+                    ready: status.is_ready() && !is_lost,
                     terminating: binding.deletion.is_some(),
                     finished: status.phase.is_over() || report.is_some_and(|report| report.gone),
                     spec: template.spec.clone(),

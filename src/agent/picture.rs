@@ -20,6 +20,11 @@ impl Agent {
         if let Some(report) = self.host.report() {
             events.insert(self.config.node.clone(), report.events.clone());
         }
+        let lost = self.store.state().map(|state| state.nodes.clone()).unwrap_or_default();
+        let mut nodes = self.node_inputs();
+        for (name, input) in &mut nodes {
+            input.is_ready &= lost.get(name).is_none_or(|node| node.lost.is_none());
+        }
         Picture {
             node: self.config.node.clone(),
             version: self.config.version.clone(),
@@ -30,7 +35,7 @@ impl Agent {
             state: self.store.state().cloned().unwrap_or_default(),
             apps: self.wish.inputs(),
             library: self.library.clone(),
-            nodes: self.node_inputs(),
+            nodes,
             events,
             services: self.network.services.clone(),
             containers: Arc::new(self.host.containers().cloned().unwrap_or_default()),

@@ -89,7 +89,7 @@ pub fn consequence(kind: Kind) -> &'static str {
             "rights are not checked by it yet"
         }
         Kind::Ingress | Kind::IngressClass => "no requests from outside are routed by it yet",
-        Kind::PodDisruptionBudget => "evictions don't heed it yet",
+        Kind::PodDisruptionBudget => "only preemption heeds it yet, as well as it can",
         Kind::HorizontalPodAutoscaler => "replicas are not changed by it yet",
         Kind::StorageClass | Kind::CSIDriver => "no volumes are made by it yet",
         _ => "nothing acts on it yet",
@@ -105,7 +105,10 @@ const RUNS: &[(&str, &str)] = &[
     ("core.v1.Node", "apiVersion kind metadata spec"),
     ("core.v1.NodeSpec", "taints unschedulable"),
     ("core.v1.Taint", "effect key value"),
-    ("scheduling.v1.PriorityClass", "apiVersion kind metadata globalDefault value"),
+    (
+        "scheduling.v1.PriorityClass",
+        "apiVersion kind metadata globalDefault preemptionPolicy value",
+    ),
     ("core.v1.ConfigMap", "apiVersion kind metadata binaryData data immutable"),
     ("core.v1.Secret", "apiVersion kind metadata data immutable stringData type"),
     ("core.v1.Service", "apiVersion kind metadata spec"),
@@ -137,7 +140,7 @@ const RUNS: &[(&str, &str)] = &[
         "core.v1.PodSpec",
         "activeDeadlineSeconds affinity automountServiceAccountToken containers dnsConfig \
          dnsPolicy enableServiceLinks hostAliases hostIPC hostNetwork hostPID hostname \
-         imagePullSecrets initContainers nodeName nodeSelector os overhead priorityClassName readinessGates restartPolicy securityContext serviceAccount \
+         imagePullSecrets initContainers nodeName nodeSelector os overhead preemptionPolicy priorityClassName readinessGates restartPolicy securityContext serviceAccount \
          serviceAccountName setHostnameAsFQDN shareProcessNamespace subdomain \
          terminationGracePeriodSeconds tolerations topologySpreadConstraints volumes",
     ),
@@ -292,9 +295,6 @@ const ROWS: &[FieldSupport] = rows! {
     Dropped "core.v1.Taint" {
         "timeAdded" "is set by the API";
     }
-    Warned "scheduling.v1.PriorityClass" {
-        "preemptionPolicy" except ["Never"] "has no effect yet: no pod is ended to make room for another";
-    }
     Shown "scheduling.v1.PriorityClass" {
         "description" "is for people";
     }
@@ -321,7 +321,6 @@ const ROWS: &[FieldSupport] = rows! {
         "schedulingGroup" "is not supported: pods are placed one by one";
     }
     Warned "core.v1.PodSpec" {
-        "preemptionPolicy" except ["Never"] "has no effect yet: no pod is ended to make room for another";
         "evictionResponders" "has no effect";
         "priority" "has no effect: a pod's priority follows from its priorityClassName";
     }

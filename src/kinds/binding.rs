@@ -130,6 +130,10 @@ pub struct Binding {
     /// Why it has no node, while it has none: what the scheduler says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// The node on which others are being ended for it, while it waits for them
+    /// (`status.nominatedNodeName`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nominated: Option<NodeName>,
     /// Fields of a later version, kept.
     #[serde(flatten)]
     pub unknown: BTreeMap<String, serde_json::Value>,
@@ -183,6 +187,7 @@ mod tests {
             created: Wall::from_seconds(0),
             deletion: None,
             message: None,
+            nominated: None,
             unknown: BTreeMap::new(),
         };
         let mut json = serde_json::to_value(&binding).expect("serializes");

@@ -15,7 +15,7 @@ use super::node::NodeWish;
 use super::pod::PodTemplate;
 use super::registry::Kind;
 use super::service::Service;
-use super::workload::{Deployment, PriorityClass, ReplicaSet};
+use super::workload::{Deployment, DisruptionBudget, PriorityClass, ReplicaSet};
 
 /// What an object is called: kind, namespace, name. Ordered by kind first, in the order in which
 /// kinds are listed.
@@ -98,6 +98,8 @@ pub enum Body {
     Node(Arc<NodeWish>),
     /// See [`PriorityClass`].
     PriorityClass(PriorityClass),
+    /// See [`DisruptionBudget`].
+    DisruptionBudget(Arc<DisruptionBudget>),
 }
 
 impl Body {

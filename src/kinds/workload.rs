@@ -110,6 +110,35 @@ pub struct PriorityClass {
     pub preempts: bool,
 }
 
+/// How many pods may be missing on purpose: `kind: PodDisruptionBudget`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DisruptionBudget {
+    /// Which pods of its namespace; absent picks none, an empty one picks all.
+    pub selector: Option<Selector>,
+    /// Its bound.
+    pub bound: Bound,
+}
+
+/// What a [`DisruptionBudget`] asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// So many must be there and ready.
+    MinAvailable(Share),
+    /// So many may be missing.
+    MaxUnavailable(Share),
+}
+
+impl Bound {
+    /// How many pods must be healthy where their owners want `wanted` of them: percents are of what
+    /// is wanted and round up (`getExpectedPodCount` of the disruption controller).
+    pub fn healthy_wanted(self, wanted: u32) -> u32 {
+        match self {
+            Self::MinAvailable(share) => share.rounded_up(wanted),
+            Self::MaxUnavailable(share) => wanted.saturating_sub(share.rounded_up(wanted)),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,6 +161,22 @@ mod tests {
         ];
         for (strategy, replicas, bounds) in table {
             assert_eq!(strategy.bounds(replicas), bounds, "{strategy:?} of {replicas}");
+        }
+    }
+
+    #[test]
+    fn a_budget_rounds_in_favour_of_what_it_says() {
+        use Bound::{MaxUnavailable, MinAvailable};
+        let table = [
+            (MinAvailable(Share::Count(2)), 3, 2),
+            (MinAvailable(Share::Count(5)), 3, 5),
+            (MinAvailable(Share::Percent(50)), 3, 2),
+            (MaxUnavailable(Share::Count(1)), 3, 2),
+            (MaxUnavailable(Share::Count(5)), 3, 0),
+            (MaxUnavailable(Share::Percent(30)), 7, 4),
+        ];
+        for (bound, wanted, healthy) in table {
+            assert_eq!(bound.healthy_wanted(wanted), healthy, "{bound:?} of {wanted}");
         }
     }
 }

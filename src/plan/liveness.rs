@@ -6,13 +6,14 @@
 //! not take it for living. Source: Kubernetes' node lifecycle controller (`nodeMonitorGracePeriod`
 //! 40 s; `unhealthyZoneThreshold` 0.55; taints `unreachable` and `not-ready`).
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::kinds::name::NodeName;
 use crate::kinds::object::Key;
+use crate::kinds::pod::{Taint, TaintEffect};
 use crate::kinds::registry::Kind;
 
+use super::evict::{TAINT_NOT_READY, TAINT_UNREACHABLE, Taints};
 use super::work::Work;
 
 /// With more than this share of the nodes silent, in hundredths, it is rather us who hear nothing.
@@ -56,14 +57,21 @@ fn set_lost(work: &mut Work, name: &NodeName, is_lost: bool) {
     }
 }
 
-/// The lost nodes.
-pub(super) fn lost_nodes(work: &Work) -> BTreeSet<NodeName> {
-    let nodes = work.next.nodes.iter().filter(|(_, node)| node.lost.is_some());
-    nodes.map(|(name, _)| name.clone()).collect()
-}
-
-/// Whether so many nodes are silent that none of them is to be given up.
-pub(super) fn is_deaf(work: &Work) -> bool {
+/// Adds the taints of nodes that are lost, or that say themselves that they are not ready. With too
+/// many silent at once none is given up.
+pub(super) fn taint_nodes(work: &Work, taints: &mut Taints) {
     let all = work.next.nodes.len();
-    lost_nodes(work).len() * 100 > all * SILENT_SHARE_MAX
+    let lost = work.next.nodes.values().filter(|node| node.lost.is_some()).count();
+    let are_too_many = lost * 100 > all * SILENT_SHARE_MAX;
+    for name in work.next.nodes.keys() {
+        let says_unready = work.input.nodes.get(name).is_some_and(|input| !input.is_ready);
+        let key = match (work.is_lost(name), says_unready) {
+            (true, _) if !are_too_many => TAINT_UNREACHABLE,
+            (false, true) => TAINT_NOT_READY,
+            _ => continue,
+        };
+        let effect = TaintEffect::NoExecute;
+        let taint = Taint { key: key.to_owned(), value: String::new(), effect };
+        taints.entry(name.clone()).or_default().push(taint);
+    }
 }

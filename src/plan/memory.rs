@@ -16,6 +16,8 @@ pub struct Memory {
     pub ready_since: BTreeMap<Uid, Elapsed>,
     /// Each roll-out's last progress, by the ReplicaSet that is rolled to.
     pub progress: BTreeMap<Key, Progress>,
+    /// Since when each pod has been on a node with a taint that it bears for a while only.
+    pub tainted_since: BTreeMap<Uid, Elapsed>,
 }
 
 /// A roll-out's last progress.
@@ -72,5 +74,6 @@ impl Memory {
     ) {
         self.ready_since.retain(|uid, _| pod_lives(uid));
         self.progress.retain(|key, _| set_lives(key));
+        self.tainted_since.retain(|uid, _| pod_lives(uid));
     }
 }

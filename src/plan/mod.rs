@@ -12,6 +12,7 @@
 //! accept   is the newest commit taken, refused or held?
 //! ledger   which objects are new, which are gone?
 //! pods     what do the nodes say of each pod; which have ended, which were asked away?
+//! evict    who must leave a node for its taints?
 //! claim    which ReplicaSet owns which pod?
 //! deploy   Deployments: ReplicaSets up and down, step by step
 //! sets     ReplicaSets, ReplicationControllers: pods made and ended
@@ -26,6 +27,7 @@ mod accept;
 mod allocate;
 mod claim;
 mod deployment;
+mod evict;
 mod lease;
 mod ledger;
 mod library;
@@ -174,6 +176,9 @@ pub fn plan(input: &Input, memory: &mut Memory, now: Now) -> Plan {
     ledger::keep_ledger(&mut work);
     pods::take_reports(&mut work);
     pods::answer_requests(&mut work);
+    let mut taints = evict::wished_taints(&work);
+    liveness::taint_nodes(&work, &mut taints);
+    evict::evict_pods(&mut work, &taints, evict::EVICTION_S);
     claim::settle_ownership(&mut work);
     deployment::roll_deployments(&mut work);
     replicaset::fill_sets(&mut work);

@@ -42,6 +42,8 @@ pub(super) struct Work<'a> {
     pub(super) revisions: BTreeMap<AppName, Arc<Revision>>,
     /// How many pods this turn has made.
     pub(super) made: usize,
+    /// Something was decided that others will answer in another turn, at once.
+    pub(super) is_unfinished: bool,
     generation: Generation,
     notes: Vec<String>,
     events: Vec<EventRecord>,
@@ -59,6 +61,7 @@ impl<'a> Work<'a> {
             owned: BTreeMap::new(),
             revisions: BTreeMap::new(),
             made: 0,
+            is_unfinished: false,
             generation: input.state.generation.next(),
             notes: Vec::new(),
             events: Vec::new(),
@@ -177,6 +180,7 @@ impl<'a> Work<'a> {
             created: self.now.wall,
             deletion: None,
             message: None,
+            nominated: None,
             unknown: BTreeMap::new(),
         };
         self.made += 1;
@@ -265,7 +269,10 @@ impl<'a> Work<'a> {
 
     /// Places a pod on a node.
     pub(super) fn place(&mut self, key: &PodKey, node: &Name) {
-        self.edit(key, |binding| binding.message = None);
+        self.edit(key, |binding| {
+            binding.message = None;
+            binding.nominated = None;
+        });
         if let Some(pod) = self.pods.get_mut(key) {
             pod.node = Some(node.clone());
         }
@@ -354,7 +361,7 @@ impl<'a> Work<'a> {
         Plan {
             why: message(&self.notes),
             wake: self.wake,
-            is_unfinished: self.made >= PODS_MADE_MAX,
+            is_unfinished: self.is_unfinished || self.made >= PODS_MADE_MAX,
             next: self.next,
         }
     }

@@ -350,6 +350,7 @@ mod tests {
             created: Wall::from_seconds(5),
             deletion: None,
             message: None,
+            nominated: None,
             unknown: BTreeMap::new(),
         };
         let entry = LedgerEntry {

@@ -9,6 +9,7 @@
 //!            │                 │                           └─ describe  one object, told
 //!            │                 └─ cache    versions, lists, watches
 //!            ├─ why       why a pod is where it is, or why it does not run
+//!            │    └─ weigh  how nodes suit a pod now, rule by rule
 //!            └─ status    how the whole stands
 //! ```
 //!
@@ -29,4 +30,5 @@ pub mod select;
 pub mod status;
 pub mod table;
 pub mod tabs;
+mod weigh;
 pub mod why;

@@ -12,7 +12,7 @@ use super::json::{at, is_true, items, number, text};
 use super::objects;
 use super::picture::Picture;
 use super::status::name_of;
-use super::table;
+use super::{table, weigh};
 use crate::kinds::binding::Oid;
 use crate::kinds::name::{Name, PodKey};
 use crate::kinds::object::Key;
@@ -130,6 +130,7 @@ fn why_pod(picture: &Picture, key: &Key, pod: &Pod) -> Why {
     why.add("Why it exists", origin(picture, pod));
     let place = place(picture, key, pod, &mut why);
     why.add("Why it is where it is", place);
+    why.add("How nodes suit it now, each score by its weight", weigh::lines(picture, pod));
     let containers = containers(picture, json, pod, &mut why);
     why.add("What its containers do", containers);
     why.add("What it lacks", conditions(json));
@@ -180,6 +181,8 @@ fn ending(reason: &str) -> String {
         "Deleted" => "somebody asked for it".to_owned(),
         "TemplateChanged" => "its manifest has changed".to_owned(),
         "Finished" => "it had finished, and makes room for the next".to_owned(),
+        "Preempted" => "a more important pod needs its room".to_owned(),
+        "Evicted" => "its node has a taint that it does not put up with".to_owned(),
         other => other.to_owned(),
     }
 }

@@ -76,6 +76,7 @@ pub(super) fn body(
         Kind::Secret => typed(json, check, config::secret),
         Kind::Service => typed(json, check, service::service),
         Kind::Node => typed(json, check, |node, check| node::node(node, meta, check)),
+        Kind::PodDisruptionBudget => typed(json, check, workload::disruption_budget),
         Kind::PriorityClass => {
             typed(json, check, |class, check| node::priority_class(class, &meta.name, check))
         }

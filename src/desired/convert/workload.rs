@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::{apps, core};
+use k8s_openapi::api::{apps, core, policy};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::super::path::Path;
@@ -13,7 +13,7 @@ use super::{Check, Meta, TemplateParts, pod as pods};
 use crate::kinds::labels::Selector;
 use crate::kinds::object::Body;
 use crate::kinds::pod::{PodTemplate, RestartPolicy};
-use crate::kinds::workload::{Deployment, ReplicaSet, Share, Strategy};
+use crate::kinds::workload::{Bound, Deployment, DisruptionBudget, ReplicaSet, Share, Strategy};
 
 /// A Pod written by hand: its own template.
 pub(super) fn pod(
@@ -164,6 +164,34 @@ fn share(path: &Path<'_>, value: Option<&IntOrString>, check: &mut Check<'_, '_>
             Share::Percent(percent.unwrap_or_default())
         }
     }
+}
+
+/// `ValidatePodDisruptionBudgetSpec`.
+pub(super) fn disruption_budget(
+    budget: policy::v1::PodDisruptionBudget,
+    check: &mut Check<'_, '_>,
+) -> Body {
+    let spec = budget.spec.unwrap_or_default();
+    let path = Path::Root.field("spec");
+    let (least_path, most_path) = (path.field("minAvailable"), path.field("maxUnavailable"));
+    let bound = match (&spec.min_available, &spec.max_unavailable) {
+        (Some(_), Some(_)) => {
+            check.error(&most_path, "can't be set beside minAvailable");
+            Bound::MaxUnavailable(Share::Count(0))
+        }
+        (Some(least), None) => Bound::MinAvailable(share(&least_path, Some(least), check)),
+        (None, Some(most)) => Bound::MaxUnavailable(share(&most_path, Some(most), check)),
+        // Neither forbids nothing.
+        (None, None) => Bound::MinAvailable(Share::Count(0)),
+    };
+    if let Bound::MinAvailable(Share::Percent(101..))
+    | Bound::MaxUnavailable(Share::Percent(101..)) = bound
+    {
+        check.error(&path, "a percentage can't be more than 100%");
+    }
+    let selector_path = path.field("selector");
+    let selector = spec.selector.as_ref().map(|given| selector(&selector_path, given, check));
+    Body::DisruptionBudget(Arc::new(DisruptionBudget { selector, bound }))
 }
 
 /// `ValidateReplicaSetSpec`.

@@ -45,7 +45,12 @@ fn what_runs_has_a_body_and_what_is_only_shown_has_none() {
     let (desired, _) = read(FILES);
     for (key, object) in &desired.objects {
         let is_plain = matches!(object.body, Body::Plain);
-        let acts = key.kind.info().support == Support::Runs && key.kind != Kind::Namespace;
+        let acts = match key.kind {
+            Kind::Namespace => false,
+            // Only preemption heeds it.
+            Kind::PodDisruptionBudget => true,
+            kind => kind.info().support == Support::Runs,
+        };
         assert_eq!(is_plain, !acts, "{key}");
     }
 }

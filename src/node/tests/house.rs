@@ -485,6 +485,7 @@ fn assignment(spec: &str) -> Assignment {
         created: Wall::default(),
         deletion: None,
         message: None,
+        nominated: None,
         unknown: BTreeMap::new(),
     };
     Assignment { binding: Arc::new(binding), template: Some(template.clone()) }

@@ -29,8 +29,9 @@ impl Scheduler {
         Self { cluster, ..Self::default() }
     }
 
-    /// Finds a node for a pod and reserves what it needs there, or says why there is none.
-    pub(super) fn place(&mut self, shape: usize) -> Result<usize, Unfit> {
+    /// Finds a node for a pod and reserves what it needs there, or says why there is none. The node
+    /// on which room was made for it is taken if it fits there.
+    pub(super) fn place(&mut self, shape: usize, nominated: Option<usize>) -> Result<usize, Unfit> {
         let now = self.cluster.log.len();
         let asked = |(of, at, _): &&(usize, usize, Unfit)| *of == shape && *at == now;
         if let Some((_, _, unfit)) = self.unfit.iter().find(asked) {
@@ -38,7 +39,13 @@ impl Scheduler {
         }
         let ranking = self.ranking(shape);
         let outlook = self.outlook(shape, &ranking);
-        let node = best(&ranking, outlook.as_ref(), &self.cluster);
+        let fits = |node: &usize| {
+            let refuses =
+                outlook.as_ref().and_then(|outlook| outlook.refuses(*node, &self.cluster));
+            ranking.takes(*node) && refuses.is_none()
+        };
+        let node =
+            nominated.filter(fits).or_else(|| best(&ranking, outlook.as_ref(), &self.cluster));
         let result = match node {
             Some(node) => {
                 self.cluster.put(node, shape);
@@ -46,9 +53,9 @@ impl Scheduler {
             }
             None => Err(self.say_why(shape, outlook.as_ref())),
         };
-        keep(&mut self.rankings, ranking);
+        self.keep_ranking(ranking);
         if let Some(outlook) = outlook {
-            keep(&mut self.outlooks, outlook);
+            self.keep_outlook(outlook);
         }
         if let Err(unfit) = &result {
             keep(&mut self.unfit, (shape, now, unfit.clone()));
@@ -56,7 +63,16 @@ impl Scheduler {
         result
     }
 
-    fn ranking(&mut self, shape: usize) -> Ranking {
+    pub(super) fn keep_ranking(&mut self, ranking: Ranking) {
+        keep(&mut self.rankings, ranking);
+    }
+
+    pub(super) fn keep_outlook(&mut self, outlook: Outlook) {
+        keep(&mut self.outlooks, outlook);
+    }
+
+    /// How well each node suits the pod, others aside; to be kept afterwards.
+    pub(super) fn ranking(&mut self, shape: usize) -> Ranking {
         let cluster = &self.cluster;
         let known = self.rankings.iter().rposition(|known| known.holds_for(shape, cluster));
         match known {
@@ -69,8 +85,9 @@ impl Scheduler {
         }
     }
 
-    /// What other pods mean for it; nothing if neither it nor any other pod says a word of others.
-    fn outlook(&mut self, shape: usize, ranking: &Ranking) -> Option<Outlook> {
+    /// What other pods mean for it; nothing if neither it nor any other pod says a word of others. To
+    /// be kept afterwards.
+    pub(super) fn outlook(&mut self, shape: usize, ranking: &Ranking) -> Option<Outlook> {
         let cluster = &self.cluster;
         let is_lone = cluster.shapes[shape].terms.is_empty();
         if is_lone && !cluster.shapes.iter().any(|other| other.terms.concern_others()) {
@@ -121,14 +138,20 @@ fn best(ranking: &Ranking, outlook: Option<&Outlook>, cluster: &Cluster) -> Opti
     let mut able: Vec<Rank> = able.collect();
     let more = likes(&able, outlook, cluster);
     for (rank, more) in able.iter_mut().zip(more) {
-        rank.score = Reverse(rank.score.0 + more);
+        rank.score = Reverse(rank.score.0 + more.interpod + more.spread);
     }
     able.into_iter().min().map(|rank| rank.node)
 }
 
-/// What other pods add to each node's score. Both parts go from 0 to 100 over the nodes that are
-/// able to take the pod.
-fn likes(able: &[Rank], outlook: &Outlook, cluster: &Cluster) -> Vec<i64> {
+/// What other pods add to a node's score, by its weight each.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Likes {
+    pub(super) interpod: i64,
+    pub(super) spread: i64,
+}
+
+/// Both parts go from 0 to 100 over the nodes that are able to take the pod, before they are weighed.
+pub(super) fn likes(able: &[Rank], outlook: &Outlook, cluster: &Cluster) -> Vec<Likes> {
     let topologies = &cluster.topologies;
     let liking = able.iter().map(|rank| outlook.interpod.liking(rank.node, topologies));
     let liking: Vec<i64> = liking.collect();
@@ -146,7 +169,7 @@ fn likes(able: &[Rank], outlook: &Outlook, cluster: &Cluster) -> Vec<i64> {
             Some(_) if fullest == 0 => 100,
             Some(full) => 100 * (fullest + emptiest - full) / fullest,
         };
-        WEIGHT_INTERPOD * interpod + WEIGHT_SPREAD * spread
+        Likes { interpod: WEIGHT_INTERPOD * interpod, spread: WEIGHT_SPREAD * spread }
     })
     .collect()
 }

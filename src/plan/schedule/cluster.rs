@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::desired::Desired;
 use crate::kinds::digest::Digest;
 use crate::kinds::labels::Labels;
 use crate::kinds::name::{Name, NodeName};
@@ -15,6 +16,7 @@ use crate::kinds::pod::{PodSpec, PodTemplate, Taint};
 use crate::kinds::quantity::Quantity;
 use crate::kinds::registry::Kind;
 
+use super::super::NodeInput;
 use super::super::pods::Pod;
 use super::super::work::Work;
 use super::images::{self, Images};
@@ -40,12 +42,25 @@ pub(super) struct Cluster {
     pub(super) shapes: Vec<Shape>,
     /// Images that shapes want, and where they are.
     pub(super) images: Images,
-    /// Which node was given which shape, in order: whoever keeps an answer reads here what has
-    /// changed since.
-    pub(super) log: Vec<(usize, usize)>,
+    /// What came and went, in order: whoever keeps an answer reads here what has changed since.
+    pub(super) log: Vec<Change>,
+    /// Room kept for pods that others make way for: (node, shape).
+    pub(super) claims: Vec<(usize, usize)>,
     by_key: BTreeMap<(Digest, Name, Labels, bool), usize>,
     /// The shape asked for last: pods come in order of their names, so alike ones come together.
     last: Option<(Arc<PodTemplate>, Labels, usize)>,
+}
+
+/// A pod of some shape came to a node, or went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Change {
+    pub(super) node: usize,
+    pub(super) shape: usize,
+    /// 1 for one that came, -1 for one that went.
+    pub(super) by: i64,
+    /// It is not there: room is kept for it. Such a pod keeps others away and draws nobody, because
+    /// it may never come.
+    pub(super) is_claim: bool,
 }
 
 /// A node.
@@ -91,25 +106,37 @@ pub(super) struct Shape {
 
 impl Cluster {
     pub(super) fn of(work: &Work) -> Self {
+        let desired: Vec<&Desired> = work.revisions.values().map(|r| &*r.desired).collect();
+        let mut cluster = Self::from_parts(&work.input.nodes, &desired, work.pods.values());
+        for (name, machine) in cluster.names.iter().zip(&mut cluster.machines) {
+            machine.is_ready &= !work.is_lost(name);
+        }
+        cluster
+    }
+
+    /// The nodes, as what is desired would have them, with these pods on them.
+    pub(super) fn from_parts<'p>(
+        nodes: &BTreeMap<NodeName, NodeInput>,
+        desired: &[&Desired],
+        pods: impl Iterator<Item = &'p Pod>,
+    ) -> Self {
         let mut cluster = Self::default();
-        for (name, input) in &work.input.nodes {
+        for (name, input) in nodes {
             let mut machine = Machine::new(input.facts.clone(), &mut cluster.resources);
-            machine.is_ready = input.is_ready && !work.is_lost(name);
+            machine.is_ready = input.is_ready;
             let key = Key::cluster(Kind::Node, name);
-            let wish = work.revisions.values().find_map(|r| r.desired.objects.get(&key));
+            let wish = desired.iter().find_map(|desired| desired.objects.get(&key));
             if let Some(Body::Node(wish)) = wish.map(|object| &object.body) {
                 machine.heed(wish);
             }
             cluster.push(name.clone(), machine);
         }
-        for revision in work.revisions.values() {
-            for (key, object) in &revision.desired.objects {
-                if key.kind == Kind::Namespace {
-                    cluster.know_namespace(&key.name, &object.labels);
-                }
+        for (key, object) in desired.iter().flat_map(|desired| &desired.objects) {
+            if key.kind == Kind::Namespace {
+                cluster.know_namespace(&key.name, &object.labels);
             }
         }
-        for pod in work.pods.values().filter(|pod| !pod.phase().is_over()) {
+        for pod in pods.filter(|pod| !pod.phase().is_over()) {
             let node = pod.node.as_ref().and_then(|node| cluster.node(node));
             if let Some(node) = node
                 && let Some(shape) = cluster.shape_of(pod)
@@ -134,7 +161,8 @@ impl Cluster {
         self.namespaces.insert(name.clone(), labels);
     }
 
-    fn node(&self, name: &NodeName) -> Option<usize> {
+    /// The node of that name.
+    pub(super) fn node(&self, name: &NodeName) -> Option<usize> {
         self.names.binary_search(name).ok()
     }
 
@@ -195,21 +223,42 @@ impl Cluster {
 
     /// Gives a node a pod.
     pub(super) fn put(&mut self, node: usize, shape: usize) {
-        let (machine, of) = (&mut self.machines[node], &mut self.shapes[shape]);
-        machine.pods += 1;
-        for (resource, amount) in &of.demand.requests {
-            if machine.reserved.len() <= *resource {
-                machine.reserved.resize(resource + 1, 0);
-            }
-            let reserved = &mut machine.reserved[*resource];
-            *reserved = reserved.saturating_add(*amount);
+        self.shapes[shape].nodes.push(node);
+        self.change(Change { node, shape, by: 1, is_claim: false });
+    }
+
+    /// Takes a pod from a node.
+    pub(super) fn take(&mut self, node: usize, shape: usize) {
+        let nodes = &mut self.shapes[shape].nodes;
+        if let Some(at) = nodes.iter().rposition(|its| *its == node) {
+            nodes.swap_remove(at);
+            self.change(Change { node, shape, by: -1, is_claim: false });
         }
-        for (sum, amount) in machine.counted.iter_mut().zip(of.demand.counted) {
-            *sum = sum.saturating_add(amount);
+    }
+
+    /// Keeps room on a node for a pod that is to come.
+    pub(super) fn claim(&mut self, node: usize, shape: usize) {
+        self.claims.push((node, shape));
+        self.change(Change { node, shape, by: 1, is_claim: true });
+    }
+
+    /// Gives back the room kept.
+    pub(super) fn give_back(&mut self, node: usize, shape: usize) {
+        if let Some(at) = self.claims.iter().position(|claim| *claim == (node, shape)) {
+            self.claims.swap_remove(at);
+            self.change(Change { node, shape, by: -1, is_claim: true });
         }
-        machine.ports.extend_from_slice(&of.ports);
-        of.nodes.push(node);
-        self.log.push((node, shape));
+    }
+
+    fn change(&mut self, change: Change) {
+        self.count(change);
+        self.log.push(change);
+    }
+
+    /// Counts a pod on its node, or no more, without a word in the log: whoever does this sees to it
+    /// that it is undone before anybody else looks.
+    pub(super) fn count(&mut self, change: Change) {
+        self.machines[change.node].count(&self.shapes[change.shape], change.by);
     }
 }
 
@@ -224,6 +273,29 @@ impl Machine {
         }
         let pods = facts.allocatable.get("pods").map_or(PODS_DEFAULT, Quantity::as_units);
         Self { allocatable, pods_max: usize::try_from(pods).unwrap_or(0), facts, ..Self::default() }
+    }
+
+    fn count(&mut self, shape: &Shape, by: i64) {
+        self.pods = if by > 0 { self.pods + 1 } else { self.pods.saturating_sub(1) };
+        for (resource, amount) in &shape.demand.requests {
+            if self.reserved.len() <= *resource {
+                self.reserved.resize(resource + 1, 0);
+            }
+            let reserved = &mut self.reserved[*resource];
+            *reserved = reserved.saturating_add(by.saturating_mul(*amount));
+        }
+        for (sum, amount) in self.counted.iter_mut().zip(shape.demand.counted) {
+            *sum = sum.saturating_add(by.saturating_mul(amount));
+        }
+        if by > 0 {
+            self.ports.extend_from_slice(&shape.ports);
+        } else {
+            for port in &shape.ports {
+                if let Some(at) = self.ports.iter().position(|taken| taken == port) {
+                    self.ports.swap_remove(at);
+                }
+            }
+        }
     }
 
     /// Lays what the operator wishes of the node, in the desired repository, over what it says of

@@ -14,15 +14,15 @@ const REQUIRED_WEIGHT: i64 = 1;
 #[derive(Debug, Default)]
 pub(super) struct Interpod {
     /// For each required term: how many pods there meet all of them.
-    met: Vec<(usize, Vec<u32>)>,
-    /// Whether any pod anywhere meets them.
-    is_any_met: bool,
+    met: Vec<(usize, Vec<i64>)>,
+    /// How many pods anywhere meet them, once for each term.
+    met_anywhere: i64,
     /// Whether the pod meets them itself, so that the first of a group may run anywhere.
     meets_itself: bool,
     /// How many pods there the pod must not meet.
-    shunned: BTreeMap<usize, Vec<u32>>,
+    shunned: BTreeMap<usize, Vec<i64>>,
     /// How many pods there must not meet the pod.
-    forbidden: BTreeMap<usize, Vec<u32>>,
+    forbidden: BTreeMap<usize, Vec<i64>>,
     /// How much the pods there draw the pod, or it is drawn to them.
     liked: BTreeMap<usize, Vec<i64>>,
 }
@@ -38,6 +38,13 @@ pub(super) enum Effect {
     Forbidden(usize),
     /// It draws the pod in this topology.
     Liked(usize, i64),
+}
+
+impl Effect {
+    /// Whether it keeps the pod away.
+    pub(super) fn refuses(self) -> bool {
+        matches!(self, Self::Shunned(_) | Self::Forbidden(_))
+    }
 }
 
 impl Interpod {
@@ -79,21 +86,27 @@ impl Interpod {
         effects
     }
 
-    /// A pod with this effect is on `node`.
-    pub(super) fn take_in(&mut self, effect: Effect, node: usize, topologies: &Topologies) {
+    /// So many more pods with this effect are on `node`.
+    pub(super) fn take_in(
+        &mut self,
+        effect: Effect,
+        node: usize,
+        by: i64,
+        topologies: &Topologies,
+    ) {
         match effect {
             Effect::Met => {
                 for (topology, counts) in &mut self.met {
                     if let Some(domain) = topologies.domain(*topology, node) {
-                        counts[domain] += 1;
-                        self.is_any_met = true;
+                        counts[domain] += by;
+                        self.met_anywhere += by;
                     }
                 }
             }
-            Effect::Shunned(topology) => add(&mut self.shunned, topology, node, 1, topologies),
-            Effect::Forbidden(topology) => add(&mut self.forbidden, topology, node, 1, topologies),
+            Effect::Shunned(topology) => add(&mut self.shunned, topology, node, by, topologies),
+            Effect::Forbidden(topology) => add(&mut self.forbidden, topology, node, by, topologies),
             Effect::Liked(topology, weight) => {
-                add(&mut self.liked, topology, node, weight, topologies);
+                add(&mut self.liked, topology, node, weight * by, topologies);
             }
         }
     }
@@ -108,11 +121,11 @@ impl Interpod {
                 Some(domain) => is_met &= counts[domain] > 0,
             }
         }
-        let is_first = !self.is_any_met && self.meets_itself;
+        let is_first = self.met_anywhere == 0 && self.meets_itself;
         if !is_met && !is_first {
             return Some(Why::PodAffinity);
         }
-        let is_in = |counts: &BTreeMap<usize, Vec<u32>>| {
+        let is_in = |counts: &BTreeMap<usize, Vec<i64>>| {
             counts.iter().any(|(topology, counts)| {
                 topologies.domain(*topology, node).is_some_and(|domain| counts[domain] > 0)
             })
@@ -135,15 +148,15 @@ impl Interpod {
     }
 }
 
-fn add<N: Copy + Default + std::ops::AddAssign>(
-    counts: &mut BTreeMap<usize, Vec<N>>,
+fn add(
+    counts: &mut BTreeMap<usize, Vec<i64>>,
     topology: usize,
     node: usize,
-    amount: N,
+    amount: i64,
     topologies: &Topologies,
 ) {
     let domains = topologies.domains(topology);
-    let counts = counts.entry(topology).or_insert_with(|| vec![N::default(); domains]);
+    let counts = counts.entry(topology).or_insert_with(|| vec![0; domains]);
     if let Some(domain) = topologies.domain(topology, node) {
         counts[domain] += amount;
     }

@@ -9,6 +9,8 @@
 //! ranking    name taints affinity ports resources images   the node and the pod alone
 //! outlook    interpod spread                               the pods that are there
 //! choose     the best node that neither refuses, or the reasons
+//! weigh      how nodes suit a pod now, by rule, for people who ask
+//! preempt    which lesser pods would have to go, and what budgets say to that
 //! ```
 //!
 //! Every node is looked at for every pod, but not anew: pods that ask the same share one ranking,
@@ -18,6 +20,7 @@
 //! to take the pod, so that a node's standing does not hang on its neighbours'.
 
 mod affinity;
+mod budgets;
 mod choose;
 mod cluster;
 mod images;
@@ -25,6 +28,7 @@ mod interpod;
 mod name;
 mod outlook;
 mod ports;
+mod preempt;
 mod priority;
 mod ranking;
 mod resources;
@@ -34,6 +38,7 @@ mod terms;
 #[cfg(test)]
 mod tests;
 mod topology;
+mod weigh;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -44,9 +49,16 @@ use crate::kinds::object::Key;
 use crate::kinds::registry::Kind;
 
 use super::work::Work;
+pub use weigh::{PLUGINS, Scale, Weighed, weigh};
+
+use budgets::Budgets;
 use choose::Scheduler;
 use cluster::{Cluster, Machine, Shape};
+use preempt::{Board, Candidate, Resident};
 use priority::Priorities;
+
+/// Why a pod ends that was in the way of another, as its binding says.
+const PREEMPTED: &str = "Preempted";
 
 /// Why a node can't take a pod, worded as kube-scheduler does.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -77,6 +89,10 @@ pub enum Why {
     PodAntiAffinity,
     /// A pod is near that must not have this one near.
     OthersAntiAffinity,
+    /// Nobody on the node matters less than the pod.
+    NoVictims,
+    /// The node would refuse the pod with nobody else on it.
+    NotHelpful,
 }
 
 impl fmt::Display for Why {
@@ -101,6 +117,8 @@ impl fmt::Display for Why {
             Self::OthersAntiAffinity => {
                 f.write_str("node(s) didn't satisfy existing pods anti-affinity rules")
             }
+            Self::NoVictims => f.write_str("No preemption victims found for incoming pod"),
+            Self::NotHelpful => f.write_str("Preemption is not helpful for scheduling"),
         }
     }
 }
@@ -139,45 +157,223 @@ pub(super) fn place_pods(work: &mut Work) {
     }
     let priorities = Priorities::of(work);
     let mut cluster = Cluster::of(work);
-    let mut waiting: Vec<(Reverse<i32>, u64, PodKey, usize)> = Vec::new();
+    let mut waiting: Vec<Waiting> = Vec::new();
     for pod in work.pods.values().filter(is_waiting) {
         if let Some(template) = &pod.template
             && let Some(shape) = cluster.shape_of(pod)
         {
-            let priority = Reverse(priorities.of_pod(&template.spec));
-            waiting.push((priority, pod.binding.sequence, pod.binding.key.clone(), shape));
+            waiting.push(Waiting {
+                priority: Reverse(priorities.of_pod(&template.spec)),
+                sequence: pod.binding.sequence,
+                key: pod.binding.key.clone(),
+                shape,
+                preempts: priorities.preempts(&template.spec),
+            });
         }
     }
     waiting.sort();
-    let shapes: BTreeSet<usize> = waiting.iter().map(|(.., shape)| *shape).collect();
+    let shapes: BTreeSet<usize> = waiting.iter().map(|pod| pod.shape).collect();
     cluster.look_for_images(&shapes);
-    let mut scheduler = Scheduler::new(cluster);
-    for (.., key, shape) in waiting {
-        place(work, &mut scheduler, &key, shape);
+    let mut desk = Desk { scheduler: Scheduler::new(cluster), board: None, priorities };
+    // Room that was made for a pod is kept from those that matter no more than it does
+    // (`RunFilterPluginsWithNominatedPods`).
+    for equals in waiting.chunk_by(|one, other| one.priority == other.priority) {
+        for pod in equals {
+            desk.claim(work, pod);
+        }
+        for pod in equals {
+            desk.serve(work, pod);
+        }
     }
 }
 
-fn place(work: &mut Work, scheduler: &mut Scheduler, key: &PodKey, shape: usize) {
-    let about = Key::namespaced(Kind::Pod, &key.namespace, &key.name);
-    match scheduler.place(shape) {
-        Ok(node) => {
-            let node = scheduler.cluster.names[node].clone();
-            work.place(key, &node);
-            work.note(format!("pod {key} goes to {node}"));
-            let message = format!("Successfully assigned {key} to {node}");
-            work.event(&about, "scheduler", "Scheduled", message);
-        }
-        Err(unfit) => {
-            let message = unfit.to_string();
-            let is_news = work
-                .pods
-                .get(key)
-                .is_some_and(|pod| pod.binding.message.as_ref() != Some(&message));
-            if is_news {
-                work.note(format!("pod {key} waits: {message}"));
-                work.warn(&about, "scheduler", "FailedScheduling", message.clone());
-                work.edit(key, |binding| binding.message = Some(message));
-            }
+/// A pod that waits for a node, in the order in which they are served.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Waiting {
+    priority: Reverse<i32>,
+    sequence: u64,
+    key: PodKey,
+    shape: usize,
+    /// Whether others may be ended for it.
+    preempts: bool,
+}
+
+/// Where pods are served.
+struct Desk {
+    scheduler: Scheduler,
+    /// Who is where; made when a pod that fits nowhere first asks.
+    board: Option<Board>,
+    priorities: Priorities,
+}
+
+/// What became of a pod that fits nowhere.
+enum Relief {
+    /// Others were told to make way on this node.
+    Made(usize),
+    /// They have been told before and are still there.
+    Awaited,
+    /// Nobody can make way, and why.
+    None(String),
+}
+
+impl Desk {
+    /// The node on which room was made for a pod, if it is still there.
+    fn nominated(&self, work: &Work, pod: &Waiting) -> Option<usize> {
+        let node = work.pods.get(&pod.key)?.binding.nominated.as_ref()?;
+        self.scheduler.cluster.node(node)
+    }
+
+    fn claim(&mut self, work: &Work, pod: &Waiting) {
+        if let Some(node) = self.nominated(work, pod) {
+            self.scheduler.cluster.claim(node, pod.shape);
         }
     }
+
+    fn serve(&mut self, work: &mut Work, pod: &Waiting) {
+        let nominated = self.nominated(work, pod);
+        if let Some(node) = nominated {
+            self.scheduler.cluster.give_back(node, pod.shape);
+        }
+        let (key, about) = (&pod.key, pod_key(&pod.key));
+        let unfit = match self.scheduler.place(pod.shape, nominated) {
+            Ok(node) => {
+                let node = self.scheduler.cluster.names[node].clone();
+                work.place(key, &node);
+                work.note(format!("pod {key} goes to {node}"));
+                let message = format!("Successfully assigned {key} to {node}");
+                work.event(&about, "scheduler", "Scheduled", message);
+                return;
+            }
+            Err(unfit) => unfit,
+        };
+        let (node, message) = match self.make_room(work, pod, nominated) {
+            // What was said stays true.
+            Relief::Awaited => (nominated, None),
+            Relief::Made(node) => (Some(node), Some(unfit.to_string())),
+            Relief::None(why) if unfit.nodes == 0 => (None, Some(format!("{unfit}{why}"))),
+            Relief::None(why) => (None, Some(format!("{unfit} preemption: {why}"))),
+        };
+        self.say_why(work, pod, message);
+        let name = node.map(|node| self.scheduler.cluster.names[node].clone());
+        let is_news = work.pods.get(key).is_some_and(|pod| pod.binding.nominated != name);
+        if is_news {
+            work.edit(key, |binding| binding.nominated = name);
+        }
+        if let Some(node) = node {
+            self.scheduler.cluster.claim(node, pod.shape);
+        }
+    }
+
+    fn say_why(&self, work: &mut Work, pod: &Waiting, message: Option<String>) {
+        let Some(message) = message else {
+            return;
+        };
+        let key = &pod.key;
+        let binding = work.pods.get(key).map(|pod| &pod.binding);
+        if binding.is_some_and(|binding| binding.message.as_ref() != Some(&message)) {
+            work.note(format!("pod {key} waits: {message}"));
+            work.warn(&pod_key(key), "scheduler", "FailedScheduling", message.clone());
+            work.edit(key, |binding| binding.message = Some(message));
+        }
+    }
+
+    /// Ends lesser pods where that makes room and costs least.
+    fn make_room(&mut self, work: &mut Work, pod: &Waiting, nominated: Option<usize>) -> Relief {
+        let nodes = self.scheduler.cluster.machines.len();
+        if nodes == 0 {
+            return Relief::None(String::new());
+        }
+        // `PodEligibleToPreemptOthers`.
+        if !pod.preempts {
+            return Relief::None("not eligible due to preemptionPolicy=Never.".to_owned());
+        }
+        let priority = pod.priority.0;
+        let board = self
+            .board
+            .get_or_insert_with(|| board(work, &mut self.scheduler.cluster, &self.priorities));
+        if let Some(node) = nominated {
+            let mut residents = board.residents[node].iter();
+            let is_awaited = residents.any(|its| its.is_preempted && its.priority < priority);
+            if is_awaited && self.scheduler.room_would_help(pod.shape, node) {
+                return Relief::Awaited;
+            }
+        }
+        let start = usize::try_from(pod.sequence).unwrap_or(0) % nodes;
+        match self.scheduler.find_victims(pod.shape, priority, board, start) {
+            Ok(candidate) => {
+                self.end_victims(work, pod, &candidate);
+                Relief::Made(candidate.node)
+            }
+            Err(unfit) => Relief::None(unfit.to_string()),
+        }
+    }
+
+    fn end_victims(&mut self, work: &mut Work, pod: &Waiting, candidate: &Candidate) {
+        let Some(board) = &mut self.board else {
+            return;
+        };
+        let cluster = &mut self.scheduler.cluster;
+        let node = cluster.names[candidate.node].clone();
+        let uid = work.pods.get(&pod.key).map(|pod| pod.binding.uid.clone());
+        let uid = uid.map_or_else(String::new, |uid| uid.to_string());
+        for at in &candidate.victims {
+            let victim = &mut board.residents[candidate.node][*at];
+            work.note(format!("pod {} ends on {node}: pod {} needs its room", victim.key, pod.key));
+            let message = format!("Preempted by pod {uid} on node {node}");
+            work.event(&pod_key(&victim.key), "scheduler", "Preempted", message);
+            work.end_pod(&victim.key, None, PREEMPTED);
+            let shape = &cluster.shapes[victim.shape];
+            board.budgets.spend(&shape.namespace, &shape.labels);
+            cluster.take(candidate.node, victim.shape);
+            if let Some(leaving) = work.pods.get(&victim.key).and_then(|p| cluster.shape_of(p)) {
+                victim.shape = leaving;
+                cluster.put(candidate.node, leaving);
+            }
+            (victim.is_leaving, victim.is_preempted) = (true, true);
+        }
+        if !candidate.victims.is_empty() {
+            // Their owners are asked before the scheduler: they make others in the next turn.
+            work.is_unfinished = true;
+        }
+        // Whoever was to have that room and matters less looks for another.
+        let hopes: Vec<PodKey> = work
+            .pods
+            .values()
+            .filter(|other| other.node.is_none() && other.binding.nominated.as_ref() == Some(&node))
+            .filter(|other| {
+                let spec = other.template.as_ref().map(|template| &template.spec);
+                spec.is_some_and(|spec| self.priorities.of_pod(spec) < pod.priority.0)
+            })
+            .map(|other| other.binding.key.clone())
+            .collect();
+        for key in hopes {
+            work.edit(&key, |binding| binding.nominated = None);
+        }
+    }
+}
+
+/// Who is where.
+fn board(work: &Work, cluster: &mut Cluster, priorities: &Priorities) -> Board {
+    let mut residents = vec![Vec::new(); cluster.machines.len()];
+    for pod in work.pods.values().filter(|pod| !pod.phase().is_over()) {
+        let node = pod.node.as_ref().and_then(|node| cluster.node(node));
+        if let (Some(node), Some(template)) = (node, &pod.template)
+            && let Some(shape) = cluster.shape_of(pod)
+        {
+            let deletion = pod.binding.deletion.as_ref();
+            residents[node].push(Resident {
+                key: pod.binding.key.clone(),
+                shape,
+                priority: priorities.of_pod(&template.spec),
+                sequence: pod.binding.sequence,
+                is_leaving: deletion.is_some(),
+                is_preempted: deletion.is_some_and(|deletion| deletion.reason == PREEMPTED),
+            });
+        }
+    }
+    Board { residents, budgets: Budgets::of(work) }
+}
+
+fn pod_key(key: &PodKey) -> Key {
+    Key::namespaced(Kind::Pod, &key.namespace, &key.name)
 }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use super::cluster::Change;
 use super::interpod::{Effect, Interpod};
 use super::ranking::Ranking;
 use super::spread::Spreads;
@@ -39,31 +40,43 @@ impl Outlook {
         };
         for (other, shape) in cluster.shapes.iter().enumerate() {
             for node in &shape.nodes {
-                outlook.take_in(*node, other, cluster);
+                outlook
+                    .take_in(Change { node: *node, shape: other, by: 1, is_claim: false }, cluster);
             }
+        }
+        for (node, shape) in &cluster.claims {
+            let claim = Change { node: *node, shape: *shape, by: 1, is_claim: true };
+            outlook.take_in(claim, cluster);
         }
         outlook.spreads.find_least();
         outlook
     }
 
-    /// Takes in the pods that were placed since.
+    /// Takes in the pods that came and went since.
     pub(super) fn catch_up(&mut self, cluster: &Cluster) {
-        for (node, shape) in &cluster.log[self.read..] {
-            self.take_in(*node, *shape, cluster);
+        for change in &cluster.log[self.read..] {
+            self.take_in(*change, cluster);
         }
         self.read = cluster.log.len();
         self.spreads.find_least();
     }
 
-    fn take_in(&mut self, node: usize, shape: usize, cluster: &Cluster) {
+    /// Takes in a change that is in no log, to see what would be.
+    pub(super) fn suppose(&mut self, change: Change, cluster: &Cluster) {
+        self.take_in(change, cluster);
+        self.spreads.find_least();
+    }
+
+    fn take_in(&mut self, change: Change, cluster: &Cluster) {
+        let Change { node, shape, by, is_claim } = change;
         let mine = self.shape;
         let effects =
             self.effects.entry(shape).or_insert_with(|| Effects::of(mine, shape, cluster));
-        for effect in &effects.interpod {
-            self.interpod.take_in(*effect, node, &cluster.topologies);
+        for effect in effects.interpod.iter().filter(|effect| !is_claim || effect.refuses()) {
+            self.interpod.take_in(*effect, node, by, &cluster.topologies);
         }
-        for constraint in &effects.spread {
-            self.spreads.take_in(*constraint, node, &cluster.topologies);
+        for constraint in effects.spread.iter().filter(|_| !is_claim) {
+            self.spreads.take_in(*constraint, node, by, &cluster.topologies);
         }
     }
 

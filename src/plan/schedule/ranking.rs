@@ -50,34 +50,18 @@ impl Ranking {
         let mine = &cluster.shapes[shape];
         let (spec, nodes) = (&mine.spec, cluster.machines.len());
         let each = || cluster.names.iter().zip(&cluster.machines);
-        let mut standing: Vec<Standing> = each()
-            .map(|(node, machine)| {
+        let fixed = fixed_parts(mine, cluster);
+        let standing = each()
+            .zip(&fixed)
+            .map(|((node, machine), fixed)| {
                 let is_affine = affinity::refuses(spec, node, machine).is_none();
                 let is_tolerated = taints::refuses(spec, machine).is_none();
                 let is_named = name::refuses(spec, node).is_none();
                 let is_open = machine.is_ready && is_named && is_affine && is_tolerated;
-                Standing { is_open, is_affine, is_tolerated, fixed: 0, rank: None }
+                let fixed = fixed.affinity + fixed.taints + fixed.images;
+                Standing { is_open, is_affine, is_tolerated, fixed, rank: None }
             })
             .collect();
-        let mut add = |weight: i64, scores: &[i64]| {
-            for (standing, score) in standing.iter_mut().zip(scores) {
-                standing.fixed += weight * score;
-            }
-        };
-        if !spec.affinity.node_preferred.is_empty() {
-            let liked: Vec<i64> = each().map(|(n, m)| affinity::preference(spec, n, m)).collect();
-            let most = liked.iter().copied().max().unwrap_or(0).max(1);
-            let scores: Vec<i64> = liked.into_iter().map(|liked| 100 * liked / most).collect();
-            add(WEIGHT_NODE_AFFINITY, &scores);
-        }
-        let disliked: Vec<i64> =
-            cluster.machines.iter().map(|machine| taints::disliked(spec, machine)).collect();
-        let most = disliked.iter().copied().max().unwrap_or(0).max(1);
-        let scores: Vec<i64> = disliked.into_iter().map(|count| 100 - 100 * count / most).collect();
-        add(WEIGHT_TAINTS, &scores);
-        if !cluster.images.is_empty() {
-            add(1, &images::score(spec, &cluster.images, nodes));
-        }
         let mut ranking = Self { shape, standing, order: BTreeSet::new(), read: cluster.log.len() };
         let ranks = (0..nodes).filter_map(|node| ranking.rank(node, cluster));
         ranking.order = ranks.collect();
@@ -93,11 +77,11 @@ impl Ranking {
             || asks_the_same(&cluster.shapes[self.shape], &cluster.shapes[shape], cluster)
     }
 
-    /// Asks again of the nodes that were given pods.
+    /// Asks again of the nodes to which pods came, or from which they went.
     pub(super) fn catch_up(&mut self, cluster: &Cluster) {
-        for (node, _) in &cluster.log[self.read..] {
-            let rank = self.rank(*node, cluster);
-            let before = std::mem::replace(&mut self.standing[*node].rank, rank);
+        for change in &cluster.log[self.read..] {
+            let rank = self.rank(change.node, cluster);
+            let before = std::mem::replace(&mut self.standing[change.node].rank, rank);
             if before != rank {
                 if let Some(before) = before {
                     self.order.remove(&before);
@@ -128,6 +112,11 @@ impl Ranking {
         self.order.iter().copied()
     }
 
+    /// Whether the node can take the pod, other pods aside.
+    pub(super) fn takes(&self, node: usize) -> bool {
+        self.standing[node].rank.is_some()
+    }
+
     /// Whether node selector and node affinity allow the node.
     pub(super) fn is_affine(&self, node: usize) -> bool {
         self.standing[node].is_affine
@@ -137,6 +126,40 @@ impl Ranking {
     pub(super) fn is_tolerated(&self, node: usize) -> bool {
         self.standing[node].is_tolerated
     }
+}
+
+/// The parts of a node's score that don't change in a turn, by its weight each.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Fixed {
+    pub(super) affinity: i64,
+    pub(super) taints: i64,
+    pub(super) images: i64,
+}
+
+/// By node.
+pub(super) fn fixed_parts(shape: &Shape, cluster: &Cluster) -> Vec<Fixed> {
+    let (spec, nodes) = (&shape.spec, cluster.machines.len());
+    let mut parts = vec![Fixed::default(); nodes];
+    if !spec.affinity.node_preferred.is_empty() {
+        let each = cluster.names.iter().zip(&cluster.machines);
+        let liked: Vec<i64> = each.map(|(n, m)| affinity::preference(spec, n, m)).collect();
+        let most = liked.iter().copied().max().unwrap_or(0).max(1);
+        for (part, liked) in parts.iter_mut().zip(liked) {
+            part.affinity = WEIGHT_NODE_AFFINITY * (100 * liked / most);
+        }
+    }
+    let disliked: Vec<i64> =
+        cluster.machines.iter().map(|machine| taints::disliked(spec, machine)).collect();
+    let most = disliked.iter().copied().max().unwrap_or(0).max(1);
+    for (part, count) in parts.iter_mut().zip(disliked) {
+        part.taints = WEIGHT_TAINTS * (100 - 100 * count / most);
+    }
+    if !cluster.images.is_empty() {
+        for (part, score) in parts.iter_mut().zip(images::score(spec, &cluster.images, nodes)) {
+            part.images = score;
+        }
+    }
+    parts
 }
 
 fn asks_the_same(one: &Shape, other: &Shape, cluster: &Cluster) -> bool {

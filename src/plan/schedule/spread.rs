@@ -22,7 +22,7 @@ struct Count {
     /// By node: whether its pods are counted and its domain exists for this pod.
     eligible: Vec<bool>,
     /// Pods by domain; none where no eligible node is in it.
-    pods: Vec<Option<u32>>,
+    pods: Vec<Option<i64>>,
     /// How many domains exist.
     domains: usize,
     /// Pods in the emptiest.
@@ -65,15 +65,21 @@ impl Spreads {
         spreads
     }
 
-    /// A pod that these constraints count is on `node`.
-    pub(super) fn take_in(&mut self, constraint: usize, node: usize, topologies: &Topologies) {
+    /// So many more pods that this constraint counts are on `node`.
+    pub(super) fn take_in(
+        &mut self,
+        constraint: usize,
+        node: usize,
+        by: i64,
+        topologies: &Topologies,
+    ) {
         let counts = self.hard.iter_mut().chain(&mut self.soft);
         for count in counts.filter(|count| count.constraint == constraint) {
             if count.eligible[node]
                 && let Some(domain) = topologies.domain(count.topology, node)
                 && let Some(pods) = &mut count.pods[domain]
             {
-                *pods += 1;
+                *pods += by;
             }
         }
     }
@@ -81,8 +87,7 @@ impl Spreads {
     /// Looks for the emptiest domain; to be done before nodes are asked about.
     pub(super) fn find_least(&mut self) {
         for count in &mut self.hard {
-            let least =
-                count.pods.iter().flatten().min().map_or(i64::from(i32::MAX), |n| (*n).into());
+            let least = count.pods.iter().flatten().min().copied().unwrap_or(i32::MAX.into());
             count.least = if count.domains < count.min_domains { 0 } else { least };
         }
     }
@@ -94,7 +99,7 @@ impl Spreads {
                 return Some(Why::SpreadLabel);
             };
             let there = count.pods[domain].unwrap_or(0);
-            let then = i64::from(there) + i64::from(count.counts_itself);
+            let then = there + i64::from(count.counts_itself);
             if then - count.least > count.max_skew {
                 return Some(Why::Spread);
             }
@@ -112,7 +117,7 @@ impl Spreads {
         let mut sum = 0;
         for count in &self.soft {
             let domain = topologies.domain(count.topology, node)?;
-            let there = i64::from(count.pods[domain].unwrap_or(0));
+            let there = count.pods[domain].unwrap_or(0);
             sum += there * log_weight(count.domains) + (count.max_skew - 1) * LOG_SCALE;
         }
         Some(sum)

@@ -7,8 +7,10 @@
 mod accept;
 mod allocate;
 mod claim;
+mod evict;
 mod fleet;
 mod library;
+mod liveness;
 mod properties;
 mod requests;
 mod rollout;

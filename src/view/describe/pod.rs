@@ -34,6 +34,7 @@ pub(super) fn describe(page: &mut Page, pod: &Value) {
     if let Some(controller) = controller(pod) {
         page.field(0, "Controlled By", controller);
     }
+    page.field_if(0, "NominatedNodeName", text(pod, "status.nominatedNodeName"));
     let init = items(pod, "spec.initContainers");
     if !init.is_empty() {
         let statuses = items(pod, "status.initContainerStatuses");

@@ -127,7 +127,7 @@ fn status(
         "addresses": addresses,
         "allocatable": facts.allocatable,
         "capacity": facts.capacity,
-        "conditions": conditions(picture, facts, said),
+        "conditions": conditions(picture, facts, said.is_some() && !picture.is_lost(name)),
         "daemonEndpoints": {"kubeletEndpoint": {"Port": 0}},
         "images": images.collect::<Vec<_>>(),
         "nodeInfo": info(facts),
@@ -155,9 +155,8 @@ fn info(facts: &NodeFacts) -> Value {
     Value::Object(fields.collect())
 }
 
-fn conditions(picture: &Picture, facts: &NodeFacts, said: Option<&NodeInput>) -> Vec<Value> {
+fn conditions(picture: &Picture, facts: &NodeFacts, is_heard: bool) -> Vec<Value> {
     let heartbeat = heartbeat(picture.now.wall);
-    let is_heard = said.is_some_and(|input| input.is_ready);
     let mut conditions: Vec<Value> = Vec::new();
     for (kind, reason, message) in PRESSURES {
         let fine = NodeCondition {

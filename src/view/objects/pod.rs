@@ -124,7 +124,23 @@ fn status(pod: &Pod) -> Value {
             status.insert(all.into(), json!([{ "ip": ip }]));
         }
     }
+    if pod.is_lost {
+        mark_lost(&mut status);
+    }
     Value::Object(status)
+}
+
+/// What the node said last may be true no longer, so its pods count as not ready, as Kubernetes'
+/// node lifecycle controller marks them.
+fn mark_lost(status: &mut Map<String, Value>) {
+    let conditions = status.get_mut("conditions").and_then(Value::as_array_mut);
+    for condition in conditions.into_iter().flatten() {
+        if condition.get("type").and_then(Value::as_str) == Some("Ready") {
+            condition["status"] = "False".into();
+            condition["reason"] = "NodeLost".into();
+            condition["message"] = "The pod's node has not been heard of.".into();
+        }
+    }
 }
 
 fn unreported(pod: &Pod) -> Value {
@@ -141,9 +157,13 @@ fn unreported(pod: &Pod) -> Value {
         }
     }
     let qos = |template: &Arc<PodTemplate>| template.spec.qos().as_str();
-    json!({
+    let mut status = json!({
         "phase": Phase::Pending.as_str(),
         "conditions": [condition],
         "qosClass": pod.template.as_ref().map_or("BestEffort", qos),
-    })
+    });
+    if let Some(node) = &pod.binding.nominated {
+        status["nominatedNodeName"] = node.as_str().into();
+    }
+    status
 }

@@ -1,5 +1,6 @@
 //! The scheduler's rules as tables: nodes and pods in a few words, the answer as people read it.
 
+mod preempt;
 mod properties;
 mod rules;
 mod scores;
@@ -124,7 +125,7 @@ fn place(nodes: &str, there: &[There<'_>], labels: &str, spec: &str) -> String {
     let shape = shape_in(&mut cluster, "shop", labels, spec);
     cluster.look_for_images(&[shape].into());
     let mut scheduler = Scheduler::new(cluster);
-    match scheduler.place(shape) {
+    match scheduler.place(shape, None) {
         Ok(node) => scheduler.cluster.names[node].to_string(),
         Err(unfit) => unfit.to_string(),
     }

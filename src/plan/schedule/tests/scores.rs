@@ -83,3 +83,39 @@ fn an_uneven_spread_may_be_only_disliked() {
         ("a zone=1; b zone=2 pods:1", &[("a", WEB, ""), ("b", "", &full)], WEB, SOFT, "a"),
     ]);
 }
+
+#[test]
+fn what_is_told_of_the_scores_is_what_decides() {
+    use super::super::choose::Scheduler;
+    use super::super::weigh::scale;
+    use super::{cluster, shape_in};
+    let nodes = "a zone=1 cpu:4 has:web:latest=500000000; b zone=2 cpu:8 !k=v:PreferNoSchedule; c \
+                 zone=2 cpu:4; d cordoned";
+    let near = "affinity: {podAffinity: {preferredDuringSchedulingIgnoredDuringExecution: [{weight: \
+                9, podAffinityTerm: {topologyKey: zone, labelSelector: {matchLabels: {app: x}}}}]}, \
+                nodeAffinity: {preferredDuringSchedulingIgnoredDuringExecution: [{weight: 5, \
+                preference: {matchExpressions: [{key: zone, operator: In, values: ['2']}]}}]}}";
+    let spread = "topologySpreadConstraints: [{maxSkew: 1, topologyKey: zone, whenUnsatisfiable: \
+                  ScheduleAnyway, labelSelector: {matchLabels: {app: x}}}]";
+    for more in ["", near, spread] {
+        let mut board = cluster(nodes);
+        let shape = shape_in(&mut board, "shop", "app: x", more);
+        for node in [0, 2, 0] {
+            board.put(node, shape);
+        }
+        board.look_for_images(&[shape].into());
+        let mut scheduler = Scheduler::new(board);
+        let chosen = scheduler.place(shape, None).expect("there is room");
+        let mut board = std::mem::take(&mut scheduler.cluster);
+        board.take(chosen, shape);
+        board.log.clear();
+        let name = board.names[chosen].clone();
+        let told = scale(board, shape);
+        assert_eq!(told.able[0].node, name, "{more}: {told:?}");
+        assert_eq!(told.able.len(), 3);
+        assert!(told.unable.keys().eq(["d"].map(crate::kinds::name::NodeName::trusted).iter()));
+        for weighed in &told.able {
+            assert_eq!(weighed.scores.iter().sum::<i64>(), weighed.total);
+        }
+    }
+}
