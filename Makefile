@@ -52,6 +52,5 @@ install: build
 		echo "$(DESTDIR)/etc/windlass/agent.yaml stays as it is"; \
 	else \
 		install -D -m 600 systemd/agent.yaml $(DESTDIR)/etc/windlass/agent.yaml; \
-		echo "next: name your repository in /etc/windlass/agent.yaml, then"; \
-		echo "  systemctl daemon-reload && systemctl enable --now windlass"; \
+		echo "next: windlass init --desired URL --state URL, or windlass join TOKEN"; \
 	fi

@@ -86,7 +86,7 @@ fn share_one_heap() {
 }
 
 /// Text unlike any other.
-fn random() -> String {
+pub(super) fn random() -> String {
     let mut bytes = [0; 8];
     // Without randomness the time and the process id tell lives apart well enough.
     if getrandom::fill(&mut bytes).is_err() {

@@ -27,6 +27,7 @@ mod exec;
 mod fault;
 mod get;
 mod history;
+mod init;
 mod lab;
 pub mod log;
 mod logs;
@@ -121,6 +122,10 @@ enum Command {
     Validate(validate::Validate),
     /// Show the kinds of objects there are, and the words for them
     ApiResources(api_resources::ApiResources),
+    /// Make this machine the first node of a fleet
+    Init(Box<init::Init>),
+    /// Make this machine another node of a fleet
+    Join(Box<init::Join>),
     /// Make a fleet on this machine, for trying out
     Lab(lab::LabArgs),
     /// Run a day of failures on machines in memory, to see whether anything breaks
@@ -185,6 +190,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Status(args) => wait(status::run(&args, context)),
         Command::Sync(args) => wait(sync::run(&args, context)),
         Command::Simulate(args) => simulate::run(&args, context),
+        Command::Init(args) => wait(init::init(&args, context)),
+        Command::Join(args) => wait(init::join(&args, context)),
         Command::Lab(args) => wait(lab::run(&args, context)),
         Command::Version(args) => wait(version::run(&args, context)),
     }

@@ -1,0 +1,314 @@
+//! `windlass init` and `windlass join`: a machine becomes a node. What kubeadm is to Kubernetes, with no
+//! certificates to hand out and none to expire.
+//!
+//! ```text
+//!   flags, or a token ─▶ settings ─▶ checks ─▶ agent.yaml ─▶ systemd ─▶ the line for the others
+//!                        (as the agent         (0600, whole
+//!                         reads them)           or not at all)
+//! ```
+//!
+//! All checks are made before anything is written, and all that stands in the way is said at once.
+//! The limit: the files that open the repositories are for the person to copy.
+
+mod args;
+mod checks;
+mod token;
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use self::args::{CommonArgs, Machine};
+pub(super) use self::args::{Init, Join};
+use self::token::Common;
+use super::Context;
+use super::config::{self, Loaded};
+use super::fault::Failure;
+use super::progress::Steps;
+
+/// The unit's name.
+const UNIT: &str = "windlass.service";
+
+/// Runs `windlass init`.
+pub(super) async fn init(args: &Init, context: &mut Context) -> Result<(), Failure> {
+    if args.print_join {
+        let loaded = config::load(&args.machine.config, &hostname(), "")
+            .map_err(|fault| Failure::hinted(fault, "`windlass init` writes it"))?;
+        return context.out.text(&join_line(&loaded)?);
+    }
+    let settings = from_flags(&args.common)?;
+    let done = set_up(&settings, &args.machine, false).await?;
+    context.out.text(&done.text)?;
+    let common = Common::of(&done.loaded);
+    if let Some(why) = checks::keeps_to_itself(&common) {
+        return context.out.text(&format!("\nThis machine stays alone: {why}.\n"));
+    }
+    let line = join_line(&done.loaded)?;
+    context
+        .out
+        .text(&format!("\nOn every other machine, with Docker and iptables there:\n  {line}"))?;
+    let files = checks::secrets(&done.loaded);
+    if !files.is_empty() {
+        let names = files.join(", ");
+        context.out.text(&format!(
+            "\nThe token holds no secrets. Copy these files to the same places there first, readable by \
+             root alone:\n  {names}\nand name them to join as you did here.\n"
+        ))?;
+    }
+    Ok(())
+}
+
+/// Runs `windlass join`.
+pub(super) async fn join(args: &Join, context: &mut Context) -> Result<(), Failure> {
+    let settings = match &args.token {
+        Some(token) => {
+            Common::parse(token).map_err(|why| Failure::usage(format!("the token {why}")))?.config()
+        }
+        None => from_flags(&args.common)?,
+    };
+    if settings["state"]["url"].as_str().is_none_or(config::is_path) {
+        return Err(Failure::hinted(
+            "there is no fleet to join: --state must name the repository where its nodes keep their \
+             state, and a path is of this machine alone",
+            "copy the line that `windlass init --print-join` prints on its first node",
+        ));
+    }
+    let done = set_up(&settings, &args.machine, true).await?;
+    context.out.text(&done.text)?;
+    context.out.text("\nwindlass get nodes shows it as soon as its agent runs.\n")
+}
+
+fn hostname() -> String {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim().to_owned()
+}
+
+fn join_line(loaded: &Loaded) -> Result<String, Failure> {
+    let common = Common::of(loaded);
+    match checks::keeps_to_itself(&common) {
+        Some(why) => Err(Failure::plain(format!("no other machine can join: {why}"))),
+        None => Ok(format!("windlass join {}\n", common.token())),
+    }
+}
+
+/// The settings that flags name, as in `agent.yaml`.
+fn from_flags(args: &CommonArgs) -> Result<Value, Failure> {
+    let Some(desired) = &args.desired else {
+        return Err(Failure::usage("--desired must name the repository with the manifests"));
+    };
+    let desired = absolute(desired);
+    let state = args.state.as_deref().map(absolute);
+    if state.is_none() && !config::is_path(&desired) {
+        return Err(Failure::hinted(
+            "where is the fleet's state to be kept? Agents write there, some times a minute",
+            format!(
+                "--state URL names it. Best is a repository of its own on a server of yours, to which \
+                 only agents can write; --state {desired} keeps it beside the manifests, where agents \
+                 then need to write too and the server's rate limits hold for both; --state \
+                 /var/lib/windlass/state.git is for this machine alone"
+            ),
+        ));
+    }
+    let mut settings = json!({"desired": {"url": desired}});
+    put(&mut settings, "desired", "branch", &args.branch);
+    put(&mut settings, "desired", "directory", &args.directory);
+    put(&mut settings, "state", "url", &state);
+    put(&mut settings, "network", "podNetwork", &args.pod_network);
+    put(&mut settings, "network", "nodePrefix", &args.node_prefix);
+    put(&mut settings, "network", "serviceNetwork", &args.service_network);
+    put(&mut settings, "network", "dnsAddress", &args.dns_address);
+    put(&mut settings, "network", "clusterDomain", &args.cluster_domain);
+    put(&mut settings, "network", "nodePorts", &args.node_ports);
+    put(&mut settings, "network", "mode", &args.network_mode);
+    put(&mut settings, "network", "vxlanId", &args.vxlan_id);
+    put(&mut settings, "network", "vxlanPort", &args.vxlan_port);
+    Ok(settings)
+}
+
+/// A path that is there, in full; all else as it is.
+fn absolute(text: &str) -> String {
+    match fs::canonicalize(text) {
+        Ok(path) => path.display().to_string(),
+        Err(_) => text.to_owned(),
+    }
+}
+
+fn put<T: serde::Serialize>(settings: &mut Value, part: &str, field: &str, value: &Option<T>) {
+    if let Some(value) = value {
+        settings[part][field] = json!(value);
+    }
+}
+
+/// What has been done.
+struct Done {
+    loaded: Loaded,
+    text: String,
+}
+
+async fn set_up(settings: &Value, machine: &Machine, joins: bool) -> Result<Done, Failure> {
+    may_write(machine)?;
+    let unique = super::agent::random();
+    let scratch = Scratch::make(&unique)?;
+    let draft = scratch.0.join("agent.yaml");
+    let loaded = load(&draft, &machine.config, &own(settings.clone(), machine)?)?;
+    // Settings that others must share are written out, also where they are the default: another
+    // version may have another.
+    let mut settings = Common::of(&loaded).config();
+    settings["node"]["name"] = json!(loaded.agent.node);
+    let text = own(settings, machine)?;
+    let loaded = load(&draft, &machine.config, &text)?;
+    let mut steps = Steps::new(checks::STEPS + 2);
+    let found = checks::check(&loaded, joins, &unique, &scratch.0, &mut steps).await;
+    if !found.bad.is_empty() {
+        steps.end("this machine can't be a node yet");
+        let list: Vec<String> = found.bad.iter().map(|bad| format!("\n  {bad}")).collect();
+        let hint = "mend it and run the command again; nothing was changed here";
+        return Err(Failure::hinted(list.concat(), hint));
+    }
+    steps.step(&format!("writing {}", machine.config.display()));
+    write(&machine.config, &text)?;
+    steps.step("starting the agent");
+    let started = start(machine)?;
+    steps.end(&format!("{} is a node", loaded.agent.node));
+    let mut lines: Vec<(&str, String)> = vec![("config", machine.config.display().to_string())];
+    lines.extend(found.good);
+    lines.push(("agent", started));
+    let mut text = String::new();
+    for (what, how) in lines {
+        text.push_str(&format!("{what:<10}{how}\n"));
+    }
+    for note in found.notes {
+        text.push_str(&format!("note: {note}.\n"));
+    }
+    Ok(Done { loaded, text })
+}
+
+/// Refuses to take away what somebody has written. The template that `make install` puts there names
+/// no repository, and is nobody's.
+fn may_write(machine: &Machine) -> Result<(), Failure> {
+    let path = &machine.config;
+    let Ok(text) = fs::read_to_string(path) else { return Ok(()) };
+    let there: Value = serde_yaml::from_str(&text).unwrap_or_default();
+    let is_template = there["desired"]["url"].as_str() == Some("");
+    if machine.force || is_template {
+        return Ok(());
+    }
+    Err(Failure::hinted(
+        format!("{} is there already: this machine is a node, or was one", path.display()),
+        "--force writes it anew; --config names another place; `windlass init --print-join` prints the \
+         line for other machines",
+    ))
+}
+
+/// Adds what is this machine's own, and makes a file of it.
+fn own(mut settings: Value, machine: &Machine) -> Result<String, Failure> {
+    put(&mut settings, "node", "name", &machine.node_name);
+    put(&mut settings, "node", "address", &machine.address);
+    for label in &machine.label {
+        let Some((key, value)) = label.split_once('=') else {
+            return Err(Failure::usage(format!("--label {label}: write key=value")));
+        };
+        settings["node"]["labels"][key] = json!(value);
+    }
+    put(&mut settings, "docker", "socket", &machine.docker_socket);
+    if let Some(dir) = &machine.data_dir {
+        settings["dataDir"] = json!(dir);
+    }
+    let desired = machine.credentials()?;
+    let state = machine.state_credentials()?;
+    for (part, credentials) in [("desired", desired), ("state", state)] {
+        if credentials.as_object().is_some_and(|fields| !fields.is_empty()) {
+            settings[part]["credentials"] = credentials;
+        }
+    }
+    let yaml = serde_yaml::to_string(&settings).map_err(Failure::plain)?;
+    Ok(format!(
+        "# Written by windlass. What else may be set, and what it means: systemd/agent.yaml.\n\
+         # desired, state.url, network and fleet must be the same on every node.\n{yaml}"
+    ))
+}
+
+/// Reads the settings as the agent will.
+fn load(draft: &Path, config: &Path, text: &str) -> Result<Loaded, Failure> {
+    fs::write(draft, text).map_err(|error| cant_write(draft, &error))?;
+    config::load(draft, &hostname(), "").map_err(|mut fault| {
+        fault.path = config.display().to_string();
+        Failure::plain(fault)
+    })
+}
+
+fn cant_write(path: &Path, error: &std::io::Error) -> Failure {
+    let hint = match error.kind() {
+        std::io::ErrorKind::PermissionDenied => "run it as root",
+        _ => "the disk may be full or read-only",
+    };
+    Failure::hinted(format!("{} can't be written: {error}", path.display()), hint)
+}
+
+/// Writes the whole file or nothing; only root reads it.
+fn write(path: &Path, text: &str) -> Result<(), Failure> {
+    let new = path.with_extension("yaml.new");
+    let write = || -> std::io::Result<()> {
+        if let Some(dir) = path.parent() {
+            fs::create_dir_all(dir)?;
+        }
+        let _ = fs::remove_file(&new);
+        let mut file =
+            fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&new, path)
+    };
+    write().map_err(|error| cant_write(path, &error))
+}
+
+/// Has systemd start the agent, where systemd is and may; how it stands then.
+fn start(machine: &Machine) -> Result<String, Failure> {
+    let by_hand = format!("not started: windlass agent --config {}", machine.config.display());
+    if machine.no_start || !Path::new("/run/systemd/system").is_dir() {
+        return Ok(by_hand);
+    }
+    if machine.config != Path::new(config::DEFAULT_PATH) {
+        return Ok(format!("{by_hand} ({UNIT} reads {})", config::DEFAULT_PATH));
+    }
+    // An agent that runs reads the new configuration only at its next start; pods go on meanwhile.
+    for args in [["daemon-reload", ""], ["enable", UNIT], ["restart", UNIT]] {
+        let args = args.iter().filter(|arg| !arg.is_empty());
+        let output = Command::new("systemctl").args(args.clone()).output();
+        let why = match output {
+            Ok(output) if output.status.success() => continue,
+            Ok(output) => String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+            Err(error) => error.to_string(),
+        };
+        let words: Vec<&str> = args.copied().collect();
+        return Err(Failure::hinted(
+            format!("systemctl {}: {why}", words.join(" ")),
+            "the configuration is written. `make install` installs the unit; journalctl -u windlass \
+             says why an agent ends",
+        ));
+    }
+    Ok(format!("runs ({UNIT})"))
+}
+
+/// A directory of our own, gone with its owner.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn make(unique: &str) -> Result<Self, Failure> {
+        let path = std::env::temp_dir().join(format!("windlass-{unique}"));
+        let made = fs::DirBuilder::new().mode(0o700).create(&path);
+        made.map_err(|error| cant_write(&path, &error))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // In a directory for such things: whatever stays is cleared away by others.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
