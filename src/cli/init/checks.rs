@@ -300,6 +300,7 @@ mod tests {
             dns_ip: [10, 96, 0, 10].into(),
             node_ports: (30000, 32767),
             follows_rewrites: false,
+            eviction_s: 300,
         };
         let node = NodeAllocation {
             pod_cidr: "10.244.3.0/24".parse().expect("a network"),
