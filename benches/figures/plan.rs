@@ -1,11 +1,8 @@
-//! What planning costs: `cargo bench --bench plan`.
+//! What planning costs.
 //!
 //! 10,000 pods onto 5,000 nodes, with default features and with pod anti-affinity and topology spread;
 //! then one turn in which one Deployment of 1,000 has changed. One core: planning has one thread.
-//! kube-scheduler needs 34.6 s for the first on the same kind of machine, looking at a tenth of the
-//! nodes for each pod.
-#![allow(clippy::print_stdout, reason = "a benchmark talks to whoever ran it")]
-#![allow(clippy::disallowed_methods, reason = "a benchmark measures real time")]
+//! kube-scheduler looks at a tenth of the nodes for each pod; this looks at all.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -23,6 +20,8 @@ use windlass::plan::{AppInput, Input, Library, Memory, NodeInput, Revision, Sett
 use windlass::ports::source::{CommitInfo, Relation};
 use windlass::sim::{self, Files};
 use windlass::state::State;
+
+use crate::row::Row;
 
 const ROUNDS: u32 = 3;
 
@@ -202,10 +201,13 @@ topologySpreadConstraints:
     labelSelector: {matchLabels: {app: NAME}}
 ";
 
-fn main() {
-    for (what, more, target) in
-        [("default features", "", "1.5 s"), ("anti-affinity and topology spread", SPREAD, "6 s")]
-    {
+/// All of it.
+pub(crate) fn rows() -> Vec<Row> {
+    let mut rows = Vec::new();
+    for (what, more, target_s, kubernetes) in [
+        ("plan 10,000 pods onto 5,000 nodes", "", 1.5, "34.6 s"),
+        ("the same, anti-affinity and spread", SPREAD, 6.0, ""),
+    ] {
         let mut best = Duration::MAX;
         for _ in 0..ROUNDS {
             let files = manifests(1000, 10, more, None);
@@ -215,7 +217,7 @@ fn main() {
             assert_eq!(placed, 10_000, "after {turns} turns");
             best = best.min(took);
         }
-        println!("10,000 pods onto 5,000 nodes, {what}: {best:.2?} (target {target})");
+        rows.push(Row::time(what, best, target_s).kubernetes(kubernetes));
     }
 
     let files = manifests(1000, 1, "", None);
@@ -236,5 +238,6 @@ fn main() {
         best = best.min(began.elapsed());
         assert!(plan.why.contains("web-500"), "{}", plan.why);
     }
-    println!("one turn, one Deployment of 1,000 changed: {best:.2?} (target 50 ms)");
+    rows.push(Row::time("one turn, one Deployment of 1,000 changed", best, 0.05));
+    rows
 }
