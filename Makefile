@@ -22,10 +22,10 @@ test:
 	@$(CARGO) clippy --quiet --all-targets -- -D warnings
 	@.ci/count $(CARGO) test --lib --bins --tests
 
-## bench: figures, beside what Docker, the kernel or Git cost by themselves
+## bench: one table of figures, beside what Docker, the kernel or Git cost by themselves
 bench:
 	@.ci/install test
-	@$(CARGO) bench
+	@WINDLASS_WRITE_DOCS=1 $(CARGO) bench --quiet --bench figures
 
 ## soak: the simulation with ever new seeds, until stopped
 soak:

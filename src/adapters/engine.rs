@@ -27,8 +27,20 @@ const EVENTS_MAX: usize = 10_000;
 /// A picture is published at most this often: a roll-out of hundreds of pods makes thousands of
 /// events, and nobody can look that fast.
 const PICTURE_EVERY: Duration = Duration::from_millis(20);
+/// So often it is shown how far pulls have come: whoever watches is sent every pod that waits.
+const PULLS_EVERY: Duration = Duration::from_secs(1);
 /// The longest sleep: at least this often the agent shows that it is alive.
 const SLEEP_MAX: Duration = Duration::from_secs(10);
+
+/// What the engine does next.
+enum Next {
+    /// Gives the agent an event.
+    Event(Event),
+    /// Notes that pulls have come further.
+    Pulled,
+    /// Shows how everything is.
+    Publish,
+}
 
 /// A question of somebody on the socket, and where the answer goes.
 pub type Question = (Ask, oneshot::Sender<Reply>);
@@ -55,27 +67,37 @@ impl Engine {
         let (events, mut inbox) = mpsc::channel::<Event>(EVENTS_MAX);
         let mut asked = Asked::default();
         let mut publish_at: Option<tokio::time::Instant> = None;
+        let mut pulls = self.world.docker.pulls();
         self.give(&mut agent, Event::Began, &events, &mut asked);
         loop {
             let wake = sleep_until(agent.next_wake());
             let publish = publish_at.unwrap_or_else(|| after(SLEEP_MAX));
-            let event = tokio::select! {
+            let next = tokio::select! {
                 biased;
                 _ = &mut self.stop => break,
-                Some(event) = inbox.recv() => Some(event),
-                Some(hint) = self.hints.recv() => Some(Event::Hint(hint)),
-                Some((ask, answer)) = self.questions.recv() => Some(asked.put(ask, answer)),
-                () = tokio::time::sleep_until(publish) => None,
-                () = tokio::time::sleep_until(wake) => Some(Event::Woke),
-            };
-            match event {
-                Some(event) => {
-                    self.give(&mut agent, event, &events, &mut asked);
-                    publish_at.get_or_insert_with(|| after(PICTURE_EVERY));
+                Some(event) = inbox.recv() => Next::Event(event),
+                Some(hint) = self.hints.recv() => Next::Event(Event::Hint(hint)),
+                Some((ask, answer)) = self.questions.recv() => {
+                    Next::Event(asked.put(ask, answer))
                 }
-                None => {
+                () = tokio::time::sleep_until(publish) => Next::Publish,
+                Ok(()) = pulls.changed() => Next::Pulled,
+                () = tokio::time::sleep_until(wake) => Next::Event(Event::Woke),
+            };
+            let soon = |at: Option<tokio::time::Instant>, wait| {
+                Some(at.map_or(after(wait), |at| at.min(after(wait))))
+            };
+            match next {
+                Next::Event(event) => {
+                    self.give(&mut agent, event, &events, &mut asked);
+                    publish_at = soon(publish_at, PICTURE_EVERY);
+                }
+                // Only what is shown changes: nothing is decided by it, and nothing written.
+                Next::Pulled => publish_at = soon(publish_at, PULLS_EVERY),
+                Next::Publish => {
                     publish_at = None;
-                    let picture = Arc::new(agent.picture(clock::now()));
+                    let pulls = pulls.borrow().clone();
+                    let picture = Arc::new(agent.picture(&pulls, clock::now()));
                     (self.pulse)(&picture);
                     self.pictures.send_replace(picture);
                 }

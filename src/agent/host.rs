@@ -5,8 +5,9 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::kinds::image::Reference;
 use crate::kinds::labels::Labels;
-use crate::kinds::name::Uid;
+use crate::kinds::name::{Name, Uid};
 use crate::kinds::object::{Body, Key};
 use crate::kinds::registry::Kind;
 use crate::kinds::time::{Elapsed, Now};
@@ -15,8 +16,8 @@ use crate::plan;
 use crate::ports::files::{Answer as FilesAnswer, Call as FilesCall};
 use crate::ports::links::{Answer as LinksAnswer, Call as LinksCall, NetworkSeen};
 use crate::ports::runtime::{
-    Answer as RuntimeAnswer, Call as RuntimeCall, ContainerId, ContainerSeen, RunState,
-    RuntimeHint, RuntimeSeen,
+    Answer as RuntimeAnswer, Call as RuntimeCall, ContainerId, ContainerSeen, PullProgress, Pulls,
+    RunState, RuntimeHint, RuntimeSeen,
 };
 use crate::ports::{Answer, Call, Fault};
 use crate::state::NodeReport;
@@ -132,6 +133,24 @@ impl Host {
 
     pub(super) fn containers(&self) -> Option<&BTreeMap<ContainerId, ContainerSeen>> {
         self.seen.containers.as_ref()
+    }
+
+    /// The containers that wait for an image, and how far its pull has come.
+    pub(super) fn pulling(&self, pulls: &Pulls) -> BTreeMap<Uid, BTreeMap<Name, PullProgress>> {
+        if pulls.is_empty() {
+            return BTreeMap::new();
+        }
+        let waiting = self.mine.pods.iter().map(|(uid, pod)| {
+            let waiting = self.memory.fetching(uid).filter_map(|name| {
+                let template = pod.template.as_ref()?;
+                let mut containers = template.spec.all_containers();
+                let container = containers.find(|container| container.name == *name)?;
+                let image = Reference::parse(&container.image).ok()?.to_string();
+                Some((name.clone(), *pulls.get(&image)?))
+            });
+            (uid.clone(), waiting.collect::<BTreeMap<_, _>>())
+        });
+        waiting.filter(|(_, containers)| !containers.is_empty()).collect()
     }
 
     pub(super) fn next_wake(&self) -> Option<Elapsed> {

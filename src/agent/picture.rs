@@ -7,13 +7,14 @@ use std::sync::Arc;
 use crate::kinds::name::NodeName;
 use crate::kinds::status::EventRecord;
 use crate::kinds::time::Now;
+use crate::ports::runtime::Pulls;
 use crate::view::picture::{Health, Picture};
 
 use super::Agent;
 
 impl Agent {
-    /// What the agent knows now.
-    pub fn picture(&self, now: Now) -> Picture {
+    /// What the agent knows now. How far pulls have come is given: it is nothing that the agent goes by.
+    pub fn picture(&self, pulls: &Pulls, now: Now) -> Picture {
         let nodes = self.store.nodes();
         let mut events: BTreeMap<NodeName, Arc<Vec<EventRecord>>> =
             nodes.map(|(name, report)| (name.clone(), report.events.clone())).collect();
@@ -39,6 +40,7 @@ impl Agent {
             events,
             services: self.network.services.clone(),
             containers: Arc::new(self.host.containers().cloned().unwrap_or_default()),
+            pulling: Arc::new(self.host.pulling(pulls)),
             health: self.health(now),
         }
     }

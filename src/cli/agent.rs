@@ -23,7 +23,7 @@ use crate::adapters::world::World;
 use crate::agent::Agent;
 use crate::agent::event::Hint;
 use crate::ports::links::{Answer as LinksAnswer, Call as LinksCall};
-use crate::ports::runtime::RuntimeHint;
+use crate::ports::runtime::{Pulls, RuntimeHint};
 use crate::ports::store::{Answer as StoreAnswer, Call as StoreCall};
 use crate::ports::{Answer, Call, Fault};
 use crate::view::picture::Picture;
@@ -109,7 +109,7 @@ async fn serve(loaded: Loaded) -> Result<(), StartFault> {
     check_networks(&loaded, &world.links).await?;
     let bells = listen(&loaded, &world.docker, &hints_in);
     let agent = Agent::new(loaded.agent.clone());
-    let (pictures, looking) = watch::channel(Arc::new(agent.picture(clock::now())));
+    let (pictures, looking) = watch::channel(Arc::new(agent.picture(&Pulls::new(), clock::now())));
     let (stop_in, stop) = oneshot::channel();
     tokio::spawn(stop_on_signal(stop_in));
     let api = api(&loaded, &world, questions_in, looking);

@@ -469,6 +469,15 @@ impl Memory {
         }
     }
 
+    /// The containers of a pod whose images are being had.
+    pub fn fetching(&self, uid: &Uid) -> impl Iterator<Item = &Name> {
+        let under_way = self.pods.get(uid).into_iter().flat_map(|pod| &pod.in_flight);
+        under_way.filter_map(|step| match step {
+            Step::Image(container) => Some(container),
+            _ => None,
+        })
+    }
+
     fn image_ready(&mut self, uid: &Uid, name: &Name, result: Result<Answer, Fault>, now: Now) {
         let Some(memory) = self.pods.get_mut(uid) else {
             return;

@@ -134,6 +134,39 @@ pub struct ImageSeen {
     pub bytes: u64,
 }
 
+/// Pulls under way, by the image's complete name. They are watched, not asked for: how far a pull has
+/// come changes several times a second, and nothing is decided by it.
+pub type Pulls = BTreeMap<String, PullProgress>;
+
+/// How far the pull of an image has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PullProgress {
+    /// It waits for other pulls to end.
+    pub is_queued: bool,
+    /// Bytes that have come.
+    pub bytes_done: u64,
+    /// Bytes there are, of the layers whose size is known.
+    pub bytes_total: u64,
+    /// Layers that are in place.
+    pub layers_done: u32,
+    /// Layers there are; none until the registry has answered.
+    pub layers_total: u32,
+    /// Layers whose size is not known yet: the runtime tells it when it begins with one.
+    pub layers_unsized: u32,
+}
+
+impl PullProgress {
+    /// How much has come, of a hundred; none until the size of every layer is known.
+    pub fn percent(&self) -> Option<u8> {
+        if self.layers_unsized > 0 {
+            return None;
+        }
+        let percent =
+            (self.bytes_done.min(self.bytes_total) * 100).checked_div(self.bytes_total)?;
+        u8::try_from(percent).ok()
+    }
+}
+
 /// A container to be made.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ContainerSpec {

@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::kinds::binding::{AppName, Binding, Oid, Placement};
-use crate::kinds::name::{Name, NodeName, PodKey};
+use crate::kinds::name::{Name, NodeName, PodKey, Uid};
 use crate::kinds::object::{Key, Object};
 use crate::kinds::registry::Kind;
 use crate::kinds::status::{CONDITION_READY, EventRecord};
 use crate::kinds::time::{Now, Wall};
 use crate::net::ServiceView;
 use crate::plan::{self, AppInput, Library, NodeInput, Pod, Revision, Settings};
-use crate::ports::runtime::{ContainerId, ContainerSeen};
+use crate::ports::runtime::{ContainerId, ContainerSeen, PullProgress};
 use crate::state::records::{LedgerEntry, SetRecord};
 use crate::state::{RecordKey, State};
 
@@ -45,6 +45,9 @@ pub struct Picture {
     pub services: Arc<Vec<ServiceView>>,
     /// This node's containers, for logs and exec.
     pub containers: Arc<BTreeMap<ContainerId, ContainerSeen>>,
+    /// This node's pods' containers that wait for an image, and how far its pull has come. Known
+    /// here only: it changes too often to be told to others.
+    pub pulling: Arc<BTreeMap<Uid, BTreeMap<Name, PullProgress>>>,
     /// How the agent itself is.
     pub health: Health,
 }

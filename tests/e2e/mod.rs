@@ -4,3 +4,4 @@ mod deploy;
 mod failures;
 mod operate;
 mod refuse;
+mod remotes;

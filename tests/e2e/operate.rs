@@ -6,6 +6,8 @@ use std::time::Duration;
 use base64::Engine as _;
 use serde_json::{Value, json};
 
+use crate::support::images::bulky;
+use crate::support::must_git;
 use crate::support::registry::{PASSWORD, Registry, USER};
 use crate::support::site::{IMAGE, METRICS, NAMESPACE, Site, name, web};
 
@@ -136,4 +138,47 @@ fn images_come_from_registries_and_what_fails_says_why() {
     assert!(why.contains("no basic auth") || why.contains("authentication"), "{why}");
     let (reason, _) = site.wait("never is refused", |site| waiting(site, "never"));
     assert_eq!(reason, "ErrImageNeverPull");
+}
+
+#[test]
+fn a_long_pull_says_how_far_it_is_and_writes_nothing() {
+    let Some(site) = Site::start("we2e-slow-") else { return };
+    let Some(registry) = Registry::start(&site.host, 5011, false) else { return };
+    const BULKY: &str = "registry.example.com/test/bulky:1";
+    site.host.load(&bulky(BULKY, 3_000_000));
+    registry.push(BULKY, "bulky", "1");
+    site.host.plain().delete(&format!("/images/{BULKY}")).expect("answers").expect(200);
+    let image = format!("{}/bulky:1", registry.narrow_way(5012, 500_000));
+    site.push(
+        "a long pull",
+        &[
+            ("namespace.yaml", Some(NAMESPACE)),
+            ("slow.yaml", Some(&pod("slow", &image, "IfNotPresent", ""))),
+        ],
+    );
+    let far = |site: &Site| {
+        let (reason, message) = waiting(site, "slow")?;
+        let far = message.strip_prefix(&format!("pulling image {image}: "))?;
+        (reason == "ContainerCreating" && far.contains(" MB, ")).then(|| far.to_owned())
+    };
+    let first = site.wait("some of the image", far);
+    let store = site.data_dir().join("state.git");
+    let report = || must_git(&store, &["rev-parse", "refs/windlass/nodes/n1"]);
+    let before = report();
+    let shown: [(&[&str], &str); 5] = [
+        (&["get", "pods", "-n", "shop", "-o", "wide"], "ContainerCreating ("),
+        (&["describe", "pod", "slow", "-n", "shop"], "pulling image"),
+        (&["why", "slow", "-n", "shop"], "pulling image"),
+        (&["why", "slow", "-n", "shop"], "0 of 1 layers"),
+        (&["status"], "pulling image"),
+    ];
+    for (args, what) in shown {
+        let (said, is_well) = site.windlass(args);
+        assert!(is_well && said.contains(what), "{args:?}: {said}");
+    }
+    let next = site.wait("more of it", |site| far(site).filter(|next| *next != first));
+    assert_eq!(report(), before, "from {first} to {next}, nothing was written");
+    site.wait_ready("app=slow", 1);
+    let (said, _) = site.windlass(&["get", "pods", "-n", "shop"]);
+    assert!(!said.contains("ContainerCreating") && !said.contains('%'), "{said}");
 }

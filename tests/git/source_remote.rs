@@ -9,15 +9,8 @@ use windlass::ports::source::Relation;
 use windlass::ports::{Fault, FaultKind};
 
 use super::source::{Shelf, fetch, read, resolve, survey, texts};
-use crate::support::servers::{GitDaemon, Httpd, Silent, Sshd};
-use crate::support::{must_git, skip};
-
-/// Whether the servers are installed.
-pub(crate) fn have_servers(test: &str) -> bool {
-    ["/usr/sbin/sshd", "/usr/sbin/nginx", "/usr/sbin/fcgiwrap"].iter().all(|program| {
-        std::path::Path::new(program).exists() || skip(test, &format!("{program} is missing"))
-    })
-}
+use crate::support::must_git;
+use crate::support::servers::{GitDaemon, Httpd, Silent, Sshd, have_servers};
 
 fn config(shelf: &Shelf, url: &str, credentials: Credentials) -> SourceConfig {
     SourceConfig {

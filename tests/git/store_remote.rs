@@ -10,8 +10,7 @@ use windlass::ports::store::{Call, Landing, Register};
 
 use super::conformance::{self, Backend, commit, fsck, landed, look, node, put, read, recall};
 use super::source::spoil;
-use super::source_remote::have_servers;
-use crate::support::servers::{Cut, GitDaemon, Httpd, Sshd, Wire};
+use crate::support::servers::{Cut, GitDaemon, Httpd, Sshd, Wire, have_servers};
 use crate::support::{must_git, scratch};
 
 /// A bare repository behind a server.

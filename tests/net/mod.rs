@@ -1,6 +1,5 @@
 //! The network with real packets: rules, links and names in network namespaces of their own.
 
-mod bench;
 mod dns;
 mod iptables;
 mod lab;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use windlass::kinds::name::NodeName;
+use windlass::ports::runtime::Pulls;
 use windlass::sim::{Files, Weather, World};
 use windlass::view::picture::Picture;
 
@@ -42,7 +43,7 @@ pub(crate) fn run(world: &mut World, seconds: u64) {
 pub(crate) fn picture(world: &World) -> Arc<Picture> {
     let machine = &world.machines[&NodeName::trusted(NODE)];
     let agent = machine.agent().expect("the agent runs");
-    Arc::new(agent.picture(machine.now(world.time)))
+    Arc::new(agent.picture(&Pulls::new(), machine.now(world.time)))
 }
 
 /// Edits the shop's front.

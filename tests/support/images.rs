@@ -8,6 +8,21 @@ use super::host::Host;
 /// What the shell of most tests is called.
 pub(crate) const BUSYBOX: &str = "wdl.test/busybox:1";
 
+/// An image with busybox and, in a file, so many bytes that can't be compressed.
+pub(crate) fn bulky(name: &str, bytes: usize) -> Archive {
+    let busybox = std::fs::read("/bin/busybox").expect("busybox-static is installed");
+    let mut bulk = vec![0; bytes];
+    getrandom::fill(&mut bulk).expect("randomness");
+    let entries = [
+        Entry::Directory { path: "bin", mode: 0o755 },
+        Entry::Directory { path: "tmp", mode: 0o1777 },
+        Entry::File { path: "bin/busybox", content: &busybox, mode: 0o755 },
+        Entry::Link { path: "bin/sleep", target: "busybox" },
+        Entry::File { path: "bulk", content: &bulk, mode: 0o644 },
+    ];
+    archive::image(name, &entries, &json!({"Env": ["PATH=/bin"]})).expect("an image can be made")
+}
+
 /// An image with busybox in it. `config` is laid over `{"Env": [PATH]}`.
 pub(crate) fn busybox(name: &str, config: &Value) -> Archive {
     let busybox = std::fs::read("/bin/busybox").expect("busybox-static is installed");

@@ -1,5 +1,8 @@
 //! A registry on a host's loopback: Debian's docker-registry.
 
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::Child;
 use std::time::Duration;
 
@@ -61,6 +64,30 @@ impl<'a> Registry<'a> {
         panic!("the registry does not answer");
     }
 
+    /// Opens a second, narrow way to this registry, of so many bytes a second; its address. Its
+    /// threads end with the test process.
+    pub(crate) fn narrow_way(&self, port: u16, bytes_per_s: u32) -> String {
+        let namespace = File::open(self.host.netns()).expect("the namespace is there");
+        let (address, target) = (format!("127.0.0.1:{port}"), self.address.clone());
+        let listens = address.clone();
+        let (tell, told) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWNET)
+                .expect("the namespace can be entered");
+            let listener = TcpListener::bind(&listens).expect("the port is free");
+            tell.send(()).expect("the test waits");
+            for client in listener.incoming().flatten() {
+                let Ok(server) = TcpStream::connect(&target) else { continue };
+                let ends = (client.try_clone(), server.try_clone());
+                let (Ok(to_client), Ok(to_server)) = ends else { continue };
+                std::thread::spawn(move || trickle(client, to_server, u32::MAX));
+                std::thread::spawn(move || trickle(server, to_client, bytes_per_s));
+            }
+        });
+        told.recv().expect("it listens");
+        address
+    }
+
     /// Pushes an image of the host under this registry's `name`, and forgets it on the host. Returns
     /// its digest.
     pub(crate) fn push(&self, image: &str, name: &str, tag: &str) -> String {
@@ -95,4 +122,17 @@ impl Drop for Registry<'_> {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// Passes on what comes, no faster than this.
+fn trickle(mut from: TcpStream, mut to: TcpStream, bytes_per_s: u32) {
+    let mut buffer = [0; 16 * 1024];
+    while let Ok(count @ 1..) = from.read(&mut buffer) {
+        if to.write_all(&buffer[..count]).is_err() {
+            break;
+        }
+        let count = u32::try_from(count).unwrap_or_default();
+        std::thread::sleep(Duration::from_secs(1) * count / bytes_per_s);
+    }
+    let _ = to.shutdown(Shutdown::Write);
 }

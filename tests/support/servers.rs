@@ -1,5 +1,5 @@
-//! Real Git servers on loopback ports, each with keys and configuration of its own, gone with
-//! their owner.
+//! Real Git servers, each with keys and configuration of its own, gone with their owner. They listen
+//! on loopback, or on another address of the namespace of the thread that starts them.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -11,7 +11,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use super::{must_run, scratch};
+use super::{must_run, scratch, skip};
+
+/// Whether the servers are installed.
+pub(crate) fn have_servers(test: &str) -> bool {
+    ["/usr/sbin/sshd", "/usr/sbin/nginx", "/usr/sbin/fcgiwrap"]
+        .iter()
+        .all(|program| Path::new(program).exists() || skip(test, &format!("{program} is missing")))
+}
 
 /// A process that ends with its owner.
 pub(crate) struct Daemon(Child);
@@ -43,19 +50,26 @@ impl Drop for Daemon {
     }
 }
 
+/// Where servers listen that only their own machine asks.
+const LOOPBACK: &str = "127.0.0.1";
+
 pub(crate) fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    free_port_of(LOOPBACK)
+}
+
+fn free_port_of(address: &str) -> u16 {
+    let listener = TcpListener::bind((address, 0)).expect("a port");
     listener.local_addr().expect("an address").port()
 }
 
-fn await_port(port: u16) {
+fn await_port(address: &str, port: u16) {
     for _ in 0..250 {
-        if TcpStream::connect(("127.0.0.1", port)).is_ok() {
+        if TcpStream::connect((address, port)).is_ok() {
             return;
         }
         std::thread::sleep(Duration::from_millis(20));
     }
-    panic!("nothing answers on port {port}");
+    panic!("nothing answers on {address}:{port}");
 }
 
 fn write(path: &Path, text: &str, mode: u32) {
@@ -81,7 +95,7 @@ impl GitDaemon {
                 .env("GIT_CONFIG_NOSYSTEM", "1")
                 .env("GIT_CONFIG_GLOBAL", "/dev/null"),
         );
-        await_port(port);
+        await_port(LOOPBACK, port);
         Self { _daemon: daemon, port }
     }
 
@@ -93,15 +107,21 @@ impl GitDaemon {
 /// OpenSSH, with host keys of two types and one client key.
 pub(crate) struct Sshd {
     dir: tempfile::TempDir,
-    _daemon: Daemon,
+    daemon: Option<Daemon>,
+    address: String,
     pub(crate) port: u16,
     user: String,
 }
 
 impl Sshd {
     pub(crate) fn start() -> Self {
+        Self::start_at(LOOPBACK)
+    }
+
+    /// Starts one on this address, in the namespace of this thread.
+    pub(crate) fn start_at(address: &str) -> Self {
         let dir = scratch("wgit-sshd-");
-        let port = free_port();
+        let port = free_port_of(address);
         let at = |name: &str| dir.path().join(name).display().to_string();
         for (kind, name) in [
             ("ed25519", "host_ed25519"),
@@ -124,7 +144,7 @@ impl Sshd {
             0o755,
         );
         let config = format!(
-            "ListenAddress 127.0.0.1\nPort {port}\nHostKey {}\nHostKey {}\nAuthorizedKeysFile {}\n\
+            "ListenAddress {address}\nPort {port}\nHostKey {}\nHostKey {}\nAuthorizedKeysFile {}\n\
              PidFile {}\nStrictModes no\nUsePAM no\nPasswordAuthentication no\n\
              KbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\n\
              MaxStartups 200\nMaxSessions 200\nForceCommand {}\n",
@@ -137,16 +157,27 @@ impl Sshd {
         write(&dir.path().join("config"), &config, 0o600);
         // Debian's sshd wants this directory, which the package makes at boot.
         let _ = fs::create_dir_all("/run/sshd");
-        let daemon =
-            Daemon::start(Command::new("/usr/sbin/sshd").args(["-D", "-e", "-f", &at("config")]));
-        await_port(port);
-        let user =
-            String::from_utf8(Command::new("id").arg("-un").output().expect("id runs").stdout);
-        Self { user: user.expect("text").trim().to_owned(), dir, _daemon: daemon, port }
+        let user = must_run("id", &["-un"]);
+        let mut server = Self { user, dir, daemon: None, address: address.to_owned(), port };
+        server.run();
+        server
+    }
+
+    /// Starts it again where it was, in the namespace of this thread.
+    pub(crate) fn run(&mut self) {
+        let config = self.file("config");
+        let mut sshd = Command::new("/usr/sbin/sshd");
+        self.daemon = Some(Daemon::start(sshd.args(["-D", "-e", "-f"]).arg(config)));
+        await_port(&self.address, self.port);
+    }
+
+    /// Stops it; keys and port are kept.
+    pub(crate) fn stop(&mut self) {
+        self.daemon = None;
     }
 
     pub(crate) fn url(&self, repo: &Path) -> String {
-        format!("ssh://{}@127.0.0.1:{}{}", self.user, self.port, repo.display())
+        format!("ssh://{}@{}:{}{}", self.user, self.address, self.port, repo.display())
     }
 
     pub(crate) fn file(&self, name: &str) -> PathBuf {
@@ -156,7 +187,7 @@ impl Sshd {
     /// A line for known_hosts with one of the server's keys.
     pub(crate) fn known_host(&self, key: &str) -> String {
         let key = fs::read_to_string(self.file(&format!("{key}.pub"))).expect("a key");
-        format!("[127.0.0.1]:{} {key}", self.port)
+        format!("[{}]:{} {key}", self.address, self.port)
     }
 
     /// Writes a known_hosts file.
@@ -170,16 +201,22 @@ impl Sshd {
 /// `git http-backend` behind nginx and fcgiwrap: http and https, with and without a password.
 pub(crate) struct Httpd {
     dir: tempfile::TempDir,
-    _nginx: Daemon,
+    nginx: Option<Daemon>,
     _fcgi: Daemon,
+    address: String,
     pub(crate) port: u16,
     pub(crate) tls_port: u16,
 }
 
 impl Httpd {
     pub(crate) fn start(root: &Path) -> Self {
+        Self::start_at(LOOPBACK, root)
+    }
+
+    /// Starts one on this address, in the namespace of this thread.
+    pub(crate) fn start_at(address: &str, root: &Path) -> Self {
         let dir = scratch("wgit-httpd-");
-        let (port, tls_port) = (free_port(), free_port());
+        let (port, tls_port) = (free_port_of(address), free_port_of(address));
         let at = |name: &str| dir.path().join(name).display().to_string();
         let hash = must_run("openssl", &["passwd", "-apr1", "s3cret"]);
         write(&dir.path().join("htpasswd"), &format!("fleet:{hash}\n"), 0o644);
@@ -196,9 +233,9 @@ impl Httpd {
                 "-days",
                 "2",
                 "-subj",
-                "/CN=127.0.0.1",
+                &format!("/CN={address}"),
                 "-addext",
-                "subjectAltName=IP:127.0.0.1",
+                &format!("subjectAltName=IP:{address}"),
                 "-keyout",
                 &at("tls.key"),
                 "-out",
@@ -223,7 +260,7 @@ impl Httpd {
              events {{ worker_connections 256; }}\nhttp {{\naccess_log off;\n\
              client_max_body_size 0;\nclient_body_temp_path {dir}/b;\nproxy_temp_path {dir}/p;\n\
              fastcgi_temp_path {dir}/f;\nuwsgi_temp_path {dir}/u;\nscgi_temp_path {dir}/s;\n\
-             server {{\nlisten 127.0.0.1:{port};\nlisten 127.0.0.1:{tls_port} ssl;\n\
+             server {{\nlisten {address}:{port};\nlisten {address}:{tls_port} ssl;\n\
              ssl_certificate {crt};\nssl_certificate_key {key};\n\
              location ~ ^/open(/.*)$ {{\n{backend}}}\n\
              location ~ ^/git(/.*)$ {{\nauth_basic fleet;\nauth_basic_user_file {users};\n{backend}}}\n\
@@ -251,20 +288,34 @@ impl Httpd {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        let nginx = Daemon::start(Command::new("/usr/sbin/nginx").args(["-c", &at("nginx.conf")]));
-        await_port(port);
-        await_port(tls_port);
-        Self { dir, _nginx: nginx, _fcgi: fcgi, port, tls_port }
+        let address = address.to_owned();
+        let mut server = Self { dir, nginx: None, _fcgi: fcgi, address, port, tls_port };
+        server.run();
+        server
+    }
+
+    /// Starts it again where it was, in the namespace of this thread.
+    pub(crate) fn run(&mut self) {
+        let config = self.file("nginx.conf");
+        let mut nginx = Command::new("/usr/sbin/nginx");
+        self.nginx = Some(Daemon::start(nginx.arg("-c").arg(config)));
+        await_port(&self.address, self.port);
+        await_port(&self.address, self.tls_port);
+    }
+
+    /// Stops it; keys, passwords and ports are kept.
+    pub(crate) fn stop(&mut self) {
+        self.nginx = None;
     }
 
     /// An address; `place` is `open`, `git` (with a password), `moved`, `away`
     /// (moved to another host), `denied`, `broken`.
     pub(crate) fn url(&self, place: &str, repo: &str) -> String {
-        format!("http://127.0.0.1:{}/{place}/{repo}", self.port)
+        format!("http://{}:{}/{place}/{repo}", self.address, self.port)
     }
 
     pub(crate) fn tls_url(&self, place: &str, repo: &str) -> String {
-        format!("https://127.0.0.1:{}/{place}/{repo}", self.tls_port)
+        format!("https://{}:{}/{place}/{repo}", self.address, self.tls_port)
     }
 
     pub(crate) fn file(&self, name: &str) -> PathBuf {

@@ -23,6 +23,8 @@ use super::images::busybox;
 use super::must_git;
 use super::namespace::Namespace;
 
+/// The visitor's address. What it runs there is on another machine for the node.
+pub(crate) const VISITOR: &str = "192.168.77.1";
 /// The node's address.
 pub(crate) const NODE: &str = "192.168.77.2";
 /// The port of its metrics.
@@ -59,7 +61,7 @@ impl Site {
         let namespace = host.netns().file_name()?.to_string_lossy().into_owned();
         visitor.sh(&format!(
             "ip link add v0 type veth peer name eth0 netns {namespace}
-             ip addr add 192.168.77.1/24 dev v0; ip link set v0 up"
+             ip addr add {VISITOR}/24 dev v0; ip link set v0 up"
         ));
         for args in [
             ["addr", "add", "192.168.77.2/24", "dev", "eth0"].as_slice(),
@@ -74,17 +76,27 @@ impl Site {
         must_git(&dir, &["init", "-q", "-b", "main", "work"]);
         let site = Self { host, visitor, agent: None, starts: 0 };
         site.git(&["remote", "add", "origin", "../desired.git"]);
+        fs::create_dir_all(site.data_dir()).expect("made");
+        site.configure(&json!({"url": dir.join("desired.git"), "poll": "5s"}));
+        Some(site)
+    }
+
+    /// Writes the agent's configuration, with this as its desired repository.
+    pub(crate) fn configure(&self, desired: &Value) {
         let config = json!({
             "node": {"name": "n1"},
-            "desired": {"url": dir.join("desired.git"), "poll": "5s"},
-            "docker": {"socket": site.host.socket()},
-            "dataDir": site.data_dir(),
-            "runDir": site.host.run_dir(),
-            "api": {"socket": site.socket(), "metrics": format!("{NODE}:{METRICS}")},
+            "desired": desired,
+            "docker": {"socket": self.host.socket()},
+            "dataDir": self.data_dir(),
+            "runDir": self.host.run_dir(),
+            "api": {"socket": self.socket(), "metrics": format!("{NODE}:{METRICS}")},
         });
-        fs::create_dir_all(site.data_dir()).expect("made");
-        fs::write(dir.join("agent.yaml"), config.to_string()).expect("written");
-        Some(site)
+        fs::write(self.host.dir().join("agent.yaml"), config.to_string()).expect("written");
+    }
+
+    /// The repository that is pushed to, as the agent reaches it where nothing else is configured.
+    pub(crate) fn desired(&self) -> PathBuf {
+        self.host.dir().join("desired.git")
     }
 
     /// The agent's disk.

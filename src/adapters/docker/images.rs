@@ -17,12 +17,13 @@ use hyper::header::HeaderValue;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::progress::{Layers, Pulls};
+use super::progress::{Layers, Line};
 use super::{Docker, fault};
 use crate::kinds::image::{DEFAULT_DOMAIN, ImageName, LEGACY_DOMAIN, Reference, Version};
 use crate::ports::credentials::fitting;
 use crate::ports::runtime::{
-    Credentials, ImageSeen, ImageWish, Pull, REASON_IMAGE_NAME, REASON_NEVER_PULL, REASON_PULL,
+    Credentials, ImageSeen, ImageWish, Pull, PullProgress, Pulls, REASON_IMAGE_NAME,
+    REASON_NEVER_PULL, REASON_PULL,
 };
 use crate::ports::{Fault, FaultKind};
 
@@ -31,6 +32,8 @@ use crate::ports::{Fault, FaultKind};
 const SILENCE_MAX: Duration = Duration::from_secs(180);
 /// Pulls under way at once; Docker itself fetches three layers of each.
 const PULLS_AT_ONCE_MAX: usize = 4;
+/// How often it is shown how far a pull has come: Docker tells ten times a second, of each layer.
+const SHOWN_EVERY: Duration = Duration::from_millis(250);
 /// How often a pull's progress is told in the log.
 const TOLD_EVERY: Duration = Duration::from_secs(10);
 
@@ -180,6 +183,7 @@ impl Docker {
     }
 
     async fn pull(&self, image: &Reference, credentials: &[Credentials]) -> Outcome {
+        let line = self.inner.progress.line(&image.to_string());
         let Ok(_turn) = self.inner.flights.at_once.acquire().await else {
             return Err(Fault::transient("Docker is being left"));
         };
@@ -194,7 +198,7 @@ impl Docker {
         }
         let mut last = Err(Fault::transient("nothing was tried"));
         for credentials in tries {
-            last = self.pull_with(image, credentials).await;
+            last = self.pull_with(image, credentials, &line).await;
             // Other credentials help only against a refusal.
             if !matches!(&last, Err(fault) if fault.kind == FaultKind::Stalled) {
                 break;
@@ -236,6 +240,7 @@ impl Docker {
         &self,
         image: &Reference,
         credentials: Option<&Credentials>,
+        line: &Line,
     ) -> Result<(), Fault> {
         let client = self.client().await?;
         let options = CreateImageOptions {
@@ -250,9 +255,10 @@ impl Docker {
             ..DockerCredentials::default()
         });
         let mut messages = std::pin::pin!(client.create_image(Some(options), None, credentials));
-        let line = self.inner.progress.line(&image.to_string());
+        line.write(PullProgress::default());
         let mut layers = Layers::default();
         let mut told = Instant::now();
+        let mut shown = told;
         loop {
             let message = match tokio::time::timeout(SILENCE_MAX, messages.next()).await {
                 Ok(Some(message)) => message,
@@ -266,7 +272,10 @@ impl Docker {
             };
             layers.take(&message.map_err(|error| self.pull_fault(&error))?);
             let progress = layers.sum();
-            line.write(progress);
+            if shown.elapsed() >= SHOWN_EVERY {
+                shown = Instant::now();
+                line.write(progress);
+            }
             if told.elapsed() >= TOLD_EVERY {
                 told = Instant::now();
                 tracing::info!(

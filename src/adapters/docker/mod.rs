@@ -39,7 +39,6 @@ use std::sync::atomic::AtomicBool;
 
 use tokio::sync::{RwLock, Semaphore};
 
-pub use progress::{PullProgress, Pulls};
 pub use streams::{Control, LogOptions, Pieces, Session, Which};
 
 use crate::kinds::name::Name;

@@ -5,26 +5,7 @@ use std::collections::BTreeMap;
 use bollard::models::CreateImageInfo;
 use tokio::sync::watch;
 
-/// Pulls under way, by the image's complete name.
-pub type Pulls = BTreeMap<String, PullProgress>;
-
-/// How far a pull has come.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PullProgress {
-    /// Bytes that have come.
-    pub bytes_done: u64,
-    /// Bytes there are, as far as Docker knows yet: layers are announced one by one.
-    pub bytes_total: u64,
-}
-
-impl PullProgress {
-    /// Of a hundred; none until anything is known.
-    pub fn percent(&self) -> Option<u8> {
-        let percent =
-            (self.bytes_done.min(self.bytes_total) * 100).checked_div(self.bytes_total)?;
-        u8::try_from(percent).ok()
-    }
-}
+use crate::ports::runtime::{PullProgress, Pulls};
 
 /// What is shown.
 pub(super) struct Board {
@@ -42,10 +23,11 @@ impl Board {
         self.pulls.subscribe()
     }
 
-    /// Puts a pull on the board; it is taken off when the line is dropped.
+    /// Puts a pull on the board, which waits at first; it is taken off when the line is dropped.
     pub(super) fn line(&self, image: &str) -> Line {
         self.pulls.send_modify(|pulls| {
-            pulls.insert(image.to_owned(), PullProgress::default());
+            let queued = PullProgress { is_queued: true, ..PullProgress::default() };
+            pulls.insert(image.to_owned(), queued);
         });
         Line { image: image.to_owned(), pulls: self.pulls.clone() }
     }
@@ -77,7 +59,14 @@ impl Drop for Line {
 /// Adds up what Docker tells of each layer.
 #[derive(Debug, Default)]
 pub(super) struct Layers {
-    layers: BTreeMap<String, PullProgress>,
+    layers: BTreeMap<String, Layer>,
+}
+
+#[derive(Debug, Default)]
+struct Layer {
+    bytes_done: u64,
+    bytes_total: Option<u64>,
+    is_in_place: bool,
 }
 
 impl Layers {
@@ -89,27 +78,46 @@ impl Layers {
         let detail = message.progress_detail.as_ref();
         let bytes = |amount: Option<i64>| amount.and_then(|bytes| u64::try_from(bytes).ok());
         match status.as_str() {
+            "Pulling fs layer" | "Waiting" => {
+                self.layer(id);
+            }
             "Downloading" => {
-                let layer = self.layers.entry(id.clone()).or_default();
+                let layer = self.layer(id);
                 layer.bytes_done = bytes(detail.and_then(|d| d.current)).unwrap_or(0);
-                layer.bytes_total =
-                    bytes(detail.and_then(|d| d.total)).unwrap_or(0).max(layer.bytes_done);
+                let total = bytes(detail.and_then(|d| d.total)).unwrap_or(0);
+                layer.bytes_total = Some(total.max(layer.bytes_done));
             }
             // Unpacking is told in bytes of its own, which are not to be added.
-            "Verifying Checksum" | "Download complete" | "Extracting" | "Pull complete" => {
-                if let Some(layer) = self.layers.get_mut(id) {
-                    layer.bytes_done = layer.bytes_total;
-                }
+            "Verifying Checksum" | "Download complete" | "Extracting" => self.layer(id).has_come(),
+            "Pull complete" | "Already exists" => {
+                let layer = self.layer(id);
+                layer.has_come();
+                layer.is_in_place = true;
             }
             _ => {}
         }
     }
 
+    fn layer(&mut self, id: &str) -> &mut Layer {
+        self.layers.entry(id.to_owned()).or_default()
+    }
+
     pub(super) fn sum(&self) -> PullProgress {
         self.layers.values().fold(PullProgress::default(), |sum, layer| PullProgress {
+            is_queued: false,
             bytes_done: sum.bytes_done + layer.bytes_done,
-            bytes_total: sum.bytes_total + layer.bytes_total,
+            bytes_total: sum.bytes_total + layer.bytes_total.unwrap_or(0),
+            layers_done: sum.layers_done + u32::from(layer.is_in_place),
+            layers_total: sum.layers_total + 1,
+            layers_unsized: sum.layers_unsized + u32::from(layer.bytes_total.is_none()),
         })
+    }
+}
+
+impl Layer {
+    /// A small layer may come without a word about its size.
+    fn has_come(&mut self) {
+        self.bytes_done = *self.bytes_total.get_or_insert(self.bytes_done);
     }
 }
 
@@ -132,7 +140,9 @@ mod tests {
         let mut layers = Layers::default();
         let table = [
             (message("latest", "Pulling from library/x", 0, 0), None),
+            (message("a", "Pulling fs layer", 0, 0), None),
             (message("a", "Downloading", 50, 100), Some(50)),
+            (message("b", "Waiting", 0, 0), None),
             (message("b", "Downloading", 0, 100), Some(25)),
             (message("a", "Download complete", 0, 0), Some(50)),
             (message("a", "Extracting", 1, 300), Some(50)),
@@ -143,6 +153,8 @@ mod tests {
             layers.take(&message);
             assert_eq!(layers.sum().percent(), percent, "{message:?}");
         }
+        let sum = layers.sum();
+        assert_eq!((sum.layers_done, sum.layers_total, sum.layers_unsized), (2, 3, 0));
     }
 
     #[test]
@@ -150,7 +162,8 @@ mod tests {
         let board = Board::default();
         let seen = board.subscribe();
         let line = board.line("x");
-        line.write(PullProgress { bytes_done: 1, bytes_total: 2 });
+        assert!(seen.borrow().get("x").is_some_and(|pull| pull.is_queued));
+        line.write(PullProgress { bytes_done: 1, bytes_total: 2, ..PullProgress::default() });
         assert_eq!(seen.borrow().get("x").and_then(PullProgress::percent), Some(50));
         drop(line);
         assert!(seen.borrow().is_empty());

@@ -17,6 +17,8 @@ pub const ANNOTATION_PREFIX: &str = "windlass.dev/";
 pub const ANNOTATION_COMMIT: &str = "windlass.dev/commit";
 /// The file and line it is written in.
 pub const ANNOTATION_SOURCE: &str = "windlass.dev/source";
+/// How much of the image has come that a pod's container waits for: `27%`, or `3/7` layers.
+pub(in crate::view) const ANNOTATION_PULLED: &str = "windlass.dev/pulled";
 
 /// An object with nothing but its type and name.
 pub(super) fn blank(key: &Key) -> Map<String, Value> {

@@ -13,6 +13,7 @@ mod cluster;
 mod meta;
 mod node;
 mod pod;
+mod pull;
 mod service;
 mod workload;
 mod written;
@@ -24,6 +25,7 @@ use crate::kinds::digest::Digest;
 use crate::kinds::object::Key;
 use crate::kinds::registry::Kind;
 
+pub(in crate::view) use meta::ANNOTATION_PULLED;
 pub(in crate::view) use meta::place;
 pub use meta::{ANNOTATION_COMMIT, ANNOTATION_PREFIX, ANNOTATION_SOURCE};
 pub(in crate::view) use workload::ANNOTATION_REVISION;

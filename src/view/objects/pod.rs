@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::{Shown, meta};
+use super::{Shown, meta, pull};
 use crate::kinds::binding::Binding;
 use crate::kinds::digest::Digest;
 use crate::kinds::name::{PodKey, Uid};
@@ -46,7 +46,11 @@ fn show(picture: &Picture, pod: &Pod, parsed: &mut Parsed) -> Shown {
     let mut object = meta::blank(&key);
     describe_identity(picture, pod, template, &mut object);
     object.insert("spec".into(), spec(pod, template));
-    object.insert("status".into(), status(pod));
+    let mut status = status(pod);
+    if let Some(pulling) = picture.pulling.get(&pod.binding.uid) {
+        pull::tell(pulling, &mut status, &mut object);
+    }
+    object.insert("status".into(), status);
     Shown::new(key, Value::Object(object))
 }
 

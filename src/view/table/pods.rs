@@ -8,6 +8,7 @@ use super::{Column, name, shown, wide};
 use crate::kinds::status::{CONDITION_INITIALIZED, CONDITION_READY};
 use crate::kinds::time::{Wall, human_duration};
 use crate::view::json::{is_true, items, number, text};
+use crate::view::objects::ANNOTATION_PULLED;
 
 pub(super) const COLUMNS: &[Column] = &[
     shown("Name"),
@@ -102,6 +103,10 @@ pub(in crate::view) fn summary(pod: &Value) -> Summary {
         summary.restarts = of_sidecars.restarts;
         summary.last_restart = of_sidecars.last_restart;
         main_part(pod, &mut summary);
+    }
+    let pulled = pod.pointer("/metadata/annotations").map(|all| &all[ANNOTATION_PULLED]);
+    if let Some(pulled) = pulled.and_then(Value::as_str) {
+        summary.word = format!("{} ({pulled})", summary.word);
     }
     let is_leaving = !text(pod, "metadata.deletionTimestamp").is_empty();
     if is_leaving && reason == "NodeLost" {
@@ -227,6 +232,10 @@ mod tests {
             pod["status"]["conditions"] = json!([{"type": kind, "status": "True"}]);
             pod
         };
+        let pulled = |mut pod: Value| {
+            pod["metadata"]["annotations"] = json!({ANNOTATION_PULLED: "27%"});
+            pod
+        };
         let leaving = |mut pod: Value| {
             pod["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
             pod
@@ -262,6 +271,11 @@ mod tests {
             ),
             (pod("Running", &[sidecar(running(true))], &[running(true)]), "2/2 Running 0"),
             (leaving(pod("Running", &[], &[running(true)])), "1/1 Terminating 0"),
+            (
+                pulled(pod("Pending", &[], &[waiting("ContainerCreating")])),
+                "0/1 ContainerCreating (27%) 3",
+            ),
+            (leaving(pulled(pod("Pending", &[], &[]))), "0/0 Terminating 0"),
             (leaving(pod("Succeeded", &[], &[ended(0, "Completed")])), "0/1 Completed 0"),
         ];
         for (pod, line) in table {

@@ -1,12 +1,9 @@
-//! What planning costs: `cargo bench --bench plan`.
+//! What planning costs.
 //!
 //! 10,000 pods onto 5,000 nodes, with default features and with pod anti-affinity and topology spread;
 //! then room made for 500 pods on 1,000 nodes full of lesser ones, and one turn in which one
 //! Deployment of 1,000 has changed. One core: planning has one thread.
-//! kube-scheduler needs 34.6 s for the first on the same kind of machine, looking at a tenth of the
-//! nodes for each pod.
-#![allow(clippy::print_stdout, reason = "a benchmark talks to whoever ran it")]
-#![allow(clippy::disallowed_methods, reason = "a benchmark measures real time")]
+//! kube-scheduler looks at a tenth of the nodes for each pod; this looks at all.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -24,6 +21,8 @@ use windlass::plan::{AppInput, Input, Library, Memory, NodeInput, Revision, Sett
 use windlass::ports::source::{CommitInfo, Relation};
 use windlass::sim::{self, Files};
 use windlass::state::State;
+
+use crate::row::Row;
 
 const ROUNDS: u32 = 3;
 
@@ -203,7 +202,7 @@ topologySpreadConstraints:
 ";
 
 /// 500 pods come to 1,000 nodes that are full of 10,000 lesser ones.
-fn make_room() {
+fn make_room() -> Row {
     let full = |files: &mut Files| {
         for text in files.values_mut() {
             *text = text.replace("cpu: 100m", "cpu: 800m");
@@ -228,13 +227,16 @@ fn make_room() {
     let (took, turns) = settle(&mut fleet, &mut memory, 120);
     let waiting = fleet.state.all_pods().filter(|(_, pod)| pod.nominated.is_some()).count();
     assert_eq!(waiting, 500);
-    println!("room for 500 pods on 1,000 full nodes: {took:.2?} in {turns} turns");
+    Row::time(&format!("room for 500 pods on 1,000 full nodes, {turns} turns"), took, 5.0)
 }
 
-fn main() {
-    for (what, more, target) in
-        [("default features", "", "1.5 s"), ("anti-affinity and topology spread", SPREAD, "6 s")]
-    {
+/// All of it.
+pub(crate) fn rows() -> Vec<Row> {
+    let mut rows = Vec::new();
+    for (what, more, target_s, kubernetes) in [
+        ("plan 10,000 pods onto 5,000 nodes", "", 1.5, "34.6 s"),
+        ("the same, anti-affinity and spread", SPREAD, 6.0, ""),
+    ] {
         let mut best = Duration::MAX;
         for _ in 0..ROUNDS {
             let files = manifests(1000, 10, more, None);
@@ -244,10 +246,10 @@ fn main() {
             assert_eq!(placed, 10_000, "after {turns} turns");
             best = best.min(took);
         }
-        println!("10,000 pods onto 5,000 nodes, {what}: {best:.2?} (target {target})");
+        rows.push(Row::time(what, best, target_s).kubernetes(kubernetes));
     }
 
-    make_room();
+    rows.push(make_room());
 
     let files = manifests(1000, 1, "", None);
     let first = revision(1, &files, None);
@@ -267,5 +269,6 @@ fn main() {
         best = best.min(began.elapsed());
         assert!(plan.why.contains("web-500"), "{}", plan.why);
     }
-    println!("one turn, one Deployment of 1,000 changed: {best:.2?} (target 50 ms)");
+    rows.push(Row::time("one turn, one Deployment of 1,000 changed", best, 0.05));
+    rows
 }
