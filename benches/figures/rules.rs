@@ -49,7 +49,7 @@ fn input(changed: usize) -> Input {
         host_ports: Vec::new(),
         dns: None,
         zones: BTreeMap::new(),
-        neighbours: Vec::new(),
+        neighbours: Default::default(),
         masquerade_egress: true,
         localhost_node_ports: true,
     }
