@@ -15,6 +15,7 @@ pub mod engine;
 pub mod files;
 pub mod git;
 pub mod home;
+pub mod identity;
 pub mod iptables;
 pub mod lab;
 pub mod links;

@@ -83,6 +83,7 @@ impl Agent {
             started: self.host.started.unwrap_or_default(),
             installation: self.config.installation.clone(),
             has_acted: self.store.has_acted(),
+            contact: self.config.contact.clone(),
             knows: self.store.bereft_of(),
             unknown: BTreeMap::new(),
         }

@@ -16,12 +16,14 @@ use crate::adapters::files::Files;
 use crate::adapters::git::watch::Watch;
 use crate::adapters::git::{Source, SourceConfig, Store, StoreConfig};
 use crate::adapters::home::Home;
+use crate::adapters::identity::Identity;
 use crate::adapters::iptables::Iptables;
 use crate::adapters::links::Links;
 use crate::adapters::probe::Prober;
 use crate::adapters::world::World;
 use crate::agent::Agent;
 use crate::agent::event::Hint;
+use crate::kinds::node::Contact;
 use crate::ports::links::{Answer as LinksAnswer, Call as LinksCall};
 use crate::ports::runtime::{Pulls, RuntimeHint};
 use crate::ports::store::{Answer as StoreAnswer, Call as StoreCall};
@@ -67,6 +69,13 @@ pub fn run(path: &Path) -> Result<(), StartFault> {
     let agent = &mut loaded.agent;
     agent.incarnation = format!("{}-{}", home.installation, agent.incarnation);
     agent.installation.clone_from(&home.installation);
+    let identity = Identity::open(&loaded.file.data_dir)?;
+    agent.contact = Some(Contact {
+        key: identity.public(),
+        life: agent.incarnation.clone(),
+        hint_port: None,
+        api_port: None,
+    });
     share_one_heap();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

@@ -359,6 +359,7 @@ fn check(file: File, hostname: &str, incarnation: &str) -> Result<Loaded, Vec<St
         incarnation: incarnation.to_owned(),
         // The data directory says which.
         installation: String::new(),
+        contact: None,
         labels: file.node.labels.clone(),
         address: file.node.address,
         settings: Arc::new(settings),

@@ -11,6 +11,7 @@ use crate::agent::event::{Effect, Event};
 use crate::kinds::binding::Generation;
 use crate::kinds::labels::Labels;
 use crate::kinds::name::{NodeName, Uid};
+use crate::kinds::node::Contact;
 use crate::kinds::pod::ResourceList;
 use crate::kinds::rules::RuleSet;
 use crate::kinds::time::{Elapsed, Now, Wall};
@@ -266,6 +267,12 @@ fn config(node: &NodeName, process: u64, always_leads: bool) -> Config {
         node: node.clone(),
         incarnation: format!("{node}-{process}"),
         installation: node.to_string(),
+        contact: Some(Contact {
+            key: String::new(),
+            life: format!("{node}-{process}"),
+            hint_port: Some(1),
+            api_port: None,
+        }),
         labels: Labels::new(),
         address: None,
         settings: Arc::new(settings()),
