@@ -320,6 +320,6 @@ mod tests {
                 ear.take(&packet).is_some()
             })
             .count();
-        assert!(heard >= 50 && heard < 900, "{heard}");
+        assert!((50..900).contains(&heard), "{heard}");
     }
 }

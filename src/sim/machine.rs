@@ -62,6 +62,8 @@ pub struct Machine {
     pub is_cut_off: bool,
     /// Whether its agents believe that they lead, whoever else does too.
     pub always_leads: bool,
+    /// How long its agents let pods stay on a lost node, in seconds.
+    pub eviction_s: u32,
     /// By how much its clock is wrong.
     pub clock_skew_s: i64,
     booted: Duration,
@@ -89,6 +91,7 @@ impl Machine {
             zone: None,
             is_cut_off: false,
             always_leads: false,
+            eviction_s: settings().eviction_s,
             clock_skew_s: 0,
             booted: time,
             wake_is_set: None,
@@ -132,7 +135,7 @@ impl Machine {
         }
         self.process += 1;
         self.wake_is_set = None;
-        self.agent = Some(Agent::new(config(&self.node, self.process, self.always_leads)));
+        self.agent = Some(Agent::new(config(self)));
         Some(self.process)
     }
 
@@ -271,7 +274,9 @@ impl Machine {
     }
 }
 
-fn config(node: &NodeName, process: u64, always_leads: bool) -> Config {
+fn config(machine: &Machine) -> Config {
+    let Machine { node, process, always_leads, eviction_s, .. } = machine;
+    let (process, always_leads) = (*process, *always_leads);
     Config {
         node: node.clone(),
         incarnation: format!("{node}-{process}"),
@@ -284,7 +289,7 @@ fn config(node: &NodeName, process: u64, always_leads: bool) -> Config {
         }),
         labels: Labels::new(),
         address: None,
-        settings: Arc::new(settings()),
+        settings: Arc::new(Settings { eviction_s: *eviction_s, ..settings() }),
         layout: Layout { run_dir: "/run/windlass".into(), data_dir: "/var/lib/windlass".into() },
         domain: "cluster.local".into(),
         origin: "main".into(),

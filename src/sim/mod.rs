@@ -15,6 +15,7 @@ pub mod check;
 mod machine;
 #[cfg(test)]
 mod placement;
+pub mod rehearsal;
 mod rng;
 mod runtime;
 pub mod scenario;
@@ -73,10 +74,14 @@ pub struct World {
     pub store_is_up: bool,
     /// Whether every agent believes that it leads.
     pub all_lead: bool,
+    /// How long pods stay on a lost node, in seconds: less than in earnest, so that much happens.
+    pub eviction_s: u32,
     /// The machines.
     pub machines: BTreeMap<NodeName, Machine>,
     /// The time since the world began.
     pub time: Duration,
+    /// What was decided: when, by whom, what.
+    pub decisions: Vec<(Duration, NodeName, String)>,
     agenda: BTreeMap<(Duration, u64), Item>,
     count: u64,
     steps: u64,
@@ -149,8 +154,10 @@ impl World {
             store: Registers::default(),
             store_is_up: true,
             all_lead: false,
+            eviction_s: 60,
             machines: BTreeMap::new(),
             time: Duration::ZERO,
+            decisions: Vec::new(),
             agenda: BTreeMap::new(),
             count: 0,
             steps: 0,
@@ -163,6 +170,7 @@ impl World {
         let node = NodeName::trusted(name);
         let mut machine = Machine::new(&node, self.time);
         machine.always_leads = self.all_lead;
+        machine.eviction_s = self.eviction_s;
         self.machines.insert(node.clone(), machine);
         self.start_agent(&node);
     }
@@ -342,9 +350,10 @@ impl World {
                 match (call, &answer) {
                     (_, Ok(StoreAnswer::Seen(glance))) => machine.keep_copy_of(glance),
                     (
-                        StoreCall::Commit { register: Register::Coordinator, .. },
+                        StoreCall::Commit { register: Register::Coordinator, why, .. },
                         Ok(StoreAnswer::Landing(Landing::Landed(rev))),
                     ) => {
+                        self.decisions.push((time, node.clone(), why.clone()));
                         machine.glance.coordinator = Some(rev.clone());
                         machine.has_read.insert(rev.clone());
                     }
