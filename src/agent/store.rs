@@ -212,8 +212,12 @@ impl Agent {
         let next = now.elapsed + self.config.jittered(poll, self.store.looks);
         self.store.look_at.get_or_insert(next);
         let began = self.store.look_began;
+        let was_taken = self.name_is_taken();
         self.store.vigil.looked(&glance, began, now.elapsed, poll);
         self.store.is_in_touch = true;
+        if was_taken && !self.name_is_taken() {
+            self.host_needs_look();
+        }
         self.read_what_moved(&glance, now);
         let says = self.host.report().and_then(|report| report.facts.knows);
         if says != self.store.bereft_of() {

@@ -125,17 +125,7 @@ impl Host {
 
     /// Runs `work` on a thread in the host's network.
     pub(crate) fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        let namespace = File::open(self.netns()).expect("the namespace is there");
-        std::thread::scope(|scope| {
-            scope
-                .spawn(|| {
-                    nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWNET)
-                        .expect("the namespace can be entered");
-                    work()
-                })
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })
+        inside(&self.netns(), work)
     }
 
     /// Ends Docker: `SIGKILL` as a crash does, `SIGTERM` as an operator does.
@@ -263,6 +253,21 @@ fn clean_leftovers(prefix: &str) {
         eprintln!("cleaning up what a killed test left: {name}");
         run(Command::new("sh").args(["-c", lab::CLEAN, "keeper"]).arg(entry.path()).arg(&name));
     }
+}
+
+/// Runs `work` on a thread in a network namespace.
+pub(crate) fn inside<T: Send>(netns: &Path, work: impl FnOnce() -> T + Send) -> T {
+    let namespace = File::open(netns).expect("the namespace is there");
+    std::thread::scope(|scope| {
+        scope
+            .spawn(|| {
+                nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWNET)
+                    .expect("the namespace can be entered");
+                work()
+            })
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 /// Whether this machine can run tests that need root and these programs.

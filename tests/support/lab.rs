@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Read as _;
+use std::net::SocketAddr;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -19,7 +20,7 @@ use windlass::adapters::clock;
 use windlass::adapters::lab::{LABS, Lab};
 use windlass::kinds::time::Elapsed;
 
-use super::host::{at_exit, may_run};
+use super::host::{at_exit, inside, may_run};
 use super::http::Connection;
 use super::images::busybox;
 use super::must_git;
@@ -62,7 +63,9 @@ impl Fleet {
     pub(crate) fn settled() -> Option<MutexGuard<'static, Self>> {
         static SHARED: OnceLock<Option<Mutex<Fleet>>> = OnceLock::new();
         let shared = SHARED.get_or_init(|| {
+            let began = now();
             let fleet = Self::start()?;
+            took("made", now().since(began));
             at_exit(|| {
                 if let Some(Some(fleet)) = SHARED.get() {
                     fleet.lock().unwrap_or_else(PoisonError::into_inner).end();
@@ -71,7 +74,9 @@ impl Fleet {
             Some(Mutex::new(fleet))
         });
         let fleet = shared.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
+        let began = now();
         fleet.settle();
+        took("settled", now().since(began));
         Some(fleet)
     }
 
@@ -225,12 +230,14 @@ impl Fleet {
         named.collect()
     }
 
-    /// Runs a program in a node's network; what it prints.
-    pub(crate) fn on(&self, node: &str, command: &[&str]) -> Result<String, String> {
-        let output = self.lab.host(node).command(command[0]).args(&command[1..]).output();
-        let output = output.map_err(|error| error.to_string())?;
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
-        if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+    /// Does `work` in a node's network.
+    pub(crate) fn inside<T: Send>(&self, node: &str, work: impl FnOnce() -> T + Send) -> T {
+        inside(&self.lab.host(node).netns(), work)
+    }
+
+    /// The shop's door on a node.
+    pub(crate) fn entrance(&self, node: &str) -> SocketAddr {
+        SocketAddr::from((self.lab.address(node).expect("an address"), PORT))
     }
 
     /// Runs a line of shell in a pod's web server.
@@ -345,6 +352,12 @@ impl Drop for Fleet {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+/// Says how long something took: figures for whoever reads the test's output.
+#[allow(clippy::print_stderr)]
+pub(crate) fn took(what: &str, time: Duration) {
+    eprintln!("fleet: {what}: {:.1} s", time.as_secs_f64());
 }
 
 /// Now, by this machine's own clock.
