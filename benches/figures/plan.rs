@@ -227,7 +227,8 @@ fn make_room() -> Row {
     let (took, turns) = settle(&mut fleet, &mut memory, 120);
     let waiting = fleet.state.all_pods().filter(|(_, pod)| pod.nominated.is_some()).count();
     assert_eq!(waiting, 500);
-    Row::time(&format!("room for 500 pods on 1,000 full nodes, {turns} turns"), took, 5.0)
+    let what = format!("room for 500 pods on 1,000 full nodes, {turns} turns");
+    Row::time(what, took, 5.0)
 }
 
 /// All of it.

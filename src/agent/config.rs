@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::kinds::labels::Labels;
 use crate::kinds::name::NodeName;
+use crate::kinds::node::Contact;
 use crate::kinds::pod::ResourceList;
 use crate::net::paths::Overlay;
 use crate::plan::Settings;
@@ -20,6 +21,8 @@ pub struct Config {
     pub incarnation: String,
     /// This installation of it: every life of it has this in front of its incarnation, and a dash.
     pub installation: String,
+    /// Where other nodes reach this agent.
+    pub contact: Option<Contact>,
     /// Labels the operator gives this node.
     pub labels: Labels,
     /// This node's address, where it is not the one of the default route.

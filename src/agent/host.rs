@@ -282,7 +282,7 @@ impl Agent {
             allocatable: facts.map(|facts| facts.allocatable.clone()).unwrap_or_default(),
             desired: desired.collect(),
             services: Arc::new(self.service_variables()),
-            released: self.network.released().clone(),
+            released: self.released_everywhere(),
             files_version: 0,
         };
         let before = self.host.around.as_deref();

@@ -83,6 +83,7 @@ impl Agent {
             started: self.host.started.unwrap_or_default(),
             installation: self.config.installation.clone(),
             has_acted: self.store.has_acted(),
+            contact: self.config.contact.clone(),
             knows: self.store.bereft_of(),
             unknown: BTreeMap::new(),
         }
@@ -194,7 +195,8 @@ impl Agent {
                 let known = self.store.node(&me);
                 let tree = known.map_or_else(Tree::default, |known| known.tree.clone());
                 let tree = tree.with(&edits);
-                self.store.wrote_report(&me, rev, tree, report);
+                self.store.wrote_report(&me, rev.clone(), tree, report);
+                self.say_moved(Register::Node(me.clone()), rev);
                 self.store.count_written(&edits);
                 self.host.report_writes += 1;
                 self.store.fault = None;

@@ -127,6 +127,20 @@ impl Store {
         self.look_at = Some(now.elapsed);
     }
 
+    /// Looks soon because another node says that something has moved; not more often than `every`.
+    pub(super) fn look_for_hint(&mut self, now: Now, every: Duration, spread: Duration) {
+        let at = (self.look_began + every).max(now.elapsed + spread);
+        self.look_at = Some(self.look_at.map_or(at, |before| before.min(at)));
+    }
+
+    /// The state of a register that is known.
+    pub(super) fn rev_of(&self, register: &Register) -> Option<&Rev> {
+        match register {
+            Register::Coordinator => self.coordinator.as_ref()?.rev.as_ref(),
+            Register::Node(name) => self.nodes.get(name)?.rev.as_ref(),
+        }
+    }
+
     pub(super) fn next_wake(&self) -> Option<Elapsed> {
         let look = self.look_at.filter(|_| !self.is_looking && self.reading == 0);
         [look, self.beat_at].into_iter().flatten().min()

@@ -64,6 +64,9 @@ pub struct NodeFacts {
     /// no decision, has lost it and is not new.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub has_acted: bool,
+    /// How other nodes reach the agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contact: Option<Contact>,
     /// The newest decision the node knows; said only while the store has lost it, so that whoever
     /// knows the newest of all can write it anew.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -71,6 +74,22 @@ pub struct NodeFacts {
     /// Fields of a later version, kept.
     #[serde(flatten)]
     pub unknown: BTreeMap<String, serde_json::Value>,
+}
+
+/// Where other nodes reach a node's agent, and how they know that it is it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Contact {
+    /// Its public key, Ed25519, in hexadecimal.
+    pub key: String,
+    /// Which life of the agent: what was signed in another is not listened to.
+    pub life: String,
+    /// Where it listens for hints, by UDP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint_port: Option<u16>,
+    /// Where its API answers other nodes, by TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_port: Option<u16>,
 }
 
 /// One of a node's conditions.

@@ -11,12 +11,14 @@ use crate::agent::event::{Effect, Event};
 use crate::kinds::binding::Generation;
 use crate::kinds::labels::Labels;
 use crate::kinds::name::{NodeName, Uid};
+use crate::kinds::node::Contact;
 use crate::kinds::pod::ResourceList;
 use crate::kinds::rules::RuleSet;
 use crate::kinds::time::{Elapsed, Now, Wall};
 use crate::kinds::zone::Zone;
 use crate::plan::Settings;
 use crate::ports::files::Layout;
+use crate::ports::peers::Neighbour;
 use crate::ports::store::{Glance, Rev};
 use crate::ports::{Answer, Call, Fault, files, filter, links, names, probe, store};
 
@@ -42,6 +44,8 @@ pub struct Machine {
     pub copy: Copy,
     /// The highest generation it has acted on.
     pub fence: Generation,
+    /// Whom it listens to.
+    pub neighbours: Vec<Neighbour>,
     /// What it saw of the store last.
     pub glance: Glance,
     /// The states of registers it has read.
@@ -76,6 +80,7 @@ impl Machine {
             runtime_is_up: true,
             copy: Copy::default(),
             fence: Generation::default(),
+            neighbours: Vec::new(),
             glance: Glance::default(),
             has_read: BTreeSet::new(),
             files: BTreeSet::new(),
@@ -108,6 +113,11 @@ impl Machine {
     /// Which life of its agent this is.
     pub fn process(&self) -> u64 {
         self.process
+    }
+
+    /// The same, as its words have it.
+    pub fn life(&self) -> String {
+        format!("{}-{}", self.node, self.process)
     }
 
     /// The agent, while it runs.
@@ -190,7 +200,7 @@ impl Machine {
                 self.zone = Some(call.zone.clone());
                 Ok(Answer::Names(names::Answer { port: 53 }))
             }
-            Call::Source(_) | Call::Store(_) | Call::Runtime(_) => {
+            Call::Source(_) | Call::Store(_) | Call::Runtime(_) | Call::Peers(_) => {
                 Err(Fault::stalled("this call is carried out elsewhere"))
             }
         }
@@ -266,6 +276,12 @@ fn config(node: &NodeName, process: u64, always_leads: bool) -> Config {
         node: node.clone(),
         incarnation: format!("{node}-{process}"),
         installation: node.to_string(),
+        contact: Some(Contact {
+            key: String::new(),
+            life: format!("{node}-{process}"),
+            hint_port: Some(1),
+            api_port: None,
+        }),
         labels: Labels::new(),
         address: None,
         settings: Arc::new(settings()),

@@ -34,7 +34,7 @@ use crate::plan;
 use crate::ports::runtime::{ContainerId, RuntimeHint};
 use crate::ports::source::FileContent;
 use crate::ports::store::{Answer as StoreAnswer, Call as StoreCall, Glance, Landing, Register};
-use crate::ports::{Answer, Call, Fault};
+use crate::ports::{Answer, Call, Fault, peers};
 
 pub use machine::Machine;
 pub use rng::Rng;
@@ -377,8 +377,42 @@ impl World {
                 }
                 outcome.answer.map(Answer::Runtime)
             }
+            Call::Peers(call) => Ok(Answer::Peers(self.speak(node, call))),
             other => machine.perform(other),
         }
+    }
+
+    /// Carries words from one machine to others. Some are lost, none is repeated, and none passes a
+    /// machine that is cut off.
+    fn speak(&mut self, from: &NodeName, call: &peers::Call) -> peers::Answer {
+        match call {
+            peers::Call::Meet(neighbours) => {
+                if let Some(machine) = self.machines.get_mut(from) {
+                    machine.neighbours = neighbours.clone();
+                }
+            }
+            peers::Call::Say { to, word } => {
+                for name in to {
+                    let passes = self.may_speak(from, name) && !self.rng.chance(self.weather.deaf);
+                    let process = self.machines.get(name).map(Machine::process);
+                    if let (true, Some(process)) = (passes, process) {
+                        let event = Event::Hint(Hint::Heard(from.clone(), word.clone()));
+                        let delay =
+                            self.rng.between(Duration::from_micros(200), Duration::from_millis(50));
+                        self.send(name, process, delay, event);
+                    }
+                }
+            }
+        }
+        peers::Answer::Done
+    }
+
+    fn may_speak(&self, from: &NodeName, to: &NodeName) -> bool {
+        let (Some(one), Some(other)) = (self.machines.get(from), self.machines.get(to)) else {
+            return false;
+        };
+        let is_met = other.neighbours.iter().any(|met| met.name == *from && met.life == one.life());
+        !one.is_cut_off && !other.is_cut_off && is_met
     }
 
     fn hint(&mut self, node: &NodeName, hint: RuntimeHint) {
