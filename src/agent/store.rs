@@ -220,7 +220,10 @@ impl Agent {
                 return self.recall();
             }
         };
-        self.store.failures = 0;
+        if std::mem::take(&mut self.store.failures) > 0 {
+            // What kept the store away may have kept the desired repository away too.
+            self.wish.fetch_soon(now);
+        }
         self.store.fault = None;
         let poll = self.store_poll(now);
         let next = now.elapsed + self.config.jittered(poll, self.store.looks);
@@ -436,6 +439,9 @@ impl Agent {
         self.store.fault = Some(fault);
         self.store.failures = self.store.failures.saturating_add(1);
         let wait = RETRY_FIRST * 2_u32.saturating_pow(self.store.failures.min(16) - 1);
-        self.store.look_at = Some(now.elapsed + wait.min(RETRY_LONGEST));
+        // When a server is back, whoever looks first must not take the others for silent.
+        let longest = self.fleet_beat().clamp(RETRY_FIRST, RETRY_LONGEST);
+        let wait = self.config.jittered(wait.min(longest), self.store.looks);
+        self.store.look_at = Some(now.elapsed + wait);
     }
 }
