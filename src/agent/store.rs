@@ -220,14 +220,21 @@ impl Agent {
                 return self.recall();
             }
         };
-        self.store.failures = 0;
+        if std::mem::take(&mut self.store.failures) > 0 {
+            // What kept the store away may have kept the desired repository away too.
+            self.wish.fetch_soon(now);
+        }
         self.store.fault = None;
         let poll = self.store_poll(now);
         let next = now.elapsed + self.config.jittered(poll, self.store.looks);
         self.store.look_at.get_or_insert(next);
         let began = self.store.look_began;
+        let was_taken = self.name_is_taken();
         self.store.vigil.looked(&glance, began, now.elapsed, poll);
         self.store.is_in_touch = true;
+        if was_taken && !self.name_is_taken() {
+            self.host_needs_look();
+        }
         self.read_what_moved(&glance, now);
         let says = self.host.report().and_then(|report| report.facts.knows);
         if says != self.store.bereft_of() {
@@ -432,6 +439,9 @@ impl Agent {
         self.store.fault = Some(fault);
         self.store.failures = self.store.failures.saturating_add(1);
         let wait = RETRY_FIRST * 2_u32.saturating_pow(self.store.failures.min(16) - 1);
-        self.store.look_at = Some(now.elapsed + wait.min(RETRY_LONGEST));
+        // When a server is back, whoever looks first must not take the others for silent.
+        let longest = self.fleet_beat().clamp(RETRY_FIRST, RETRY_LONGEST);
+        let wait = self.config.jittered(wait.min(longest), self.store.looks);
+        self.store.look_at = Some(now.elapsed + wait);
     }
 }

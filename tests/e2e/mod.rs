@@ -2,6 +2,7 @@
 
 mod deploy;
 mod failures;
+mod fleet;
 mod operate;
 mod refuse;
 mod remotes;
