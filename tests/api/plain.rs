@@ -249,7 +249,9 @@ fn a_pod_is_deleted_through_the_agent_in_the_callers_name() {
     assert_eq!(answer["status"], "Success");
     assert!(answer["details"]["uid"].is_string());
     let asked = served.asked.lock().expect("unbroken");
-    let (RequestKind::DeletePod { pod, uid, grace_s }, by) = &asked.requests[0];
+    let (RequestKind::DeletePod { pod, uid, grace_s }, by) = &asked.requests[0] else {
+        panic!("{:?}", asked.requests);
+    };
     assert_eq!((pod.name.as_str(), *grace_s), (name.as_str(), Some(5)));
     assert!(uid.is_some() && !by.is_empty());
     served.connect().get(&path).expect("an answer").expect(404);

@@ -66,8 +66,9 @@ impl Backend for Fake {
                 Reply::Diff { commit, changes: Vec::new(), findings: Vec::new() }
             }
             Ask::Request { what, by } => {
-                let RequestKind::DeletePod { pod, .. } = &what;
-                self.delete(pod);
+                if let RequestKind::DeletePod { pod, .. } = &what {
+                    self.delete(pod);
+                }
                 self.asked.lock().expect("unbroken").requests.push((what, by));
                 Reply::Accepted
             }
