@@ -202,6 +202,11 @@ pub(crate) fn serve_with(limits: Limits) -> Served {
 }
 
 impl Served {
+    /// Shows another picture.
+    pub(crate) fn show(&self, change: impl FnOnce(&mut Picture)) {
+        self.pictures.send_modify(|picture| change(Arc::make_mut(picture)));
+    }
+
     /// A connection that gives up after ten seconds of silence.
     pub(crate) fn connect(&self) -> Connection {
         Connection::open(&self.socket).expect("connects")
