@@ -232,7 +232,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn pod(name: &str, owner: &str, volumes: Value, phase: &str) -> Value {
+    fn pod(name: &str, owner: &str, volumes: &Value, phase: &str) -> Value {
         let owners = match owner {
             "" => json!([]),
             kind => json!([{"kind": kind, "name": "o"}]),
@@ -246,13 +246,13 @@ mod tests {
 
     #[test]
     fn who_may_not_go_is_told_in_kubectls_words() {
-        let data = json!([{"name": "d", "emptyDir": {}}]);
+        let (data, none) = (json!([{"name": "d", "emptyDir": {}}]), json!([]));
         let pods = [
-            pod("web", "ReplicaSet", json!([]), "Running"),
-            pod("data", "ReplicaSet", data.clone(), "Running"),
-            pod("alone", "", json!([]), "Running"),
-            pod("done", "", data, "Succeeded"),
-            pod("proxy", "DaemonSet", json!([]), "Running"),
+            pod("web", "ReplicaSet", &none, "Running"),
+            pod("data", "ReplicaSet", &data, "Running"),
+            pod("alone", "", &none, "Running"),
+            pod("done", "", &data, "Succeeded"),
+            pod("proxy", "DaemonSet", &none, "Running"),
         ];
         let args = |force, ignore_daemonsets, delete_emptydir_data| Drain {
             nodes: Vec::new(),

@@ -114,7 +114,7 @@ impl Scenario {
     /// Somebody cordons, drains, uncordons or gives up a node now and then. By a chance of its own, so
     /// that the faults of a seed stay what they are.
     fn plan_people(&self, world: &mut World, nodes: &[NodeName]) {
-        let mut rng = Rng::new(self.seed ^ 0x9e09_1e);
+        let mut rng = Rng::new(self.seed ^ 0x0009_e091);
         let mut at = Duration::ZERO;
         loop {
             at += rng.between(Duration::from_secs(10), Duration::from_secs(150));
