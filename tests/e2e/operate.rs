@@ -199,6 +199,7 @@ fn a_node_is_cordoned_drained_and_used_again() {
     run(&["cordon", "n1"], "node/n1 already cordoned", true);
     run(&["get", "nodes"], "Ready,SchedulingDisabled", true);
     run(&["describe", "node", "n1"], "node.kubernetes.io/unschedulable:NoSchedule", true);
+    run(&["describe", "node", "n1"], "Cordoned:           by root since ", true);
     assert_eq!(site.wait_ready("app=web", 1), before, "what is there stays");
 
     run(&["fence", "n1", "--yes"], "is heard of", false);
