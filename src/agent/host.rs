@@ -57,6 +57,8 @@ pub(super) struct Host {
     has_listed_files: bool,
     has_listed_links: bool,
     pub(super) is_reporting: bool,
+    /// How many looks had been taken when a write of it found another state than it was based on.
+    pub(super) raced: Option<u64>,
     pub(super) report_at: Option<Elapsed>,
     pub(super) started: Option<crate::kinds::time::Wall>,
     /// The runtime's last fault, if it failed.
@@ -87,6 +89,7 @@ impl Host {
             has_listed_files: false,
             has_listed_links: false,
             is_reporting: false,
+            raced: None,
             report_at: None,
             started: None,
             fault: None,

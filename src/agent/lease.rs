@@ -19,6 +19,7 @@ use crate::plan::Silence;
 use crate::ports::store::{Answer as StoreAnswer, Call as StoreCall, Landing, Register};
 use crate::ports::{Answer, Call, Fault};
 use crate::state::State;
+use crate::state::records::NodeAllocation;
 
 use super::store::STORE_TIMEOUT;
 use super::{Agent, Purpose};
@@ -122,7 +123,7 @@ impl Agent {
         };
         let holder = state.lease.as_ref().map(|lease| &lease.holder);
         let before = self.store.nodes().filter(|(name, _)| {
-            let is_lost = state.nodes.get(*name).is_some_and(|node| node.lost.is_some());
+            let is_lost = state.nodes.get(*name).is_some_and(NodeAllocation::is_away);
             **name < self.config.node && Some(*name) != holder && !is_lost
         });
         u32::try_from(before.count()).unwrap_or(u32::MAX).min(100)

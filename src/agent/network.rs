@@ -22,6 +22,7 @@ use crate::ports::links::{Call as LinksCall, NodeNetwork};
 use crate::ports::{Answer, Call, Fault, names};
 
 use super::{Agent, Purpose};
+use crate::state::records::NodeAllocation;
 
 /// How long a change of rules may take; tens of thousands of rules need seconds.
 const RULES_TIMEOUT: Duration = Duration::from_secs(60);
@@ -302,7 +303,7 @@ impl Agent {
                 let template = plan::template_of(&binding.template, &apps, &self.library)?;
                 let report = nodes.get(name).and_then(|input| input.pods.get(&binding.uid));
                 // What a lost node said last may be true no longer.
-                let is_lost = state.nodes.get(name).is_some_and(|node| node.lost.is_some());
+                let is_lost = state.nodes.get(name).is_some_and(NodeAllocation::is_away);
                 let nothing = PodStatus::default();
                 let status = report.map_or(&nothing, |report| &report.status);
                 let mut labels = template.labels.clone();

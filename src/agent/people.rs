@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use crate::kinds::digest::Digest;
-use crate::kinds::name::Uid;
+use crate::kinds::name::{NodeName, Uid};
 use crate::kinds::time::Now;
 use crate::ports::Call;
 use crate::ports::source::Call as SourceCall;
+use crate::state::records::NodeAllocation;
 use crate::state::{PersonRequest, RequestKind};
 
 use super::event::{Ask, AskId, Reply};
@@ -46,13 +47,32 @@ impl Agent {
             return Some("too many requests wait for the coordinator; try again later".to_owned());
         }
         match what {
-            RequestKind::DeletePod { pod, .. } => {
+            RequestKind::DeletePod { pod, .. } | RequestKind::EvictPod { pod, .. } => {
                 let exists = self
                     .store
                     .state()
                     .is_some_and(|state| state.all_pods().any(|(_, binding)| binding.key == *pod));
                 (!exists).then(|| format!("pods \"{}\" not found", pod.name))
             }
+            RequestKind::Cordon { node }
+            | RequestKind::Uncordon { node }
+            | RequestKind::Drain { node, .. } => {
+                self.given(node).is_none().then(|| format!("nodes \"{node}\" not found"))
+            }
+            RequestKind::Fence { node, .. } => match self.given(node) {
+                None => Some(format!("nodes \"{node}\" not found")),
+                Some(given) if given.is_away() => None,
+                Some(_) => Some(format!(
+                    "node \"{node}\" is heard of: what runs there would run twice. Drain it; or end \
+                     its agent and wait until it is NotReady"
+                )),
+            },
+            RequestKind::Later(_) => Some("this version does not know such a request".to_owned()),
         }
+    }
+
+    /// What was given to a node; nothing if there is no such node.
+    fn given(&self, node: &NodeName) -> Option<&NodeAllocation> {
+        self.store.state()?.nodes.get(node).filter(|given| !given.is_forgotten())
     }
 }

@@ -21,10 +21,11 @@ impl Agent {
         if let Some(report) = self.host.report() {
             events.insert(self.config.node.clone(), report.events.clone());
         }
-        let lost = self.store.state().map(|state| state.nodes.clone()).unwrap_or_default();
+        let given = self.store.state().map(|state| state.nodes.clone()).unwrap_or_default();
         let mut nodes = self.node_inputs();
+        nodes.retain(|name, _| given.get(name).is_none_or(|node| !node.is_forgotten()));
         for (name, input) in &mut nodes {
-            input.is_ready &= lost.get(name).is_none_or(|node| node.lost.is_none());
+            input.is_ready &= given.get(name).is_none_or(|node| !node.is_away());
         }
         Picture {
             node: self.config.node.clone(),

@@ -134,7 +134,10 @@ impl Agent {
     pub(super) fn may_report(&self) -> bool {
         let is_busy = self.host.is_reporting || self.lead.is_writing();
         let is_known = self.store.is_read() && self.store.is_in_touch();
-        is_known && !is_busy && !self.name_is_taken()
+        // After a race one look comes first: what waits for no interval would otherwise be written at
+        // once on the same base, and each write makes the look that runs beside it worthless.
+        let has_looked = self.host.raced.is_none_or(|looks| self.store.looks() > looks);
+        is_known && !is_busy && has_looked && !self.name_is_taken()
     }
 
     /// Writes the node's register when it differs from what is there, not too often.
@@ -199,6 +202,7 @@ impl Agent {
                 self.say_moved(Register::Node(me.clone()), rev);
                 self.store.count_written(&edits);
                 self.host.report_writes += 1;
+                self.host.raced = None;
                 self.store.fault = None;
                 self.renewed_by(&Register::Node(me), now);
             }
@@ -207,6 +211,7 @@ impl Agent {
                     node = %self.config.node,
                     "somebody else writes this node's register: is another agent running under its name?"
                 );
+                self.host.raced = Some(self.store.looks());
                 self.look_at_store(now);
             }
             Err(fault) => self.store_failed(fault, now),

@@ -181,6 +181,12 @@ impl Client {
         self.parse(&body)
     }
 
+    /// Asks for a change of an object.
+    pub(super) async fn patch(&self, path: &str, patch: &Value) -> Result<Value, Failure> {
+        let body = self.whole(Method::PATCH, path, JSON, &patch.to_string()).await?;
+        self.parse(&body)
+    }
+
     /// Asks for an answer that goes on.
     pub(super) async fn stream(&self, path: &str, accept: &str) -> Result<Pieces, Failure> {
         let answer = self.exchange(Method::GET, path, accept, "").await?;

@@ -1,4 +1,4 @@
-//! `windlass delete`: a pod is ended, and its owner makes another. What is written in the repository
+//! `windlass delete`: a pod is ended, and its owner makes another; a node that is lost is forgotten. What is written in the repository
 //! is deleted there; the agent says where.
 
 use std::time::Duration;
@@ -19,7 +19,7 @@ const STEP: Duration = Duration::from_millis(200);
 /// Arguments of `windlass delete`.
 #[derive(Args, Debug)]
 pub(super) struct Delete {
-    /// pod NAME..., or pod/NAME...
+    /// pod NAME..., or pod/NAME...; node NAME of a node that is lost
     #[arg(value_name = "WORDS", required = true)]
     words: Vec<String>,
     /// Seconds its containers have to end; its own where absent

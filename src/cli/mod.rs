@@ -22,6 +22,7 @@ pub mod config;
 mod delete;
 mod describe;
 mod diff;
+mod drain;
 mod events;
 mod exec;
 mod fault;
@@ -31,6 +32,7 @@ mod init;
 mod lab;
 pub mod log;
 mod logs;
+mod nodes;
 mod notify;
 mod out;
 mod pods;
@@ -118,6 +120,14 @@ enum Command {
     History(history::History),
     /// End a pod; its owner makes another
     Delete(delete::Delete),
+    /// Keep new pods away from nodes
+    Cordon(nodes::Nodes),
+    /// Let new pods come to nodes again
+    Uncordon(nodes::Nodes),
+    /// Cordon nodes, and end what runs there as disruption budgets permit
+    Drain(drain::Drain),
+    /// Declare a node dead whose machine is off: its pods are made anew elsewhere at once
+    Fence(nodes::Fence),
     /// Check manifests as the agent does, without one
     Validate(validate::Validate),
     /// Show the kinds of objects there are, and the words for them
@@ -187,6 +197,10 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Rollout(args) => wait(rollout::run(&args, context)),
         Command::History(args) => wait(history::run(&args, context)),
         Command::Delete(args) => wait(delete::run(&args, context)),
+        Command::Cordon(args) => wait(nodes::cordon(&args, context)),
+        Command::Uncordon(args) => wait(nodes::uncordon(&args, context)),
+        Command::Drain(args) => wait(drain::run(&args, context)),
+        Command::Fence(args) => wait(nodes::fence(&args, context)),
         Command::Status(args) => wait(status::run(&args, context)),
         Command::Sync(args) => wait(sync::run(&args, context)),
         Command::Simulate(args) => simulate::run(&args, context),

@@ -89,7 +89,9 @@ pub fn consequence(kind: Kind) -> &'static str {
             "rights are not checked by it yet"
         }
         Kind::Ingress | Kind::IngressClass => "no requests from outside are routed by it yet",
-        Kind::PodDisruptionBudget => "only preemption heeds it yet, as well as it can",
+        Kind::PodDisruptionBudget => {
+            "only drains, evictions and preemption heed it; its status is not shown yet"
+        }
         Kind::HorizontalPodAutoscaler => "replicas are not changed by it yet",
         Kind::StorageClass | Kind::CSIDriver => "no volumes are made by it yet",
         _ => "nothing acts on it yet",

@@ -41,8 +41,7 @@ fn give_pod_networks(work: &mut Work) {
                 work.note(format!("node {node} gets pods' addresses {pod_cidr}"));
                 let uid = work.new_uid("node", node.as_str());
                 let created = work.now.wall;
-                let unknown = BTreeMap::new();
-                let allocation = NodeAllocation { pod_cidr, created, uid, lost: None, unknown };
+                let allocation = NodeAllocation::new(pod_cidr, created, uid);
                 Arc::make_mut(&mut work.next.nodes).insert(node, allocation);
             }
             None => {

@@ -14,6 +14,7 @@ use crate::kinds::pod::{Taint, TaintEffect};
 use crate::kinds::registry::Kind;
 
 use super::evict::{TAINT_NOT_READY, TAINT_UNREACHABLE, Taints};
+use super::fence;
 use super::work::Work;
 
 /// With more than this share of the nodes silent, in hundredths, it is rather us who hear nothing.
@@ -48,6 +49,7 @@ pub(super) fn judge_nodes(work: &mut Work) {
         let message = format!("Node {name} status is now: NodeReady");
         work.event(&Key::cluster(Kind::Node, &name), SOURCE, "NodeReady", message);
     }
+    fence::lower(work);
 }
 
 fn set_lost(work: &mut Work, name: &NodeName, is_lost: bool) {
@@ -60,9 +62,10 @@ fn set_lost(work: &mut Work, name: &NodeName, is_lost: bool) {
 /// Adds the taints of nodes that are lost, or that say themselves that they are not ready. With too
 /// many silent at once none is given up.
 pub(super) fn taint_nodes(work: &Work, taints: &mut Taints) {
-    let all = work.next.nodes.len();
-    let lost = work.next.nodes.values().filter(|node| node.lost.is_some()).count();
-    let are_too_many = lost * 100 > all * SILENT_SHARE_MAX;
+    // Of those that a person declared dead it is known that it is not us.
+    let unfenced = || work.next.nodes.values().filter(|node| node.fenced.is_none());
+    let lost = unfenced().filter(|node| node.lost.is_some()).count();
+    let are_too_many = lost * 100 > unfenced().count() * SILENT_SHARE_MAX;
     for name in work.next.nodes.keys() {
         let says_unready = work.input.nodes.get(name).is_some_and(|input| !input.is_ready);
         let key = match (work.is_lost(name), says_unready) {

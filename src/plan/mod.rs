@@ -11,8 +11,10 @@
 //! nodes    which are heard of, which are lost?
 //! accept   is the newest commit taken, refused or held?
 //! ledger   which objects are new, which are gone?
-//! pods     what do the nodes say of each pod; which have ended, which were asked away?
+//! pods     what do the nodes say of each pod; which have ended?
+//! people   what do people ask for; which nodes are fenced?
 //! evict    who must leave a node for its taints?
+//! drain    who must leave a node because somebody wants it empty?
 //! claim    which ReplicaSet owns which pod?
 //! deploy   Deployments: ReplicaSets up and down, step by step
 //! sets     ReplicaSets, ReplicationControllers: pods made and ended
@@ -27,12 +29,15 @@ mod accept;
 mod allocate;
 mod claim;
 mod deployment;
+mod drain;
 mod evict;
+mod fence;
 mod lease;
 mod ledger;
 mod library;
 mod liveness;
 mod memory;
+mod people;
 mod pods;
 mod replicaset;
 mod rollout;
@@ -170,6 +175,12 @@ pub struct Plan {
     pub is_unfinished: bool,
 }
 
+/// Whether the disruption budgets of what is desired let a pod be evicted now. The coordinator asks
+/// again before it ends it.
+pub fn may_evict(desired: &[&Desired], pods: &[Pod], pod: &Pod) -> bool {
+    schedule::Budgets::from_parts(desired, || pods.iter()).permit(pod)
+}
+
 /// Decides the next state of the register. Takes time, never asks for it.
 pub fn plan(input: &Input, memory: &mut Memory, now: Now) -> Plan {
     let mut work = Work::new(input, memory, now);
@@ -179,10 +190,11 @@ pub fn plan(input: &Input, memory: &mut Memory, now: Now) -> Plan {
     accept::accept_revisions(&mut work);
     ledger::keep_ledger(&mut work);
     pods::take_reports(&mut work);
-    pods::answer_requests(&mut work);
+    people::answer_requests(&mut work);
     let mut taints = evict::wished_taints(&work);
     liveness::taint_nodes(&work, &mut taints);
     evict::evict_pods(&mut work, &taints, input.settings.eviction_s);
+    drain::drain_nodes(&mut work);
     claim::settle_ownership(&mut work);
     deployment::roll_deployments(&mut work);
     replicaset::fill_sets(&mut work);

@@ -9,7 +9,6 @@ use crate::kinds::name::PodKey;
 use crate::kinds::pod::PodTemplate;
 use crate::kinds::registry::Kind;
 use crate::kinds::status::{Phase, PodReport};
-use crate::state::RequestKind;
 
 use super::work::Work;
 
@@ -132,40 +131,6 @@ pub(super) fn take_reports(work: &mut Work) {
         .collect();
     for key in gone {
         work.forget(&key);
-    }
-}
-
-/// Carries out what people asked for, and remembers that it did until the node has read so.
-pub(super) fn answer_requests(work: &mut Work) {
-    let mut answered = std::collections::BTreeMap::new();
-    let nodes = work.input.nodes.iter();
-    let asked: Vec<_> = nodes
-        .flat_map(|(node, input)| input.requests.iter().map(move |request| (node, request)))
-        .collect();
-    for (node, request) in asked {
-        let already =
-            work.input.state.answered.get(node).is_some_and(|ids| ids.contains(&request.id));
-        if !already {
-            match &request.what {
-                RequestKind::DeletePod { pod, uid, grace_s } => {
-                    let found = work
-                        .pods
-                        .get(pod)
-                        .filter(|found| uid.as_ref().is_none_or(|uid| *uid == found.binding.uid));
-                    if found.is_some() {
-                        work.note(format!("{} asked for the end of pod {pod}", request.by));
-                        work.end_pod(pod, *grace_s, "Deleted");
-                    }
-                }
-            }
-        }
-        answered
-            .entry(node.clone())
-            .or_insert_with(std::collections::BTreeSet::new)
-            .insert(request.id.clone());
-    }
-    if *work.next.answered != answered {
-        work.next.answered = Arc::new(answered);
     }
 }
 

@@ -164,8 +164,8 @@ pub fn settled(world: &World) -> Result<(), String> {
         let in_force = &applied.revision;
         return Err(format!("{in_force:?} is in force, {newest:?} should be; waiting: {why:?}"));
     }
-    if let Some((node, _)) = state.nodes.iter().find(|(_, node)| node.lost.is_some()) {
-        return Err(format!("node {node} is lost"));
+    if let Some((node, _)) = state.nodes.iter().find(|(_, node)| node.is_away()) {
+        return Err(format!("node {node} is lost, or was declared dead"));
     }
     if let Some(node) = world.machines.keys().find(|node| !state.nodes.contains_key(*node)) {
         return Err(format!("node {node} has not joined"));

@@ -27,7 +27,7 @@ mod tests;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use crate::agent::event::{Done, Effect, EffectId, Event, Hint, Parsed, Work};
+use crate::agent::event::{Ask, AskId, Done, Effect, EffectId, Event, Hint, Parsed, Work};
 use crate::desired;
 use crate::kinds::name::NodeName;
 use crate::kinds::time::Elapsed;
@@ -36,6 +36,7 @@ use crate::ports::runtime::{ContainerId, RuntimeHint};
 use crate::ports::source::FileContent;
 use crate::ports::store::{Answer as StoreAnswer, Call as StoreCall, Glance, Landing, Register};
 use crate::ports::{Answer, Call, Fault, peers};
+use crate::state::RequestKind;
 
 pub use machine::Machine;
 pub use rng::Rng;
@@ -143,6 +144,8 @@ pub enum Interference {
     Push(String, Files),
     /// Somebody forces the branch back by this many commits.
     SetBack(usize),
+    /// Somebody on a machine asks the agent there for something.
+    Ask(NodeName, RequestKind),
 }
 
 impl World {
@@ -519,6 +522,15 @@ impl World {
                 self.source_moved();
             }
             Interference::SetBack(by) => self.set_back(by),
+            Interference::Ask(node, what) => {
+                let Some(process) = self.machines.get(&node).map(Machine::process) else {
+                    return;
+                };
+                self.count += 1;
+                let ask = Ask::Request { what, by: "root".to_owned() };
+                let event = Event::Asked(AskId(self.count), ask);
+                self.send(&node, process, Duration::from_millis(1), event);
+            }
         }
     }
 
@@ -585,7 +597,22 @@ impl World {
             self.set_cut_off(&node, false);
             self.start_agent(&node);
         }
+        self.uncordon_all();
         self.source_moved();
+    }
+}
+
+impl World {
+    /// Whoever cordoned a node says that it may be used again, as soon as agents know of it.
+    fn uncordon_all(&mut self) {
+        let nodes: Vec<NodeName> = self.machines.keys().cloned().collect();
+        for node in nodes {
+            for after in [10, 60] {
+                let what = RequestKind::Uncordon { node: node.clone() };
+                let at = self.time + Duration::from_secs(after);
+                self.plan(at, Interference::Ask(node.clone(), what));
+            }
+        }
     }
 }
 

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use crate::kinds::name::NodeName;
 use crate::ports::store::Register;
+use crate::state::RequestKind;
+use crate::state::records::DrainOptions;
 
 use super::check::{self, Safety};
 use super::{Files, Interference, Rng, Weather, World};
@@ -102,9 +104,36 @@ impl Scenario {
         loop {
             at += rng.between(Duration::from_millis(200), Duration::from_secs(40));
             if at >= self.trouble {
-                return world;
+                break;
             }
             trouble(&mut world, &mut rng, &nodes, &mut shop, at);
+        }
+        self.plan_people(&mut world, &nodes);
+        world
+    }
+
+    /// Somebody cordons, drains, uncordons or gives up a node now and then. By a chance of its own, so
+    /// that the faults of a seed stay what they are.
+    fn plan_people(&self, world: &mut World, nodes: &[NodeName]) {
+        let mut rng = Rng::new(self.seed ^ 0x0009_e091);
+        let mut at = Duration::ZERO;
+        loop {
+            at += rng.between(Duration::from_secs(10), Duration::from_secs(150));
+            let (Some(asked), Some(node)) = (rng.pick(nodes), rng.pick(nodes)) else {
+                return;
+            };
+            if at >= self.trouble {
+                return;
+            }
+            let node = node.clone();
+            let what = match rng.below(8) {
+                0 | 1 => RequestKind::Cordon { node },
+                2 | 3 => RequestKind::Uncordon { node },
+                4 | 5 => RequestKind::Drain { node, how: DrainOptions::default() },
+                6 => RequestKind::Fence { node, forget: false },
+                _ => RequestKind::Fence { node, forget: true },
+            };
+            world.plan(at, Interference::Ask(asked.clone(), what));
         }
     }
 

@@ -11,7 +11,7 @@ use crate::kinds::rules::CHAIN_PREFIX;
 use crate::ports::links::LINK_PREFIX;
 use crate::ports::runtime::{ContainerId, Marks};
 use crate::ports::store::{Call, Landing, Register};
-use crate::state::{EVENTS_MAX, NodeReport};
+use crate::state::{EVENTS_MAX, NodeReport, RequestKind};
 
 fn node() -> NodeName {
     NodeName::trusted("n0")
@@ -285,4 +285,52 @@ fn every_queue_loop_wait_and_retry_has_a_stated_bound() {
     let containers = world.machines[&node()].runtime.containers().count();
     assert!(containers <= 6 * 4, "{containers} containers: dead ones are removed");
     assert!(world.agenda.len() < 200, "{} things under way", world.agenda.len());
+}
+
+#[test]
+fn a_node_declared_dead_gives_up_what_it_ran_when_it_is_back() {
+    let mut world = World::new(11, Weather::default());
+    world.remote.commit("the beginning", shop(0, "run:v1"));
+    for name in ["n0", "n1", "n2"] {
+        world.add_machine(name);
+    }
+    run_for(&mut world, 60);
+    world.interfere(Interference::Push("six".into(), shop(6, "run:v1")));
+    run_for(&mut world, 60);
+    check::settled(&world).expect("it runs");
+    let pods_on = |world: &World, node: &NodeName| {
+        let state = check::decoded(world).expect("decodes");
+        state.pods_of(node).map_or(0, |pods| pods.len())
+    };
+    let leads = |world: &World, node: &NodeName| {
+        let machine = &world.machines[node];
+        machine.agent().is_some_and(|agent| agent.is_coordinator(machine.now(world.time)))
+    };
+    let names: Vec<NodeName> = world.machines.keys().cloned().collect();
+    let gone = names.iter().find(|node| !leads(&world, node)).expect("one does not lead").clone();
+    let other = names.iter().find(|node| **node != gone).expect("there are others").clone();
+    assert_eq!(pods_on(&world, &gone), 2);
+    // Cut off, it keeps running what it has.
+    world.interfere(Interference::CutOff(gone.clone()));
+    run_for(&mut world, 90);
+    let fence = RequestKind::Fence { node: gone.clone(), forget: false };
+    world.interfere(Interference::Ask(other.clone(), fence));
+    run_for(&mut world, 30);
+    assert_eq!(pods_on(&world, &gone), 0);
+    let running = |world: &World| world.machines[&gone].runtime.containers().count();
+    assert!(running(&world) > 0, "nobody has told it yet");
+    world.interfere(Interference::Rejoin(gone.clone()));
+    run_for(&mut world, 120);
+    assert_eq!(running(&world), 0);
+    check::settled(&world).expect("the fence has fallen");
+    // Drained and uncordoned, the others serve.
+    let how = crate::state::records::DrainOptions::default();
+    world.interfere(Interference::Ask(
+        gone.clone(),
+        RequestKind::Drain { node: other.clone(), how },
+    ));
+    run_for(&mut world, 60);
+    assert_eq!(pods_on(&world, &other), 0);
+    check::settled(&world).expect("all pods have another node");
+    assert!(check::decoded(&world).expect("decodes").answered.is_empty(), "all is acknowledged");
 }

@@ -373,13 +373,11 @@ mod tests {
             ..ServiceAllocation::default()
         };
         state.services.insert(name("shop"), Arc::new(BTreeMap::from([(name("web"), allocation)])));
-        let node = NodeAllocation {
-            pod_cidr: "10.244.0.0/24".parse().expect("a network"),
-            created: Wall::from_seconds(0),
-            uid: Uid::trusted("n"),
-            lost: None,
-            unknown: BTreeMap::new(),
-        };
+        let node = NodeAllocation::new(
+            "10.244.0.0/24".parse().expect("a network"),
+            Wall::from_seconds(0),
+            Uid::trusted("n"),
+        );
         state.nodes = Arc::new(BTreeMap::from([(name("a"), node)]));
         state
     }

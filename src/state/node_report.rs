@@ -7,8 +7,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::codec::{StateFault, lines, read, record};
-use super::records::Unknown;
-use crate::kinds::name::{PodKey, Uid};
+use super::records::{DrainOptions, Unknown};
+use crate::kinds::name::{NodeName, PodKey, Uid};
 use crate::kinds::node::NodeFacts;
 use crate::kinds::status::{EventRecord, PodReport};
 use crate::kinds::time::Wall;
@@ -62,6 +62,44 @@ pub enum RequestKind {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         grace_s: Option<u32>,
     },
+    /// End a pod as soon as its disruption budgets permit; it waits until then.
+    #[serde(rename_all = "camelCase")]
+    EvictPod {
+        /// Which.
+        pod: PodKey,
+        /// Which life of it.
+        uid: Uid,
+        /// How long it may take, in seconds; its own where absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        grace_s: Option<u32>,
+    },
+    /// Keep new pods away from a node.
+    Cordon {
+        /// Which.
+        node: NodeName,
+    },
+    /// Let new pods come again, and end no more.
+    Uncordon {
+        /// Which.
+        node: NodeName,
+    },
+    /// Keep new pods away from a node, and end those that are there as budgets permit.
+    Drain {
+        /// Which.
+        node: NodeName,
+        /// Which pods go, and how.
+        how: DrainOptions,
+    },
+    /// Take a node that is not heard of for dead: what was bound to it is replaced at once.
+    Fence {
+        /// Which.
+        node: NodeName,
+        /// Whether to delete it as well.
+        forget: bool,
+    },
+    /// Something of a later version: whoever knows it may carry it out.
+    #[serde(untagged)]
+    Later(serde_json::Value),
 }
 
 const FACTS: &str = "node.json";

@@ -1,7 +1,7 @@
 //! The records of the coordinator's register. Every one keeps the fields it does not know, so that
 //! an agent of this version does not undo the work of one of the next.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use ipnetwork::Ipv4Network;
@@ -223,6 +223,103 @@ pub struct NodeAllocation {
     /// Since when it has not been heard of, by the coordinator's clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lost: Option<Wall>,
+    /// Who keeps new pods away from it, beside what Git says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cordoned: Option<Cordon>,
+    /// Who wants its pods elsewhere, until they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub draining: Option<Drain>,
+    /// Who declared it dead; until it is heard of again and has let go of what it ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fenced: Option<Fence>,
+    /// Fields of a later version, kept.
+    #[serde(flatten)]
+    pub unknown: Unknown,
+}
+
+impl NodeAllocation {
+    /// A node seen for the first time.
+    pub fn new(pod_cidr: Ipv4Network, created: Wall, uid: Uid) -> Self {
+        Self {
+            pod_cidr,
+            created,
+            uid,
+            lost: None,
+            cordoned: None,
+            draining: None,
+            fenced: None,
+            unknown: Unknown::new(),
+        }
+    }
+
+    /// Whether it is taken to be away: not heard of, or declared dead.
+    pub fn is_away(&self) -> bool {
+        self.lost.is_some() || self.fenced.is_some()
+    }
+
+    /// Whether it was deleted by a person. It is remembered all the same: what its register last said
+    /// is still there, and must not be taken for its word.
+    pub fn is_forgotten(&self) -> bool {
+        self.fenced.as_ref().is_some_and(|fence| fence.is_forgotten)
+    }
+}
+
+/// Somebody keeps new pods away from a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Cordon {
+    /// Who.
+    pub by: String,
+    /// Since when, by the coordinator's clock.
+    pub since: Wall,
+    /// Fields of a later version, kept.
+    #[serde(flatten)]
+    pub unknown: Unknown,
+}
+
+/// Somebody wants a node's pods elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Drain {
+    /// Who.
+    pub by: String,
+    /// Since when, by the coordinator's clock.
+    pub since: Wall,
+    /// Which pods go, and how.
+    pub how: DrainOptions,
+    /// Fields of a later version, kept.
+    #[serde(flatten)]
+    pub unknown: Unknown,
+}
+
+/// Which pods a drain ends, and how: `kubectl drain`'s words.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct DrainOptions {
+    /// Also pods that no controller makes anew elsewhere.
+    pub force: bool,
+    /// Pods of DaemonSets stay, and nobody minds.
+    pub ignore_daemonsets: bool,
+    /// Also pods whose data goes with them.
+    pub delete_emptydir_data: bool,
+    /// How long a pod may take to end, in seconds; its own where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grace_s: Option<u32>,
+}
+
+/// Somebody declared a node dead.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Fence {
+    /// Who.
+    pub by: String,
+    /// Since when, by the coordinator's clock.
+    pub since: Wall,
+    /// The pods that were bound to it then. It is not used again before it says nothing of them.
+    pub pods: BTreeSet<Uid>,
+    /// Whether the node was deleted, and is shown no more.
+    #[serde(default)]
+    pub is_forgotten: bool,
     /// Fields of a later version, kept.
     #[serde(flatten)]
     pub unknown: Unknown,

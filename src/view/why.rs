@@ -183,6 +183,8 @@ fn ending(reason: &str) -> String {
         "Finished" => "it had finished, and makes room for the next".to_owned(),
         "Preempted" => "a more important pod needs its room".to_owned(),
         "Evicted" => "its node has a taint that it does not put up with".to_owned(),
+        "Drained" => "its node is drained".to_owned(),
+        "EvictionByEvictionAPI" => "somebody asked for its eviction".to_owned(),
         other => other.to_owned(),
     }
 }

@@ -3,6 +3,7 @@
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -249,7 +250,9 @@ fn a_pod_is_deleted_through_the_agent_in_the_callers_name() {
     assert_eq!(answer["status"], "Success");
     assert!(answer["details"]["uid"].is_string());
     let asked = served.asked.lock().expect("unbroken");
-    let (RequestKind::DeletePod { pod, uid, grace_s }, by) = &asked.requests[0];
+    let (RequestKind::DeletePod { pod, uid, grace_s }, by) = &asked.requests[0] else {
+        panic!("{:?}", asked.requests);
+    };
     assert_eq!((pod.name.as_str(), *grace_s), (name.as_str(), Some(5)));
     assert!(uid.is_some() && !by.is_empty());
     served.connect().get(&path).expect("an answer").expect(404);
@@ -257,6 +260,68 @@ fn a_pod_is_deleted_through_the_agent_in_the_callers_name() {
     let path = format!("/api/v1/namespaces/shop/pods/{}", served.named(Kind::Pod, "web-").name);
     let answer = served.connect().send("DELETE", &path, &[], wrong.as_bytes());
     answer.expect("an answer").expect(409);
+}
+
+#[test]
+fn nodes_are_cordoned_and_pods_evicted_as_kubectl_does_it() {
+    let served = serve();
+    let send = |method: &str, path: &str, body: Value, code: u16| {
+        let answer = served.connect().send(method, path, &[], body.to_string().as_bytes());
+        answer.expect("an answer").expect(code).json()
+    };
+    let node = "/api/v1/nodes/n0";
+    let patched = send("PATCH", node, json!({"spec": {"unschedulable": true}}), 200);
+    assert_eq!(patched["spec"]["unschedulable"], true);
+    // It is uncordoned already, and so is this a trial: neither asks for anything.
+    send("PATCH", node, json!({"spec": {"unschedulable": null}}), 200);
+    let trial = format!("{node}?dryRun=All");
+    send("PATCH", &trial, json!({"spec": {"unschedulable": true}}), 200);
+    send("PATCH", node, json!({"spec": {"taints": []}}), 403);
+    send("PATCH", "/api/v1/nodes/n9", json!({"spec": {"unschedulable": true}}), 404);
+    send("DELETE", node, Value::Null, 200);
+    let path = |pod: &str| format!("/api/v1/namespaces/shop/pods/{pod}/eviction");
+    let eviction = json!({
+        "apiVersion": "policy/v1",
+        "kind": "Eviction",
+        "deleteOptions": {"gracePeriodSeconds": 3},
+    });
+    let web = served.named(Kind::Pod, "web-").name;
+    send("POST", &path("nobody"), eviction.clone(), 404);
+    send("POST", &path(web.as_str()), eviction.clone(), 201);
+    send("POST", "/windlass/v1/drain?node=n0&force=true", Value::Null, 200);
+    let asked = served.asked.lock().expect("unbroken");
+    let kinds: Vec<String> = asked.requests.iter().map(|(what, _)| format!("{what:?}")).collect();
+    let begins = ["Cordon { node: \"n0\"", "Fence {", "EvictPod {", "Drain {"];
+    assert_eq!(kinds.len(), begins.len(), "{kinds:?}");
+    for (kind, begin) in kinds.iter().zip(begins) {
+        assert!(kind.starts_with(begin), "{kinds:?}");
+    }
+    assert!(kinds[1].contains("forget: true") && kinds[2].contains("grace_s: Some(3)"));
+    assert!(kinds[3].contains("force: true"), "{kinds:?}");
+}
+
+#[test]
+fn an_eviction_that_would_break_a_budget_is_refused() {
+    let served = serve();
+    served.show(|picture| {
+        let budget = "apiVersion: policy/v1\nkind: PodDisruptionBudget\nmetadata: {name: g, namespace: \
+                      shop}\nspec: {maxUnavailable: 0, selector: {matchLabels: {app: web}}}\n";
+        let files = windlass::sim::Files::from([("budget.yaml".to_owned(), budget.to_owned())]);
+        let (more, _) = windlass::sim::read(&files);
+        for app in picture.apps.values_mut() {
+            let revision = Arc::make_mut(app.applied.as_mut().expect("in force"));
+            let objects = more.objects.iter().map(|(key, object)| (key.clone(), object.clone()));
+            Arc::make_mut(&mut revision.desired).objects.extend(objects);
+        }
+    });
+    let web = served.named(Kind::Pod, "web-").name;
+    let path = format!("/api/v1/namespaces/shop/pods/{web}/eviction");
+    let answer = served.connect().send("POST", &path, &[], b"{}").expect("an answer");
+    let status = answer.expect(429).json();
+    assert_eq!(status["reason"], "TooManyRequests");
+    let why = "Cannot evict pod as it would violate the pod's disruption budget.";
+    assert_eq!(status["message"], why);
+    assert!(served.asked.lock().expect("unbroken").requests.is_empty());
 }
 
 #[test]

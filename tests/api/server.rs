@@ -66,8 +66,9 @@ impl Backend for Fake {
                 Reply::Diff { commit, changes: Vec::new(), findings: Vec::new() }
             }
             Ask::Request { what, by } => {
-                let RequestKind::DeletePod { pod, .. } = &what;
-                self.delete(pod);
+                if let RequestKind::DeletePod { pod, .. } = &what {
+                    self.delete(pod);
+                }
                 self.asked.lock().expect("unbroken").requests.push((what, by));
                 Reply::Accepted
             }
@@ -201,6 +202,11 @@ pub(crate) fn serve_with(limits: Limits) -> Served {
 }
 
 impl Served {
+    /// Shows another picture.
+    pub(crate) fn show(&self, change: impl FnOnce(&mut Picture)) {
+        self.pictures.send_modify(|picture| change(Arc::make_mut(picture)));
+    }
+
     /// A connection that gives up after ten seconds of silence.
     pub(crate) fn connect(&self) -> Connection {
         Connection::open(&self.socket).expect("connects")

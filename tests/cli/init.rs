@@ -265,13 +265,11 @@ fn write_register(site: &Site, node: &str, register: Register, state: &State) {
 fn who_joins_agrees_with_the_fleet_and_takes_nobodys_name() {
     let Some(site) = Site::new() else { return };
     let token = token_in(&succeeded(&site.init()));
-    let node = NodeAllocation {
-        pod_cidr: "10.88.3.0/24".parse().expect("a network"),
-        created: Wall::from_seconds(0),
-        uid: Uid::trusted("n"),
-        lost: None,
-        unknown: BTreeMap::new(),
-    };
+    let node = NodeAllocation::new(
+        "10.88.3.0/24".parse().expect("a network"),
+        Wall::from_seconds(0),
+        Uid::trusted("n"),
+    );
     let nodes = Arc::new(BTreeMap::from([(Name::trusted("n1"), node)]));
     let state = State { nodes, ..State::default() };
     write_register(&site, "n1", Register::Coordinator, &state);

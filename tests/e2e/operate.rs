@@ -182,3 +182,42 @@ fn a_long_pull_says_how_far_it_is_and_writes_nothing() {
     let (said, _) = site.windlass(&["get", "pods", "-n", "shop"]);
     assert!(!said.contains("ContainerCreating") && !said.contains('%'), "{said}");
 }
+
+#[test]
+fn a_node_is_cordoned_drained_and_used_again() {
+    let Some(site) = Site::start("we2e-drain-") else { return };
+    site.push("The shop", &[("namespace.yaml", Some(NAMESPACE))]);
+    site.push("web", &[("web.yaml", Some(&web("one", 1, 30080)))]);
+    let before = site.wait_ready("app=web", 1);
+    let run = |args: &[&str], word: &str, expected: bool| {
+        let (said, is_well) = site.windlass(args);
+        assert!(is_well == expected && said.contains(word), "windlass {args:?}: {said}");
+        said
+    };
+    let said = run(&["cordon", "n1"], "node/n1 cordoned", true);
+    assert!(said.contains("\"unschedulable\":true"), "how to say so in Git: {said}");
+    run(&["cordon", "n1"], "node/n1 already cordoned", true);
+    run(&["get", "nodes"], "Ready,SchedulingDisabled", true);
+    run(&["describe", "node", "n1"], "node.kubernetes.io/unschedulable:NoSchedule", true);
+    run(&["describe", "node", "n1"], "Cordoned:           by root since ", true);
+    assert_eq!(site.wait_ready("app=web", 1), before, "what is there stays");
+
+    run(&["fence", "n1", "--yes"], "is heard of", false);
+    run(&["delete", "node", "n1"], "is heard of", false);
+    run(&["drain", "nobody"], "nodes \"nobody\" not found", false);
+    let said = run(&["drain", "n1", "--timeout", "60s"], "node/n1 drained", true);
+    assert!(said.contains(&format!("pod/{} evicted", before[0])), "{said}");
+    let pods = site.pods("app=web");
+    let [pod] = pods.as_slice() else { panic!("one pod, {pods:?}") };
+    assert_eq!(pod["status"]["phase"], "Pending");
+    run(&["why", &name(pod), "-n", "shop"], "unschedulable", true);
+    run(&["uncordon", "n1"], "node/n1 uncordoned", true);
+    site.wait_ready("app=web", 1);
+    run(&["uncordon", "n1"], "node/n1 already uncordoned", true);
+
+    let node = "apiVersion: v1\nkind: Node\nmetadata: {name: n1}\nspec: {unschedulable: true}\n";
+    let commit = site.push("n1 is kept empty", &[("node.yaml", Some(node))]);
+    site.wait_in_force(&commit);
+    run(&["uncordon", "n1"], "node.yaml:1", false);
+    run(&["get", "nodes"], "SchedulingDisabled", true);
+}

@@ -43,6 +43,7 @@ fn subs(kind: Kind) -> &'static [Sub] {
     const SCALE: Sub = sub("scale", ("autoscaling", "v1", "Scale"), &["get"]);
     const POD: &[Sub] = &[
         sub("attach", ("", "v1", "PodAttachOptions"), &["create", "get"]),
+        sub("eviction", ("policy", "v1", "Eviction"), &["create"]),
         sub("exec", ("", "v1", "PodExecOptions"), &["create", "get"]),
         sub("log", ("", "v1", "Pod"), &["get"]),
         sub("status", ("", "v1", "Pod"), &["get"]),
@@ -58,6 +59,7 @@ fn subs(kind: Kind) -> &'static [Sub] {
 fn verbs(kind: Kind) -> &'static [&'static str] {
     match kind {
         Kind::Pod => &["delete", "get", "list", "watch"],
+        Kind::Node => &["delete", "get", "list", "patch", "watch"],
         _ => &["get", "list", "watch"],
     }
 }

@@ -9,6 +9,7 @@
 //!                    ├─ own                  status, why, diff, sync …  ◀─ view, the agent
 //!                    ├─ metrics              for Prometheus
 //!                    ├─ log, talk            a container of this node   ◀─ Docker
+//!                    ├─ requests             cordon, drain, evict, fence          ─▶ the coordinator
 //!                    └─ write                delete a pod; all else: which file to change
 //! ```
 //!
@@ -31,6 +32,7 @@ mod openapi;
 mod own;
 mod read;
 mod reply;
+mod requests;
 mod route;
 mod scrape;
 mod serve;

@@ -9,8 +9,9 @@ use serde_json::{Value, json};
 
 use super::ask::{self, Form, Parameters};
 use super::reply::{self, Answer, No};
+use super::requests;
 use super::route::Own;
-use super::serve::Api;
+use super::serve::{Api, Caller};
 use crate::agent::event::{Ask, Reply};
 use crate::desired::{Change, Difference};
 use crate::kinds::finding::Finding;
@@ -32,13 +33,14 @@ const NAMESPACE: &str = "default";
 /// Answers at one of our doors.
 pub(super) async fn answer(
     api: &Arc<Api>,
+    caller: Caller,
     door: Own,
     asked: &Parameters,
     method: &Method,
     headers: &HeaderMap,
 ) -> Result<Answer, No> {
     let is_allowed = match door {
-        Own::Sync => *method == Method::POST,
+        Own::Sync | Own::Drain | Own::Fence => *method == Method::POST,
         _ => matches!(*method, Method::GET | Method::HEAD),
     };
     if !is_allowed {
@@ -72,6 +74,8 @@ pub(super) async fn answer(
             }
             Ok(reply::json(&json!({"message": line})))
         }
+        Own::Drain => requests::drain(api, caller, asked).await,
+        Own::Fence => requests::fence(api, caller, asked).await,
         Own::Diff => diff(api, asked, is_text).await,
         Own::History => history(api, asked, is_text).await,
     }

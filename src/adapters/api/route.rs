@@ -104,6 +104,8 @@ pub(super) enum Own {
     Why,
     Describe,
     History,
+    Drain,
+    Fence,
 }
 
 /// Groups without objects of their own.
@@ -156,6 +158,8 @@ fn own_door(name: &str) -> Option<Own> {
         "why" => Own::Why,
         "describe" => Own::Describe,
         "history" => Own::History,
+        "drain" => Own::Drain,
+        "fence" => Own::Fence,
         _ => return None,
     })
 }

@@ -14,7 +14,7 @@ use super::ask::Parameters;
 use super::backend::Backend;
 use super::reply::{self, Answer, No};
 use super::route::{self, Part, Route};
-use super::{discovery, log, metrics, openapi, own, read, talk, watch, write};
+use super::{discovery, log, metrics, openapi, own, read, requests, talk, watch, write};
 use crate::kinds::object::Key;
 use crate::kinds::registry::Kind;
 use crate::view::cache::{Cache, Version};
@@ -143,7 +143,7 @@ async fn dispatch(
     let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
     match route {
         Route::Own(door) => {
-            own::answer(api, door, &asked, request.method(), request.headers()).await
+            own::answer(api, caller, door, &asked, request.method(), request.headers()).await
         }
         Route::Object { key, part: part @ (Part::Exec | Part::Attach) }
             if key.kind == Kind::Pod =>
@@ -212,6 +212,21 @@ async fn handed_in(
             if key.kind == Kind::Pod && method == Method::DELETE =>
         {
             write::delete_pod(api, caller, key, asked, &body).await
+        }
+        Route::Object { key, part: Part::Whole }
+            if requests::is_node(&key) && method == Method::PATCH =>
+        {
+            requests::patch_node(api, caller, key, asked, &body).await
+        }
+        Route::Object { key, part: Part::Whole }
+            if requests::is_node(&key) && method == Method::DELETE =>
+        {
+            requests::delete_node(api, caller, key, asked, &body).await
+        }
+        Route::Object { key, part: Part::Eviction }
+            if key.kind == Kind::Pod && method == Method::POST =>
+        {
+            requests::evict(api, caller, key, asked, &body).await
         }
         Route::Review(review) if method == Method::POST => {
             write::review(caller, review, &body).await

@@ -8,11 +8,10 @@ use serde_json::{Value, json};
 
 use super::ask::Parameters;
 use super::container;
-use super::own;
 use super::reply::{self, Answer, No};
+use super::requests;
 use super::route::Review;
 use super::serve::{Api, Caller};
-use crate::agent::event::Ask;
 use crate::kinds::name::{PodKey, Uid};
 use crate::kinds::object::Key;
 use crate::kinds::registry::Kind;
@@ -50,11 +49,9 @@ pub(super) async fn delete_pod(
         return Err(No::conflict(message).about(&key));
     }
     if !is_trial {
-        let by = tokio::task::spawn_blocking(move || caller.name());
-        let by = by.await.map_err(|_| No::defect())?;
         let pod = request_key(&key).ok_or_else(|| No::object(&key))?;
         let what = RequestKind::DeletePod { pod, uid: Some(uid.clone()), grace_s };
-        own::ask(api, Ask::Request { what, by }).await?;
+        requests::request(api, caller, what).await?;
     }
     Ok(reply::json(&reply::success(&key, Uid::as_str(&uid))))
 }
@@ -64,7 +61,7 @@ fn request_key(key: &Key) -> Option<PodKey> {
 }
 
 /// The body of a request; null where there is none.
-fn read_json(body: &Bytes) -> Result<Value, No> {
+pub(super) fn read_json(body: &Bytes) -> Result<Value, No> {
     if body.iter().all(u8::is_ascii_whitespace) {
         return Ok(Value::Null);
     }
@@ -127,7 +124,8 @@ fn place(picture: &Picture, key: &Key) -> Option<String> {
     Some(format!("{} ({owner})", file(found.object)))
 }
 
-fn file(object: &crate::kinds::object::Object) -> String {
+/// The file and line in which an object is written.
+pub(super) fn file(object: &crate::kinds::object::Object) -> String {
     let place = &object.place;
     crate::kinds::finding::Place { column: 0, ..place.clone() }.to_string()
 }
@@ -149,6 +147,8 @@ pub(super) async fn review(caller: Caller, review: Review, body: &Bytes) -> Resu
                 "resourceRules": [
                     rule(json!(["*"]), json!(["*"]), json!(verbs)),
                     rule(json!([""]), json!(["pods"]), json!(["delete"])),
+                    rule(json!([""]), json!(["pods/eviction"]), json!(["create"])),
+                    rule(json!([""]), json!(["nodes"]), json!(["delete", "patch"])),
                     rule(json!([""]), json!(["pods/exec", "pods/attach"]), json!(["create", "get"])),
                 ],
                 "nonResourceRules": [{"nonResourceURLs": ["*"], "verbs": ["get"]}],
@@ -180,7 +180,8 @@ fn may(attributes: &Value) -> (bool, &'static str) {
     let is_allowed = match (text("resource"), text("subresource"), text("verb")) {
         (_, _, "get" | "list" | "watch")
         | ("pods", "", "delete")
-        | ("pods", "exec" | "attach", "create") => true,
+        | ("nodes", "", "delete" | "patch")
+        | ("pods", "exec" | "attach" | "eviction", "create") => true,
         (resource, _, "create") => resource.starts_with("selfsubject"),
         _ => false,
     };

@@ -302,13 +302,11 @@ mod tests {
             follows_rewrites: false,
             eviction_s: 300,
         };
-        let node = NodeAllocation {
-            pod_cidr: "10.244.3.0/24".parse().expect("a network"),
-            created: Wall::from_seconds(0),
-            uid: Uid::trusted("n"),
-            lost: None,
-            unknown: BTreeMap::new(),
-        };
+        let node = NodeAllocation::new(
+            "10.244.3.0/24".parse().expect("a network"),
+            Wall::from_seconds(0),
+            Uid::trusted("n"),
+        );
         let service = ServiceAllocation {
             cluster_ip: Some([10, 96, 0, 77].into()),
             ..ServiceAllocation::default()

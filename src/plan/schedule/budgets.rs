@@ -1,46 +1,80 @@
-//! PodDisruptionBudgets: how many pods each lets go. Preemption heeds them where it has a choice, and
-//! breaks the fewest where it has none.
+//! PodDisruptionBudgets: how many pods each lets go. A drain and an eviction wait until they permit;
+//! preemption heeds them where it has a choice, and breaks the fewest where it has none.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::desired::Desired;
 use crate::kinds::labels::Labels;
 use crate::kinds::name::Name;
 use crate::kinds::object::{Body, Key};
 use crate::kinds::registry::Kind;
+use crate::kinds::status::Phase;
 use crate::kinds::workload::DisruptionBudget;
 
+use super::super::pods::Pod;
 use super::super::work::Work;
 
 /// Every budget in force.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Budgets(Vec<Budget>);
+pub(in crate::plan) struct Budgets(Vec<Budget>);
 
 #[derive(Clone, Debug)]
 struct Budget {
     namespace: Name,
     wish: Arc<DisruptionBudget>,
+    /// How many more pods are healthy than must be; below 0 where too few are.
+    spare: i64,
     /// How many more pods it lets go: `status.disruptionsAllowed`.
     allowed: i64,
 }
 
 impl Budgets {
-    pub(super) fn of(work: &Work) -> Self {
-        let objects = work.revisions.values().flat_map(|revision| &revision.desired.objects);
+    pub(in crate::plan) fn of(work: &Work) -> Self {
+        let desired: Vec<&Desired> = work.revisions.values().map(|r| &*r.desired).collect();
+        Self::from_parts(&desired, || work.pods.values())
+    }
+
+    /// The budgets that are desired, where there are these pods.
+    pub(in crate::plan) fn from_parts<'p, P>(desired: &[&Desired], pods: impl Fn() -> P) -> Self
+    where
+        P: Iterator<Item = &'p Pod>,
+    {
+        let objects = desired.iter().flat_map(|desired| &desired.objects);
         let budgets = objects.filter_map(|(key, object)| match &object.body {
             Body::DisruptionBudget(wish) if key.kind == Kind::PodDisruptionBudget => {
                 let namespace = key.namespace.clone()?;
-                let allowed = allowed(work, &namespace, wish);
-                Some(Budget { namespace, wish: wish.clone(), allowed })
+                let spare = spare(desired, pods(), &namespace, wish);
+                Some(Budget { namespace, wish: wish.clone(), spare, allowed: spare.max(0) })
             }
             _ => None,
         });
         Self(budgets.collect())
     }
 
+    /// Whether a pod may be evicted now. A pod that does not run yet, or no more, always may; one that
+    /// is not ready may while enough others are (`IfHealthyBudget`).
+    pub(in crate::plan) fn permit(&self, pod: &Pod) -> bool {
+        if pod.is_leaving() || pod.phase() != Phase::Running {
+            return true;
+        }
+        let (namespace, labels) = (&pod.binding.key.namespace, pod.labels());
+        let needed = i64::from(pod.is_ready());
+        let mut budgets = self.0.iter().filter(|budget| budget.means(namespace, &labels));
+        budgets.all(|budget| budget.spare >= needed)
+    }
+
+    /// A pod is being evicted.
+    pub(in crate::plan) fn evict(&mut self, pod: &Pod) {
+        if pod.is_ready() {
+            self.spend(&pod.binding.key.namespace, &pod.labels());
+        }
+    }
+
     #[cfg(test)]
     pub(super) fn just(namespace: &Name, wish: DisruptionBudget, allowed: i64) -> Self {
-        Self(vec![Budget { namespace: namespace.clone(), wish: Arc::new(wish), allowed }])
+        let namespace = namespace.clone();
+        Self(vec![Budget { namespace, wish: Arc::new(wish), spare: allowed, allowed }])
     }
 
     /// For each pod, in this order, whether ending it would break a budget if those before it ended
@@ -67,6 +101,7 @@ impl Budgets {
     pub(super) fn spend(&mut self, namespace: &Name, labels: &Labels) {
         for budget in self.0.iter_mut().filter(|budget| budget.means(namespace, labels)) {
             budget.allowed -= 1;
+            budget.spare -= 1;
         }
     }
 }
@@ -83,22 +118,27 @@ fn picks(wish: &DisruptionBudget, labels: &Labels) -> bool {
 
 /// Healthy pods less those that must be healthy. What owners want is counted, not what there is: a
 /// set that is short of pods is disrupted already.
-fn allowed(work: &Work, namespace: &Name, wish: &DisruptionBudget) -> i64 {
+fn spare<'p>(
+    desired: &[&Desired],
+    pods: impl Iterator<Item = &'p Pod>,
+    namespace: &Name,
+    wish: &DisruptionBudget,
+) -> i64 {
     let mut owners: BTreeMap<&Key, u32> = BTreeMap::new();
     let mut healthy = 0_i64;
-    let pods = work.pods.values().filter(|pod| pod.binding.key.namespace == *namespace);
+    let pods = pods.filter(|pod| pod.binding.key.namespace == *namespace);
     for pod in pods.filter(|pod| pod.is_active() && picks(wish, &pod.labels())) {
         let owner = &pod.binding.template.owner;
-        owners.entry(owner).or_insert_with(|| replicas(work, owner));
+        owners.entry(owner).or_insert_with(|| replicas(desired, owner));
         healthy += i64::from(pod.is_ready());
     }
     let wanted = owners.values().fold(0_u32, |sum, count| sum.saturating_add(*count));
-    (healthy - i64::from(wish.bound.healthy_wanted(wanted))).max(0)
+    healthy - i64::from(wish.bound.healthy_wanted(wanted))
 }
 
 /// How many pods the object in Git asks for; a Pod asks for itself.
-fn replicas(work: &Work, owner: &Key) -> u32 {
-    let object = work.revisions.values().find_map(|r| r.desired.objects.get(owner));
+fn replicas(desired: &[&Desired], owner: &Key) -> u32 {
+    let object = desired.iter().find_map(|desired| desired.objects.get(owner));
     match object.map(|object| &object.body) {
         Some(Body::Deployment(deployment)) => deployment.replicas,
         Some(Body::ReplicaSet(set)) => set.replicas,

@@ -16,6 +16,8 @@ use crate::kinds::pod::{HostPort, PodSpec, PodTemplate, Taint};
 use crate::kinds::quantity::Quantity;
 use crate::kinds::registry::Kind;
 
+use crate::state::records::NodeAllocation;
+
 use super::super::NodeInput;
 use super::super::pods::Pod;
 use super::super::work::Work;
@@ -106,16 +108,14 @@ pub(super) struct Shape {
 impl Cluster {
     pub(super) fn of(work: &Work) -> Self {
         let desired: Vec<&Desired> = work.revisions.values().map(|r| &*r.desired).collect();
-        let mut cluster = Self::from_parts(&work.input.nodes, &desired, work.pods.values());
-        for (name, machine) in cluster.names.iter().zip(&mut cluster.machines) {
-            machine.is_ready &= !work.is_lost(name);
-        }
-        cluster
+        Self::from_parts(&work.input.nodes, &work.next.nodes, &desired, work.pods.values())
     }
 
-    /// The nodes, as what is desired would have them, with these pods on them.
+    /// The nodes, as what is desired and what people asked for would have them, with these pods on
+    /// them.
     pub(super) fn from_parts<'p>(
         nodes: &BTreeMap<NodeName, NodeInput>,
+        given: &BTreeMap<NodeName, NodeAllocation>,
         desired: &[&Desired],
         pods: impl Iterator<Item = &'p Pod>,
     ) -> Self {
@@ -127,6 +127,10 @@ impl Cluster {
             let wish = desired.iter().find_map(|desired| desired.objects.get(&key));
             if let Some(Body::Node(wish)) = wish.map(|object| &object.body) {
                 machine.heed(wish);
+            }
+            if let Some(given) = given.get(name) {
+                machine.is_cordoned |= given.cordoned.is_some();
+                machine.is_ready &= !given.is_away();
             }
             cluster.push(name.clone(), machine);
         }

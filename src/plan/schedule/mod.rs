@@ -51,7 +51,7 @@ use crate::kinds::registry::Kind;
 use super::work::Work;
 pub use weigh::{PLUGINS, Scale, Weighed, weigh};
 
-use budgets::Budgets;
+pub(super) use budgets::Budgets;
 use choose::Scheduler;
 use cluster::{Cluster, Machine, Shape};
 use preempt::{Board, Candidate, Resident};

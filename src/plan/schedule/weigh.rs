@@ -11,6 +11,7 @@ use super::{Cluster, Why, resources};
 use crate::desired::Desired;
 use crate::kinds::labels::Labels;
 use crate::kinds::name::NodeName;
+use crate::state::records::NodeAllocation;
 
 /// What is weighed, by kube-scheduler's names, in the order of [`Weighed::scores`].
 pub const PLUGINS: [&str; 7] = [
@@ -47,13 +48,14 @@ pub struct Scale {
 /// runs.
 pub fn weigh(
     nodes: &BTreeMap<NodeName, NodeInput>,
+    given: &BTreeMap<NodeName, NodeAllocation>,
     desired: &[&Desired],
     pods: &[Pod],
     pod: &Pod,
 ) -> Option<Scale> {
     let template = pod.template.as_ref()?;
     let others = pods.iter().filter(|other| other.binding.uid != pod.binding.uid);
-    let mut cluster = Cluster::from_parts(nodes, desired, others);
+    let mut cluster = Cluster::from_parts(nodes, given, desired, others);
     let more: &Labels = &pod.binding.labels;
     let shape = cluster.shape(template, &pod.binding.key.namespace, more, false);
     cluster.look_for_images(&[shape].into());

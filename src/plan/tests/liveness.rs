@@ -12,7 +12,7 @@ use crate::kinds::status::PodReport;
 const OTHERS: [&str; 2] = ["b", "c"];
 
 /// A fleet of three on which six pods run. Every pod that was bound is ready.
-fn fleet() -> Fleet {
+pub(super) fn fleet() -> Fleet {
     let mut fleet = Fleet::new();
     for name in OTHERS {
         let input = NodeInput { is_ready: true, ..NodeInput::default() };
@@ -27,7 +27,7 @@ fn fleet() -> Fleet {
 }
 
 /// Every pod is ready on its node.
-fn all_ready(fleet: &mut Fleet) {
+pub(super) fn all_ready(fleet: &mut Fleet) {
     fleet.work();
     let ready = fleet.input.nodes["a"].pods.values().next().cloned().expect("a has a pod");
     for name in OTHERS {
@@ -43,7 +43,7 @@ fn all_ready(fleet: &mut Fleet) {
 }
 
 /// These nodes have been silent for so long.
-fn hear(fleet: &mut Fleet, names: &[&str], seconds: u64) {
+pub(super) fn hear(fleet: &mut Fleet, names: &[&str], seconds: u64) {
     for name in names {
         let node = fleet.input.nodes.get_mut(*name).expect("the node");
         let lasts = Duration::from_secs(seconds);
@@ -51,12 +51,12 @@ fn hear(fleet: &mut Fleet, names: &[&str], seconds: u64) {
     }
 }
 
-fn is_lost(fleet: &Fleet, name: &str) -> bool {
+pub(super) fn is_lost(fleet: &Fleet, name: &str) -> bool {
     fleet.input.state.nodes[name].lost.is_some()
 }
 
 /// How many pods are bound to a node, and how many of them are being ended.
-fn pods_on(fleet: &Fleet, name: &str) -> (usize, usize) {
+pub(super) fn pods_on(fleet: &Fleet, name: &str) -> (usize, usize) {
     let pods = fleet.input.state.pods_of(&NodeName::trusted(name)).cloned().unwrap_or_default();
     (pods.len(), pods.values().filter(|pod| pod.deletion.is_some()).count())
 }

@@ -7,7 +7,9 @@
 mod accept;
 mod allocate;
 mod claim;
+mod drain;
 mod evict;
+mod fence;
 mod fleet;
 mod library;
 mod liveness;

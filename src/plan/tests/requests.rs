@@ -8,9 +8,14 @@ use crate::kinds::name::{NodeName, PodKey, Uid};
 use crate::state::{PersonRequest, RequestKind};
 
 fn ask(fleet: &mut Fleet, id: &str, pod: &PodKey, uid: Option<Uid>, grace_s: Option<u32>) {
+    request(fleet, id, RequestKind::DeletePod { pod: pod.clone(), uid, grace_s });
+}
+
+/// Somebody asks for this at the first node.
+pub(super) fn request(fleet: &mut Fleet, id: &str, what: RequestKind) {
     let request = PersonRequest {
         id: Uid::trusted(id),
-        what: RequestKind::DeletePod { pod: pod.clone(), uid, grace_s },
+        what,
         by: "root".into(),
         at: fleet.now.wall,
         unknown: Default::default(),
@@ -19,7 +24,8 @@ fn ask(fleet: &mut Fleet, id: &str, pod: &PodKey, uid: Option<Uid>, grace_s: Opt
     Arc::make_mut(&mut node.requests).push(request);
 }
 
-fn answered(fleet: &Fleet) -> Vec<String> {
+/// The requests that were carried out.
+pub(super) fn answered(fleet: &Fleet) -> Vec<String> {
     let ids = fleet.input.state.answered.get(&NodeName::trusted(NODE));
     ids.into_iter().flatten().map(ToString::to_string).collect()
 }

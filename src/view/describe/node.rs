@@ -12,6 +12,7 @@ use crate::kinds::quantity::Quantity;
 use crate::kinds::time::human_duration;
 use crate::plan::Pod;
 use crate::view::json::{is_true, items, members, text};
+use crate::view::objects::{ANNOTATION_CORDONED, ANNOTATION_DRAINING, ANNOTATION_FENCED};
 use crate::view::picture::Picture;
 
 pub(super) fn describe(page: &mut Page, picture: &Picture, key: &Key, node: &Value) {
@@ -25,6 +26,15 @@ pub(super) fn describe(page: &mut Page, picture: &Picture, key: &Key, node: &Val
     let taints: Vec<String> = items(node, "spec.taints").iter().map(taint).collect();
     page.list("Taints", &taints);
     page.field(0, "Unschedulable", is_true(node, "spec.unschedulable").to_string());
+    let said = [
+        ("Cordoned", ANNOTATION_CORDONED),
+        ("Draining", ANNOTATION_DRAINING),
+        ("Fenced", ANNOTATION_FENCED),
+    ];
+    for (title, name) in said {
+        let by = node["metadata"]["annotations"][name].as_str().unwrap_or_default();
+        page.field_if(0, title, by);
+    }
     lease(page, picture, &key.name);
     conditions(page, node);
     page.line(0, "Addresses:");

@@ -17,6 +17,12 @@ pub const ANNOTATION_PREFIX: &str = "windlass.dev/";
 pub const ANNOTATION_COMMIT: &str = "windlass.dev/commit";
 /// The file and line it is written in.
 pub const ANNOTATION_SOURCE: &str = "windlass.dev/source";
+/// Who cordoned a node, beside Git, and since when.
+pub(in crate::view) const ANNOTATION_CORDONED: &str = "windlass.dev/cordoned";
+/// Who has a node drained, and since when; while it is.
+pub(in crate::view) const ANNOTATION_DRAINING: &str = "windlass.dev/draining";
+/// Who declared a node dead, and since when; until it is back.
+pub(in crate::view) const ANNOTATION_FENCED: &str = "windlass.dev/fenced";
 /// How much of the image has come that a pod's container waits for: `27%`, or `3/7` layers.
 pub(in crate::view) const ANNOTATION_PULLED: &str = "windlass.dev/pulled";
 

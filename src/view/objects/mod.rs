@@ -25,9 +25,11 @@ use crate::kinds::digest::Digest;
 use crate::kinds::object::Key;
 use crate::kinds::registry::Kind;
 
-pub(in crate::view) use meta::ANNOTATION_PULLED;
 pub(in crate::view) use meta::place;
 pub use meta::{ANNOTATION_COMMIT, ANNOTATION_PREFIX, ANNOTATION_SOURCE};
+pub(in crate::view) use meta::{
+    ANNOTATION_CORDONED, ANNOTATION_DRAINING, ANNOTATION_FENCED, ANNOTATION_PULLED,
+};
 pub(in crate::view) use workload::ANNOTATION_REVISION;
 pub use written::reveal;
 

@@ -13,6 +13,7 @@ use crate::kinds::pod::{Taint, TaintEffect};
 use crate::kinds::registry::Kind;
 use crate::kinds::time::Wall;
 use crate::plan::NodeInput;
+use crate::state::records::NodeAllocation;
 use crate::view::json::child;
 use crate::view::picture::{Found, Picture};
 
@@ -47,7 +48,7 @@ fn node(picture: &Picture, name: &NodeName) -> Shown {
     let facts = said.map_or(&nothing, |input| &*input.facts);
 
     let mut object = found.map_or_else(|| meta::blank(&key), |found| meta::written(&found));
-    let given = picture.state.nodes.get(name);
+    let given = picture.state.nodes.get(name).filter(|given| !given.is_forgotten());
     let (uid, created) = match (given, found.and_then(|found| found.entry)) {
         (Some(given), _) => (given.uid.clone(), Some(given.created)),
         (None, Some(entry)) => (entry.uid.clone(), Some(entry.created)),
@@ -61,12 +62,17 @@ fn node(picture: &Picture, name: &NodeName) -> Shown {
         spec.insert("podCIDR".into(), cidr.clone().into());
         spec.insert("podCIDRs".into(), json!([cidr]));
     }
-    let taints = taints(wish);
+    let is_cordoned = wish.is_some_and(|wish| wish.unschedulable)
+        || given.is_some_and(|given| given.cordoned.is_some());
+    let taints = taints(wish, is_cordoned);
     if !taints.is_empty() {
         spec.insert("taints".into(), Value::Array(taints));
     }
-    if wish.is_some_and(|wish| wish.unschedulable) {
+    if is_cordoned {
         spec.insert("unschedulable".into(), true.into());
+    }
+    if let Some(given) = given {
+        sign(&mut object, given);
     }
     object.insert("status".into(), status(picture, name, facts, said));
     Shown::new(key, Value::Object(object))
@@ -87,17 +93,32 @@ fn label(
     }
 }
 
-fn taints(wish: Option<&NodeWish>) -> Vec<Value> {
-    let Some(wish) = wish else {
-        return Vec::new();
-    };
+/// Says who did what to the node, beside Git.
+fn sign(object: &mut Map<String, Value>, given: &NodeAllocation) {
+    let cordoned = given.cordoned.as_ref().map(|done| (&done.by, done.since));
+    let draining = given.draining.as_ref().map(|done| (&done.by, done.since));
+    let fenced = given.fenced.as_ref().map(|done| (&done.by, done.since));
+    let all = [
+        (meta::ANNOTATION_CORDONED, cordoned),
+        (meta::ANNOTATION_DRAINING, draining),
+        (meta::ANNOTATION_FENCED, fenced),
+    ];
+    for (name, done) in all {
+        if let Some((by, since)) = done {
+            let annotations = child(child(object, "metadata"), "annotations");
+            annotations.insert(name.into(), format!("by {by} since {since}").into());
+        }
+    }
+}
+
+fn taints(wish: Option<&NodeWish>, is_cordoned: bool) -> Vec<Value> {
     let cordon = Taint {
         key: "node.kubernetes.io/unschedulable".into(),
         value: String::new(),
         effect: TaintEffect::NoSchedule,
     };
-    let cordoned = wish.unschedulable.then_some(&cordon);
-    let taints = wish.taints.iter().chain(cordoned);
+    let wished = wish.map(|wish| wish.taints.as_slice()).unwrap_or_default();
+    let taints = wished.iter().chain(is_cordoned.then_some(&cordon));
     let json = taints.map(|taint| {
         let mut json = json!({"key": taint.key, "effect": taint.effect.as_str()});
         if !taint.value.is_empty() {
