@@ -347,7 +347,6 @@ fn a_second_machine_of_the_same_name_is_refused() {
 }
 
 #[test]
-#[ignore = "needs hints: other nodes learn of endpoints by polling"]
 fn a_rolling_update_over_nodes_loses_no_request() {
     const REPLICAS: usize = 10;
     let Some(fleet) = Fleet::settled() else { return };
