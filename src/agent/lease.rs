@@ -56,6 +56,9 @@ impl Agent {
 
     /// Whether this agent may decide now: it leads, or nobody does.
     pub(super) fn may_lead(&self, now: Now) -> bool {
+        if self.store.is_refused() {
+            return false;
+        }
         match self.store.bereft_of() {
             Some(last) => self.may_write_anew(last, now),
             None => self.is_leading(now) || self.may_take_lease(now),

@@ -16,6 +16,7 @@ use crate::support::lab::{
     EVICT_AFTER, Fleet, LEASE, NODES, NOT_READY_AFTER, PODS, PORT, Running, SPARE, address_of,
     name_of, node_of, now, shop, took,
 };
+use crate::support::must_git;
 use crate::support::site::is_ready;
 
 /// What is promised beyond the lease until another node leads (docs/DESIGN.md).
@@ -316,6 +317,52 @@ fn a_deleted_coordinator_ref_is_recovered_from_local_copies() {
     }
     fleet.wait("the ref is back", || fleet.state_ref(COORDINATOR).map(|_| ()));
     took("ref deleted while no agent ran, back", now().since(began));
+    let commit = fleet.push("Nothing new", &[]);
+    fleet.wait_in_force(NODES[0], &commit);
+    fleet.wait_settled(PODS);
+    assert_eq!(fleet.running(), running, "nothing was touched");
+}
+
+#[test]
+fn a_ref_that_was_tampered_with_is_refused_and_mended_by_deleting_it() {
+    let Some(fleet) = Fleet::settled() else { return };
+    let running = fleet.running();
+    let state = fleet.state();
+    let older = fleet.state_ref("refs/windlass/coordinator~3").expect("three decisions before");
+    let tree = must_git(&state, &["hash-object", "-t", "tree", "-w", "--stdin"]);
+    let foreign = must_git(&state, &["commit-tree", &tree, "-m", "Nothing"]);
+    for (what, commit) in [("an older decision", older), ("something else", foreign)] {
+        must_git(&state, &["update-ref", COORDINATOR, &commit]);
+        for node in NODES {
+            fleet.wait(&format!("{node} says so"), || {
+                fleet.said(node).contains("it was set back").then_some(())
+            });
+        }
+        // Longer than the lease, and than nodes and pods are waited for.
+        std::thread::sleep(NOT_READY_AFTER + EVICT_AFTER);
+        assert_eq!(fleet.running(), running, "nothing was touched");
+        assert_eq!(fleet.state_ref(COORDINATOR), Some(commit), "nobody wrote over it");
+        let began = now();
+        fleet.delete_state_ref(COORDINATOR);
+        fleet.wait("the ref is back", || fleet.state_ref(COORDINATOR).map(|_| ()));
+        took(&format!("{what} in the ref, deleted, back"), now().since(began));
+        let commit = fleet.push("Nothing new", &[]);
+        fleet.wait_in_force(NODES[0], &commit);
+        fleet.wait_settled(PODS);
+        assert_eq!(fleet.running(), running, "nothing was touched");
+    }
+}
+
+#[test]
+fn an_empty_repository_in_place_of_the_state_is_filled_by_the_nodes() {
+    let Some(fleet) = Fleet::settled() else { return };
+    let running = fleet.running();
+    fleet.lab.stop_server().expect("stopped");
+    fs::remove_dir_all(fleet.state()).expect("lost");
+    let began = now();
+    fleet.lab.start_server(&mut |_| ()).expect("started, and the repository made");
+    fleet.wait("the ref is back", || fleet.state_ref(COORDINATOR).map(|_| ()));
+    took("state repository lost, the decisions are back", now().since(began));
     let commit = fleet.push("Nothing new", &[]);
     fleet.wait_in_force(NODES[0], &commit);
     fleet.wait_settled(PODS);
