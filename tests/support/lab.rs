@@ -156,7 +156,7 @@ impl Fleet {
                 let faults = status["faults"].as_array().map_or(1, Vec::len);
                 status["pods"] == whole && status["nodes"]["ready"] == 3 && faults == 0
             };
-            if !NODES.iter().all(|node| agrees(&node)) {
+            if !NODES.iter().all(agrees) {
                 return None;
             }
             let pods = self.pods(NODES[0]);
