@@ -57,6 +57,9 @@ impl Agent {
 
     /// Whether this agent may decide now: it leads, or nobody does.
     pub(super) fn may_lead(&self, now: Now) -> bool {
+        if self.store.is_refused() {
+            return false;
+        }
         match self.store.bereft_of() {
             Some(last) => self.may_write_anew(last, now),
             None => self.is_leading(now) || self.may_take_lease(now),
@@ -75,8 +78,23 @@ impl Agent {
             let known = self.store.node(node);
             known.and_then(|known| known.value.facts.knows).is_some_and(|theirs| theirs <= last)
         };
-        let others = state.nodes.keys().filter(|node| **node != self.config.node);
-        self.is_leading(now) || others.into_iter().all(is_at_most)
+        let mut others = state.nodes.keys().filter(|node| **node != self.config.node);
+        self.is_leading(now) || !self.another_may_lead(state, last) && others.all(is_at_most)
+    }
+
+    /// Whoever holds the lease and knows as much may still lead, though the register is gone: it is
+    /// the one to write it anew, as long as it shows life.
+    fn another_may_lead(&self, state: &State, last: Generation) -> bool {
+        let Some(lease) = state.lease.as_ref().filter(|lease| !lease.released) else {
+            return false;
+        };
+        let holder = self.store.node(&lease.holder);
+        let knows_less =
+            holder.and_then(|holder| holder.value.facts.knows).is_some_and(|theirs| theirs < last);
+        let duration = Duration::from_secs(lease.duration_s.into());
+        lease.holder != self.config.node
+            && !knows_less
+            && self.store.vigil.silence_of_lease(lease) < duration
     }
 
     /// The register names this life of the agent.

@@ -49,6 +49,8 @@ pub(super) struct Store {
     pub(super) vigil: plan::Vigil,
     /// Content that was written, in bytes, for metrics.
     pub(super) written_bytes: u64,
+    /// The coordinator's register as it stands there, if it can't be followed, and why.
+    refused: Option<(Rev, Fault)>,
     /// The store's last fault, if it failed.
     pub(super) fault: Option<Fault>,
 }
@@ -184,6 +186,16 @@ impl Store {
         Some(known.value.generation).filter(|generation| *generation > Generation::default())
     }
 
+    /// Whether the coordinator's register stands as it can't be followed: it was set back, or can't
+    /// be read. Nothing is decided then.
+    pub(super) fn is_refused(&self) -> bool {
+        self.refused.is_some()
+    }
+
+    fn refuses(&self, rev: &Rev) -> bool {
+        self.refused.as_ref().is_some_and(|(refused, _)| refused == rev)
+    }
+
     fn highest_seen(&self) -> Generation {
         let fence = self.glance.as_ref().map(|glance| glance.fence).unwrap_or_default();
         let state = self.state().map(|state| state.generation).unwrap_or_default();
@@ -224,7 +236,8 @@ impl Agent {
             // What kept the store away may have kept the desired repository away too.
             self.wish.fetch_soon(now);
         }
-        self.store.fault = None;
+        self.store.refused.take_if(|(rev, _)| glance.coordinator.as_ref() != Some(&*rev));
+        self.store.fault = self.store.refused.as_ref().map(|(_, fault)| fault.clone());
         let poll = self.store_poll(now);
         let next = now.elapsed + self.config.jittered(poll, self.store.looks);
         self.store.look_at.get_or_insert(next);
@@ -322,6 +335,7 @@ impl Agent {
             _ if is_since(self.store.asked(&Register::Coordinator), began) => {
                 self.store.look_soon(now);
             }
+            Some(rev) if self.store.refuses(rev) => {}
             Some(rev) if Some(rev) != known => moved.push((Register::Coordinator, rev.clone())),
             Some(_) => {}
             None if self.store.coordinator.is_none() => wants_recall = true,
@@ -391,7 +405,14 @@ impl Agent {
             return;
         }
         let taken = match register {
-            Register::Coordinator => self.take_state(rev, tree),
+            Register::Coordinator => {
+                let taken = self.take_state(rev.clone(), tree);
+                if let Err(fault) = &taken {
+                    self.store.refused = Some((rev, fault.clone()));
+                    self.recall();
+                }
+                taken
+            }
             Register::Node(name) => self.take_report(name, rev, tree),
         };
         if let Err(fault) = taken {

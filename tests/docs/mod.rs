@@ -118,3 +118,17 @@ fn the_unit_is_one_that_systemd_takes() {
     let ours: Vec<&str> = said.lines().filter(|line| line.contains("windlass")).collect();
     assert!(ours.is_empty(), "{said}");
 }
+
+#[test]
+fn what_happens_when_parts_of_a_fleet_fail_is_tested_row_by_row() {
+    let read = |path: &str| std::fs::read_to_string(root().join(path)).expect(path);
+    let (page, tests) = (read("docs/FLEET.md"), read("tests/e2e/fleet.rs"));
+    let rows = page.lines().filter(|line| line.ends_with("` |"));
+    let named = rows.filter_map(|row| row.trim_end_matches("` |").rsplit('`').next());
+    let named: std::collections::BTreeSet<&str> = named.collect();
+    let names = tests.lines().scan(false, |is_test, line| {
+        let was_test = std::mem::replace(is_test, line == "#[test]");
+        Some(line.strip_prefix("fn ").filter(|_| was_test).and_then(|line| line.split('(').next()))
+    });
+    assert_eq!(named, names.flatten().collect());
+}

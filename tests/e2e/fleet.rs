@@ -16,6 +16,7 @@ use crate::support::lab::{
     EVICT_AFTER, Fleet, LEASE, NODES, NOT_READY_AFTER, PODS, PORT, Running, SPARE, address_of,
     name_of, node_of, now, shop, took,
 };
+use crate::support::must_git;
 use crate::support::site::is_ready;
 
 /// What is promised beyond the lease until another node leads (docs/DESIGN.md).
@@ -217,11 +218,16 @@ fn a_coordinator_that_is_cut_off_stops_leading_and_its_pods_run_on() {
     took("coordinator cut off, another leads", time);
     assert!(resigns <= time, "there were two: {resigns:?}, {time:?}");
     assert!(time < LEASE + FAILOVER_SPARE, "{time:?}");
+    assert_eq!(fleet.running(), running, "nothing was stopped");
+    // A question that was under way is waited for, and its pods may be replaced meanwhile.
     fleet.wait("it says what is the matter", || {
         let faults = fleet.status(first)["faults"].as_array().cloned().unwrap_or_default();
         faults.iter().any(|fault| fault["part"] == "state store").then_some(())
     });
-    assert_eq!(fleet.running(), running, "nothing was stopped");
+    let after = fleet.running();
+    for (pod, containers) in running.iter().filter(|((at, _), _)| at == first) {
+        assert_eq!(after.get(pod), Some(containers), "{pod:?} was stopped");
+    }
     fleet.lab.set_cable(first, true).expect("plugged in");
     fleet.wait_settled(PODS);
 }
@@ -323,6 +329,59 @@ fn a_deleted_coordinator_ref_is_recovered_from_local_copies() {
 }
 
 #[test]
+fn a_ref_that_was_tampered_with_is_refused_and_mended_by_deleting_it() {
+    let Some(fleet) = Fleet::settled() else { return };
+    let running = fleet.running();
+    let state = fleet.state();
+    // Each node has acted on the newer ones.
+    for _ in 0..3 {
+        let commit = fleet.push("Nothing new", &[]);
+        for node in NODES {
+            fleet.wait_in_force(node, &commit);
+        }
+    }
+    let older = fleet.state_ref("refs/windlass/coordinator~2").expect("a decision before");
+    let tree = must_git(&state, &["hash-object", "-t", "tree", "-w", "--stdin"]);
+    let foreign = must_git(&state, &["commit-tree", &tree, "-m", "Nothing"]);
+    for (what, commit) in [("an older decision", older), ("something else", foreign)] {
+        must_git(&state, &["update-ref", COORDINATOR, &commit]);
+        for node in NODES {
+            fleet.wait(&format!("{node} says so"), || {
+                fleet.said(node).contains("it was set back").then_some(())
+            });
+        }
+        // Longer than the lease, and than nodes are waited for.
+        std::thread::sleep(NOT_READY_AFTER + Duration::from_secs(1));
+        assert_eq!(fleet.running(), running, "nothing was touched");
+        assert_eq!(fleet.state_ref(COORDINATOR), Some(commit), "nobody wrote over it");
+        let began = now();
+        fleet.delete_state_ref(COORDINATOR);
+        fleet.wait("the ref is back", || fleet.state_ref(COORDINATOR).map(|_| ()));
+        took(&format!("{what} in the ref, deleted, back"), now().since(began));
+        let commit = fleet.push("Nothing new", &[]);
+        fleet.wait_in_force(NODES[0], &commit);
+        fleet.wait_settled(PODS);
+        assert_eq!(fleet.running(), running, "nothing was touched");
+    }
+}
+
+#[test]
+fn an_empty_repository_in_place_of_the_state_is_filled_by_the_nodes() {
+    let Some(fleet) = Fleet::settled() else { return };
+    let running = fleet.running();
+    fleet.lab.stop_server().expect("stopped");
+    fs::remove_dir_all(fleet.state()).expect("lost");
+    let began = now();
+    fleet.lab.start_server(&mut |_| ()).expect("started, and the repository made");
+    fleet.wait("the ref is back", || fleet.state_ref(COORDINATOR).map(|_| ()));
+    took("state repository lost, the decisions are back", now().since(began));
+    let commit = fleet.push("Nothing new", &[]);
+    fleet.wait_in_force(NODES[0], &commit);
+    fleet.wait_settled(PODS);
+    assert_eq!(fleet.running(), running, "nothing was touched");
+}
+
+#[test]
 fn a_second_machine_of_the_same_name_is_refused() {
     let Some(fleet) = Fleet::settled() else { return };
     let running = fleet.running();
@@ -347,7 +406,6 @@ fn a_second_machine_of_the_same_name_is_refused() {
 }
 
 #[test]
-#[ignore = "needs hints: other nodes learn of endpoints by polling"]
 fn a_rolling_update_over_nodes_loses_no_request() {
     const REPLICAS: usize = 10;
     let Some(fleet) = Fleet::settled() else { return };

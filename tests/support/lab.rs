@@ -127,6 +127,9 @@ impl Fleet {
     fn settle(&self) {
         let _ = fs::remove_file(self.state().join("hooks/pre-receive"));
         self.lab.start_server(&mut |_| ()).expect("the server starts");
+        if NODES.iter().any(|node| self.said(node).contains("it was set back")) {
+            self.delete_state_ref("refs/windlass/coordinator");
+        }
         for node in NODES {
             self.lab.start_node(node, &mut |_| ()).expect("the node starts");
             self.lab.set_cable(node, true).expect("plugged in");
@@ -153,7 +156,7 @@ impl Fleet {
                 let faults = status["faults"].as_array().map_or(1, Vec::len);
                 status["pods"] == whole && status["nodes"]["ready"] == 3 && faults == 0
             };
-            if !NODES.iter().all(|node| agrees(&node)) {
+            if !NODES.iter().all(agrees) {
                 return None;
             }
             let pods = self.pods(NODES[0]);
