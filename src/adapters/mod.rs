@@ -18,6 +18,7 @@ pub mod home;
 pub mod identity;
 pub mod iptables;
 pub mod lab;
+pub mod line;
 pub mod links;
 mod nfnetlink;
 pub mod probe;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::adapters::api::{Api, Limits, Live, Scrape, Server};
+use crate::adapters::api::{Api, Limits, Live, Peer, Scrape, Server};
 use crate::adapters::clock;
 use crate::adapters::dns::Dns;
 use crate::adapters::docker::{Docker, Options};
@@ -18,6 +18,7 @@ use crate::adapters::git::{Source, SourceConfig, Store, StoreConfig};
 use crate::adapters::home::Home;
 use crate::adapters::identity::Identity;
 use crate::adapters::iptables::Iptables;
+use crate::adapters::line::Lines;
 use crate::adapters::links::Links;
 use crate::adapters::probe::Prober;
 use crate::adapters::world::World;
@@ -74,7 +75,7 @@ pub fn run(path: &Path) -> Result<(), StartFault> {
         key: identity.public(),
         life: agent.incarnation.clone(),
         hint_port: None,
-        api_port: None,
+        api_port: loaded.peer_port,
     });
     share_one_heap();
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -82,7 +83,7 @@ pub fn run(path: &Path) -> Result<(), StartFault> {
         .enable_all()
         .build()
         .map_err(system("the runtime can't be started"))?;
-    runtime.block_on(serve(loaded))
+    runtime.block_on(serve(loaded, Lines::new(&identity)?))
 }
 
 /// Lets all threads share one heap. By default glibc gives each thread one of its own, and what a burst
@@ -105,13 +106,17 @@ pub(super) fn random() -> String {
     crate::kinds::digest::hex(&bytes)
 }
 
-async fn serve(loaded: Loaded) -> Result<(), StartFault> {
+async fn serve(loaded: Loaded, lines: Lines) -> Result<(), StartFault> {
     let (hints_in, hints) = mpsc::channel(HINTS_MAX);
     // Before anything else: an agent that runs already must not be joined by a second.
     let server = Server::bind(&loaded.file.api.socket)?;
     let (questions_in, questions) = mpsc::channel::<Question>(QUESTIONS_MAX);
     let scrape = match loaded.file.api.metrics {
         Some(address) => Some(Scrape::bind(address).await?),
+        None => None,
+    };
+    let peer = match loaded.peer_port {
+        Some(port) => Some(Peer::bind(port, lines.clone()).await?),
         None => None,
     };
     let world = Arc::new(world(&loaded)?);
@@ -121,18 +126,19 @@ async fn serve(loaded: Loaded) -> Result<(), StartFault> {
     let (pictures, looking) = watch::channel(Arc::new(agent.picture(&Pulls::new(), clock::now())));
     let (stop_in, stop) = oneshot::channel();
     tokio::spawn(stop_on_signal(stop_in));
-    let api = api(&loaded, &world, questions_in, looking);
+    let api = api(&loaded, &world, lines, questions_in, looking);
     let (end_in, end) = oneshot::channel::<()>();
     // Either word ends it: there is nothing to tell but that it is over.
     let scraping = scrape.map(|scrape| tokio::spawn(scrape.run(api.clone())));
+    let answering = peer.map(|peer| tokio::spawn(peer.run(api.clone())));
     let serving = tokio::spawn(server.run(api, async { end.await.unwrap_or_default() }));
     let mut notify = super::notify::Notify::new();
     tracing::info!(node = %loaded.agent.node, desired = loaded.file.desired.url, "agent begins");
     let pulse = Box::new(move |picture: &Picture| notify.pulse(picture));
     Engine { world, hints, questions, pictures, stop, pulse }.run(agent).await;
     drop((bells, end_in));
-    if let Some(scraping) = scraping {
-        scraping.abort();
+    for task in [scraping, answering].into_iter().flatten() {
+        task.abort();
     }
     if tokio::time::timeout(API_END_MAX, serving).await.is_err() {
         tracing::warn!("the socket's server does not end; leaving it behind");
@@ -145,6 +151,7 @@ async fn serve(loaded: Loaded) -> Result<(), StartFault> {
 fn api(
     loaded: &Loaded,
     world: &Arc<World>,
+    lines: Lines,
     questions: mpsc::Sender<Question>,
     pictures: watch::Receiver<Arc<Picture>>,
 ) -> Arc<Api> {
@@ -152,6 +159,7 @@ fn api(
     let live = Live {
         questions,
         docker: world.docker.clone(),
+        lines,
         history: Arc::new(move |limit| {
             let world = store.clone();
             Box::pin(async move {
