@@ -2,6 +2,7 @@
 
 mod deploy;
 mod failures;
+mod nodes;
 mod operate;
 mod refuse;
 mod remotes;
