@@ -215,7 +215,7 @@ mod tests {
         let ((a, _a), (b, _b), (c, _c)) = (identity(), identity(), identity());
         let lines = |identity| Lines::new(identity).expect("lines");
         let (at, heard) = answer(lines(&b)).await;
-        let fault = lines(&a).dial(at, &c.public()).await.err().expect("is another");
+        let fault = lines(&a).dial(at, &c.public()).await.expect_err("is another");
         assert!(fault.message.contains("another key"), "{fault}");
         assert!(heard.await.expect("ends").is_err(), "hears no word");
         for nothing in ["", "zz"] {
@@ -270,10 +270,10 @@ mod tests {
         let lines = Lines::new(&a).expect("lines");
         let silent = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let at = silent.local_addr().expect("an address");
-        let fault = lines.dial(at, &a.public()).await.err().expect("gives up");
+        let fault = lines.dial(at, &a.public()).await.expect_err("gives up");
         assert!(fault.message.contains("no answer within 5s"), "{fault}");
         drop(silent);
-        let fault = lines.dial(at, &a.public()).await.err().expect("nobody is there");
+        let fault = lines.dial(at, &a.public()).await.expect_err("nobody is there");
         assert!(fault.message.contains("refused"), "{fault}");
     }
 }
