@@ -4,7 +4,8 @@
 //!   agent ──▶ rows ┐
 //!   desired ─▶ rows ├─▶ one table on stdout ─▶ docs/BENCHMARKS.md (with WINDLASS_WRITE_DOCS=1)
 //!   plan ───▶ rows │
-//!   rules ──▶ rows ┘
+//!   rules ──▶ rows │
+//!   fleet ──▶ rows ┘
 //! ```
 //! Floors are measured in the same run as what stands on them, so that a slow machine is slow for both.
 //! `cargo bench -- plan rules` measures these parts only, and writes nothing.
@@ -21,6 +22,7 @@ mod support;
 
 mod agent;
 mod desired;
+mod fleet;
 mod plan;
 mod row;
 mod rules;
@@ -30,11 +32,12 @@ use row::Row;
 /// A part's name, and how its rows are had.
 type Part = (&'static str, fn() -> Vec<Row>);
 
-const PARTS: [Part; 4] = [
+const PARTS: [Part; 5] = [
     ("agent", agent::rows),
     ("desired", desired::rows),
     ("plan", plan::rows),
     ("rules", rules::rows),
+    ("fleet", fleet::rows),
 ];
 
 fn main() {

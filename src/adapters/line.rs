@@ -9,7 +9,7 @@
 //! a millisecond.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ use openssl::ssl::{
     SslVerifyMode, SslVersion,
 };
 use openssl::x509::{X509, X509Name};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_openssl::SslStream;
 
 use super::identity::Identity;
@@ -70,9 +70,15 @@ impl Lines {
     }
 
     /// Calls the node with that key. Nothing is said on the line before the key is known to be it.
-    pub async fn dial(&self, at: SocketAddr, key: &str) -> Result<Line, Fault> {
+    /// `from` is the address by which the other node knows this one, and lets it in.
+    pub async fn dial(
+        &self,
+        at: SocketAddr,
+        from: Option<IpAddr>,
+        key: &str,
+    ) -> Result<Line, Fault> {
         let calling = async {
-            let stream = TcpStream::connect(at).await.map_err(Fault::transient)?;
+            let stream = connect(at, from).await.map_err(Fault::transient)?;
             attend(&stream).map_err(Fault::transient)?;
             let mut line = line(&self.caller, stream)?;
             Pin::new(&mut line).connect().await.map_err(|error| {
@@ -158,6 +164,16 @@ fn certificate(identity: &Identity) -> Result<X509, ErrorStack> {
     Ok(certificate.build())
 }
 
+/// Of a machine's addresses the kernel may choose another one.
+async fn connect(at: SocketAddr, from: Option<IpAddr>) -> io::Result<TcpStream> {
+    let socket = if at.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    if let Some(from) = from.filter(|from| from.is_ipv4() == at.is_ipv4()) {
+        // An address that has just gone is none to call from; the other node may answer all the same.
+        let _ = socket.bind(SocketAddr::new(from, 0));
+    }
+    socket.connect(at).await
+}
+
 /// Has the kernel find out when the other side is gone without a word.
 fn attend(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
@@ -201,7 +217,7 @@ mod tests {
         let ((a, _a), (b, _b)) = (identity(), identity());
         let lines = |identity| Lines::new(identity).expect("lines");
         let (at, heard) = answer(lines(&b)).await;
-        let mut line = lines(&a).dial(at, &b.public()).await.expect("answers");
+        let mut line = lines(&a).dial(at, None, &b.public()).await.expect("answers");
         line.write_all(b"hello").await.expect("says");
         let mut word = [0; 5];
         line.read_exact(&mut word).await.expect("hears");
@@ -215,12 +231,12 @@ mod tests {
         let ((a, _a), (b, _b), (c, _c)) = (identity(), identity(), identity());
         let lines = |identity| Lines::new(identity).expect("lines");
         let (at, heard) = answer(lines(&b)).await;
-        let fault = lines(&a).dial(at, &c.public()).await.expect_err("is another");
+        let fault = lines(&a).dial(at, None, &c.public()).await.expect_err("is another");
         assert!(fault.message.contains("another key"), "{fault}");
         assert!(heard.await.expect("ends").is_err(), "hears no word");
         for nothing in ["", "zz"] {
             let (at, _heard) = answer(lines(&b)).await;
-            assert!(lines(&a).dial(at, nothing).await.is_err(), "{nothing:?}");
+            assert!(lines(&a).dial(at, None, nothing).await.is_err(), "{nothing:?}");
         }
     }
 
@@ -257,9 +273,9 @@ mod tests {
         };
         let ours = Lines::new(&a).expect("lines");
         let (at, _heard) = answer(lines.clone()).await;
-        assert!(ours.dial(at, &b.public()).await.is_ok());
+        assert!(ours.dial(at, None, &b.public()).await.is_ok());
         let (at, heard) = answer(ours).await;
-        let mut line = lines.dial(at, &a.public()).await.expect("answers");
+        let mut line = lines.dial(at, None, &a.public()).await.expect("answers");
         line.write_all(b"hello").await.expect("says");
         assert_eq!(heard.await.expect("ends").expect("a key"), b.public());
     }
@@ -270,10 +286,10 @@ mod tests {
         let lines = Lines::new(&a).expect("lines");
         let silent = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let at = silent.local_addr().expect("an address");
-        let fault = lines.dial(at, &a.public()).await.expect_err("gives up");
+        let fault = lines.dial(at, None, &a.public()).await.expect_err("gives up");
         assert!(fault.message.contains("no answer within 5s"), "{fault}");
         drop(silent);
-        let fault = lines.dial(at, &a.public()).await.expect_err("nobody is there");
+        let fault = lines.dial(at, None, &a.public()).await.expect_err("nobody is there");
         assert!(fault.message.contains("refused"), "{fault}");
     }
 }

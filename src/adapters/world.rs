@@ -6,6 +6,7 @@ use super::dns::Dns;
 use super::docker::Docker;
 use super::files::Files;
 use super::git::{Source, Store};
+use super::hints::Hints;
 use super::iptables::Iptables;
 use super::links::Links;
 use super::probe::Prober;
@@ -28,6 +29,8 @@ pub struct World {
     pub names: Dns,
     /// Probes over the network.
     pub prober: Prober,
+    /// Words to other nodes.
+    pub hints: Hints,
 }
 
 impl World {
@@ -42,6 +45,7 @@ impl World {
             Call::Files(call) => self.files.perform(call).await.map(Answer::Files),
             Call::Probe(call) => Ok(Answer::Probe(self.prober.perform(&call).await)),
             Call::Names(call) => self.names.call(call).await.map(Answer::Names),
+            Call::Peers(call) => self.hints.call(call).await.map(Answer::Peers),
         }
     }
 }

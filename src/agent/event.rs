@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use crate::desired::ParsedFile;
+use crate::kinds::name::NodeName;
 use crate::plan::{Input, Memory, Plan};
+use crate::ports::peers::Word;
 use crate::ports::runtime::RuntimeHint;
 use crate::ports::source::FileContent;
 use crate::ports::{Answer, Call, Fault};
@@ -49,6 +51,8 @@ pub enum Hint {
     StoreMoved,
     /// A container.
     Runtime(RuntimeHint),
+    /// Another node has said something, and signed it.
+    Heard(NodeName, Word),
 }
 
 /// Which effect.

@@ -235,6 +235,11 @@ impl Agent {
         let Some(state) = self.store.state() else {
             return;
         };
+        // What is bound to this name is another machine's. Whether it is shows this node's own
+        // register, which is read beside the coordinator's.
+        if self.name_is_taken() || !self.host.mine.is_known && !self.store.is_read() {
+            return;
+        }
         let apps = self.wish.inputs();
         // Files and links are swept by the same list, so it is known only once they are too.
         self.host.mine.is_known =
@@ -277,7 +282,7 @@ impl Agent {
             allocatable: facts.map(|facts| facts.allocatable.clone()).unwrap_or_default(),
             desired: desired.collect(),
             services: Arc::new(self.service_variables()),
-            released: self.network.released().clone(),
+            released: self.released_everywhere(),
             files_version: 0,
         };
         let before = self.host.around.as_deref();

@@ -243,7 +243,8 @@ impl Agent {
             tracing::info!(%generation, "{line}");
         }
         self.lead.is_dirty |= plan.is_unfinished;
-        self.store.wrote_state(rev, tree, plan.next);
+        self.store.wrote_state(rev.clone(), tree, plan.next);
+        self.say_moved(Register::Coordinator, rev);
         self.lead.decisions += 1;
         self.lead.writes += 1;
         self.store.count_written(edits);

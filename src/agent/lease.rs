@@ -148,7 +148,7 @@ impl Agent {
     }
 
     /// How often nodes' registers move at least, in a fleet of this size.
-    fn fleet_beat(&self) -> Duration {
+    pub(super) fn fleet_beat(&self) -> Duration {
         let nodes = u32::try_from(self.store.nodes().count()).unwrap_or(u32::MAX);
         let spread = Duration::from_secs(nodes.into()) / BEATS_PER_SECOND;
         self.config.beat.max(spread)

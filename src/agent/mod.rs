@@ -14,6 +14,7 @@
 //!   host    the pods bound here
 //!   report  what this node says of them and of itself
 //!   network rules, routes, names
+//!   peers   words from and to other nodes
 //!   people  what somebody asked on the socket
 //! ```
 //!
@@ -25,6 +26,7 @@ mod host;
 mod lead;
 mod lease;
 mod network;
+mod peers;
 mod people;
 pub mod picture;
 mod report;
@@ -80,6 +82,7 @@ enum Purpose {
     CheckRules,
     ForgetFlows,
     Names(Box<crate::ports::names::Call>),
+    Peers,
 }
 
 /// The agent: everything it knows, and nothing of how it comes to know it.
@@ -95,6 +98,7 @@ pub struct Agent {
     lead: lead::Lead,
     host: host::Host,
     network: network::Network,
+    peers: peers::Peers,
     is_stopping: bool,
     /// A part has given another something to do.
     is_stirred: bool,
@@ -110,6 +114,7 @@ impl Agent {
             lead: lead::Lead::default(),
             host: host::Host::new(&config),
             network: network::Network::default(),
+            peers: peers::Peers::default(),
             library: Library::default(),
             next_id: 0,
             flights: BTreeMap::new(),
@@ -148,6 +153,7 @@ impl Agent {
             self.host.next_wake(),
             self.host.next_report().filter(|_| self.may_report()),
             self.network.next_wake(),
+            self.peers.next_wake(),
         ];
         wakes.into_iter().flatten().min()
     }
@@ -164,7 +170,7 @@ impl Agent {
     }
 
     /// The wake-ups of each part, for a simulation that found an agent spinning.
-    pub fn wakes(&self) -> [(&'static str, Option<Elapsed>); 6] {
+    pub fn wakes(&self) -> [(&'static str, Option<Elapsed>); 7] {
         [
             ("wish", self.wish.next_wake()),
             ("store", self.store.next_wake()),
@@ -172,6 +178,7 @@ impl Agent {
             ("host", self.host.next_wake()),
             ("report", self.host.next_report()),
             ("network", self.network.next_wake()),
+            ("peers", self.peers.next_wake()),
         ]
     }
 
@@ -196,6 +203,7 @@ impl Agent {
             self.tend_lead(now);
             self.tend_report(now);
             self.tend_beat(now);
+            self.tend_peers(now);
             if !self.is_stirred {
                 return;
             }
@@ -207,6 +215,7 @@ impl Agent {
         match hint {
             Hint::SourceMoved => self.wish.fetch_soon(now),
             Hint::StoreMoved => self.store.look_soon(now),
+            Hint::Heard(from, word) => self.heard(&from, &word, now),
             Hint::Runtime(hint) => self.runtime_hinted(hint, now),
         }
     }
@@ -262,7 +271,8 @@ impl Agent {
             | Purpose::ForgetFlows => {
                 self.note_fault(&purpose, result.err());
             }
-            Purpose::Turn | Purpose::Parse => {}
+            // Nobody waits for what may be lost.
+            Purpose::Turn | Purpose::Parse | Purpose::Peers => {}
         }
     }
 

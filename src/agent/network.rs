@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use ipnetwork::Ipv4Network;
 
+use crate::kinds::binding::Generation;
 use crate::kinds::container::Protocol;
 use crate::kinds::name::{Name, NodeName, Uid};
 use crate::kinds::object::Body;
@@ -45,6 +46,9 @@ pub(super) struct Network {
     /// Pods that were leaving when the wanted rules were rendered.
     leaving: BTreeSet<Uid>,
     released: BTreeSet<Uid>,
+    /// The decision that the wanted rules were rendered for, and the one that those in force follow.
+    rendered: Generation,
+    followed: Generation,
     check_at: Option<Elapsed>,
     is_checking: bool,
     retry_at: Option<Elapsed>,
@@ -77,6 +81,8 @@ impl Default for Network {
             in_flight: None,
             leaving: BTreeSet::new(),
             released: BTreeSet::new(),
+            rendered: Generation::default(),
+            followed: Generation::default(),
             check_at: None,
             is_checking: false,
             retry_at: None,
@@ -101,6 +107,11 @@ impl Network {
     /// Pods that are being ended and to which no packet is led any more.
     pub(super) fn released(&self) -> &BTreeSet<Uid> {
         &self.released
+    }
+
+    /// The decision that the rules in force follow.
+    pub(super) fn follows(&self) -> Generation {
+        self.followed
     }
 
     pub(super) fn next_wake(&self) -> Option<Elapsed> {
@@ -209,7 +220,9 @@ impl Agent {
             resolvers: around.resolvers.clone(),
         };
         let rules = net::rules(&input);
+        let generation = self.store.state().map(|state| state.generation).unwrap_or_default();
         let network = &mut self.network;
+        network.rendered = generation;
         network.leaving = self
             .host
             .pods()
@@ -394,6 +407,7 @@ impl Agent {
             return;
         }
         if network.applied.as_ref() == Some(&wanted) {
+            network.followed = network.rendered;
             self.release();
             self.forget_flows();
             return;

@@ -195,7 +195,8 @@ impl Agent {
                 let known = self.store.node(&me);
                 let tree = known.map_or_else(Tree::default, |known| known.tree.clone());
                 let tree = tree.with(&edits);
-                self.store.wrote_report(&me, rev, tree, report);
+                self.store.wrote_report(&me, rev.clone(), tree, report);
+                self.say_moved(Register::Node(me.clone()), rev);
                 self.store.count_written(&edits);
                 self.host.report_writes += 1;
                 self.store.fault = None;

@@ -127,6 +127,20 @@ impl Store {
         self.look_at = Some(now.elapsed);
     }
 
+    /// Looks soon because another node says that something has moved; not more often than `every`.
+    pub(super) fn look_for_hint(&mut self, now: Now, every: Duration, spread: Duration) {
+        let at = (self.look_began + every).max(now.elapsed + spread);
+        self.look_at = Some(self.look_at.map_or(at, |before| before.min(at)));
+    }
+
+    /// The state of a register that is known.
+    pub(super) fn rev_of(&self, register: &Register) -> Option<&Rev> {
+        match register {
+            Register::Coordinator => self.coordinator.as_ref()?.rev.as_ref(),
+            Register::Node(name) => self.nodes.get(name)?.rev.as_ref(),
+        }
+    }
+
     pub(super) fn next_wake(&self) -> Option<Elapsed> {
         let look = self.look_at.filter(|_| !self.is_looking && self.reading == 0);
         [look, self.beat_at].into_iter().flatten().min()
@@ -206,14 +220,21 @@ impl Agent {
                 return self.recall();
             }
         };
-        self.store.failures = 0;
+        if std::mem::take(&mut self.store.failures) > 0 {
+            // What kept the store away may have kept the desired repository away too.
+            self.wish.fetch_soon(now);
+        }
         self.store.fault = None;
         let poll = self.store_poll(now);
         let next = now.elapsed + self.config.jittered(poll, self.store.looks);
         self.store.look_at.get_or_insert(next);
         let began = self.store.look_began;
+        let was_taken = self.name_is_taken();
         self.store.vigil.looked(&glance, began, now.elapsed, poll);
         self.store.is_in_touch = true;
+        if was_taken && !self.name_is_taken() {
+            self.host_needs_look();
+        }
         self.read_what_moved(&glance, now);
         let says = self.host.report().and_then(|report| report.facts.knows);
         if says != self.store.bereft_of() {
@@ -418,6 +439,9 @@ impl Agent {
         self.store.fault = Some(fault);
         self.store.failures = self.store.failures.saturating_add(1);
         let wait = RETRY_FIRST * 2_u32.saturating_pow(self.store.failures.min(16) - 1);
-        self.store.look_at = Some(now.elapsed + wait.min(RETRY_LONGEST));
+        // When a server is back, whoever looks first must not take the others for silent.
+        let longest = self.fleet_beat().clamp(RETRY_FIRST, RETRY_LONGEST);
+        let wait = self.config.jittered(wait.min(longest), self.store.looks);
+        self.store.look_at = Some(now.elapsed + wait);
     }
 }

@@ -148,6 +148,7 @@ impl Agent {
         let wish = &mut self.wish;
         wish.is_fetching = false;
         wish.fetches += 1;
+        let mut heard = None;
         let wait = match result {
             Ok(Answer::Source(SourceAnswer::Fetched { tip })) => {
                 wish.failures = 0;
@@ -158,10 +159,12 @@ impl Agent {
                     // What could not be kept may have come with this fetch.
                     wish.kept_for = None;
                 }
+                let news = tip.clone().filter(|tip| wish.tip.as_ref() != Some(tip));
                 if wish.tip != tip {
                     wish.load_retry_at = None;
                 }
                 wish.tip = tip;
+                heard = news;
                 let factor = if self.config.source_is_watched { WATCHED_FACTOR } else { 1 };
                 self.config.poll * factor
             }
@@ -179,6 +182,9 @@ impl Agent {
         let wait = self.config.jittered(wait, wish.fetches);
         // Somebody may have asked for another look while this one was under way.
         wish.fetch_at.get_or_insert(now.elapsed + wait);
+        if let Some(tip) = heard {
+            self.say_tip(tip);
+        }
     }
 
     /// A candidate that came into force needs no second reading.

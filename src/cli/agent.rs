@@ -15,6 +15,7 @@ use crate::adapters::engine::{Engine, Question};
 use crate::adapters::files::Files;
 use crate::adapters::git::watch::Watch;
 use crate::adapters::git::{Source, SourceConfig, Store, StoreConfig};
+use crate::adapters::hints::Hints;
 use crate::adapters::home::Home;
 use crate::adapters::identity::Identity;
 use crate::adapters::iptables::Iptables;
@@ -71,10 +72,13 @@ pub fn run(path: &Path) -> Result<(), StartFault> {
     agent.incarnation = format!("{}-{}", home.installation, agent.incarnation);
     agent.installation.clone_from(&home.installation);
     let identity = Identity::open(&loaded.file.data_dir)?;
+    // On this machine alone there is nobody to speak to.
+    let hint_port = Some(loaded.file.network.hint_port)
+        .filter(|port| *port > 0 && !config::is_path(&loaded.state_url));
     agent.contact = Some(Contact {
         key: identity.public(),
         life: agent.incarnation.clone(),
-        hint_port: None,
+        hint_port,
         api_port: loaded.peer_port,
     });
     share_one_heap();
@@ -83,7 +87,7 @@ pub fn run(path: &Path) -> Result<(), StartFault> {
         .enable_all()
         .build()
         .map_err(system("the runtime can't be started"))?;
-    runtime.block_on(serve(loaded, Lines::new(&identity)?))
+    runtime.block_on(serve(loaded, identity))
 }
 
 /// Lets all threads share one heap. By default glibc gives each thread one of its own, and what a burst
@@ -106,7 +110,7 @@ pub(super) fn random() -> String {
     crate::kinds::digest::hex(&bytes)
 }
 
-async fn serve(loaded: Loaded, lines: Lines) -> Result<(), StartFault> {
+async fn serve(mut loaded: Loaded, identity: Identity) -> Result<(), StartFault> {
     let (hints_in, hints) = mpsc::channel(HINTS_MAX);
     // Before anything else: an agent that runs already must not be joined by a second.
     let server = Server::bind(&loaded.file.api.socket)?;
@@ -115,11 +119,13 @@ async fn serve(loaded: Loaded, lines: Lines) -> Result<(), StartFault> {
         Some(address) => Some(Scrape::bind(address).await?),
         None => None,
     };
+    let lines = Lines::new(&identity)?;
     let peer = match loaded.peer_port {
         Some(port) => Some(Peer::bind(port, lines.clone()).await?),
         None => None,
     };
-    let world = Arc::new(world(&loaded)?);
+    let spoken = speak(&mut loaded, identity, &hints_in).await;
+    let world = Arc::new(world(&loaded, spoken)?);
     check_networks(&loaded, &world.links).await?;
     let bells = listen(&loaded, &world.docker, &hints_in);
     let agent = Agent::new(loaded.agent.clone());
@@ -183,7 +189,7 @@ fn api(
 }
 
 /// Brings up everything through which the agent touches the world.
-fn world(loaded: &Loaded) -> Result<World, Fault> {
+fn world(loaded: &Loaded, hints: Hints) -> Result<World, Fault> {
     let file = &loaded.file;
     let source = SourceConfig {
         branch: file.desired.branch.clone(),
@@ -210,7 +216,24 @@ fn world(loaded: &Loaded) -> Result<World, Fault> {
         links: Links::default(),
         names: Dns::default(),
         prober: Prober::new()?,
+        hints,
     })
+}
+
+/// Opens the way to other nodes. Where that fails, everything goes on more slowly.
+async fn speak(loaded: &mut Loaded, identity: Identity, bell: &mpsc::Sender<Hint>) -> Hints {
+    let agent = &mut loaded.agent;
+    let Some(contact) = &mut agent.contact else { return Hints::none() };
+    let Some(port) = contact.hint_port else { return Hints::none() };
+    let (node, life) = (agent.node.clone(), contact.life.clone());
+    match Hints::open(port, identity, node, life, bell.clone()).await {
+        Ok(hints) => hints,
+        Err(error) => {
+            tracing::warn!(port, %error, "network.hintPort can't be had; changes reach this node more slowly");
+            contact.hint_port = None;
+            Hints::none()
+        }
+    }
 }
 
 /// Refuses to start where our networks are already somebody else's.

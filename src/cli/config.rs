@@ -171,6 +171,8 @@ pub struct Network {
     pub service_network: String,
     /// Where DNS answers; the tenth Service address where absent.
     pub dns_address: Option<Ipv4Addr>,
+    /// Where nodes tell each other that something has moved, by UDP; 0 for not at all.
+    pub hint_port: u16,
     /// The cluster's domain.
     pub cluster_domain: String,
     /// Node ports, first and last.
@@ -198,6 +200,7 @@ impl Default for Network {
             mode: "auto".into(),
             vxlan_id: Overlay::default().id,
             vxlan_port: Overlay::default().port,
+            hint_port: HINT_PORT,
         }
     }
 }
@@ -398,6 +401,8 @@ fn check(file: File, hostname: &str, incarnation: &str) -> Result<Loaded, Vec<St
 /// How often the state store is asked: on this machine only to find what a lost hint would have
 /// told.
 const STORE_POLL: Duration = Duration::from_secs(30);
+/// Where nodes tell each other that something has moved.
+const HINT_PORT: u16 = 9473;
 /// How often a store behind a server is asked by those who need not know at once.
 const REMOTE_POLL: Duration = Duration::from_secs(10);
 /// A lease must outlast some writes over a slow line.

@@ -138,6 +138,19 @@ fn reason(why: Why) -> &'static str {
     }
 }
 
+/// The texts that a commit of a directory would hold, by path.
+pub(super) fn texts(
+    directory: &Path,
+) -> Result<std::collections::BTreeMap<String, String>, Failure> {
+    let listing = list(directory)?;
+    let texts = desired::wanted(&listing).into_iter().map(|entry| {
+        let path = directory.join(&*entry.path);
+        let bytes = fs::read(&path).map_err(|error| unreadable(&path, &error))?;
+        Ok((entry.path.to_string(), String::from_utf8_lossy(&bytes).into_owned()))
+    });
+    texts.collect()
+}
+
 /// A place as it can be opened from where the person stands.
 fn seen_from_here(directory: &Path, place: &Place) -> Place {
     if directory == Path::new(".") {

@@ -11,6 +11,7 @@
 //!   store    the state refs                         files     what pods read from the host
 //!   runtime  Docker                                 names     DNS
 //!   filter   iptables                               probe     is that container well?
+//!   peers    words to other nodes
 //! ```
 //!
 //! Floor 0: imports `kinds` only.
@@ -21,6 +22,7 @@ pub mod filter;
 pub mod links;
 pub mod marks;
 pub mod names;
+pub mod peers;
 pub mod probe;
 pub mod runtime;
 pub mod source;
@@ -47,6 +49,8 @@ pub enum Call {
     Probe(probe::Call),
     /// To the DNS server.
     Names(names::Call),
+    /// To other nodes.
+    Peers(peers::Call),
 }
 
 /// What came of a [`Call`].
@@ -68,6 +72,8 @@ pub enum Answer {
     Probe(probe::Answer),
     /// From the DNS server.
     Names(names::Answer),
+    /// From the way to other nodes.
+    Peers(peers::Answer),
 }
 
 /// Why a call failed, sorted by who must act.

@@ -18,6 +18,7 @@ use crate::kinds::time::{Elapsed, Now, Wall};
 use crate::kinds::zone::Zone;
 use crate::plan::Settings;
 use crate::ports::files::Layout;
+use crate::ports::peers::Neighbour;
 use crate::ports::store::{Glance, Rev};
 use crate::ports::{Answer, Call, Fault, files, filter, links, names, probe, store};
 
@@ -43,6 +44,8 @@ pub struct Machine {
     pub copy: Copy,
     /// The highest generation it has acted on.
     pub fence: Generation,
+    /// Whom it listens to.
+    pub neighbours: Vec<Neighbour>,
     /// What it saw of the store last.
     pub glance: Glance,
     /// The states of registers it has read.
@@ -59,6 +62,8 @@ pub struct Machine {
     pub is_cut_off: bool,
     /// Whether its agents believe that they lead, whoever else does too.
     pub always_leads: bool,
+    /// How long its agents let pods stay on a lost node, in seconds.
+    pub eviction_s: u32,
     /// By how much its clock is wrong.
     pub clock_skew_s: i64,
     booted: Duration,
@@ -77,6 +82,7 @@ impl Machine {
             runtime_is_up: true,
             copy: Copy::default(),
             fence: Generation::default(),
+            neighbours: Vec::new(),
             glance: Glance::default(),
             has_read: BTreeSet::new(),
             files: BTreeSet::new(),
@@ -85,6 +91,7 @@ impl Machine {
             zone: None,
             is_cut_off: false,
             always_leads: false,
+            eviction_s: settings().eviction_s,
             clock_skew_s: 0,
             booted: time,
             wake_is_set: None,
@@ -111,6 +118,11 @@ impl Machine {
         self.process
     }
 
+    /// The same, as its words have it.
+    pub fn life(&self) -> String {
+        format!("{}-{}", self.node, self.process)
+    }
+
     /// The agent, while it runs.
     pub fn agent(&self) -> Option<&Agent> {
         self.agent.as_ref()
@@ -123,7 +135,7 @@ impl Machine {
         }
         self.process += 1;
         self.wake_is_set = None;
-        self.agent = Some(Agent::new(config(&self.node, self.process, self.always_leads)));
+        self.agent = Some(Agent::new(config(self)));
         Some(self.process)
     }
 
@@ -191,7 +203,7 @@ impl Machine {
                 self.zone = Some(call.zone.clone());
                 Ok(Answer::Names(names::Answer { port: 53 }))
             }
-            Call::Source(_) | Call::Store(_) | Call::Runtime(_) => {
+            Call::Source(_) | Call::Store(_) | Call::Runtime(_) | Call::Peers(_) => {
                 Err(Fault::stalled("this call is carried out elsewhere"))
             }
         }
@@ -262,7 +274,9 @@ impl Machine {
     }
 }
 
-fn config(node: &NodeName, process: u64, always_leads: bool) -> Config {
+fn config(machine: &Machine) -> Config {
+    let Machine { node, process, always_leads, eviction_s, .. } = machine;
+    let (process, always_leads) = (*process, *always_leads);
     Config {
         node: node.clone(),
         incarnation: format!("{node}-{process}"),
@@ -275,7 +289,7 @@ fn config(node: &NodeName, process: u64, always_leads: bool) -> Config {
         }),
         labels: Labels::new(),
         address: None,
-        settings: Arc::new(settings()),
+        settings: Arc::new(Settings { eviction_s: *eviction_s, ..settings() }),
         layout: Layout { run_dir: "/run/windlass".into(), data_dir: "/var/lib/windlass".into() },
         domain: "cluster.local".into(),
         origin: "main".into(),

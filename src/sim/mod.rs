@@ -15,6 +15,7 @@ pub mod check;
 mod machine;
 #[cfg(test)]
 mod placement;
+pub mod rehearsal;
 mod rng;
 mod runtime;
 pub mod scenario;
@@ -34,7 +35,7 @@ use crate::plan;
 use crate::ports::runtime::{ContainerId, RuntimeHint};
 use crate::ports::source::FileContent;
 use crate::ports::store::{Answer as StoreAnswer, Call as StoreCall, Glance, Landing, Register};
-use crate::ports::{Answer, Call, Fault};
+use crate::ports::{Answer, Call, Fault, peers};
 
 pub use machine::Machine;
 pub use rng::Rng;
@@ -73,10 +74,14 @@ pub struct World {
     pub store_is_up: bool,
     /// Whether every agent believes that it leads.
     pub all_lead: bool,
+    /// How long pods stay on a lost node, in seconds: less than in earnest, so that much happens.
+    pub eviction_s: u32,
     /// The machines.
     pub machines: BTreeMap<NodeName, Machine>,
     /// The time since the world began.
     pub time: Duration,
+    /// What was decided: when, by whom, what.
+    pub decisions: Vec<(Duration, NodeName, String)>,
     agenda: BTreeMap<(Duration, u64), Item>,
     count: u64,
     steps: u64,
@@ -149,8 +154,10 @@ impl World {
             store: Registers::default(),
             store_is_up: true,
             all_lead: false,
+            eviction_s: 60,
             machines: BTreeMap::new(),
             time: Duration::ZERO,
+            decisions: Vec::new(),
             agenda: BTreeMap::new(),
             count: 0,
             steps: 0,
@@ -163,6 +170,7 @@ impl World {
         let node = NodeName::trusted(name);
         let mut machine = Machine::new(&node, self.time);
         machine.always_leads = self.all_lead;
+        machine.eviction_s = self.eviction_s;
         self.machines.insert(node.clone(), machine);
         self.start_agent(&node);
     }
@@ -342,9 +350,10 @@ impl World {
                 match (call, &answer) {
                     (_, Ok(StoreAnswer::Seen(glance))) => machine.keep_copy_of(glance),
                     (
-                        StoreCall::Commit { register: Register::Coordinator, .. },
+                        StoreCall::Commit { register: Register::Coordinator, why, .. },
                         Ok(StoreAnswer::Landing(Landing::Landed(rev))),
                     ) => {
+                        self.decisions.push((time, node.clone(), why.clone()));
                         machine.glance.coordinator = Some(rev.clone());
                         machine.has_read.insert(rev.clone());
                     }
@@ -377,8 +386,42 @@ impl World {
                 }
                 outcome.answer.map(Answer::Runtime)
             }
+            Call::Peers(call) => Ok(Answer::Peers(self.speak(node, call))),
             other => machine.perform(other),
         }
+    }
+
+    /// Carries words from one machine to others. Some are lost, none is repeated, and none passes a
+    /// machine that is cut off.
+    fn speak(&mut self, from: &NodeName, call: &peers::Call) -> peers::Answer {
+        match call {
+            peers::Call::Meet(neighbours) => {
+                if let Some(machine) = self.machines.get_mut(from) {
+                    machine.neighbours = neighbours.clone();
+                }
+            }
+            peers::Call::Say { to, word } => {
+                for name in to {
+                    let passes = self.may_speak(from, name) && !self.rng.chance(self.weather.deaf);
+                    let process = self.machines.get(name).map(Machine::process);
+                    if let (true, Some(process)) = (passes, process) {
+                        let event = Event::Hint(Hint::Heard(from.clone(), word.clone()));
+                        let delay =
+                            self.rng.between(Duration::from_micros(200), Duration::from_millis(50));
+                        self.send(name, process, delay, event);
+                    }
+                }
+            }
+        }
+        peers::Answer::Done
+    }
+
+    fn may_speak(&self, from: &NodeName, to: &NodeName) -> bool {
+        let (Some(one), Some(other)) = (self.machines.get(from), self.machines.get(to)) else {
+            return false;
+        };
+        let is_met = other.neighbours.iter().any(|met| met.name == *from && met.life == one.life());
+        !one.is_cut_off && !other.is_cut_off && is_met
     }
 
     fn hint(&mut self, node: &NodeName, hint: RuntimeHint) {

@@ -10,23 +10,43 @@
 //! broken         can't be started
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::kinds::time::Wall;
 use crate::ports::Fault;
 use crate::ports::runtime::{
     Answer, Call, ContainerId, ContainerSeen, ContainerSpec, ExecResult, ImageSeen, Marks, Pull,
-    REASON_CANNOT_RUN, REASON_CREATE, REASON_NEVER_PULL, REASON_PULL, RunState, RuntimeSeen,
+    REASON_CANNOT_RUN, REASON_CREATE, REASON_NEVER_PULL, REASON_PULL, Role, RunState, RuntimeSeen,
 };
 
 /// One machine's containers.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Runtime {
+    /// Programs do what any program is hoped to do, whatever their image's name says.
+    pub is_plain: bool,
+    /// Images of init containers that run on beside the others.
+    pub sidecars: BTreeSet<String>,
+    /// Processors, and bytes of memory.
+    pub size: (u32, u64),
     containers: BTreeMap<ContainerId, Kept>,
     made: u64,
     pids: u32,
     images: BTreeMap<String, u64>,
+}
+
+impl Default for Runtime {
+    fn default() -> Self {
+        Self {
+            is_plain: false,
+            sidecars: BTreeSet::new(),
+            size: (4, 8 << 30),
+            containers: BTreeMap::new(),
+            made: 0,
+            pids: 0,
+            images: BTreeMap::new(),
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -127,15 +147,15 @@ impl Runtime {
                 kernel: "6.1.0".into(),
                 os: "Simulated GNU/Linux".into(),
                 arch: "amd64".into(),
-                cpus: 4,
-                memory_bytes: 8 << 30,
+                cpus: self.size.0,
+                memory_bytes: self.size.1,
                 images: Vec::new(),
             })))),
         }
     }
 
     fn ensure_image(&mut self, image: &str, pull: Pull) -> Result<Answer, Fault> {
-        if image.contains("missing") {
+        if !self.is_plain && image.contains("missing") {
             return Err(Fault::not_found(format!("{REASON_PULL}: manifest unknown: {image}")));
         }
         if pull == Pull::Never && !self.images.contains_key(image) {
@@ -159,7 +179,7 @@ impl Runtime {
             }
             return fails(format!("{REASON_CREATE}: name {} is taken", spec.name));
         }
-        if spec.image.contains("broken") {
+        if !self.is_plain && spec.image.contains("broken") {
             return fails(format!("{REASON_CANNOT_RUN}: no such file"));
         }
         self.made += 1;
@@ -174,7 +194,11 @@ impl Runtime {
         let later = |seconds, exit_code| {
             Some(Later { after: Duration::from_secs(seconds), id: id.clone(), exit_code })
         };
+        let is_init = matches!(seen.marks.role, Role::Init(_));
         let later = match &spec.image {
+            image if self.is_plain => {
+                later(1, 0).filter(|_| is_init && !self.sidecars.contains(image))
+            }
             image if image.contains("crash") => later(1, 1),
             image if image.contains("task") => later(2, 0),
             _ => None,
@@ -192,6 +216,10 @@ impl Runtime {
         let done = Outcome::of(Ok(Answer::Done));
         if signal == "KILL" {
             self.end(id, 137, now);
+            return Outcome { changed: vec![id.clone()], ..done };
+        }
+        if self.is_plain {
+            self.end(id, 0, now);
             return Outcome { changed: vec![id.clone()], ..done };
         }
         if image.contains("deaf") {

@@ -202,7 +202,8 @@ fn nothing_else_is_answered_and_nothing_handed_on() {
     let ask = |method: &str, path: &str| {
         let asking = async {
             use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-            let mut line = lines.dial(at, &pair.holder.identity.public()).await.expect("answers");
+            let mut line =
+                lines.dial(at, None, &pair.holder.identity.public()).await.expect("answers");
             let head = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
             line.write_all(head.as_bytes()).await.expect("asks");
             let mut answer = Vec::new();

@@ -1,6 +1,6 @@
 //! A server that shows a picture of the simulation, and who answers behind it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
@@ -117,8 +117,13 @@ impl Backend for Fake {
         Box::pin(async move { Ok(self.program(&["cat".to_owned()], stdin)) })
     }
 
-    fn dial<'l>(&'l self, at: SocketAddr, key: &'l str) -> Later<'l, Result<Line, Fault>> {
-        Box::pin(self.lines.dial(at, key))
+    fn dial<'l>(
+        &'l self,
+        at: SocketAddr,
+        from: Option<IpAddr>,
+        key: &'l str,
+    ) -> Later<'l, Result<Line, Fault>> {
+        Box::pin(self.lines.dial(at, from, key))
     }
 }
 

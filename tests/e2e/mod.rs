@@ -2,6 +2,7 @@
 
 mod deploy;
 mod failures;
+mod fleet;
 mod nodes;
 mod operate;
 mod refuse;

@@ -125,17 +125,7 @@ impl Host {
 
     /// Runs `work` on a thread in the host's network.
     pub(crate) fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        let namespace = File::open(self.netns()).expect("the namespace is there");
-        std::thread::scope(|scope| {
-            scope
-                .spawn(|| {
-                    nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWNET)
-                        .expect("the namespace can be entered");
-                    work()
-                })
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })
+        inside(&self.netns(), work)
     }
 
     /// Ends Docker: `SIGKILL` as a crash does, `SIGTERM` as an operator does.
@@ -265,6 +255,21 @@ fn clean_leftovers(prefix: &str) {
     }
 }
 
+/// Runs `work` on a thread in a network namespace.
+pub(crate) fn inside<T: Send>(netns: &Path, work: impl FnOnce() -> T + Send) -> T {
+    let namespace = File::open(netns).expect("the namespace is there");
+    std::thread::scope(|scope| {
+        scope
+            .spawn(|| {
+                nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWNET)
+                    .expect("the namespace can be entered");
+                work()
+            })
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
 /// Whether this machine can run tests that need root and these programs.
 pub(crate) fn may_run(programs: &[&str]) -> bool {
     let mut missing = Vec::new();
@@ -300,18 +305,21 @@ pub(crate) fn run(command: &mut Command) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// Statics are not dropped; this runs when the test process ends in an orderly way, so that the
-/// host is gone when `cargo test` says it is done. After a kill, the keeper does it alone.
+/// Statics are not dropped; this runs when the test process ends in an orderly way, so that hosts
+/// are gone when `cargo test` says it is done. After a kill, their keepers do it alone.
 #[allow(unsafe_code)]
-fn at_exit(work: fn()) {
-    static WORK: OnceLock<fn()> = OnceLock::new();
+pub(crate) fn at_exit(work: fn()) {
+    static WORK: Mutex<Vec<fn()>> = Mutex::new(Vec::new());
     extern "C" fn call() {
-        if let Some(work) = WORK.get() {
+        let works = std::mem::take(&mut *WORK.lock().unwrap_or_else(PoisonError::into_inner));
+        for work in works {
             // A panic must not cross into C.
             let _ = std::panic::catch_unwind(work);
         }
     }
-    if WORK.set(work).is_ok() {
+    let mut works = WORK.lock().unwrap_or_else(PoisonError::into_inner);
+    works.push(work);
+    if works.len() == 1 {
         // SAFETY: `call` is a plain function that does not unwind.
         let registered = unsafe { nix::libc::atexit(call) };
         assert_eq!(registered, 0, "{}", io::Error::last_os_error());

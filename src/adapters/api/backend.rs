@@ -2,7 +2,7 @@
 //! other nodes to call.
 
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -37,8 +37,13 @@ pub trait Backend: Send + Sync + 'static {
     ) -> Later<'l, Result<Talk, Fault>>;
     /// Talks to a container's own process.
     fn attach<'l>(&'l self, id: &'l str, stdin: bool) -> Later<'l, Result<Talk, Fault>>;
-    /// Calls the agent of another node, which has this key.
-    fn dial<'l>(&'l self, at: SocketAddr, key: &'l str) -> Later<'l, Result<Line, Fault>>;
+    /// Calls the agent of another node, which has this key, from this address of ours.
+    fn dial<'l>(
+        &'l self,
+        at: SocketAddr,
+        from: Option<IpAddr>,
+        key: &'l str,
+    ) -> Later<'l, Result<Line, Fault>>;
 }
 
 /// A process that is being talked to.
@@ -132,7 +137,12 @@ impl Backend for Live {
         Box::pin(async move { Ok(self.docker.attach(id, stdin).await?.into()) })
     }
 
-    fn dial<'l>(&'l self, at: SocketAddr, key: &'l str) -> Later<'l, Result<Line, Fault>> {
-        Box::pin(self.lines.dial(at, key))
+    fn dial<'l>(
+        &'l self,
+        at: SocketAddr,
+        from: Option<IpAddr>,
+        key: &'l str,
+    ) -> Later<'l, Result<Line, Fault>> {
+        Box::pin(self.lines.dial(at, from, key))
     }
 }

@@ -148,7 +148,9 @@ async fn ask(
         let lost = silence(&picture, node);
         No::not_ready(format!("node {node} can't be reached at {at}: {why}{lost}"))
     };
-    let line = api.backend.dial(at, &key).await.map_err(|fault| unreachable(&fault))?;
+    let own = picture.nodes.get(&picture.node).map(|input| &input.facts.addresses);
+    let from = own.and_then(|addresses| addresses.first().copied());
+    let line = api.backend.dial(at, from, &key).await.map_err(|fault| unreachable(&fault))?;
     let talking = hyper::client::conn::http1::handshake(TokioIo::new(line)).await;
     let (sender, connection) = talking.map_err(|error| unreachable(&error))?;
     let task = tokio::spawn(async move {

@@ -1,0 +1,188 @@
+//! What nodes tell each other directly: that something has moved, which decision their packet filter
+//! follows, and, by saying anything at all, that they live. It makes things fast where packets get
+//! through, and nothing waits for it without a bound (docs/DESIGN.md, Hard cases 14 and 15).
+//!
+//! ```text
+//!   coordinator wrote     → everybody          look at the store now
+//!   node wrote            → the coordinator, and everybody in a fleet where all read all
+//!   a new commit is seen  → everybody          fetch now
+//!   rules are in force    → nodes that end pods: they wait for it before they do
+//!   every few seconds     → the coordinator and who may be next: a sign of life
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddrV4};
+use std::time::Duration;
+
+use crate::kinds::binding::{Generation, Oid};
+use crate::kinds::name::{NodeName, Uid};
+use crate::kinds::time::{Elapsed, Now};
+use crate::ports::Call;
+use crate::ports::peers::{Call as PeersCall, Neighbour, Word};
+use crate::ports::store::{Register, Rev};
+
+use super::{Agent, Purpose};
+
+/// How often a sign of life is given.
+const BEAT: Duration = Duration::from_secs(5);
+/// So many of the nodes, in order of name, are told beside the coordinator: who may be next.
+const STANDBYS: usize = 3;
+/// In fleets of up to so many nodes everybody reads every register.
+const ALL_READ_ALL: usize = 50;
+/// The store is looked at for others' words at most this often.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Looks of a fleet that was told at once are spread by this much for each node.
+const SPREAD_PER_NODE: Duration = Duration::from_millis(2);
+/// How long a word may take to be sent.
+const SAY_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What is known of other nodes beside what stands in the store.
+#[derive(Debug, Default)]
+pub(super) struct Peers {
+    met: Vec<Neighbour>,
+    /// The decision that each node's packet filter is known to follow.
+    follows: BTreeMap<NodeName, Generation>,
+    said: Generation,
+    beat_at: Option<Elapsed>,
+}
+
+impl Peers {
+    pub(super) fn next_wake(&self) -> Option<Elapsed> {
+        self.beat_at
+    }
+}
+
+impl Agent {
+    pub(super) fn tend_peers(&mut self, now: Now) {
+        if self.config.contact.as_ref().is_none_or(|contact| contact.hint_port.is_none()) {
+            return;
+        }
+        let neighbours = self.neighbours();
+        if neighbours != self.peers.met {
+            self.peers.met.clone_from(&neighbours);
+            let call = Call::Peers(PeersCall::Meet(neighbours));
+            self.call(Purpose::Peers, call, SAY_TIMEOUT);
+        }
+        if self.peers.met.is_empty() {
+            self.peers.beat_at = None;
+            return;
+        }
+        if self.peers.beat_at.is_none_or(|at| at <= now.elapsed) {
+            let count = now.elapsed.since_boot().as_secs();
+            self.peers.beat_at = Some(now.elapsed + self.config.jittered(BEAT, count));
+            self.say(self.leaders(), Word::default());
+        }
+        let follows = self.network.follows();
+        if follows > self.peers.said {
+            self.peers.said = follows;
+            self.say(self.nodes_that_end_pods(), Word::default());
+        }
+    }
+
+    /// The nodes that may be spoken to.
+    fn neighbours(&self) -> Vec<Neighbour> {
+        let others = self.store.nodes().filter(|(name, _)| **name != self.config.node);
+        let neighbour = |(name, report): (&NodeName, &crate::state::NodeReport)| {
+            let contact = report.facts.contact.as_ref()?;
+            let ip = report.facts.addresses.iter().find_map(|ip| match ip {
+                IpAddr::V4(ip) => Some(*ip),
+                IpAddr::V6(_) => None,
+            })?;
+            Some(Neighbour {
+                name: name.clone(),
+                at: SocketAddrV4::new(ip, contact.hint_port?),
+                key: contact.key.clone(),
+                life: contact.life.clone(),
+            })
+        };
+        others.filter_map(neighbour).collect()
+    }
+
+    fn everybody(&self) -> BTreeSet<NodeName> {
+        self.peers.met.iter().map(|neighbour| neighbour.name.clone()).collect()
+    }
+
+    /// The coordinator, and who may be next.
+    fn leaders(&self) -> BTreeSet<NodeName> {
+        let holder = self.store.state().and_then(|state| state.lease.as_ref());
+        let names = self.store.nodes().map(|(name, _)| name);
+        names.take(STANDBYS).chain(holder.map(|lease| &lease.holder)).cloned().collect()
+    }
+
+    fn nodes_that_end_pods(&self) -> BTreeSet<NodeName> {
+        let lists = self.store.state().into_iter().flat_map(|state| &state.pods);
+        lists
+            .filter(|(_, pods)| pods.values().any(|pod| pod.deletion.is_some()))
+            .filter_map(|(node, _)| node.clone())
+            .collect()
+    }
+
+    fn say(&mut self, to: BTreeSet<NodeName>, word: Word) {
+        let is_met = |name: &NodeName| self.peers.met.iter().any(|met| met.name == *name);
+        let to: Vec<NodeName> = to.into_iter().filter(is_met).collect();
+        if to.is_empty() {
+            return;
+        }
+        let word = Word { applied: self.network.follows(), ..word };
+        self.call(Purpose::Peers, Call::Peers(PeersCall::Say { to, word }), SAY_TIMEOUT);
+    }
+
+    /// A register of ours has moved.
+    pub(super) fn say_moved(&mut self, register: Register, rev: Rev) {
+        let is_small = self.store.nodes().count() <= ALL_READ_ALL;
+        let to = match &register {
+            Register::Node(_) if !is_small => self.leaders(),
+            _ => self.everybody(),
+        };
+        self.say(to, Word { moved: Some((register, rev)), ..Word::default() });
+    }
+
+    /// A new commit was seen in the desired repository.
+    pub(super) fn say_tip(&mut self, tip: Oid) {
+        self.say(self.everybody(), Word { tip: Some(tip), ..Word::default() });
+    }
+
+    /// Another node has said something. The adapter knows that it was this node.
+    pub(super) fn heard(&mut self, from: &NodeName, word: &Word, now: Now) {
+        self.store.vigil.hears(from);
+        let known = self.peers.follows.entry(from.clone()).or_default();
+        if word.applied > *known {
+            *known = word.applied;
+            self.host_needs_look();
+        }
+        if let Some((register, rev)) = &word.moved
+            && self.store.rev_of(register) != Some(rev)
+        {
+            let nodes = u32::try_from(self.peers.met.len()).unwrap_or(u32::MAX);
+            let spread = (SPREAD_PER_NODE * nodes).min(LOOK_EVERY);
+            let spread = self.config.jittered(spread, self.store.looks());
+            self.store.look_for_hint(now, LOOK_EVERY, spread);
+        }
+        if word.tip.is_some() && word.tip != self.wish.tip {
+            self.wish.fetch_soon(now);
+        }
+    }
+
+    /// The pods that are being ended and to which no node leads packets any more, as far as is known.
+    /// A node of which nothing is heard is waited for, but not for long (`node::stop`).
+    pub(super) fn released_everywhere(&self) -> BTreeSet<Uid> {
+        let released = self.network.released();
+        let Some(state) = self.store.state() else {
+            return released.clone();
+        };
+        let others = state
+            .nodes
+            .iter()
+            .filter(|(name, node)| **name != self.config.node && node.lost.is_none());
+        let slowest =
+            others.map(|(name, _)| self.peers.follows.get(name).copied().unwrap_or_default()).min();
+        let Some(slowest) = slowest else {
+            return released.clone();
+        };
+        let is_free = |uid: &&Uid| {
+            let pod = self.host.pods().get(*uid);
+            pod.is_none_or(|pod| pod.binding.generation <= slowest)
+        };
+        released.iter().filter(is_free).cloned().collect()
+    }
+}
