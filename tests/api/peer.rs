@@ -175,6 +175,12 @@ fn who_can_not_be_reached_is_named_with_the_cause() {
     });
     let said = pair.refusal(503);
     assert!(said.ends_with("; it is NotReady since 2023-11-14T22:13:20Z"), "{said}");
+    // kubectl asks for a session by GET, then by POST, and shows what it hears last.
+    for method in ["GET", "POST"] {
+        let path = pair.path("exec?command=x&stdout=true");
+        let answer = pair.asked.connect().send(method, &path, &[], b"").expect("an answer");
+        assert!(answer.expect(503).text().contains("can't be reached"), "{method}");
+    }
     // It says no port, and nothing at all.
     tell(&pair.asked, NODE, Some(contact(&pair.holder, None)));
     assert!(pair.refusal(503).contains("api.peerPort"));

@@ -30,7 +30,6 @@ use super::ask::Parameters;
 use super::peer::CALLER;
 use super::reply::{self, Answer, No};
 use super::serve::{Api, Caller};
-use super::talk;
 use crate::kinds::name::NodeName;
 use crate::ports::Fault;
 use crate::view::picture::Picture;
@@ -85,7 +84,8 @@ pub(super) async fn session(
     node: &NodeName,
     mut request: Request<Incoming>,
 ) -> Result<Answer, No> {
-    talk::handshake(request.headers())?;
+    // Whether it can be one is for the other agent to say. kubectl tries two ways, and shows what it
+    // hears last: a node that can't be reached must be named by either.
     let place = api.place()?;
     let (mut answer, held) = ask(api, caller, node, &request, Some(place)).await?;
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {

@@ -125,7 +125,7 @@ pub(super) async fn talk(
 }
 
 /// The answer to a client's key, and the language to speak.
-pub(super) fn handshake(headers: &HeaderMap) -> Result<(HeaderValue, &'static str), No> {
+fn handshake(headers: &HeaderMap) -> Result<(HeaderValue, &'static str), No> {
     let has = |name, word: &str| {
         let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
         values.flat_map(|value| value.split(',')).any(|part| part.trim().eq_ignore_ascii_case(word))
