@@ -151,6 +151,15 @@ fn a_session_is_held_across_nodes() {
     let path = pair.path("exec?command=x&stdout=true");
     let refused = pair.asked.connect().get(&path).expect("an answer").expect(400);
     assert!(refused.text().contains("WebSockets"), "{}", refused.text());
+    // A refusal is no stream: clients that wanted a session don't read one.
+    let mut stream = UnixStream::connect(&pair.asked.socket).expect("connects");
+    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("set");
+    let path = pair.path("exec?command=x&stdout=true&container=none");
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("asks");
+    let mut refused = String::new();
+    stream.read_to_string(&mut refused).expect("reads");
+    let refused = refused.to_ascii_lowercase();
+    assert!(refused.contains("content-length:") && !refused.contains("chunked"), "{refused}");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Empty};
+use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
 use hyper::header::{
@@ -36,6 +36,9 @@ use crate::view::picture::Picture;
 
 /// How long the other agent may take to begin its answer: it waits for its Docker 30 s.
 const BEGIN_MAX: Duration = Duration::from_secs(40);
+/// How long and how large a refusal may be: it is a sentence.
+const REFUSAL_MAX: Duration = Duration::from_secs(10);
+const REFUSAL_BYTES_MAX: usize = 64 * 1024;
 /// How long both sides may take to become a session once it is agreed upon.
 const UPGRADE_MAX: Duration = Duration::from_secs(10);
 /// How long what one side has said last may take to reach the other.
@@ -74,6 +77,9 @@ pub(super) async fn log(
 ) -> Result<Answer, No> {
     let place = if asked.is_true("follow") { Some(api.place()?) } else { None };
     let (answer, held) = ask(api, caller, node, request, place).await?;
+    if answer.status() != StatusCode::OK {
+        return refusal(node, answer).await;
+    }
     Ok(passed_on(node, answer, held))
 }
 
@@ -89,7 +95,7 @@ pub(super) async fn session(
     let place = api.place()?;
     let (mut answer, held) = ask(api, caller, node, &request, Some(place)).await?;
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
-        return Ok(passed_on(node, answer, held));
+        return refusal(node, answer).await;
     }
     let theirs = hyper::upgrade::on(&mut answer);
     let ours = hyper::upgrade::on(&mut request);
@@ -212,7 +218,18 @@ fn silence(picture: &Picture, node: &NodeName) -> String {
     lost.map_or_else(String::new, |since| format!("; it is NotReady since {since}"))
 }
 
-/// The other agent's answer as ours.
+/// The other agent's refusal as ours, whole: a client that wanted a session reads no pieces.
+async fn refusal(node: &NodeName, answer: Response<Incoming>) -> Result<Answer, No> {
+    let (head, body) = answer.into_parts();
+    let read = tokio::time::timeout(REFUSAL_MAX, Limited::new(body, REFUSAL_BYTES_MAX).collect());
+    let broken = || No::not_ready(format!("node {node} refused, and can't be understood"));
+    let body = read.await.map_err(|_| broken())?.map_err(|_| broken())?.to_bytes();
+    let kind = head.headers.get(CONTENT_TYPE).cloned();
+    let kind = kind.unwrap_or_else(|| HeaderValue::from_static("text/plain"));
+    Ok(reply::bytes(head.status, kind, body))
+}
+
+/// The other agent's answer as ours, as it comes.
 fn passed_on(node: &NodeName, answer: Response<Incoming>, held: Held) -> Answer {
     let (head, body) = answer.into_parts();
     let node = node.clone();
@@ -231,7 +248,6 @@ fn passed_on(node: &NodeName, answer: Response<Incoming>, held: Held) -> Answer 
         }
     });
     let mut passed = reply::stream("text/plain", Box::pin(pieces));
-    *passed.status_mut() = head.status;
     if let Some(kind) = head.headers.get(CONTENT_TYPE) {
         passed.headers_mut().insert(CONTENT_TYPE, kind.clone());
     }
