@@ -261,6 +261,13 @@ impl Agent {
         };
         self.call(Purpose::Release, Call::Store(call), RELEASE_TIMEOUT);
     }
+
+    /// The lease was given back, or not: then others wait until it has run out.
+    pub(super) fn released(&mut self, result: Result<Answer, Fault>) {
+        if let Ok(Answer::Store(StoreAnswer::Landing(Landing::Landed(rev)))) = result {
+            self.say_moved(Register::Coordinator, rev);
+        }
+    }
 }
 
 /// How long the agent's end may wait for the lease to be given back.

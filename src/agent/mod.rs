@@ -264,11 +264,8 @@ impl Agent {
             Purpose::CheckRules => self.rules_checked(result, now),
             Purpose::Names(names) => self.names_served(*names, result, now),
             Purpose::Keep => self.kept(result),
-            Purpose::Release
-            | Purpose::Fence
-            | Purpose::Compact
-            | Purpose::Sweep
-            | Purpose::ForgetFlows => {
+            Purpose::Release => self.released(result),
+            Purpose::Fence | Purpose::Compact | Purpose::Sweep | Purpose::ForgetFlows => {
                 self.note_fault(&purpose, result.err());
             }
             // Nobody waits for what may be lost.

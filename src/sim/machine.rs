@@ -48,6 +48,8 @@ pub struct Machine {
     pub neighbours: Vec<Neighbour>,
     /// What it saw of the store last.
     pub glance: Glance,
+    /// What its last look showed.
+    pub looked: Option<Glance>,
     /// The states of registers it has read.
     pub has_read: BTreeSet<Rev>,
     /// Pods that have files.
@@ -84,6 +86,7 @@ impl Machine {
             fence: Generation::default(),
             neighbours: Vec::new(),
             glance: Glance::default(),
+            looked: None,
             has_read: BTreeSet::new(),
             files: BTreeSet::new(),
             links: BTreeSet::new(),

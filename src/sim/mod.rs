@@ -56,6 +56,8 @@ pub struct Weather {
     pub hangs: u32,
     /// A hint is lost.
     pub deaf: u32,
+    /// A look at the store shows what the one before it showed, as a server behind others may.
+    pub stale: u32,
 }
 
 /// A world with its machines.
@@ -346,7 +348,18 @@ impl World {
                 Err(Fault::transient("the state store is unreachable"))
             }
             Call::Store(call) => {
+                let is_stale = !self.store.is_local && self.rng.chance(self.weather.stale);
+                if is_stale
+                    && matches!(call, StoreCall::Look)
+                    && let Some(before) = machine.looked.clone()
+                {
+                    let seen = Glance { fence: machine.fence, ..before };
+                    return Ok(Answer::Store(StoreAnswer::Seen(seen)));
+                }
                 let answer = self.store.perform(call, node, process, &mut machine.fence);
+                if let (StoreCall::Look, Ok(StoreAnswer::Seen(glance))) = (call, &answer) {
+                    machine.looked = Some(glance.clone());
+                }
                 match (call, &answer) {
                     (_, Ok(StoreAnswer::Seen(glance))) => machine.keep_copy_of(glance),
                     (

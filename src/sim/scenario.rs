@@ -85,6 +85,7 @@ impl Scenario {
             lies: rough(&mut rng, 40),
             hangs: rough(&mut rng, 10),
             deaf: rough(&mut rng, 200),
+            stale: rough(&mut rng, 60),
         };
         let mut world = World::new(self.seed ^ 0x5eed, weather);
         let nodes: Vec<NodeName> =
@@ -165,6 +166,8 @@ fn trouble(world: &mut World, rng: &mut Rng, nodes: &[NodeName], shop: &mut Shop
             world.plan(end, Interference::HealRemote);
         }
         14 => {
+            // Now and then for as long as a lease and more.
+            let end = at + lasts * 4;
             world.plan(at, Interference::CutStore);
             world.plan(end, Interference::HealStore);
         }

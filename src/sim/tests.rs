@@ -261,7 +261,8 @@ fn status_is_written_even_when_all_else_fails() {
 #[test]
 fn every_queue_loop_wait_and_retry_has_a_stated_bound() {
     // A day on which nothing works: how much is done in the second half is a bound on every retry.
-    let mut world = World::new(7, Weather { fails: 200, lies: 50, hangs: 20, deaf: 500 });
+    let mut world =
+        World::new(7, Weather { fails: 200, lies: 50, hangs: 20, deaf: 500, stale: 50 });
     let mut files = shop(4, "crash:v1");
     files.extend(shop(2, "missing:v1").into_values().map(|text| {
         let text = text.replace("name: web", "name: api").replace("app: web", "app: api");

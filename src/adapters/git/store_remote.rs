@@ -266,7 +266,8 @@ impl Inner {
             let mut missing = Vec::new();
             for (register, id) in &refs {
                 let known = repo::target(repo, &register.to_string()).map_err(here)?;
-                if wanted.contains(register) && known != Some(*id) {
+                let is_here = known.is_some_and(|known| says_the_same(repo, known, *id));
+                if wanted.contains(register) && !is_here {
                     missing.push((register.to_string(), *id));
                 }
             }
@@ -372,7 +373,9 @@ impl Inner {
                 self.judge(repo, register, commit, base, || fault.clone())?
             }
         };
-        if let Landing::Landed(_) = landing {
+        if let Landing::Landed(_) = landing
+            && !base.is_some_and(|base| says_the_same(repo, base, commit))
+        {
             // Only the copy: what the server has is what counts.
             if let Err(error) = repo.reference(&register.to_string(), commit, true, "") {
                 info!(error = error.message(), "the copy of the state store lags behind");
@@ -510,6 +513,13 @@ impl Inner {
         });
         list.map(Answer::History).map_err(|error| self.copy.sort(error))
     }
+}
+
+/// Whether both states are here and have one content, as a register before and after a beat. The copy
+/// then may stay where it is: beats are many, and each would be a write to the disk.
+fn says_the_same(repo: &Repository, one: git2::Oid, other: git2::Oid) -> bool {
+    let tree = |id| repo.find_commit(id).map(|commit| commit.tree_id());
+    one == other || matches!((tree(one), tree(other)), (Ok(one), Ok(other)) if one == other)
 }
 
 fn registers(heads: &[git2::RemoteHead<'_>]) -> Refs {
