@@ -19,6 +19,7 @@ pub mod home;
 pub mod identity;
 pub mod iptables;
 pub mod lab;
+pub mod line;
 pub mod links;
 mod nfnetlink;
 pub mod probe;

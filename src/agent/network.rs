@@ -9,6 +9,7 @@ use std::time::Duration;
 use ipnetwork::Ipv4Network;
 
 use crate::kinds::binding::Generation;
+use crate::kinds::container::Protocol;
 use crate::kinds::name::{Name, NodeName, Uid};
 use crate::kinds::object::Body;
 use crate::kinds::rules::RuleSet;
@@ -198,7 +199,7 @@ impl Agent {
             local_pods: pods.iter().filter(local).filter_map(|pod| pod.ip).collect(),
             host_ports: pods.iter().filter(local).flat_map(host_ports).collect(),
             dns: Some(DnsListener { address: settings.dns_ip, port: self.network.dns_port }),
-            neighbours: paths::neighbours(&node_network, overlay, &peers),
+            neighbours: paths::neighbours(&node_network, overlay, &peers, &self.doors()),
             zones: self.zones(),
             masquerade_egress: true,
             localhost_node_ports: false,
@@ -247,6 +248,15 @@ impl Agent {
     fn near(&self) -> Vec<Ipv4Network> {
         let seen = self.host.network().into_iter();
         seen.flat_map(|seen| &seen.near).map(|near| near.network).collect()
+    }
+
+    /// The ports at which the agent answers other nodes.
+    fn doors(&self) -> Vec<(Protocol, u16)> {
+        let contact = self.config.contact.iter();
+        let doors = contact.flat_map(|contact| {
+            [(Protocol::Udp, contact.hint_port), (Protocol::Tcp, contact.api_port)]
+        });
+        doors.filter_map(|(protocol, port)| Some((protocol, port?))).collect()
     }
 
     /// The other nodes whose address is known and whose pods have addresses.

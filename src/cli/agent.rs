@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::adapters::api::{Api, Limits, Live, Scrape, Server};
+use crate::adapters::api::{Api, Limits, Live, Peer, Scrape, Server};
 use crate::adapters::clock;
 use crate::adapters::dns::Dns;
 use crate::adapters::docker::{Docker, Options};
@@ -19,6 +19,7 @@ use crate::adapters::hints::Hints;
 use crate::adapters::home::Home;
 use crate::adapters::identity::Identity;
 use crate::adapters::iptables::Iptables;
+use crate::adapters::line::Lines;
 use crate::adapters::links::Links;
 use crate::adapters::probe::Prober;
 use crate::adapters::world::World;
@@ -78,7 +79,7 @@ pub fn run(path: &Path) -> Result<(), StartFault> {
         key: identity.public(),
         life: agent.incarnation.clone(),
         hint_port,
-        api_port: None,
+        api_port: loaded.peer_port,
     });
     share_one_heap();
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -118,6 +119,11 @@ async fn serve(mut loaded: Loaded, identity: Identity) -> Result<(), StartFault>
         Some(address) => Some(Scrape::bind(address).await?),
         None => None,
     };
+    let lines = Lines::new(&identity)?;
+    let peer = match loaded.peer_port {
+        Some(port) => Some(Peer::bind(port, lines.clone()).await?),
+        None => None,
+    };
     let spoken = speak(&mut loaded, identity, &hints_in).await;
     let world = Arc::new(world(&loaded, spoken)?);
     check_networks(&loaded, &world.links).await?;
@@ -126,18 +132,19 @@ async fn serve(mut loaded: Loaded, identity: Identity) -> Result<(), StartFault>
     let (pictures, looking) = watch::channel(Arc::new(agent.picture(&Pulls::new(), clock::now())));
     let (stop_in, stop) = oneshot::channel();
     tokio::spawn(stop_on_signal(stop_in));
-    let api = api(&loaded, &world, questions_in, looking);
+    let api = api(&loaded, &world, lines, questions_in, looking);
     let (end_in, end) = oneshot::channel::<()>();
     // Either word ends it: there is nothing to tell but that it is over.
     let scraping = scrape.map(|scrape| tokio::spawn(scrape.run(api.clone())));
+    let answering = peer.map(|peer| tokio::spawn(peer.run(api.clone())));
     let serving = tokio::spawn(server.run(api, async { end.await.unwrap_or_default() }));
     let mut notify = super::notify::Notify::new();
     tracing::info!(node = %loaded.agent.node, desired = loaded.file.desired.url, "agent begins");
     let pulse = Box::new(move |picture: &Picture| notify.pulse(picture));
     Engine { world, hints, questions, pictures, stop, pulse }.run(agent).await;
     drop((bells, end_in));
-    if let Some(scraping) = scraping {
-        scraping.abort();
+    for task in [scraping, answering].into_iter().flatten() {
+        task.abort();
     }
     if tokio::time::timeout(API_END_MAX, serving).await.is_err() {
         tracing::warn!("the socket's server does not end; leaving it behind");
@@ -150,6 +157,7 @@ async fn serve(mut loaded: Loaded, identity: Identity) -> Result<(), StartFault>
 fn api(
     loaded: &Loaded,
     world: &Arc<World>,
+    lines: Lines,
     questions: mpsc::Sender<Question>,
     pictures: watch::Receiver<Arc<Picture>>,
 ) -> Arc<Api> {
@@ -157,6 +165,7 @@ fn api(
     let live = Live {
         questions,
         docker: world.docker.clone(),
+        lines,
         history: Arc::new(move |limit| {
             let world = store.clone();
             Box::pin(async move {

@@ -24,6 +24,8 @@ use crate::ports::files::Layout;
 
 /// Where the agent looks for its configuration.
 pub const DEFAULT_PATH: &str = "/etc/windlass/agent.yaml";
+/// Where agents answer each other.
+const PEER_PORT: u16 = 9474;
 /// Where the agent's socket is.
 pub const DEFAULT_SOCKET: &str = "/run/windlass/agent.sock";
 
@@ -227,11 +229,14 @@ pub struct Api {
     pub socket: PathBuf,
     /// Where `/metrics` is answered over TCP; nowhere if absent.
     pub metrics: Option<std::net::SocketAddr>,
+    /// The port at which other nodes' agents are answered, 0 for none; 9474 where the state store is
+    /// on another machine and it is absent.
+    pub peer_port: Option<u16>,
 }
 
 impl Default for Api {
     fn default() -> Self {
-        Self { socket: DEFAULT_SOCKET.into(), metrics: None }
+        Self { socket: DEFAULT_SOCKET.into(), metrics: None, peer_port: None }
     }
 }
 
@@ -292,6 +297,8 @@ pub struct Loaded {
     pub state_url: String,
     /// Which iptables.
     pub filter: Choice,
+    /// Where other nodes' agents are answered; nowhere if absent.
+    pub peer_port: Option<u16>,
 }
 
 /// Reads and checks a configuration. `hostname` names the node where the file does not;
@@ -385,7 +392,10 @@ fn check(file: File, hostname: &str, incarnation: &str) -> Result<Loaded, Vec<St
     };
     let state_credentials = credentials(&file.state.credentials);
     let credentials = credentials(&file.desired.credentials);
-    Ok(Loaded { agent, file, credentials, state_credentials, state_url, filter })
+    // Whoever keeps the state store to himself has nobody to talk to.
+    let default = if is_path(&state_url) { 0 } else { PEER_PORT };
+    let peer_port = Some(file.api.peer_port.unwrap_or(default)).filter(|port| *port != 0);
+    Ok(Loaded { agent, file, credentials, state_credentials, state_url, filter, peer_port })
 }
 
 /// How often the state store is asked: on this machine only to find what a lost hint would have
@@ -638,6 +648,19 @@ network: {podNetwork: 10.0.0.1/16, packetFilter: pf, nodePorts: 9-1, mode: ipip,
         let complaints = overlaps(&loaded.agent.settings, &routes);
         assert_eq!(complaints.len(), 1, "{complaints:?}");
         assert!(complaints[0].contains("10.244.7.0/24"));
+    }
+
+    #[test]
+    fn nodes_of_a_fleet_answer_each_other() {
+        for (text, port) in [
+            ("desired: {url: /x}", None),
+            ("{desired: {url: /x}, state: {url: /srv/state.git}}", None),
+            ("{desired: {url: /x}, state: {url: 'git@git.example.com:state.git'}}", Some(9474)),
+            ("{desired: {url: /x}, state: {url: 'git@x:s.git'}, api: {peerPort: 0}}", None),
+            ("{desired: {url: /x}, api: {peerPort: 7000}}", Some(7000)),
+        ] {
+            assert_eq!(read(text).expect(text).peer_port, port, "{text}");
+        }
     }
 
     #[test]

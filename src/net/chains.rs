@@ -50,7 +50,7 @@ pub(super) const MASQUERADE: &str = "WDL-MASQUERADE";
 pub(super) const EGRESS: &str = "WDL-EGRESS";
 /// Nodes where pods keep their address.
 pub(super) const NODES: &str = "WDL-NODES";
-/// What is sent into the tunnel.
+/// What is for nodes of the fleet only: what is sent into the tunnel, and to their agents.
 pub(super) const TUNNEL: &str = "WDL-TUNNEL";
 /// What goes to a Service and was led nowhere.
 pub(super) const REFUSE: &str = "WDL-REFUSE";

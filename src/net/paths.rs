@@ -21,6 +21,7 @@ use std::net::Ipv4Addr;
 
 use ipnetwork::Ipv4Network;
 
+use crate::kinds::container::Protocol;
 use crate::ports::links::{NodeNetwork, PeerPath, PeerRoute, Vxlan};
 
 /// What VXLAN puts before a packet: Ethernet, VXLAN, UDP and IPv4 (RFC 7348 §5). The outer Ethernet
@@ -170,8 +171,13 @@ pub fn lay(network: &mut NodeNetwork, own: &Own, overlay: &Overlay, peers: &[Pee
         .collect();
 }
 
-/// What the rules must know of the ways of `network`.
-pub fn neighbours(network: &NodeNetwork, overlay: &Overlay, peers: &[Peer]) -> Neighbours {
+/// What the rules must know of the ways of `network`; `doors` are this node's ports for other nodes.
+pub fn neighbours(
+    network: &NodeNetwork,
+    overlay: &Overlay,
+    peers: &[Peer],
+    doors: &[(Protocol, u16)],
+) -> Neighbours {
     let is_direct = |peer: &&PeerRoute| peer.path == PeerPath::Direct;
     Neighbours {
         near: network.peers.iter().filter(is_direct).map(|peer| peer.via).collect(),
@@ -179,6 +185,7 @@ pub fn neighbours(network: &NodeNetwork, overlay: &Overlay, peers: &[Peer]) -> N
             port: overlay.port,
             // All of them, also those we send to directly: they may choose differently.
             peers: peers.iter().map(|peer| peer.ip).collect(),
+            doors: doors.to_vec(),
         }),
     }
 }
@@ -200,6 +207,8 @@ pub struct Tunnel {
     pub port: u16,
     /// Who may send there.
     pub peers: Vec<Ipv4Addr>,
+    /// Other ports that are for the same.
+    pub doors: Vec<(Protocol, u16)>,
 }
 
 #[cfg(test)]
@@ -319,9 +328,11 @@ mod tests {
         let far = Peer { ip: ip("172.16.0.3"), pods: net("10.1.2.0/24") };
         let (mut network, overlay) = (network(), Overlay::default());
         lay(&mut network, &own(), &overlay, &[near, far]);
-        let found = neighbours(&network, &overlay, &[near, far]);
+        let doors = [(Protocol::Tcp, 9474)];
+        let found = neighbours(&network, &overlay, &[near, far], &doors);
         assert_eq!(found.near, [near.ip]);
-        let tunnel = Tunnel { port: 8472, peers: vec![near.ip, far.ip] };
+        let peers = vec![near.ip, far.ip];
+        let tunnel = Tunnel { port: 8472, peers, doors: doors.to_vec() };
         assert_eq!(found.tunnel, Some(tunnel));
     }
 }

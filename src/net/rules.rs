@@ -15,6 +15,7 @@ use super::chains;
 use super::input::{DNS_PORT, HostPort, Input, ServiceView};
 use super::service::{self, Dispatch, MARK_MASQUERADE, MARK_OURS, REJECT_OTHERS, REJECT_TCP};
 use super::tree::{self, AddressRule, Look, PortRule};
+use crate::kinds::container::Protocol;
 use crate::kinds::rules::{Jump, RuleSet, Table};
 use crate::ports::links::GATEWAY;
 
@@ -87,6 +88,8 @@ fn ordered(input: &Input) -> Input {
     if let Some(tunnel) = &mut ordered.neighbours.tunnel {
         tunnel.peers.sort_unstable();
         tunnel.peers.dedup();
+        tunnel.doors.sort_unstable();
+        tunnel.doors.dedup();
     }
     // A port at one address goes before the same port at all of them.
     ordered.host_ports.sort_by_key(|port| (port.host_ip.is_none(), port.clone()));
@@ -215,11 +218,16 @@ fn by_node(nodes: &[Ipv4Addr], rule: impl Fn(&Ipv4Addr) -> String) -> Vec<Addres
 }
 
 /// `filter`: only nodes of the fleet send into the tunnel. Whoever else could would be among the
-/// pods, with whatever source address he likes.
+/// pods, with whatever source address he likes. Their agents' ports are open to them, whatever the
+/// host's policy, and to nobody else.
 fn guard_tunnel(input: &Input, set: &mut RuleSet) {
     let Some(tunnel) = &input.neighbours.tunnel else { return };
-    let rule = format!("-p udp -m udp --dport {} -j {}", tunnel.port, chains::TUNNEL);
-    set.add(Table::Filter, chains::INPUT, rule);
+    let doors = tunnel.doors.iter().copied();
+    for (protocol, port) in std::iter::once((Protocol::Udp, tunnel.port)).chain(doors) {
+        let word = protocol.lower();
+        let rule = format!("-p {word} -m {word} --dport {port} -j {}", chains::TUNNEL);
+        set.add(Table::Filter, chains::INPUT, rule);
+    }
     let leaves = by_node(&tunnel.peers, |ip| format!("-s {ip}/32 -j ACCEPT"));
     tree::by_address(set, Table::Filter, chains::TUNNEL, Look::FromNode, leaves);
     set.add(Table::Filter, chains::TUNNEL, "-j DROP");

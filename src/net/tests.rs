@@ -9,6 +9,7 @@ use super::testing::{check, input, machine};
 use super::trace::{self, Packet, Phase, Tracer};
 use super::words;
 use super::{chains, restore, rules};
+use crate::kinds::container::Protocol;
 use crate::kinds::rules::{CHAIN_PREFIX, RuleSet, Table};
 use crate::kinds::service::EndpointState;
 use proptest::prelude::*;
@@ -345,13 +346,14 @@ fn pods_keep_their_address_towards_nodes_that_know_them() {
 }
 
 #[test]
-fn only_nodes_of_the_fleet_send_into_the_tunnel() {
+fn only_nodes_of_the_fleet_send_into_the_tunnel_and_to_our_doors() {
     let mut world = input(&[]);
     let mut open = machine();
     open.drops_by_default = false;
     let node = |last: u16| Ipv4Addr::from(0xc0a8_0000 + u32::from(last));
     for peers in [vec![node(2), node(3)], (2..1000).map(node).collect()] {
-        world.neighbours.tunnel = Some(Tunnel { port: 8472, peers });
+        world.neighbours.tunnel =
+            Some(Tunnel { port: 8472, peers, doors: vec![(Protocol::Tcp, 9474)] });
         let set = rules(&world);
         // Whether or not all else is let in.
         for machine in [&machine(), &open] {
@@ -359,6 +361,9 @@ fn only_nodes_of_the_fleet_send_into_the_tunnel() {
                 ("outside 192.168.0.3 > udp 192.168.0.1:8472", "192.168.0.1:8472"),
                 ("outside 192.168.77.3 > udp 192.168.0.1:8472", "dropped"),
                 ("pod 10.1.0.9 > udp 192.168.0.1:8472", "dropped"),
+                ("outside 192.168.0.3 > 192.168.0.1:9474", "192.168.0.1:9474"),
+                ("outside 192.168.77.3 > 192.168.0.1:9474", "dropped"),
+                ("pod 10.1.0.9 > 192.168.0.1:9474", "dropped"),
             ] {
                 let found = trace::trace(&set, machine, &packet(text)).expect("readable");
                 assert_eq!(trace::describe(&found), expected, "{text}");

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use crate::kinds::name::Uid;
 use crate::ports::{Answer, Fault, FaultKind};
 
-use super::memory::{Memory, Step};
+use super::memory::Memory;
+use super::step::Step;
 
 /// By pod: whether the listing under way was asked for after the doubt arose.
 #[derive(Clone, Debug, Default)]

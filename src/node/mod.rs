@@ -29,6 +29,7 @@ mod run;
 mod sandbox;
 mod start;
 mod status;
+mod step;
 mod stop;
 mod sweep;
 #[cfg(test)]
@@ -55,9 +56,10 @@ use crate::ports::files::Layout;
 use crate::ports::runtime::{ContainerId, ContainerSeen};
 
 pub use ip::IpPool;
-pub use memory::{Memory, Step, Ticket};
+pub use memory::{Memory, Ticket};
 pub use sandbox::link_name;
 pub use status::reports;
+pub use step::Step;
 
 /// Who should be here.
 #[derive(Clone, Debug, Default)]

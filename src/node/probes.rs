@@ -17,7 +17,8 @@ use crate::ports::runtime::{
 };
 use crate::ports::{Answer, Call, Fault};
 
-use super::memory::{Memory, Step, Want};
+use super::memory::{Memory, Want};
+use super::step::Step;
 use super::stop::Ending;
 
 /// Which question.

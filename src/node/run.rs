@@ -18,10 +18,11 @@ use super::backoff::restart_delay;
 use super::fields::Myself;
 use super::files::last_words_file;
 use super::house::{House, is_stillborn};
-use super::memory::{Memory, Over, Step, Want};
+use super::memory::{Memory, Over, Want};
 use super::probes;
 use super::sandbox::{self, Ready, START_TIMEOUT};
 use super::start::{self, Attempt};
+use super::step::Step;
 use super::stop;
 use super::{Around, Assignment, Seen};
 

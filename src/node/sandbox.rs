@@ -18,7 +18,8 @@ use crate::ports::runtime::{
 use crate::ports::{Call, files};
 
 use super::house::{House, is_stillborn};
-use super::memory::{Memory, Step, Want};
+use super::memory::{Memory, Want};
+use super::step::Step;
 use super::{Around, Assignment, Seen};
 
 /// How long Docker may take to start a container; a busy disk makes it slow, not dead.

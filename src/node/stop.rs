@@ -16,7 +16,8 @@ use crate::ports::Call;
 use crate::ports::runtime::{Call as RuntimeCall, ContainerSeen, Role};
 
 use super::house::House;
-use super::memory::{Memory, PodMemory, Step, Want, container_uri};
+use super::memory::{Memory, PodMemory, Want, container_uri};
+use super::step::Step;
 use super::{Around, Assignment, Seen, probes, sandbox};
 
 /// The least time between TERM and KILL, however long `preStop` took

@@ -21,7 +21,7 @@ fn versions() -> Vec<PathBuf> {
 }
 
 /// The newest kubectl.
-fn newest(test: &str) -> Option<PathBuf> {
+pub(crate) fn newest(test: &str) -> Option<PathBuf> {
     let found = versions().pop();
     if found.is_none() {
         println!("SKIPPED {test}: there is no kubectl (set WINDLASS_KUBECTL)");

@@ -1,17 +1,17 @@
 //! A server that shows a picture of the simulation, and who answers behind it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use tokio::io::{AsyncReadExt as _, AsyncWrite};
-use tokio::net::{TcpListener, UnixStream};
 use tokio::sync::watch;
 use windlass::adapters::api::{Api, Backend, Hand, Later, Limits, Server, Talk};
 use windlass::adapters::docker::{LogOptions, Pieces, Which};
+use windlass::adapters::identity::Identity;
+use windlass::adapters::line::{Line, Lines};
 use windlass::agent::event::{Ask, Reply};
 use windlass::kinds::binding::Oid;
 use windlass::kinds::name::PodKey;
@@ -26,6 +26,7 @@ use windlass::view::objects;
 use windlass::view::picture::Picture;
 
 use crate::support::http::Connection;
+use crate::support::proxy::port_to;
 use crate::support::{fleet, scratch};
 
 /// As the API names the desired repository.
@@ -43,6 +44,7 @@ pub(crate) struct Asked {
 pub(crate) struct Fake {
     pub(crate) asked: Arc<Mutex<Asked>>,
     pictures: watch::Sender<Arc<Picture>>,
+    lines: Lines,
 }
 
 impl Fake {
@@ -115,6 +117,15 @@ impl Backend for Fake {
     fn attach<'l>(&'l self, _id: &'l str, stdin: bool) -> Later<'l, Result<Talk, Fault>> {
         Box::pin(async move { Ok(self.program(&["cat".to_owned()], stdin)) })
     }
+
+    fn dial<'l>(
+        &'l self,
+        at: SocketAddr,
+        from: Option<IpAddr>,
+        key: &'l str,
+    ) -> Later<'l, Result<Line, Fault>> {
+        Box::pin(self.lines.dial(at, from, key))
+    }
 }
 
 impl Fake {
@@ -171,6 +182,8 @@ pub(crate) struct Served {
     pub(crate) pictures: watch::Sender<Arc<Picture>>,
     pub(crate) world: World,
     pub(crate) runtime: tokio::runtime::Runtime,
+    pub(crate) identity: Identity,
+    pub(crate) api: Arc<Api>,
     pub(crate) dir: tempfile::TempDir,
 }
 
@@ -192,13 +205,16 @@ pub(crate) fn serve_with(limits: Limits) -> Served {
     let socket = dir.path().join("deep/agent.sock");
     let (pictures, looking) = watch::channel(fleet::picture(&world));
     let asked = Arc::new(Mutex::new(Asked::default()));
-    let fake = Fake { asked: asked.clone(), pictures: pictures.clone() };
+    let identity = Identity::open(scratch("wdl-key-").path()).expect("a key");
+    let lines = Lines::new(&identity).expect("lines");
+    let fake = Fake { asked: asked.clone(), pictures: pictures.clone(), lines };
     let api = Api::new(Arc::new(fake), looking, REPOSITORY, 1, limits);
+    let shown = api.clone();
     runtime.block_on(async {
         let server = Server::bind(&socket).expect("a socket");
-        tokio::spawn(server.run(api, std::future::pending()));
+        tokio::spawn(server.run(shown, std::future::pending()));
     });
-    Served { socket, asked, pictures, world, runtime, dir }
+    Served { socket, asked, pictures, world, runtime, identity, api, dir }
 }
 
 impl Served {
@@ -227,21 +243,6 @@ impl Served {
 
     /// A TCP port that leads to the socket.
     pub(crate) fn port(&self) -> SocketAddr {
-        let socket = self.socket.clone();
-        self.runtime.block_on(async move {
-            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-            let address = listener.local_addr().expect("an address");
-            tokio::spawn(async move {
-                while let Ok((mut client, _)) = listener.accept().await {
-                    let socket = socket.clone();
-                    tokio::spawn(async move {
-                        let Ok(mut server) = UnixStream::connect(socket).await else { return };
-                        let talk = tokio::io::copy_bidirectional(&mut client, &mut server);
-                        let _ = tokio::time::timeout(Duration::from_secs(60), talk).await;
-                    });
-                }
-            });
-            address
-        })
+        self.runtime.block_on(port_to(self.socket.clone()))
     }
 }

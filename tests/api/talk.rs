@@ -12,7 +12,11 @@ use windlass::kinds::registry::Kind;
 
 use super::server::{Served, serve};
 
-async fn open(served: &Served, query: &str, protocol: &str) -> WebSocketStream<UnixStream> {
+pub(super) async fn open(
+    served: &Served,
+    query: &str,
+    protocol: &str,
+) -> WebSocketStream<UnixStream> {
     let pod = served.named(Kind::Pod, "web-").name;
     let url = format!("ws://agent/api/v1/namespaces/shop/pods/{pod}/{query}");
     let mut request = url.into_client_request().expect("a request");
@@ -23,7 +27,7 @@ async fn open(served: &Served, query: &str, protocol: &str) -> WebSocketStream<U
 }
 
 /// What comes on each channel until the end; the last is how it ended.
-async fn all(socket: &mut WebSocketStream<UnixStream>) -> (String, String, Value) {
+pub(super) async fn all(socket: &mut WebSocketStream<UnixStream>) -> (String, String, Value) {
     let (mut out, mut err, mut end) = (String::new(), String::new(), Value::Null);
     let hear = async {
         while let Some(Ok(message)) = socket.next().await {

@@ -3,6 +3,7 @@
 mod deploy;
 mod failures;
 mod fleet;
+mod nodes;
 mod operate;
 mod refuse;
 mod remotes;

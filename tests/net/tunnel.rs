@@ -88,7 +88,7 @@ impl Node {
             local_pods: vec![self.pod_ip()],
             host_ports: Vec::new(),
             dns: None,
-            neighbours: paths::neighbours(&network, &self.overlay, peers),
+            neighbours: paths::neighbours(&network, &self.overlay, peers, &[]),
             zones: BTreeMap::new(),
             masquerade_egress: true,
             localhost_node_ports: false,

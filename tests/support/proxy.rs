@@ -1,11 +1,12 @@
 //! A unix socket before another, that counts the requests passed on.
 
 use std::io::{Read as _, Write as _};
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 /// Counts requests on their way. Its threads end with the test process, its file with the host.
 pub(crate) struct Proxy {
@@ -54,4 +55,21 @@ fn pass_on(mut from: UnixStream, mut to: UnixStream, requests: &AtomicUsize) {
         }
     }
     let _ = to.shutdown(Shutdown::Write);
+}
+
+/// A TCP port that leads to a socket, for programs that know only those.
+pub(crate) async fn port_to(socket: PathBuf) -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let socket = socket.clone();
+            tokio::spawn(async move {
+                let Ok(mut server) = tokio::net::UnixStream::connect(socket).await else { return };
+                let talk = tokio::io::copy_bidirectional(&mut client, &mut server);
+                let _ = tokio::time::timeout(Duration::from_secs(60), talk).await;
+            });
+        }
+    });
+    address
 }

@@ -1,6 +1,8 @@
-//! What the API needs of its host: somebody to ask, a runtime to listen to, a store to leaf through.
+//! What the API needs of its host: somebody to ask, a runtime to listen to, a store to leaf through,
+//! other nodes to call.
 
 use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -8,6 +10,7 @@ use tokio::io::AsyncWrite;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::adapters::docker::{Control, Docker, LogOptions, Pieces, Session};
+use crate::adapters::line::{Line, Lines};
 use crate::agent::event::{Ask, Reply};
 use crate::ports::Fault;
 use crate::ports::store::Decision;
@@ -34,6 +37,13 @@ pub trait Backend: Send + Sync + 'static {
     ) -> Later<'l, Result<Talk, Fault>>;
     /// Talks to a container's own process.
     fn attach<'l>(&'l self, id: &'l str, stdin: bool) -> Later<'l, Result<Talk, Fault>>;
+    /// Calls the agent of another node, which has this key, from this address of ours.
+    fn dial<'l>(
+        &'l self,
+        at: SocketAddr,
+        from: Option<IpAddr>,
+        key: &'l str,
+    ) -> Later<'l, Result<Line, Fault>>;
 }
 
 /// A process that is being talked to.
@@ -73,7 +83,7 @@ impl From<Session> for Talk {
 /// Leafs through the store: how many decisions, and what came of it.
 pub type History = Arc<dyn Fn(usize) -> Later<'static, Result<Vec<Decision>, Fault>> + Send + Sync>;
 
-/// The real thing: an agent at the other end of a channel, and Docker.
+/// The real thing: an agent at the other end of a channel, Docker, and other nodes' agents.
 #[derive(Clone)]
 pub struct Live {
     /// Where questions to the agent go.
@@ -82,6 +92,8 @@ pub struct Live {
     pub docker: Docker,
     /// The store.
     pub history: History,
+    /// The other nodes.
+    pub lines: Lines,
 }
 
 impl Backend for Live {
@@ -123,5 +135,14 @@ impl Backend for Live {
 
     fn attach<'l>(&'l self, id: &'l str, stdin: bool) -> Later<'l, Result<Talk, Fault>> {
         Box::pin(async move { Ok(self.docker.attach(id, stdin).await?.into()) })
+    }
+
+    fn dial<'l>(
+        &'l self,
+        at: SocketAddr,
+        from: Option<IpAddr>,
+        key: &'l str,
+    ) -> Later<'l, Result<Line, Fault>> {
+        Box::pin(self.lines.dial(at, from, key))
     }
 }

@@ -1,7 +1,7 @@
 //! Which container of this node somebody means, or why it can't be had.
 
 use super::reply::No;
-use crate::kinds::name::PodKey;
+use crate::kinds::name::{NodeName, PodKey};
 use crate::kinds::object::Key;
 use crate::kinds::registry::Kind;
 use crate::kinds::status::{ContainerState, ContainerStatus};
@@ -32,9 +32,9 @@ pub(super) fn find(
         return Err(No::bad(format!("pod {shown} has no node yet")));
     };
     if *node != picture.node {
-        return Err(No::not_built(format!(
-            "pod {shown} runs on node {node}, whose containers can't be reached from {}; ask the \
-             agent of {node}",
+        // Only another agent asks for such a pod here, and ours is not the newest view of it.
+        return Err(No::not_ready(format!(
+            "as far as {} knows, pod {shown} runs on node {node}; try again",
             picture.node
         )));
     }
@@ -66,6 +66,12 @@ pub(super) fn find(
         }
         _ => Err(No::bad(format!("no container of pod {shown} has been started yet"))),
     }
+}
+
+/// The node whose agent must be asked for a pod's containers; none if this one can tell, be it only
+/// why there are none.
+pub(super) fn elsewhere(picture: &Picture, key: &Key) -> Option<NodeName> {
+    pod(picture, key).ok()?.node.filter(|node| *node != picture.node)
 }
 
 /// The pod of that name.

@@ -22,7 +22,7 @@ use crate::ports::Fault;
 /// Its owner and its group may use the socket: whoever can is root on every node's containers.
 const MODE: u32 = 0o660;
 /// How long a client may take to send the head of a request, and an idle connection is kept.
-const HEAD_MAX: Duration = Duration::from_secs(30);
+pub(super) const HEAD_MAX: Duration = Duration::from_secs(30);
 /// What a client is told for whom there is no room.
 const FULL: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\nConnection: close\r\n\
     Content-Type: text/plain\r\nContent-Length: 28\r\n\r\ntoo many connections at once";
@@ -94,7 +94,7 @@ impl Drop for Server {
 
 async fn talk(api: Arc<Api>, stream: UnixStream) {
     let caller = Caller(stream.peer_cred().ok().map(|peer| peer.uid()));
-    let stream = Patient { stream, patience: api.limits.stall, stall: None };
+    let stream = Patient::new(stream, api.limits.stall);
     let service = service_fn(move |request| {
         let answer = answer(api.clone(), caller, request);
         async move { Ok::<_, std::convert::Infallible>(answer.await) }
@@ -113,13 +113,18 @@ async fn talk(api: Arc<Api>, stream: UnixStream) {
 
 /// A connection that ends when the other side takes nothing for too long: what is sent waits in no
 /// buffer of ours, and a reader that has stopped must not keep its place for ever.
-struct Patient {
-    stream: UnixStream,
+pub(super) struct Patient<S> {
+    stream: S,
     patience: Duration,
     stall: Option<Pin<Box<Sleep>>>,
 }
 
-impl Patient {
+impl<S> Patient<S> {
+    /// Waits so long for the other side to take something.
+    pub(super) fn new(stream: S, patience: Duration) -> Self {
+        Self { stream, patience, stall: None }
+    }
+
     fn wait<T>(
         &mut self,
         cx: &mut Context<'_>,
@@ -141,7 +146,7 @@ impl Patient {
     }
 }
 
-impl AsyncRead for Patient {
+impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -151,7 +156,7 @@ impl AsyncRead for Patient {
     }
 }
 
-impl AsyncWrite for Patient {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -9,27 +9,31 @@
 //!                    ├─ own                  status, why, diff, sync …  ◀─ view, the agent
 //!                    ├─ metrics              for Prometheus
 //!                    ├─ log, talk            a container of this node   ◀─ Docker
+//!                    ├─ forward              one of another node        ◀─ its agent's peer
 //!                    ├─ requests             cordon, drain, evict, fence          ─▶ the coordinator
 //!                    └─ write                delete a pod; all else: which file to change
+//!   peer ─▶ log, talk                         the same for other nodes' agents, by TLS
 //! ```
 //!
 //! The rule: everything that is shown is drawn from one [`Picture`](crate::view::picture::Picture), and
 //! nothing here decides: a deletion is put to the agent, which may refuse it. Whoever can open the
 //! socket may do everything that can be done on it; its mode is the only lock.
 //!
-//! The limit: containers of other nodes can't be reached from here, and there is no protobuf and no
-//! SPDY: `exec` and `attach` need a client with WebSockets (kubectl 1.30).
+//! The limit: there is no protobuf and no SPDY: `exec` and `attach` need a client with WebSockets
+//! (kubectl 1.30).
 
 mod ask;
 mod backend;
 mod container;
 mod discovery;
 mod door;
+mod forward;
 mod listen;
 mod log;
 mod metrics;
 mod openapi;
 mod own;
+mod peer;
 mod read;
 mod reply;
 mod requests;
@@ -42,5 +46,6 @@ mod write;
 
 pub use backend::{Backend, Hand, History, Later, Live, Talk};
 pub use listen::Server;
+pub use peer::Peer;
 pub use scrape::Scrape;
 pub use serve::{Api, Limits};

@@ -14,7 +14,9 @@ use super::ask::Parameters;
 use super::backend::Backend;
 use super::reply::{self, Answer, No};
 use super::route::{self, Part, Route};
-use super::{discovery, log, metrics, openapi, own, read, requests, talk, watch, write};
+use super::{
+    container, discovery, forward, log, metrics, openapi, own, read, requests, talk, watch, write,
+};
 use crate::kinds::object::Key;
 use crate::kinds::registry::Kind;
 use crate::view::cache::{Cache, Version};
@@ -149,7 +151,16 @@ async fn dispatch(
             if key.kind == Kind::Pod =>
         {
             // kubectl says the same by GET and, on a refusal, once more by POST.
-            talk::talk(api, &key, part, &asked, request).await
+            match container::elsewhere(&api.picture(), &key) {
+                Some(node) => forward::session(api, caller, &node, request).await,
+                None => talk::talk(api, &key, part, &asked, request).await,
+            }
+        }
+        Route::Object { key, part: Part::Log } if key.kind == Kind::Pod && is_read => {
+            match container::elsewhere(&api.picture(), &key) {
+                Some(node) => forward::log(api, caller, &node, &asked, &request).await,
+                None => log::log(api, &key, &asked).await,
+            }
         }
         _ if !is_read => handed_in(api, caller, route, &asked, request).await,
         Route::Collection { kind, namespace } if asked.is_true("watch") => {
@@ -188,7 +199,6 @@ async fn object(
     match part {
         Part::Whole | Part::Status => read::object(api, key, asked, headers).await,
         Part::Scale => read::scale(api, key).await,
-        Part::Log if key.kind == Kind::Pod => log::log(api, &key, asked).await,
         Part::PortForward if key.kind == Kind::Pod => Err(No::not_built(
             "port-forward is not built; the pod's address can be reached from its node",
         )),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::memory::Step;
+use super::super::step::Step;
 use super::super::{Action, Around, Assignment, Memory, Mine, Seen, decide, link_name, reports};
 use crate::desired;
 use crate::kinds::binding::{Binding, DEFAULT_APP, Deletion, Generation, Oid, TemplateRef};

@@ -1,0 +1,157 @@
+//! The door for other nodes' agents: logs of this node's pods, and sessions in their containers.
+//!
+//! Whoever calls has proved that he owns his key; whose key it is stands in the registers of the
+//! fleet's nodes, which each node writes for itself. A node that leaves the fleet is not answered
+//! any more, and nothing has to be revoked.
+//!
+//! The rule: nothing is handed on from here. Who asks for a pod of a third node is told so, and two
+//! agents that each believe a pod to be with the other do not ask in circles.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::{Method, Request};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::ask::Parameters;
+use super::listen::{HEAD_MAX, Patient};
+use super::reply::{Answer, No};
+use super::route::{self, Part, Route};
+use super::serve::Api;
+use super::{door, log, talk};
+use crate::adapters::line::Lines;
+use crate::kinds::name::NodeName;
+use crate::kinds::registry::Kind;
+use crate::ports::Fault;
+use crate::view::picture::Picture;
+
+/// The header in which an agent says which of its machine's users asks.
+pub(super) const CALLER: &str = "windlass-caller";
+/// Each is a log or a session of somebody on some node.
+const CONNECTIONS_MAX: usize = 128;
+
+/// A port for other nodes' agents.
+pub struct Peer {
+    listener: TcpListener,
+    lines: Lines,
+}
+
+impl Peer {
+    /// Listens at every address of the machine: the one by which other nodes know it may come later,
+    /// and may change.
+    pub async fn bind(port: u16, lines: Lines) -> Result<Self, Fault> {
+        let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+        let listener = TcpListener::bind(address).await.map_err(|error| {
+            Fault::stalled(format!(
+                "listening at port {port} for other nodes: {error} (api.peerPort)"
+            ))
+        })?;
+        Ok(Self { listener, lines })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> Result<SocketAddr, Fault> {
+        self.listener.local_addr().map_err(Fault::stalled)
+    }
+
+    /// Answers until it is dropped.
+    pub async fn run(self, api: Arc<Api>) {
+        let lines = self.lines;
+        door::take(
+            &self.listener,
+            CONNECTIONS_MAX,
+            |_| (),
+            |stream| serve(api.clone(), lines.clone(), stream),
+        )
+        .await;
+    }
+}
+
+async fn serve(api: Arc<Api>, lines: Lines, stream: TcpStream) {
+    let from = stream.peer_addr().map(|address| address.to_string()).unwrap_or_default();
+    let (line, key) = match lines.take(stream).await {
+        Ok(taken) => taken,
+        Err(fault) => {
+            // Whoever can reach the port can make these, as many as he likes.
+            tracing::debug!(from, %fault, "a call was no other node's");
+            return;
+        }
+    };
+    let patience = api.limits.stall;
+    let service = service_fn(move |request| {
+        let (api, key, from) = (api.clone(), key.clone(), from.clone());
+        async move {
+            let answer = answer(&api, &key, &from, request).await;
+            Ok::<_, std::convert::Infallible>(answer.unwrap_or_else(Into::into))
+        }
+    });
+    let served = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_MAX)
+        .serve_connection(TokioIo::new(Patient::new(line, patience)), service)
+        .with_upgrades()
+        .await;
+    if let Err(error) = served {
+        tracing::debug!(%error, "a connection of another node ended early");
+    }
+}
+
+async fn answer(
+    api: &Arc<Api>,
+    key: &str,
+    from: &str,
+    request: Request<Incoming>,
+) -> Result<Answer, No> {
+    let picture = api.picture();
+    let Some(node) = owner(&picture, key) else {
+        tracing::warn!(from, key, "somebody was refused who is no node of this fleet");
+        return Err(No::forbidden(format!(
+            "node {} knows no node of this fleet with the key {key}; one that has just joined is \
+             known as soon as its register is read",
+            picture.node
+        )));
+    };
+    let route = route::parse(request.uri().path());
+    let (pod, part) = match route {
+        Some(Route::Object { key, part: part @ (Part::Log | Part::Exec | Part::Attach) })
+            if key.kind == Kind::Pod && request.method() == Method::GET =>
+        {
+            (key, part)
+        }
+        _ => {
+            tracing::warn!(%node, path = request.uri().path(), "another node was refused");
+            return Err(No::forbidden("nodes ask each other for logs, exec and attach only"));
+        }
+    };
+    let asked = Parameters::parse(request.uri().query());
+    note(&node, &pod.to_string(), part, &asked, &request);
+    match part {
+        Part::Log => log::log(api, &pod, &asked).await,
+        _ => talk::talk(api, &pod, part, &asked, request).await,
+    }
+}
+
+/// The node whose key it is.
+fn owner(picture: &Picture, key: &str) -> Option<NodeName> {
+    let mut nodes = picture.nodes.iter();
+    let found = nodes
+        .find(|(_, input)| input.facts.contact.as_ref().is_some_and(|contact| contact.key == key));
+    found.map(|(node, _)| node.clone())
+}
+
+/// Who does what, for the log. Of a command only the program: arguments may hold secrets.
+fn note(node: &NodeName, pod: &str, part: Part, asked: &Parameters, request: &Request<Incoming>) {
+    let user = request.headers().get(CALLER).and_then(|name| name.to_str().ok()).unwrap_or("?");
+    let container = asked.get("container").unwrap_or_default();
+    match part {
+        Part::Log => tracing::info!(%node, user, pod, container, "another node reads a log"),
+        Part::Exec => {
+            let program = asked.get("command").unwrap_or_default();
+            tracing::info!(%node, user, pod, container, program, "another node runs a program");
+        }
+        _ => tracing::info!(%node, user, pod, container, "another node attaches"),
+    }
+}
