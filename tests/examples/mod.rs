@@ -50,6 +50,7 @@ fn playable(mut files: Files) -> Files {
 /// A fleet of one on which these files are in force and everything is ready.
 fn settled(files: &Files) -> World {
     let mut world = World::new(1, Weather::default());
+    world.store.is_local = true;
     world.remote.commit("the shop", files.clone());
     world.add_machine("n0");
     let mut missing = String::new();

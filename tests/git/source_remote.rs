@@ -301,7 +301,7 @@ async fn a_call_has_an_end_of_its_own() {
         "{fault}"
     );
     // They end by their time-out, and it goes on.
-    for _ in 0..100 {
+    for _ in 0..300 {
         tokio::time::sleep(Duration::from_millis(200)).await;
         let fault = fetch(&source).await.expect_err("silent");
         if fault.kind == FaultKind::Deadline {

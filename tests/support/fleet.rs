@@ -28,6 +28,7 @@ pub(crate) fn shop() -> Files {
 /// A world of one machine in calm weather with the shop pushed; nothing has happened yet.
 pub(crate) fn world() -> World {
     let mut world = World::new(7, Weather::default());
+    world.store.is_local = true;
     world.remote.commit("shop: the beginning", shop());
     world.add_machine(NODE);
     world
