@@ -65,7 +65,7 @@ impl Selectors {
         let services = self.services.get(&shape.namespace).into_iter().flatten();
         let services = services.filter(|selector| selector.matches(&shape.labels));
         let mut requirements: Vec<Requirement> =
-            services.flat_map(|selector| selector.requirements()).cloned().collect();
+            services.flat_map(Selector::requirements).cloned().collect();
         if let Some(owner) = &shape.owner {
             // A set may outlive the selector it was made for; then the hash alone tells.
             let set = self.sets.get(owner).filter(|selector| selector.matches(&shape.labels));
