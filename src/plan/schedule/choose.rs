@@ -2,8 +2,10 @@
 
 use std::cmp::Reverse;
 
+use super::levels::Levels;
 use super::outlook::Outlook;
 use super::ranking::{Rank, Ranking, refusals};
+use super::spread::Spreads;
 use super::{Cluster, Unfit, Why};
 
 /// kube-scheduler's default weights.
@@ -112,7 +114,7 @@ impl Scheduler {
         match self.outlooks.iter().rposition(|known| known.shape == shape) {
             Some(at) => {
                 let mut outlook = self.outlooks.remove(at);
-                outlook.catch_up(cluster);
+                outlook.catch_up(ranking, cluster);
                 Some(outlook)
             }
             None => Some(Outlook::of(shape, ranking, cluster)),
@@ -146,6 +148,41 @@ fn best(ranking: &Ranking, outlook: Option<&Outlook>, cluster: &Cluster) -> Opti
     let Some(outlook) = outlook else {
         return ranking.best_first().next().map(|rank| rank.node);
     };
+    if let Some(levels) = outlook.levels() {
+        return best_by_level(ranking, levels, &outlook.spreads, cluster);
+    }
+    best_of_all(ranking, outlook, cluster)
+}
+
+/// Goes through the nodes, best first, until no other could catch up were it as empty as any.
+fn best_by_level(
+    ranking: &Ranking,
+    levels: &Levels,
+    spreads: &Spreads,
+    cluster: &Cluster,
+) -> Option<usize> {
+    let range = Range::of(levels.each().filter_map(|level| spreads.fullness_at(level)));
+    let with = |rank: Rank, full: Option<i64>| {
+        let more = WEIGHT_SPREAD * range.score(full);
+        Rank { score: Reverse(rank.score.0 + more), ..rank }
+    };
+    let mut best: Option<Rank> = None;
+    for rank in ranking.best_first() {
+        if best.is_some_and(|best| best < with(rank, Some(range.emptiest))) {
+            break;
+        }
+        let rank = with(rank, spreads.fullness(rank.node, &cluster.topologies));
+        best = Some(best.map_or(rank, |best| best.min(rank)));
+    }
+    best.map(|rank| rank.node)
+}
+
+/// Looks at every node.
+pub(super) fn best_of_all(
+    ranking: &Ranking,
+    outlook: &Outlook,
+    cluster: &Cluster,
+) -> Option<usize> {
     let mut able =
         ranking.best_first().filter(|rank| outlook.refuses(rank.node, cluster).is_none());
     if !outlook.has_likes() {
@@ -175,17 +212,38 @@ pub(super) fn likes(able: &[Rank], outlook: &Outlook, cluster: &Cluster) -> Vec<
     let range = liking.iter().copied().max().unwrap_or(0) - least;
     let full = able.iter().map(|rank| outlook.spreads.fullness(rank.node, topologies));
     let full: Vec<Option<i64>> = full.collect();
-    let emptiest = full.iter().flatten().copied().min().unwrap_or(0);
-    let fullest = full.iter().flatten().copied().max().unwrap_or(0);
+    let fullness = Range::of(full.iter().flatten().copied());
     let both = liking.into_iter().zip(full);
     both.map(|(liking, full)| {
         let interpod = if range > 0 { 100 * (liking - least) / range } else { 0 };
-        let spread = match full {
-            None => 0,
-            Some(_) if fullest == 0 => 100,
-            Some(full) => 100 * (fullest + emptiest - full) / fullest,
-        };
+        let spread = fullness.score(full);
         Likes { interpod: WEIGHT_INTERPOD * interpod, spread: WEIGHT_SPREAD * spread }
     })
     .collect()
+}
+
+/// How full the emptiest and the fullest node are.
+#[derive(Clone, Copy, Debug)]
+struct Range {
+    emptiest: i64,
+    fullest: i64,
+}
+
+impl Range {
+    fn of(fullness: impl Iterator<Item = i64>) -> Self {
+        let ends = fullness.fold(None, |ends: Option<(i64, i64)>, full| {
+            Some(ends.map_or((full, full), |(low, high)| (low.min(full), high.max(full))))
+        });
+        let (emptiest, fullest) = ends.unwrap_or((0, 0));
+        Self { emptiest, fullest }
+    }
+
+    /// From 0 to 100 for the emptiest; 0 for a node outside every domain.
+    fn score(self, full: Option<i64>) -> i64 {
+        match full {
+            None => 0,
+            Some(_) if self.fullest == 0 => 100,
+            Some(full) => 100 * (self.fullest + self.emptiest - full) / self.fullest,
+        }
+    }
 }

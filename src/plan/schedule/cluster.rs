@@ -21,6 +21,7 @@ use crate::state::records::NodeAllocation;
 use super::super::NodeInput;
 use super::super::pods::Pod;
 use super::super::work::Work;
+use super::defaults::{self, Selectors};
 use super::images::{self, Images};
 use super::resources::{Demand, Resources, SCORED};
 use super::terms::Terms;
@@ -40,6 +41,8 @@ pub(super) struct Cluster {
     pub(super) topologies: Topologies,
     /// Labels of the namespaces, for `namespaceSelector`.
     pub(super) namespaces: BTreeMap<Name, Labels>,
+    /// Who selects pods, for those that say nothing of how they spread.
+    pub(super) selectors: Selectors,
     pub(super) shapes: Vec<Shape>,
     /// Images that shapes want, and where they are.
     pub(super) images: Images,
@@ -47,7 +50,7 @@ pub(super) struct Cluster {
     pub(super) log: Vec<Change>,
     /// Room kept for pods that others make way for: (node, shape).
     pub(super) claims: Vec<(usize, usize)>,
-    by_key: BTreeMap<(Digest, Name, Labels, bool), usize>,
+    by_key: BTreeMap<(Digest, Name, Labels, Option<Key>, bool), usize>,
     /// The shape asked for last: pods come in order of their names, so alike ones come together.
     last: Option<(Arc<PodTemplate>, Labels, usize)>,
 }
@@ -95,6 +98,8 @@ pub(super) struct Machine {
 pub(super) struct Shape {
     pub(super) namespace: Name,
     pub(super) labels: Labels,
+    /// The object whose selector is that of the set that owns them.
+    pub(super) owner: Option<Key>,
     /// Whether they are being ended.
     pub(super) is_leaving: bool,
     pub(super) spec: Arc<PodSpec>,
@@ -138,6 +143,7 @@ impl Cluster {
             if key.kind == Kind::Namespace {
                 cluster.know_namespace(&key.name, &object.labels);
             }
+            cluster.selectors.learn(key, object);
         }
         for pod in pods.filter(|pod| !pod.phase().is_over()) {
             let node = pod.node.as_ref().and_then(|node| cluster.node(node));
@@ -173,17 +179,18 @@ impl Cluster {
     pub(super) fn shape_of(&mut self, pod: &Pod) -> Option<usize> {
         let template = pod.template.as_ref()?;
         let (namespace, more) = (&pod.binding.key.namespace, &pod.binding.labels);
-        let is_leaving = pod.is_leaving();
+        let (owner, is_leaving) = (defaults::owner_of(&pod.binding), pod.is_leaving());
         if let Some((last, labels, shape)) = &self.last
             && Arc::ptr_eq(last, template)
             && labels == more
         {
             let known = &self.shapes[*shape];
-            if known.is_leaving == is_leaving && known.namespace == *namespace {
+            let is_alike = known.is_leaving == is_leaving && known.owner.as_ref() == owner;
+            if is_alike && known.namespace == *namespace {
                 return Some(*shape);
             }
         }
-        let shape = self.shape(template, namespace, more, is_leaving);
+        let shape = self.shape(template, namespace, more, owner, is_leaving);
         self.last = Some((template.clone(), more.clone(), shape));
         Some(shape)
     }
@@ -193,11 +200,12 @@ impl Cluster {
         template: &PodTemplate,
         namespace: &Name,
         more: &Labels,
+        owner: Option<&Key>,
         is_leaving: bool,
     ) -> usize {
         let mut labels = template.labels.clone();
         labels.extend(more.clone());
-        let key = (template.meaning, namespace.clone(), labels.clone(), is_leaving);
+        let key = (template.meaning, namespace.clone(), labels.clone(), owner.cloned(), is_leaving);
         if let Some(known) = self.by_key.get(&key) {
             return *known;
         }
@@ -208,6 +216,7 @@ impl Cluster {
             terms: Terms::of(&spec, namespace, &labels, &mut self.topologies, &self.machines),
             namespace: namespace.clone(),
             labels,
+            owner: owner.cloned(),
             is_leaving,
             spec,
             nodes: Vec::new(),
@@ -217,8 +226,23 @@ impl Cluster {
         self.shapes.len() - 1
     }
 
+    /// Looks up what pods of these shapes, for which nodes are sought, leave to others: how they spread
+    /// where they do not say, and which nodes have their images.
+    pub(super) fn prepare(&mut self, shapes: &BTreeSet<usize>) {
+        for shape in shapes {
+            let shape = &mut self.shapes[*shape];
+            // One constraint of its own, of whatever kind, is all that a pod asks.
+            if shape.terms.spread.is_empty()
+                && let Some(selector) = self.selectors.of(shape)
+            {
+                shape.terms.spread_by_default(&selector, &mut self.topologies, &self.machines);
+            }
+        }
+        self.look_for_images(shapes);
+    }
+
     /// Finds out which nodes have images that these shapes want.
-    pub(super) fn look_for_images(&mut self, shapes: &BTreeSet<usize>) {
+    fn look_for_images(&mut self, shapes: &BTreeSet<usize>) {
         let shapes = shapes.iter().map(|shape| &self.shapes[*shape]);
         let wanted = shapes.flat_map(|shape| images::wanted_by(&shape.spec)).collect();
         self.images = images::find(&wanted, self.machines.iter().map(|machine| &*machine.facts));

@@ -136,6 +136,14 @@ impl Interpod {
         is_in(&self.forbidden).then_some(Why::OthersAntiAffinity)
     }
 
+    /// Whether nobody says anything of where the pod may or should run for the pods that are there.
+    pub(super) fn is_silent(&self) -> bool {
+        self.met.is_empty()
+            && self.shunned.is_empty()
+            && self.forbidden.is_empty()
+            && self.liked.is_empty()
+    }
+
     /// Whether any node is liked better than another for the pods on it.
     pub(super) fn has_likes(&self) -> bool {
         !self.liked.is_empty()

@@ -7,7 +7,8 @@
 //! ```text
 //! priority   who is served first
 //! ranking    name taints affinity ports resources images   the node and the pod alone
-//! outlook    interpod spread                               the pods that are there
+//! outlook    interpod spread defaults                      the pods that are there
+//! levels                                                   nodes that are equally full of them
 //! choose     the best node that neither refuses, or the reasons
 //! weigh      how nodes suit a pod now, by rule, for people who ask
 //! preempt    which lesser pods would have to go, and what budgets say to that
@@ -23,8 +24,10 @@ mod affinity;
 mod budgets;
 mod choose;
 mod cluster;
+mod defaults;
 mod images;
 mod interpod;
+mod levels;
 mod name;
 mod outlook;
 mod ports;
@@ -177,7 +180,7 @@ pub(super) fn place_pods(work: &mut Work) {
     }
     waiting.sort();
     let shapes: BTreeSet<usize> = waiting.iter().map(|pod| pod.shape).collect();
-    cluster.look_for_images(&shapes);
+    cluster.prepare(&shapes);
     let mut desk =
         Desk { scheduler: Scheduler::new(cluster), board: None, priorities, preemptors: 0 };
     // Room that was made for a pod is kept from those that matter no more than it does

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use super::cluster::Change;
 use super::interpod::{Effect, Interpod};
+use super::levels::Levels;
 use super::ranking::Ranking;
 use super::spread::Spreads;
 use super::{Cluster, Why};
@@ -15,6 +16,8 @@ pub(super) struct Outlook {
     pub(super) shape: usize,
     pub(super) interpod: Interpod,
     pub(super) spreads: Spreads,
+    /// Nodes by how full they are, where that can be told at once.
+    levels: Option<Levels>,
     /// What one more pod of each shape does.
     effects: BTreeMap<usize, Effects>,
     /// How much of the cluster's log it has read.
@@ -35,10 +38,17 @@ impl Outlook {
             shape,
             interpod: Interpod::of(mine, cluster),
             spreads: Spreads::of(mine, ranking, cluster),
+            levels: None,
             effects: BTreeMap::new(),
             read: cluster.log.len(),
         };
         for (other, shape) in cluster.shapes.iter().enumerate() {
+            let effects = Effects::of(outlook.shape, other, cluster);
+            let does_nothing = effects.interpod.is_empty() && effects.spread.is_empty();
+            outlook.effects.insert(other, effects);
+            if does_nothing {
+                continue;
+            }
             for node in &shape.nodes {
                 outlook
                     .take_in(Change { node: *node, shape: other, by: 1, is_claim: false }, cluster);
@@ -49,13 +59,17 @@ impl Outlook {
             outlook.take_in(claim, cluster);
         }
         outlook.spreads.find_least();
+        outlook.levels = Levels::of(&outlook.spreads, ranking, cluster);
         outlook
     }
 
     /// Takes in the pods that came and went since.
-    pub(super) fn catch_up(&mut self, cluster: &Cluster) {
+    pub(super) fn catch_up(&mut self, ranking: &Ranking, cluster: &Cluster) {
         for change in &cluster.log[self.read..] {
             self.take_in(*change, cluster);
+            if let Some(levels) = &mut self.levels {
+                levels.look_at(change.node, &self.spreads, ranking, cluster);
+            }
         }
         self.read = cluster.log.len();
         self.spreads.find_least();
@@ -84,6 +98,11 @@ impl Outlook {
     pub(super) fn refuses(&self, node: usize, cluster: &Cluster) -> Option<Why> {
         let spread = self.spreads.refuses(node, &cluster.topologies);
         spread.or_else(|| self.interpod.refuses(node, &cluster.topologies))
+    }
+
+    /// Nodes by how full they are, if that is all that other pods mean.
+    pub(super) fn levels(&self) -> Option<&Levels> {
+        self.levels.as_ref().filter(|_| self.interpod.is_silent())
     }
 
     /// Whether other pods make one node better than another.

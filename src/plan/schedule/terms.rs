@@ -8,7 +8,7 @@ use crate::kinds::name::Name;
 use crate::kinds::pod::{PodSpec, PodTerm, TopologySpread};
 
 use super::topology::Topologies;
-use super::{Machine, Shape};
+use super::{Machine, Shape, defaults};
 
 /// What pods of one shape ask of others.
 #[derive(Debug, Default)]
@@ -41,6 +41,9 @@ pub(super) struct Spread {
     pub(super) refuses: bool,
     pub(super) honors_node_affinity: bool,
     pub(super) honors_taints: bool,
+    /// Whether it is not the pod's own word: a node that lacks its label is judged by the others
+    /// (`requireAllTopologies`).
+    pub(super) is_default: bool,
     selector: Option<Selector>,
 }
 
@@ -78,6 +81,25 @@ impl Terms {
         Self { affinity: required, anti, likes, spread }
     }
 
+    /// Spreads pods that do not say how among those that the selector picks.
+    pub(super) fn spread_by_default(
+        &mut self,
+        selector: &Selector,
+        topologies: &mut Topologies,
+        machines: &[Machine],
+    ) {
+        self.spread.extend(defaults::CONSTRAINTS.map(|(key, max_skew)| Spread {
+            topology: topologies.number(key, machines),
+            max_skew,
+            min_domains: 1,
+            refuses: false,
+            honors_node_affinity: true,
+            honors_taints: false,
+            is_default: true,
+            selector: Some(selector.clone()),
+        }));
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.spread.is_empty() && !self.concern_others()
     }
@@ -101,6 +123,7 @@ fn spread(
         refuses: of.refuses,
         honors_node_affinity: of.honors_node_affinity,
         honors_taints: of.honors_taints,
+        is_default: false,
         selector: narrowed(of.selector.as_ref(), &of.match_label_keys, &[], labels),
     }
 }

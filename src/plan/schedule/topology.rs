@@ -42,6 +42,12 @@ impl Topologies {
         self.0[topology].1.of_node.get(node).copied().flatten()
     }
 
+    /// Whether no two nodes share a domain.
+    pub(super) fn is_one_each(&self, topology: usize) -> bool {
+        let topology = &self.0[topology].1;
+        topology.of_node.iter().flatten().count() == topology.domains
+    }
+
     /// How many domains there are.
     pub(super) fn domains(&self, topology: usize) -> usize {
         self.0[topology].1.domains

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use super::super::NodeInput;
 use super::super::pods::Pod;
 use super::choose::{Likes, Scheduler, likes};
+use super::defaults::owner_of;
 use super::ranking::{Rank, fixed_parts, refusals};
 use super::{Cluster, Why, resources};
 use crate::desired::Desired;
@@ -56,9 +57,9 @@ pub fn weigh(
     let template = pod.template.as_ref()?;
     let others = pods.iter().filter(|other| other.binding.uid != pod.binding.uid);
     let mut cluster = Cluster::from_parts(nodes, given, desired, others);
-    let more: &Labels = &pod.binding.labels;
-    let shape = cluster.shape(template, &pod.binding.key.namespace, more, false);
-    cluster.look_for_images(&[shape].into());
+    let (more, owner): (&Labels, _) = (&pod.binding.labels, owner_of(&pod.binding));
+    let shape = cluster.shape(template, &pod.binding.key.namespace, more, owner, false);
+    cluster.prepare(&[shape].into());
     Some(scale(cluster, shape))
 }
 

@@ -1,5 +1,6 @@
 //! The scheduler's rules as tables: nodes and pods in a few words, the answer as people read it.
 
+mod defaults;
 mod preempt;
 mod properties;
 mod rules;
@@ -62,7 +63,8 @@ fn cluster(nodes: &str) -> Cluster {
     for node in nodes.split(';') {
         let mut words = node.split_whitespace();
         let name = words.next().expect("a name");
-        let mut labels = Labels::from([("host".to_owned(), name.to_owned())]);
+        let mut labels =
+            Labels::from(["host", "kubernetes.io/hostname"].map(|key| (key.into(), name.into())));
         let amounts = [("cpu", "4"), ("memory", "8Gi"), ("pods", "10")];
         let mut amounts: BTreeMap<String, Quantity> = amounts
             .map(|(name, amount)| (name.to_owned(), Quantity::parse(amount).expect("an amount")))
@@ -103,7 +105,7 @@ fn cluster(nodes: &str) -> Cluster {
 /// Adds a kind of pods in a namespace.
 fn shape_in(cluster: &mut Cluster, namespace: &str, labels: &str, spec: &str) -> usize {
     let template = template(labels, spec);
-    cluster.shape(&template, &Name::trusted(namespace), &Labels::new(), false)
+    cluster.shape(&template, &Name::trusted(namespace), &Labels::new(), None, false)
 }
 
 /// A pod that is there: on which node, with which labels, with which spec.
@@ -118,12 +120,12 @@ fn place(nodes: &str, there: &[There<'_>], labels: &str, spec: &str) -> String {
         let (is_leaving, node) = node.strip_prefix('-').map_or((false, node), |node| (true, node));
         let template = template(labels, spec);
         let namespace = Name::trusted(namespace);
-        let shape = cluster.shape(&template, &namespace, &Labels::new(), is_leaving);
+        let shape = cluster.shape(&template, &namespace, &Labels::new(), None, is_leaving);
         let at = cluster.names.binary_search(&NodeName::trusted(node)).expect("a node");
         cluster.put(at, shape);
     }
     let shape = shape_in(&mut cluster, "shop", labels, spec);
-    cluster.look_for_images(&[shape].into());
+    cluster.prepare(&[shape].into());
     let mut scheduler = Scheduler::new(cluster);
     match scheduler.place(shape, None) {
         Ok(node) => scheduler.cluster.names[node].to_string(),

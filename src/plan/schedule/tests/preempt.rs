@@ -34,7 +34,7 @@ fn board(nodes: &str, there: &[There<'_>], guarded: i64) -> (Scheduler, Board) {
         let (is_leaving, node) = node.strip_prefix('-').map_or((false, node), |node| (true, node));
         let template = super::template(labels, &asks(request, more));
         let shop = Name::trusted("shop");
-        let shape = cluster.shape(&template, &shop, &Labels::new(), is_leaving);
+        let shape = cluster.shape(&template, &shop, &Labels::new(), None, is_leaving);
         let at = cluster.node(&NodeName::trusted(node)).expect("a node");
         cluster.put(at, shape);
         residents[at].push(Resident {

@@ -2,7 +2,7 @@
 
 use super::check;
 
-fn asks(cpu: &str, memory: &str) -> String {
+pub(super) fn asks(cpu: &str, memory: &str) -> String {
     format!(
         "containers: [{{name: m, image: i, resources: {{requests: {{cpu: {cpu}, memory: {memory}}}}}}}]"
     )
@@ -103,7 +103,7 @@ fn what_is_told_of_the_scores_is_what_decides() {
         for node in [0, 2, 0] {
             board.put(node, shape);
         }
-        board.look_for_images(&[shape].into());
+        board.prepare(&[shape].into());
         let mut scheduler = Scheduler::new(board);
         let chosen = scheduler.place(shape, None).expect("there is room");
         let mut board = std::mem::take(&mut scheduler.cluster);
