@@ -161,7 +161,10 @@ fn a_long_pull_says_how_far_it_is_and_writes_nothing() {
         let far = message.strip_prefix(&format!("pulling image {image}: "))?;
         (reason == "ContainerCreating" && far.contains(" MB, ")).then(|| far.to_owned())
     };
-    let first = site.wait("some of the image", far);
+    site.wait("some of the image", far);
+    // That the pod has begun is said within two seconds (`REPORT_INTERVAL`).
+    std::thread::sleep(std::time::Duration::from_millis(2500));
+    let first = far(&site).expect("it is still being pulled");
     let store = site.data_dir().join("state.git");
     let report = || must_git(&store, &["rev-parse", "refs/windlass/nodes/n1"]);
     let before = report();
