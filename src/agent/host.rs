@@ -21,7 +21,6 @@ use crate::ports::runtime::{
 };
 use crate::ports::{Answer, Call, Fault};
 use crate::state::NodeReport;
-use crate::state::records::Applied;
 
 use super::config::Config;
 use super::{Agent, Purpose};
@@ -300,9 +299,7 @@ impl Agent {
     /// labels, and a pod must not be turned away for them.
     fn standing(&self, own: &Labels) -> Option<Standing> {
         let revision = self.wish.applied.as_ref()?;
-        let mut apps = self.store.state()?.apps.values();
-        let is_in_force = |applied: &Applied| applied.revision == revision.commit.id;
-        if !apps.any(|app| app.head.applied.as_ref().is_some_and(is_in_force)) {
+        if self.revision_in_force().as_ref() != Some(&revision.commit.id) {
             return None;
         }
         let key = Key::cluster(Kind::Node, &self.config.node);

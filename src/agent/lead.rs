@@ -91,11 +91,11 @@ impl Agent {
             self.lead.is_dirty = true;
         }
         self.lead.retry_at = self.lead.retry_at.filter(|at| *at > now.elapsed);
-        let may_lead = self.store.is_read() && self.may_lead(now);
-        if !may_lead || !self.lead.is_dirty || self.lead.stage != Stage::Idle {
+        let is_due = self.lead.is_dirty && self.lead.retry_at.is_none();
+        if !is_due || self.lead.stage != Stage::Idle {
             return;
         }
-        if self.lead.retry_at.is_some() {
+        if !self.store.is_read() || !self.may_lead(now) {
             return;
         }
         // A turn waits for the revision in force, and for the templates pods still run: without
@@ -117,7 +117,7 @@ impl Agent {
         self.ask(Purpose::Turn, Work::Plan(Box::new((input, memory))), PLAN_TIMEOUT);
     }
 
-    fn has_revision_in_force(&self) -> bool {
+    pub(super) fn has_revision_in_force(&self) -> bool {
         self.store
             .state()
             .is_some_and(|state| state.apps.values().any(|app| app.head.applied.is_some()))

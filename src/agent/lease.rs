@@ -18,8 +18,7 @@ use crate::kinds::time::{Elapsed, Now};
 use crate::plan::Silence;
 use crate::ports::store::{Answer as StoreAnswer, Call as StoreCall, Landing, Register};
 use crate::ports::{Answer, Call, Fault};
-use crate::state::State;
-use crate::state::records::NodeAllocation;
+use crate::state::{NodeReport, State};
 
 use super::store::STORE_TIMEOUT;
 use super::{Agent, Purpose};
@@ -35,7 +34,7 @@ const SMALL_FLEET: usize = 10;
 /// Each further node in the order waits this much longer, so that they don't all try at once.
 const RANK_WAIT: Duration = Duration::from_secs(2);
 /// Heartbeats per second that one core of a Git server carries beside its other work (FACTS: 65 at
-/// most): from some 600 nodes on each beats more rarely.
+/// most): from some 170 nodes on, at a beat of 10 s, each beats more rarely.
 const BEATS_PER_SECOND: u32 = 17;
 /// A node is given up after it has missed so many beats, or more.
 const BEATS_MISSED: u32 = 3;
@@ -141,8 +140,7 @@ impl Agent {
         };
         let holder = state.lease.as_ref().map(|lease| &lease.holder);
         let before = self.store.nodes().filter(|(name, _)| {
-            let is_lost = state.nodes.get(*name).is_some_and(NodeAllocation::is_away);
-            **name < self.config.node && Some(*name) != holder && !is_lost
+            **name < self.config.node && Some(*name) != holder && !state.is_away(name)
         });
         u32::try_from(before.count()).unwrap_or(u32::MAX).min(100)
     }
@@ -184,7 +182,7 @@ impl Agent {
         if self.store.is_local() || !self.store.is_in_touch() || self.host.is_reporting {
             return;
         }
-        let register = Register::Node(self.config.node.clone());
+        let register = self.own_register();
         let known = self.store.node(&self.config.node);
         let Some(base) = known.and_then(|known| known.rev.clone()) else {
             return;
@@ -207,9 +205,8 @@ impl Agent {
         self.host.is_reporting = false;
         match result {
             Ok(Answer::Store(StoreAnswer::Landing(Landing::Landed(rev)))) => {
-                let me = self.config.node.clone();
-                self.store.moved_on(&me, rev);
-                self.renewed_by(&Register::Node(me), now);
+                self.store.moved_on(&self.config.node, rev);
+                self.renewed_by(&self.own_register(), now);
             }
             Ok(_) => self.look_at_store(now),
             Err(fault) => self.store_failed(fault, now),
@@ -225,16 +222,24 @@ impl Agent {
         }
     }
 
+    /// This node's register.
+    pub(super) fn own_register(&self) -> Register {
+        Register::Node(self.config.node.clone())
+    }
+
+    /// Whether this installation wrote the report, or one that did not yet say which it is.
+    pub(super) fn is_by_us(&self, report: &NodeReport) -> bool {
+        let theirs = &report.facts.installation;
+        theirs.is_empty() || *theirs == self.config.installation
+    }
+
     /// Another machine runs under this node's name.
     pub(super) fn name_is_taken(&self) -> bool {
-        let me = &self.config.node;
-        let Some(known) = self.store.node(me) else {
+        let Some(known) = self.store.node(&self.config.node) else {
             return false;
         };
-        let theirs = &known.value.facts.installation;
-        let is_other = !theirs.is_empty() && *theirs != self.config.installation;
-        let silence = self.store.vigil.silence_of(&Register::Node(me.clone()));
-        is_other && silence.lasts < self.config.not_ready_after
+        let silence = self.store.vigil.silence_of(&self.own_register());
+        !self.is_by_us(&known.value) && silence.lasts < self.config.not_ready_after
     }
 
     /// What is wrong with this node's name, for people.

@@ -23,7 +23,6 @@ use crate::ports::links::{Call as LinksCall, NodeNetwork};
 use crate::ports::{Answer, Call, Fault, names};
 
 use super::{Agent, Purpose};
-use crate::state::records::NodeAllocation;
 
 /// How long a change of rules may take; tens of thousands of rules need seconds.
 const RULES_TIMEOUT: Duration = Duration::from_secs(60);
@@ -153,13 +152,9 @@ impl Agent {
     /// Whether everything is known that rules follow from. Before that, rules that an earlier agent
     /// left stay as they are: half of the truth would cut connections.
     fn may_render(&self) -> bool {
-        let in_force = self
-            .store
-            .state()
-            .is_some_and(|state| state.apps.values().any(|app| app.head.applied.is_some()));
         self.store.is_read()
             && self.host.containers().is_some()
-            && (self.wish.applied.is_some() || !in_force)
+            && (self.wish.applied.is_some() || !self.has_revision_in_force())
             && !self.is_fetching_books()
     }
 
@@ -268,10 +263,7 @@ impl Agent {
         others
             .filter_map(|(node, allocation)| {
                 let facts = &self.store.node(node)?.value.facts;
-                let ip = facts.addresses.iter().find_map(|ip| match ip {
-                    std::net::IpAddr::V4(ip) => Some(*ip),
-                    std::net::IpAddr::V6(_) => None,
-                })?;
+                let ip = facts.ipv4()?;
                 Some(Peer { ip, pods: allocation.pod_cidr })
             })
             .collect()
@@ -313,7 +305,7 @@ impl Agent {
                 let template = plan::template_of(&binding.template, &apps, &self.library)?;
                 let report = nodes.get(name).and_then(|input| input.pods.get(&binding.uid));
                 // What a lost node said last may be true no longer.
-                let is_lost = state.nodes.get(name).is_some_and(NodeAllocation::is_away);
+                let is_lost = state.is_away(name);
                 let nothing = PodStatus::default();
                 let status = report.map_or(&nothing, |report| &report.status);
                 let mut labels = template.labels.clone();

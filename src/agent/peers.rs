@@ -11,7 +11,7 @@
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddrV4};
+use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use crate::kinds::binding::{Generation, Oid};
@@ -40,6 +40,8 @@ const SAY_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Debug, Default)]
 pub(super) struct Peers {
     met: Vec<Neighbour>,
+    /// A node's register was read since those were told.
+    needs_meeting: bool,
     /// The decision that each node's packet filter is known to follow.
     follows: BTreeMap<NodeName, Generation>,
     said: Generation,
@@ -57,11 +59,8 @@ impl Agent {
         if self.config.contact.as_ref().is_none_or(|contact| contact.hint_port.is_none()) {
             return;
         }
-        let neighbours = self.neighbours();
-        if neighbours != self.peers.met {
-            self.peers.met.clone_from(&neighbours);
-            let call = Call::Peers(PeersCall::Meet(neighbours));
-            self.call(Purpose::Peers, call, SAY_TIMEOUT);
+        if std::mem::take(&mut self.peers.needs_meeting) {
+            self.meet();
         }
         if self.peers.met.is_empty() {
             self.peers.beat_at = None;
@@ -79,15 +78,26 @@ impl Agent {
         }
     }
 
+    /// A node may have moved, or begun another life.
+    pub(super) fn peers_need_meeting(&mut self) {
+        self.peers.needs_meeting = true;
+    }
+
+    fn meet(&mut self) {
+        let neighbours = self.neighbours();
+        if neighbours != self.peers.met {
+            self.peers.met.clone_from(&neighbours);
+            let call = Call::Peers(PeersCall::Meet(neighbours));
+            self.call(Purpose::Peers, call, SAY_TIMEOUT);
+        }
+    }
+
     /// The nodes that may be spoken to.
     fn neighbours(&self) -> Vec<Neighbour> {
         let others = self.store.nodes().filter(|(name, _)| **name != self.config.node);
         let neighbour = |(name, report): (&NodeName, &crate::state::NodeReport)| {
             let contact = report.facts.contact.as_ref()?;
-            let ip = report.facts.addresses.iter().find_map(|ip| match ip {
-                IpAddr::V4(ip) => Some(*ip),
-                IpAddr::V6(_) => None,
-            })?;
+            let ip = report.facts.ipv4()?;
             Some(Neighbour {
                 name: name.clone(),
                 at: SocketAddrV4::new(ip, contact.hint_port?),

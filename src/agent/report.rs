@@ -13,9 +13,7 @@ use crate::kinds::time::Now;
 use crate::node::{self, Around};
 use crate::plan;
 use crate::ports::runtime::RuntimeSeen;
-use crate::ports::store::{
-    Answer as StoreAnswer, Call as StoreCall, Edit, Landing, Register, Tree,
-};
+use crate::ports::store::{Answer as StoreAnswer, Call as StoreCall, Edit, Landing, Tree};
 use crate::ports::{Answer, Call, Fault};
 use crate::state::NodeReport;
 
@@ -161,7 +159,7 @@ impl Agent {
         let is_urgent =
             known.is_none() || known.is_some_and(|known| known.value.requests != report.requests);
         // Whoever coordinates knows without it; of others it waits for what they say.
-        let own = Register::Node(me.clone());
+        let own = self.own_register();
         let interval = self.config.report_interval;
         let since_last = self.store.asked(&own).map_or(interval, |at| now.elapsed.since(at));
         let wait =
@@ -173,14 +171,14 @@ impl Agent {
         let empty = NodeReport::default();
         let edits = known.map_or(&empty, |known| &known.value).edits_to(&report);
         let call = StoreCall::Commit {
-            register: Register::Node(me.clone()),
+            register: own.clone(),
             base: known.and_then(|known| known.rev.clone()),
             edits: edits.clone(),
             why: "report".to_owned(),
         };
         self.host.report_at = None;
         self.host.is_reporting = true;
-        self.store.asks_to_write(Register::Node(me.clone()), now);
+        self.store.asks_to_write(own, now);
         let purpose = Purpose::Report(Box::new((report, edits)));
         self.call(purpose, Call::Store(call), STORE_TIMEOUT);
     }
@@ -199,12 +197,12 @@ impl Agent {
                 let tree = known.map_or_else(Tree::default, |known| known.tree.clone());
                 let tree = tree.with(&edits);
                 self.store.wrote_report(&me, rev.clone(), tree, report);
-                self.say_moved(Register::Node(me.clone()), rev);
+                self.say_moved(self.own_register(), rev);
                 self.store.count_written(&edits);
                 self.host.report_writes += 1;
                 self.host.raced = None;
                 self.store.fault = None;
-                self.renewed_by(&Register::Node(me), now);
+                self.renewed_by(&self.own_register(), now);
             }
             Ok(_) => {
                 tracing::error!(

@@ -263,14 +263,8 @@ impl Agent {
     /// Whether a node is silent that was not, or is heard of that was lost.
     fn has_news_of_nodes(&self) -> bool {
         let limit = self.not_ready_after();
-        let nodes = self.store.state().map(|state| state.nodes.clone()).unwrap_or_default();
-        nodes.iter().any(|(name, node)| {
-            let silence = self.silence_of(name);
-            match node.lost {
-                None => silence.lasts >= limit,
-                Some(_) => silence.lasts < limit && silence.was_heard,
-            }
-        })
+        let mut nodes = self.store.state().into_iter().flat_map(|state| &*state.nodes);
+        nodes.any(|(name, node)| self.silence_of(name).is_news(node.lost.is_some(), limit))
     }
 
     /// The store holds no decision: it is new, or it has lost them.
@@ -341,20 +335,17 @@ impl Agent {
             None if self.store.coordinator.is_none() => wants_recall = true,
             None => self.coordinator_is_gone(),
         }
+        let has_written_own = is_since(self.store.asked(&self.own_register()), began);
         for (name, rev) in &glance.nodes {
             let known = self.store.nodes.get(name).and_then(|known| known.rev.as_ref());
-            let own = *name == self.config.node
-                && is_since(self.store.asked(&Register::Node(name.clone())), began);
-            if known != Some(rev) && !own {
+            let is_older = *name == self.config.node && has_written_own;
+            if known != Some(rev) && !is_older {
                 moved.push((Register::Node(name.clone()), rev.clone()));
             }
         }
         if let Some(own) = self.store.nodes.get_mut(&self.config.node)
             && !glance.nodes.contains_key(&self.config.node)
-            && !is_since(
-                self.store.asked.get(&Register::Node(self.config.node.clone())).copied(),
-                began,
-            )
+            && !has_written_own
         {
             // Somebody deleted it; it is written anew, whole.
             (own.rev, own.tree) = (None, Tree::default());
@@ -444,11 +435,11 @@ impl Agent {
 
     fn take_report(&mut self, name: NodeName, rev: Rev, tree: Tree) -> Result<(), Fault> {
         let value = NodeReport::decode(&tree).map_err(Fault::stalled)?;
-        let theirs = &value.facts.installation;
-        if name == self.config.node && (theirs.is_empty() || *theirs == self.config.installation) {
+        if name == self.config.node && self.is_by_us(&value) {
             self.host.succeed(&value);
         }
         self.store.nodes.insert(name, Known { rev: Some(rev), tree, value });
+        self.peers_need_meeting();
         Ok(())
     }
 

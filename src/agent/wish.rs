@@ -121,7 +121,7 @@ impl Wish {
 
 impl Agent {
     /// The commit that the state store says is in force.
-    fn revision_in_force(&self) -> Option<Oid> {
+    pub(super) fn revision_in_force(&self) -> Option<Oid> {
         let app = self.store.state()?.apps.get(DEFAULT_APP)?;
         app.head.applied.as_ref().map(|applied| applied.revision.clone())
     }

@@ -1,6 +1,7 @@
 //! Machines: what the operator wishes of them, and what they say of themselves.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 
@@ -36,7 +37,7 @@ pub struct NodeWish {
 #[serde(rename_all = "camelCase")]
 pub struct NodeFacts {
     /// Addresses of the node, the one other nodes use first.
-    pub addresses: Vec<std::net::IpAddr>,
+    pub addresses: Vec<IpAddr>,
     /// The kernel's host name.
     pub hostname: String,
     /// What there is.
@@ -74,6 +75,16 @@ pub struct NodeFacts {
     /// Fields of a later version, kept.
     #[serde(flatten)]
     pub unknown: BTreeMap<String, serde_json::Value>,
+}
+
+impl NodeFacts {
+    /// The address other nodes use.
+    pub fn ipv4(&self) -> Option<Ipv4Addr> {
+        self.addresses.iter().find_map(|ip| match ip {
+            IpAddr::V4(ip) => Some(*ip),
+            IpAddr::V6(_) => None,
+        })
+    }
 }
 
 /// Where other nodes reach a node's agent, and how they know that it is it.

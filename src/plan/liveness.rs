@@ -29,11 +29,9 @@ pub(super) fn judge_nodes(work: &mut Work) {
         let Some(input) = work.input.nodes.get(name) else {
             continue;
         };
-        let silence = input.silence;
-        if silence.lasts >= limit && node.lost.is_none() {
-            lost.push(name.clone());
-        } else if silence.lasts < limit && silence.was_heard && node.lost.is_some() {
-            found.push(name.clone());
+        if input.silence.is_news(node.lost.is_some(), limit) {
+            let list = if node.lost.is_some() { &mut found } else { &mut lost };
+            list.push(name.clone());
         }
     }
     for name in lost {

@@ -28,6 +28,17 @@ pub struct Silence {
     pub was_heard: bool,
 }
 
+impl Silence {
+    /// Whether it changes what is thought of a node that is lost, or is not: it has become too
+    /// long, or has ended before our eyes.
+    pub fn is_news(&self, is_lost: bool, limit: Duration) -> bool {
+        match is_lost {
+            false => self.lasts >= limit,
+            true => self.lasts < limit && self.was_heard,
+        }
+    }
+}
+
 /// The registers as they were last seen, and for how long each has stood still.
 #[derive(Clone, Debug, Default)]
 pub struct Vigil {

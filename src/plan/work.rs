@@ -14,7 +14,6 @@ use crate::kinds::pod::PodTemplate;
 use crate::kinds::registry::Kind;
 use crate::kinds::status::EventRecord;
 use crate::kinds::time::{Elapsed, Now};
-use crate::state::records::NodeAllocation;
 use crate::state::{EVENTS_MAX, PodList, State};
 
 use super::pods::{self, Pod};
@@ -82,7 +81,7 @@ impl<'a> Work<'a> {
 
     /// Whether a node is lost, or was declared dead.
     pub(super) fn is_lost(&self, node: &NodeName) -> bool {
-        self.next.nodes.get(node).is_some_and(NodeAllocation::is_away)
+        self.next.is_away(node)
     }
 
     fn take_in(&mut self, node: Placement, binding: Arc<Binding>) {

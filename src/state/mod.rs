@@ -137,6 +137,11 @@ impl State {
         self.pods.iter().flat_map(|(node, pods)| pods.values().map(move |pod| (node, pod)))
     }
 
+    /// Whether a node is taken to be away.
+    pub fn is_away(&self, node: &NodeName) -> bool {
+        self.nodes.get(node).is_some_and(NodeAllocation::is_away)
+    }
+
     /// What was given to a Service.
     pub fn service(&self, namespace: &Name, name: &Name) -> Option<&ServiceAllocation> {
         self.services.get(namespace)?.get(name)

@@ -13,7 +13,7 @@ use crate::kinds::time::{Now, Wall};
 use crate::net::ServiceView;
 use crate::plan::{self, AppInput, Library, NodeInput, Pod, Revision, Settings};
 use crate::ports::runtime::{ContainerId, ContainerSeen, PullProgress};
-use crate::state::records::{LedgerEntry, NodeAllocation, SetRecord};
+use crate::state::records::{LedgerEntry, SetRecord};
 use crate::state::{RecordKey, State};
 
 /// Everything the agent knows at one moment.
@@ -219,7 +219,7 @@ impl Picture {
 
     /// Whether a node has not been heard of for too long.
     pub fn is_lost(&self, node: &NodeName) -> bool {
-        self.state.nodes.get(node).is_some_and(NodeAllocation::is_away)
+        self.state.is_away(node)
     }
 
     /// Every ReplicaSet made by a Deployment.
