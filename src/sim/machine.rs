@@ -46,7 +46,7 @@ pub struct Machine {
     pub fence: Generation,
     /// Whom it listens to.
     pub neighbours: Vec<Neighbour>,
-    /// What it saw of the store last.
+    /// What its copy of the store holds.
     pub glance: Glance,
     /// What its last look showed.
     pub looked: Option<Glance>,

@@ -2,9 +2,9 @@
 //! and whom a node turns away though the register says that he belongs there.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use super::check::{Safety, decoded};
+use super::check::decoded;
+use super::tests::run_for;
 use super::{Files, Interference, Weather, World};
 use crate::kinds::binding::Generation;
 use crate::kinds::name::NodeName;
@@ -58,14 +58,6 @@ fn world(parts: &[String]) -> World {
     world.add_machine(NODE);
     run_for(&mut world, 30);
     world
-}
-
-fn run_for(world: &mut World, seconds: u64) {
-    let until = world.time + Duration::from_secs(seconds);
-    let mut safety = Safety::default();
-    while world.step(until) {
-        safety.check(world).expect("safe");
-    }
 }
 
 fn push(world: &mut World, parts: &[String]) {

@@ -32,11 +32,6 @@ impl Registers {
         self.trees.get(self.current.get(register)?)
     }
 
-    /// What was written, oldest first: (register, what and why).
-    pub fn log(&self) -> impl DoubleEndedIterator<Item = (&Register, &str)> {
-        self.log.iter().map(|(register, _, why)| (register, why.as_str()))
-    }
-
     /// How many times the coordinator's register was written.
     pub fn decisions(&self) -> usize {
         self.decisions

@@ -56,7 +56,7 @@ fn running() -> World {
     world
 }
 
-fn run_for(world: &mut World, seconds: u64) {
+pub(super) fn run_for(world: &mut World, seconds: u64) {
     let until = world.time + Duration::from_secs(seconds);
     let mut safety = Safety::default();
     while world.step(until) {

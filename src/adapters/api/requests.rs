@@ -13,10 +13,10 @@ use super::container;
 use super::own;
 use super::reply::{self, Answer, No};
 use super::serve::{Api, Caller};
-use super::write;
+use super::write::{self, is_trial};
 use crate::agent::event::Ask;
 use crate::desired::Desired;
-use crate::kinds::name::{Name, NodeName, PodKey, Uid};
+use crate::kinds::name::{Name, NodeName, Uid};
 use crate::kinds::object::{Body, Key};
 use crate::kinds::registry::Kind;
 use crate::plan::{self, Pod};
@@ -29,11 +29,6 @@ pub(super) async fn request(api: &Arc<Api>, caller: Caller, what: RequestKind) -
     let by = tokio::task::spawn_blocking(move || caller.name());
     let by = by.await.map_err(|_| No::defect())?;
     own::ask(api, Ask::Request { what, by }).await.map(|_| ())
-}
-
-fn is_trial(options: &Value, asked: &Parameters) -> bool {
-    options["dryRun"].as_array().is_some_and(|runs| !runs.is_empty())
-        || asked.get("dryRun").is_some()
 }
 
 /// Cordons a node or uncordons it: of a node nothing else can be changed here.
@@ -142,15 +137,8 @@ pub(super) async fn evict(
     let options = &eviction["deleteOptions"];
     let picture = api.picture();
     let pod = container::pod(&picture, &key)?;
-    let uid = pod.binding.uid.clone();
-    let expected = options["preconditions"]["uid"].as_str();
-    if expected.is_some_and(|expected| expected != uid.as_str()) {
-        return Err(No::conflict(format!(
-            "Operation cannot be fulfilled on pods \"{}\": the UID in the precondition does not match the UID in record",
-            key.name
-        ))
-        .about(&key));
-    }
+    let (shown, uid) = (pod.binding.key.clone(), pod.binding.uid.clone());
+    write::check_life(options, &uid, &key)?;
     let asking = picture.clone();
     let permitted = tokio::task::spawn_blocking(move || may_evict(&asking, &pod));
     if !permitted.await.map_err(|_| No::defect())? {
@@ -158,11 +146,9 @@ pub(super) async fn evict(
         return Err(No::busy(why).about(&key));
     }
     if !is_trial(options, asked) && !is_trial(&eviction, asked) {
-        let grace_s = options["gracePeriodSeconds"].as_u64();
-        let grace_s = grace_s.map(|seconds| u32::try_from(seconds).unwrap_or(u32::MAX));
-        let namespace = key.namespace.as_ref().ok_or_else(|| No::object(&key))?;
-        let pod = PodKey::new(namespace, &key.name);
-        request(api, caller, RequestKind::EvictPod { pod, uid: uid.clone(), grace_s }).await?;
+        let grace_s = write::grace(options);
+        let what = RequestKind::EvictPod { pod: shown, uid: uid.clone(), grace_s };
+        request(api, caller, what).await?;
     }
     Ok(reply::json_with(StatusCode::CREATED, &reply::success(&key, Uid::as_str(&uid))))
 }

@@ -12,7 +12,7 @@ use super::reply::{self, Answer, No};
 use super::requests;
 use super::route::Review;
 use super::serve::{Api, Caller};
-use crate::kinds::name::{PodKey, Uid};
+use crate::kinds::name::Uid;
 use crate::kinds::object::Key;
 use crate::kinds::registry::Kind;
 use crate::state::RequestKind;
@@ -27,37 +27,44 @@ pub(super) async fn delete_pod(
     body: &Bytes,
 ) -> Result<Answer, No> {
     let options = read_json(body)?;
-    let (pod, is_trial, grace_s) = {
-        let picture = api.picture();
-        let pod = container::pod(&picture, &key)?;
-        let is_trial = options["dryRun"].as_array().is_some_and(|runs| !runs.is_empty())
-            || asked.get("dryRun").is_some();
-        let given = options["gracePeriodSeconds"].as_u64();
-        let grace_s = match given {
-            Some(seconds) => Some(u32::try_from(seconds).unwrap_or(u32::MAX)),
-            None => asked.number::<u32>("gracePeriodSeconds")?,
-        };
-        (pod, is_trial, grace_s)
+    let pod = container::pod(&api.picture(), &key)?;
+    let grace_s = match grace(&options) {
+        None => asked.number::<u32>("gracePeriodSeconds")?,
+        given => given,
     };
     let uid = pod.binding.uid.clone();
-    let expected = options["preconditions"]["uid"].as_str();
-    if expected.is_some_and(|expected| expected != uid.as_str()) {
-        let message = format!(
-            "Operation cannot be fulfilled on pods \"{}\": the UID in the precondition does not match the UID in record",
-            key.name
-        );
-        return Err(No::conflict(message).about(&key));
-    }
-    if !is_trial {
-        let pod = request_key(&key).ok_or_else(|| No::object(&key))?;
+    check_life(&options, &uid, &key)?;
+    if !is_trial(&options, asked) {
+        let pod = pod.binding.key.clone();
         let what = RequestKind::DeletePod { pod, uid: Some(uid.clone()), grace_s };
         requests::request(api, caller, what).await?;
     }
     Ok(reply::json(&reply::success(&key, Uid::as_str(&uid))))
 }
 
-fn request_key(key: &Key) -> Option<PodKey> {
-    Some(PodKey::new(key.namespace.as_ref()?, &key.name))
+/// Whether it is only to be said what would be done.
+pub(super) fn is_trial(options: &Value, asked: &Parameters) -> bool {
+    options["dryRun"].as_array().is_some_and(|runs| !runs.is_empty())
+        || asked.get("dryRun").is_some()
+}
+
+/// How long a pod may take to end, by the options of its deletion.
+pub(super) fn grace(options: &Value) -> Option<u32> {
+    let seconds = options["gracePeriodSeconds"].as_u64();
+    seconds.map(|seconds| u32::try_from(seconds).unwrap_or(u32::MAX))
+}
+
+/// Refuses to delete another life of a pod than the one that is meant.
+pub(super) fn check_life(options: &Value, uid: &Uid, key: &Key) -> Result<(), No> {
+    let expected = options["preconditions"]["uid"].as_str();
+    if expected.is_none_or(|expected| expected == uid.as_str()) {
+        return Ok(());
+    }
+    let message = format!(
+        "Operation cannot be fulfilled on pods \"{}\": the UID in the precondition does not match the UID in record",
+        key.name
+    );
+    Err(No::conflict(message).about(key))
 }
 
 /// The body of a request; null where there is none.
