@@ -133,6 +133,7 @@ impl Agent {
             writes_anew: is_gone && self.store.bereft_of().is_some(),
             not_ready_after: self.not_ready_after(),
             settings: self.config.settings.clone(),
+            fleet: self.config.fleet.clone(),
             state: self.store.state()?.clone(),
             apps: self.wish.inputs(),
             nodes: self.node_inputs(),
@@ -142,11 +143,13 @@ impl Agent {
 
     /// What each node says; this one's own word is taken fresh.
     pub(super) fn node_inputs(&self) -> BTreeMap<NodeName, NodeInput> {
+        let settings = self.store.state().and_then(|state| state.settings.as_deref());
         let input = |name: &NodeName, report: &NodeReport, is_able: bool| NodeInput {
             facts: report.facts.clone(),
             pods: report.pods.clone(),
             requests: report.requests.clone(),
             is_ready: is_able,
+            differs: plan::common::differs(settings, &report.facts),
             silence: self.silence_of(name),
         };
         let mut inputs: BTreeMap<NodeName, NodeInput> = self

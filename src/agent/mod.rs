@@ -99,6 +99,8 @@ pub struct Agent {
     host: host::Host,
     network: network::Network,
     peers: peers::Peers,
+    /// Where this node's settings differ from its fleet's, and what to do.
+    settings_complaint: Option<(String, String)>,
     is_stopping: bool,
     /// A part has given another something to do.
     is_stirred: bool,
@@ -119,6 +121,7 @@ impl Agent {
             next_id: 0,
             flights: BTreeMap::new(),
             out: Vec::new(),
+            settings_complaint: None,
             is_stopping: false,
             is_stirred: false,
             config,
@@ -200,6 +203,7 @@ impl Agent {
             self.tend_store(now);
             self.tend_host(now);
             self.tend_network(now);
+            self.tend_settings(now);
             self.tend_lead(now);
             self.tend_report(now);
             self.tend_beat(now);
@@ -264,7 +268,7 @@ impl Agent {
             Purpose::CheckRules => self.rules_checked(result, now),
             Purpose::Names(names) => self.names_served(*names, result, now),
             Purpose::Keep => self.kept(result),
-            Purpose::Release => self.released(result),
+            Purpose::Release => self.released(result, now),
             Purpose::Fence | Purpose::Compact | Purpose::Sweep | Purpose::ForgetFlows => {
                 self.note_fault(&purpose, result.err());
             }

@@ -17,6 +17,7 @@
 pub mod agent;
 mod api_resources;
 mod client;
+mod common;
 mod completion;
 pub mod config;
 mod delete;

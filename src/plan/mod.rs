@@ -9,6 +9,7 @@
 //! ```text
 //! lease    this agent says that it coordinates
 //! nodes    which are heard of, which are lost?
+//! common   what must all nodes share?
 //! accept   is the newest commit taken, refused or held?
 //! ledger   which objects are new, which are gone?
 //! pods     what do the nodes say of each pod; which have ended?
@@ -28,6 +29,7 @@
 mod accept;
 mod allocate;
 mod claim;
+pub mod common;
 mod deployment;
 mod drain;
 mod evict;
@@ -57,6 +59,7 @@ use ipnetwork::Ipv4Network;
 use crate::desired::Desired;
 use crate::kinds::binding::{AppName, Oid};
 use crate::kinds::finding::Finding;
+use crate::kinds::fleet::FleetSettings;
 use crate::kinds::name::{NodeName, Uid};
 use crate::kinds::node::NodeFacts;
 use crate::kinds::status::PodReport;
@@ -88,6 +91,8 @@ pub struct Input {
     pub not_ready_after: Duration,
     /// What the operator has set.
     pub settings: Arc<Settings>,
+    /// What this node says must be the same on every node.
+    pub fleet: Arc<FleetSettings>,
     /// The coordinator's register as it is.
     pub state: State,
     /// The desired repository, by app.
@@ -158,6 +163,8 @@ pub struct NodeInput {
     pub requests: Arc<Vec<PersonRequest>>,
     /// Whether it says that pods may be placed on it.
     pub is_ready: bool,
+    /// Whether its settings are others than its fleet's.
+    pub differs: bool,
     /// For how long it has not been heard of.
     pub silence: Silence,
 }
@@ -186,6 +193,7 @@ pub fn plan(input: &Input, memory: &mut Memory, now: Now) -> Plan {
     let mut work = Work::new(input, memory, now);
     lease::take_lease(&mut work);
     liveness::judge_nodes(&mut work);
+    common::keep_settings(&mut work);
     work.take_in_pods();
     accept::accept_revisions(&mut work);
     ledger::keep_ledger(&mut work);

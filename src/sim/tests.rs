@@ -334,3 +334,78 @@ fn a_node_declared_dead_gives_up_what_it_ran_when_it_is_back() {
     check::settled(&world).expect("all pods have another node");
     assert!(check::decoded(&world).expect("decodes").answered.is_empty(), "all is acknowledged");
 }
+
+#[test]
+fn a_node_with_settings_of_its_own_neither_decides_nor_gets_new_pods() {
+    let mut world = World::new(5, Weather::default());
+    world.remote.commit("the beginning", shop(3, "run:v1"));
+    let names = ["n0", "n1", "n2"].map(NodeName::trusted);
+    for name in &names {
+        world.machines.insert(name.clone(), super::Machine::new(name, world.time));
+    }
+    let configure = |world: &mut World, name: &NodeName, version: u64, value: &str| {
+        world.interfere(Interference::KillAgent(name.clone()));
+        let machine = world.machines.get_mut(name).expect("a machine");
+        let fields = [("fleet.evictAfter".to_owned(), value.to_owned())];
+        machine.fleet = crate::kinds::fleet::FleetSettings { version, fields: fields.into() };
+        world.interfere(Interference::StartAgent(name.clone()));
+    };
+    for name in &names {
+        configure(&mut world, name, 1, "1m");
+    }
+    run_for(&mut world, 60);
+    check::settled(&world).expect("it runs");
+    let in_force = |world: &World| {
+        let settings = check::decoded(world).expect("decodes").settings.expect("settings");
+        (settings.version, settings.fields["fleet.evictAfter"].clone())
+    };
+    let leader = |world: &World| {
+        let leads = |machine: &super::Machine| {
+            machine.agent().is_some_and(|agent| agent.is_coordinator(machine.now(world.time)))
+        };
+        world.machines.iter().find(|(_, machine)| leads(machine)).map(|(name, _)| name.clone())
+    };
+    let pods_on = |world: &World, node: &NodeName| {
+        check::decoded(world).expect("decodes").pods_of(node).map_or(0, |pods| pods.len())
+    };
+    assert_eq!(in_force(&world), (1, "1m".to_owned()));
+
+    // A slip on one node; what runs there stays, and nothing new comes.
+    let slipped = leader(&world).expect("somebody leads");
+    let before = pods_on(&world, &slipped);
+    configure(&mut world, &slipped, 1, "9m");
+    run_for(&mut world, 60);
+    assert_ne!(leader(&world), None);
+    assert_ne!(leader(&world).as_ref(), Some(&slipped));
+    assert_eq!((in_force(&world), pods_on(&world, &slipped)), ((1, "1m".to_owned()), before));
+    world.interfere(Interference::Push("nine".into(), shop(9, "run:v1")));
+    run_for(&mut world, 60);
+    check::settled(&world).expect("all pods have another node");
+    assert_eq!(pods_on(&world, &slipped), before);
+    // Nor does it lead where it is alone.
+    let others: Vec<&NodeName> = names.iter().filter(|name| **name != slipped).collect();
+    for other in &others {
+        world.interfere(Interference::KillAgent((*other).clone()));
+    }
+    run_for(&mut world, 60);
+    assert_eq!(leader(&world), None);
+    for other in &others {
+        world.interfere(Interference::StartAgent((*other).clone()));
+    }
+    run_for(&mut world, 120);
+
+    // Meant: one after the other, and it holds from the second on.
+    configure(&mut world, &slipped, 2, "9m");
+    run_for(&mut world, 60);
+    assert_eq!(in_force(&world), (1, "1m".to_owned()));
+    configure(&mut world, others[0], 2, "9m");
+    run_for(&mut world, 60);
+    assert_eq!(in_force(&world), (2, "9m".to_owned()));
+    assert_ne!(leader(&world), None);
+    assert_ne!(leader(&world).as_ref(), Some(others[1]), "now it is the one that differs");
+    world.interfere(Interference::Push("twelve".into(), shop(12, "run:v1")));
+    configure(&mut world, others[1], 2, "9m");
+    run_for(&mut world, 120);
+    check::settled(&world).expect("it settles");
+    assert!(pods_on(&world, &slipped) > before);
+}

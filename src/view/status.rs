@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use serde::{Deserialize, Serialize};
 
 use super::json::text;
-use super::objects;
+use super::objects::{self, settings_of};
 use super::picture::Picture;
 use super::table;
 use super::tabs;
@@ -18,6 +18,8 @@ use crate::state::records::{AppHead, Verdict};
 
 /// Pods that are not well are listed up to this many; `get pods` has the rest.
 const PODS_LISTED: usize = 10;
+/// Nodes whose settings differ are listed up to this many; `get nodes` has the rest.
+const NODES_LISTED: usize = 5;
 /// Findings, and objects that would be deleted, are listed up to this many each.
 const LISTED: usize = 20;
 
@@ -328,7 +330,30 @@ fn faults(picture: &Picture) -> Vec<Trouble> {
             next: "push it, or name another in agent.yaml".to_owned(),
         });
     }
+    faults.extend(settings(picture));
     faults
+}
+
+/// Nodes whose settings are others than their fleet's.
+fn settings(picture: &Picture) -> Vec<Trouble> {
+    let differing =
+        picture.nodes.keys().filter_map(|name| Some((name, settings_of(picture, name)?)));
+    let mut all: Vec<Trouble> = differing
+        .map(|(name, (what, next))| Trouble {
+            part: format!("settings of {name}"),
+            message: what,
+            next,
+        })
+        .collect();
+    if let Some(more) = all.len().checked_sub(NODES_LISTED).filter(|more| *more > 0) {
+        all.truncate(NODES_LISTED);
+        all.push(Trouble {
+            part: "settings".to_owned(),
+            message: format!("{more} more nodes differ from the fleet"),
+            next: "`windlass get nodes` shows which".to_owned(),
+        });
+    }
+    all
 }
 
 /// The labels of the page's lines stand in a column of this width.
