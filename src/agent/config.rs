@@ -68,6 +68,11 @@ pub struct Config {
 }
 
 impl Config {
+    /// How long others wait for a silent coordinator, in seconds.
+    pub fn lease_s(&self) -> u32 {
+        u32::try_from(self.lease.as_secs()).unwrap_or(u32::MAX)
+    }
+
     /// `interval`, spread by up to a tenth either way, differently on every node and every time.
     pub fn jittered(&self, interval: Duration, count: u64) -> Duration {
         let digest = crate::kinds::digest::Digest::of_parts([

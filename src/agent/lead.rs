@@ -128,7 +128,7 @@ impl Agent {
         Some(plan::Input {
             me: self.config.node.clone(),
             incarnation: self.config.incarnation.clone(),
-            lease_s: u32::try_from(self.config.lease.as_secs()).unwrap_or(u32::MAX),
+            lease_s: self.config.lease_s(),
             takes_lease: is_gone || !self.is_leading(now),
             writes_anew: is_gone && self.store.bereft_of().is_some(),
             not_ready_after: self.not_ready_after(),

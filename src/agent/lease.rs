@@ -33,7 +33,7 @@ const STANDBYS: u32 = 3;
 /// In a fleet of up to so many nodes everybody looks that often.
 const SMALL_FLEET: usize = 10;
 /// Each further node in the order waits this much longer, so that they don't all try at once.
-const RANK_WAIT: Duration = Duration::from_secs(2);
+pub(super) const RANK_WAIT: Duration = Duration::from_secs(2);
 /// Heartbeats per second that one core of a Git server carries beside its other work (FACTS: 65 at
 /// most): from some 170 nodes on, at a beat of 10 s, each beats more rarely.
 const BEATS_PER_SECOND: u32 = 17;
@@ -43,7 +43,8 @@ const BEATS_MISSED: u32 = 3;
 impl Agent {
     /// Whether this agent coordinates.
     pub(super) fn is_leading(&self, now: Now) -> bool {
-        if self.store.coordinator().is_none() || self.name_is_taken() {
+        let is_followed = self.store.coordinator().is_some() && !self.store.is_refused();
+        if !is_followed || self.name_is_taken() {
             return false;
         }
         if self.config.always_leads {
@@ -58,6 +59,9 @@ impl Agent {
     /// Whether this agent may decide now: it leads, or nobody does.
     pub(super) fn may_lead(&self, now: Now) -> bool {
         if self.store.is_refused() || !self.has_the_fleets_settings() {
+            return false;
+        }
+        if self.outdone_by().is_some() && self.store.bereft_of().is_none() {
             return false;
         }
         match self.store.bereft_of() {
@@ -139,7 +143,7 @@ impl Agent {
 
     /// Whoever holds the lease and knows as much may still lead, though the register is gone: it is
     /// the one to write it anew, as long as it shows life.
-    fn another_may_lead(&self, state: &State, last: Generation) -> bool {
+    pub(super) fn another_may_lead(&self, state: &State, last: Generation) -> bool {
         let Some(lease) = state.lease.as_ref().filter(|lease| !lease.released) else {
             return false;
         };
@@ -194,7 +198,7 @@ impl Agent {
     }
 
     /// How many nodes come before this one when a coordinator is missing.
-    fn rank(&self) -> u32 {
+    pub(super) fn rank(&self) -> u32 {
         let Some(state) = self.store.state() else {
             return 0;
         };

@@ -82,7 +82,7 @@ impl Agent {
             installation: self.config.installation.clone(),
             has_acted: self.store.has_acted(),
             contact: self.config.contact.clone(),
-            knows: self.store.bereft_of(),
+            knows: self.store.knows(),
             settings: Some((*self.config.fleet).clone()),
             unknown: BTreeMap::new(),
         }

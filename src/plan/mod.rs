@@ -67,6 +67,8 @@ use crate::kinds::time::{Elapsed, Now};
 use crate::ports::source::{CommitInfo, Relation};
 use crate::state::{PersonRequest, State};
 
+pub use accept::may_accept;
+pub use lease::{Leader, adopted};
 pub use library::{Library, Shelf, missing_templates, references, template_of};
 pub use memory::Memory;
 pub use pods::{Pod, Tally};
@@ -196,6 +198,7 @@ pub fn plan(input: &Input, memory: &mut Memory, now: Now) -> Plan {
     common::keep_settings(&mut work);
     work.take_in_pods();
     accept::accept_revisions(&mut work);
+    work.raise_epoch();
     ledger::keep_ledger(&mut work);
     pods::take_reports(&mut work);
     people::answer_requests(&mut work);

@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::json::text;
 use super::objects::{self, settings_of};
-use super::picture::Picture;
+use super::picture::{Adoptable, Picture};
 use super::table;
 use super::tabs;
-use crate::kinds::binding::Oid;
+use crate::kinds::binding::{Generation, Oid};
 use crate::kinds::finding::Finding;
 use crate::kinds::registry::Kind;
 use crate::kinds::time::{Wall, human_duration};
@@ -39,6 +39,12 @@ pub struct Status {
     pub is_coordinator: bool,
     /// Who coordinates.
     pub coordinator: Option<Coordinator>,
+    /// The newest decision that is followed: its epoch and its number.
+    #[serde(default)]
+    pub decision: Generation,
+    /// What `windlass state adopt` would take, while the store can't be followed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adoptable: Option<Adoptable>,
     /// The desired repository.
     pub repository: Repository,
     /// Its apps.
@@ -186,6 +192,8 @@ pub fn status(picture: &Picture) -> Status {
             term: lease.term,
             since: lease.acquired,
         }),
+        decision: picture.health.decision,
+        adoptable: picture.health.adoptable.clone(),
         repository: Repository {
             reached: picture.health.reached,
             newest: picture.health.tip.clone(),
