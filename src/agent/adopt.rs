@@ -63,13 +63,19 @@ impl Permit {
 impl Agent {
     /// What could be taken on purpose; nothing while the store is as it should be.
     fn offer(&self) -> Option<Offer> {
-        if !self.store.is_in_touch() || self.name_is_taken() {
+        if self.name_is_taken() {
             return None;
         }
         if let Some((rev, stands)) = self.store.stands() {
             let (tree, state) = stands?.clone();
-            let what = "it was set back";
-            return Some(Offer { base: Some(rev.clone()), tree, state, what });
+            return Some(match self.store.is_gone() {
+                // What this machine's copy holds.
+                true => {
+                    let what = "it has lost refs/windlass/coordinator";
+                    Offer { base: None, tree: Tree::default(), state, what }
+                }
+                false => Offer { base: Some(rev.clone()), tree, state, what: "it was set back" },
+            });
         }
         let Some(known) = self.store.coordinator() else {
             let what = "it has lost refs/windlass/coordinator, and this node has no copy of it";
@@ -118,13 +124,10 @@ impl Agent {
         (self.silence_of(node).lasts < self.not_ready_after()).then_some((node, theirs))
     }
 
-    /// Whoever held the lease has not noticed yet what has become of the store; or he has, and is the
-    /// one to write anew what is gone.
+    /// Whoever held the lease has not noticed yet what has become of the store. He may be the one to
+    /// write anew what is gone.
     fn holder_goes_on(&self, offer: &Offer) -> bool {
         let state = self.store.state().unwrap_or(&offer.state);
-        if offer.base.is_none() {
-            return self.another_may_lead(state, state.generation);
-        }
         let Some(lease) = state.lease.as_ref().filter(|lease| !lease.released) else {
             return false;
         };

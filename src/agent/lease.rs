@@ -143,7 +143,7 @@ impl Agent {
 
     /// Whoever holds the lease and knows as much may still lead, though the register is gone: it is
     /// the one to write it anew, as long as it shows life.
-    pub(super) fn another_may_lead(&self, state: &State, last: Generation) -> bool {
+    fn another_may_lead(&self, state: &State, last: Generation) -> bool {
         let Some(lease) = state.lease.as_ref().filter(|lease| !lease.released) else {
             return false;
         };

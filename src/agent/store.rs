@@ -220,9 +220,20 @@ impl Store {
         self.is_lost && self.coordinator.is_none()
     }
 
+    /// Whether nothing stands in the coordinator's register, as the last look showed.
+    pub(super) fn is_gone(&self) -> bool {
+        self.glance.as_ref().is_some_and(|glance| glance.coordinator.is_none())
+    }
+
+    /// Whether all that there is was read, and no decision among it that this node may follow.
+    pub(super) fn is_without_decisions(&self) -> bool {
+        let is_missed = self.refused.is_some() || self.is_lost;
+        self.coordinator.is_none() && self.reading == 0 && is_missed
+    }
+
     /// The newest decision acted on here, while the store does not hold it.
     pub(super) fn knows(&self) -> Option<Generation> {
-        let is_missed = self.bereft_of().is_some() || self.refused.is_some();
+        let is_missed = self.bereft_of().is_some() || self.refused.is_some() || self.is_lost();
         Some(self.highest_seen()).filter(|highest| is_missed && *highest > Generation::default())
     }
 
@@ -267,8 +278,9 @@ impl Agent {
             self.wish.fetch_soon(now);
         }
         // Something else there is believed when it was read.
-        let known = self.store.coordinator.as_ref().and_then(|known| known.rev.as_ref());
-        if glance.coordinator.is_none() || glance.coordinator.as_ref() == known {
+        if let Some(known) = &self.store.coordinator
+            && (glance.coordinator.is_none() || glance.coordinator == known.rev)
+        {
             self.store.refused = None;
         }
         self.store.fault = self.store.refused.as_ref().map(|refused| refused.fault.clone());

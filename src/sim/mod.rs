@@ -619,11 +619,15 @@ impl World {
 
 impl World {
     /// Where a store that was restored is still refused, somebody says at last that it is meant: on one
-    /// machine after the other, because one that knows nothing newer has nothing to say.
+    /// machine after the other, because one that knows nothing newer has nothing to say, and once
+    /// more, when all have looked.
     fn adopt_at_last(&mut self) {
         let nodes: Vec<NodeName> = self.machines.keys().cloned().collect();
-        for (after, node) in (60..).step_by(20).zip(nodes) {
-            self.plan(self.time + Duration::from_secs(after), Interference::Adopt(node));
+        for round in [5, 40] {
+            for (after, node) in (round..).step_by(4).zip(&nodes) {
+                let at = self.time + Duration::from_secs(after);
+                self.plan(at, Interference::Adopt(node.clone()));
+            }
         }
     }
 
