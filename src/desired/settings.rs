@@ -234,6 +234,7 @@ mod tests {
         }
         let unenforced: Vec<Kind> = settings.unenforced.into_iter().collect();
         assert_eq!(unenforced, [Kind::NetworkPolicy, Kind::Job]);
+        assert_eq!(read_text("stateEpoch: 7").0.state_epoch, 7);
         assert_eq!(read_text("").0, Settings::default());
         assert_eq!(read_text("foreign:\n").1, Vec::<String>::new());
     }
@@ -246,6 +247,12 @@ mod tests {
                 "windlass.yaml:1:1: error: foriegn: unknown setting (did you mean \"foreign\"?)",
             ),
             ("apps: []", "windlass.yaml:1:1: error: apps: is not built yet"),
+            (
+                "stateEpoch: 0",
+                "windlass.yaml:1:13: error: stateEpoch: expected a number from 1 to 1000000",
+            ),
+            ("stateEpoch: next", "windlass.yaml:1:13: error: stateEpoch: expected a number"),
+            ("stateEpoch: 20261121", "windlass.yaml:1:13: error: stateEpoch: expected a number"),
             ("foreign: x", "windlass.yaml:1:10: error: foreign: expected a list of kinds"),
             (
                 "foreign:\n- servicemonitor",
