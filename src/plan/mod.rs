@@ -64,7 +64,7 @@ use crate::kinds::time::{Elapsed, Now};
 use crate::ports::source::{CommitInfo, Relation};
 use crate::state::{PersonRequest, State};
 
-pub use library::{Library, Shelf, missing_templates, references, template_of};
+pub use library::{Library, Shelf, missing_templates, references, template_for, template_of};
 pub use memory::Memory;
 pub use pods::{Pod, Tally};
 pub use vigil::{Silence, Vigil};

@@ -90,8 +90,7 @@ impl<'a> Work<'a> {
             .and_then(|node| self.input.nodes.get(node))
             .and_then(|node| node.pods.get(&binding.uid))
             .cloned();
-        let template =
-            library::template_of(&binding.template, &self.input.apps, &self.input.library);
+        let template = library::template_for(&binding, &self.input.apps, &self.input.library);
         let is_lost = node.as_ref().is_some_and(|node| self.is_lost(node));
         let ready = !is_lost
             && binding.deletion.is_none()
@@ -184,6 +183,8 @@ impl<'a> Work<'a> {
             deletion: None,
             message: None,
             nominated: None,
+            index: new.index,
+            only_node: new.only_node,
             unknown: BTreeMap::new(),
         };
         self.made += 1;
@@ -415,6 +416,10 @@ pub(super) struct NewPod<'n> {
     pub(super) template: TemplateRef,
     pub(super) owner: Key,
     pub(super) labels: Labels,
+    /// See [`Binding::index`].
+    pub(super) index: Option<u32>,
+    /// See [`Binding::only_node`].
+    pub(super) only_node: Option<NodeName>,
 }
 
 /// How a new pod is called.
