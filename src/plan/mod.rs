@@ -45,6 +45,7 @@ pub mod schedule;
 mod single;
 #[cfg(test)]
 mod tests;
+mod unsaid;
 mod vigil;
 mod work;
 
@@ -67,6 +68,7 @@ use crate::state::{PersonRequest, State};
 pub use library::{Library, Shelf, missing_templates, references, template_for, template_of};
 pub use memory::Memory;
 pub use pods::{Pod, Tally};
+pub use unsaid::RECORDS;
 pub use vigil::{Silence, Vigil};
 use work::Work;
 pub(crate) use work::append_events;
