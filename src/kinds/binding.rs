@@ -148,6 +148,13 @@ pub struct Binding {
     /// (`status.nominatedNodeName`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nominated: Option<NodeName>,
+    /// Its number among the pods of its owner: a StatefulSet's ordinal, an Indexed Job's completion
+    /// index.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<u32>,
+    /// The one node it is made for: a DaemonSet's pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only_node: Option<NodeName>,
     /// Fields of a later version, kept.
     #[serde(flatten)]
     pub unknown: BTreeMap<String, serde_json::Value>,
@@ -202,6 +209,8 @@ mod tests {
             deletion: None,
             message: None,
             nominated: None,
+            index: None,
+            only_node: None,
             unknown: BTreeMap::new(),
         };
         let mut json = serde_json::to_value(&binding).expect("serializes");

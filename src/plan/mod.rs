@@ -47,6 +47,7 @@ pub mod schedule;
 mod single;
 #[cfg(test)]
 mod tests;
+mod unsaid;
 mod vigil;
 mod work;
 
@@ -69,9 +70,10 @@ use crate::state::{PersonRequest, State};
 
 pub use accept::may_accept;
 pub use lease::{Leader, adopted};
-pub use library::{Library, Shelf, missing_templates, references, template_of};
+pub use library::{Library, Shelf, missing_templates, references, template_for, template_of};
 pub use memory::Memory;
 pub use pods::{Pod, Tally};
+pub use unsaid::RECORDS;
 pub use vigil::{Silence, Vigil};
 use work::Work;
 pub(crate) use work::append_events;

@@ -361,6 +361,8 @@ mod tests {
             deletion: None,
             message: None,
             nominated: None,
+            index: None,
+            only_node: None,
             unknown: BTreeMap::new(),
         };
         let entry = LedgerEntry {

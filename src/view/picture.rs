@@ -233,7 +233,7 @@ impl Picture {
             binding: binding.clone(),
             node: node.clone(),
             report,
-            template: plan::template_of(&binding.template, &self.apps, &self.library),
+            template: plan::template_for(binding, &self.apps, &self.library),
             ready_for: ready_for.filter(|_| !is_lost),
             is_lost,
         }
