@@ -163,6 +163,8 @@ pub(super) fn keep_settings(work: &mut Work) {
         work.is_unfinished = true;
     } else if recorded.is_none() {
         work.note(format!("what all nodes must share is as {} has it", input.me));
+    } else {
+        work.note(format!("what all nodes must share is completed by {}", input.me));
     }
     work.next.settings = Some(Arc::new(next));
 }
