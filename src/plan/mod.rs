@@ -19,6 +19,7 @@
 //! deploy   Deployments: ReplicaSets up and down, step by step
 //! sets     ReplicaSets, ReplicationControllers: pods made and ended
 //! single   Pods written by hand
+//! storage  claims, and the volumes they are bound to
 //! allocate addresses for nodes and Services
 //! schedule pods without a node get one
 //! ```
@@ -43,6 +44,7 @@ mod replicaset;
 mod rollout;
 pub mod schedule;
 mod single;
+pub mod storage;
 #[cfg(test)]
 mod tests;
 mod vigil;
@@ -156,6 +158,8 @@ pub struct NodeInput {
     pub pods: Arc<BTreeMap<Uid, Arc<PodReport>>>,
     /// What people asked of it.
     pub requests: Arc<Vec<PersonRequest>>,
+    /// Volumes whose data it removed.
+    pub removed_volumes: Arc<std::collections::BTreeSet<Uid>>,
     /// Whether it says that pods may be placed on it.
     pub is_ready: bool,
     /// For how long it has not been heard of.
@@ -200,6 +204,7 @@ pub fn plan(input: &Input, memory: &mut Memory, now: Now) -> Plan {
     replicaset::fill_sets(&mut work);
     single::keep_pods(&mut work);
     allocate::give_addresses(&mut work);
+    storage::keep_storage(&mut work);
     schedule::place_pods(&mut work);
     work.finish()
 }
