@@ -119,7 +119,9 @@ impl Agent {
         for (name, uid, medium, _) in going {
             let call = match medium {
                 Some(Medium::Directory(name)) => Call::Files(FilesCall::RemoveKept { name }),
-                Some(Medium::Docker { name, .. }) => Call::Runtime(RuntimeCall::RemoveVolume { name }),
+                Some(Medium::Docker { name, .. }) => {
+                    Call::Runtime(RuntimeCall::RemoveVolume { name })
+                }
                 Some(Medium::Path { .. }) | None => {
                     tracing::warn!(volume = %name, "it can't be removed: its class is gone");
                     continue;
@@ -142,12 +144,7 @@ impl Agent {
             && containers.values().all(|container| mine.pods.contains_key(&container.marks.uid))
     }
 
-    pub(super) fn volume_emptied(
-        &mut self,
-        uid: Uid,
-        result: Result<Answer, Fault>,
-        now: Now,
-    ) {
+    pub(super) fn volume_emptied(&mut self, uid: Uid, result: Result<Answer, Fault>, now: Now) {
         self.host.emptying.under_way.remove(&uid);
         match result {
             Ok(_) => {

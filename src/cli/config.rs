@@ -387,11 +387,7 @@ fn check(file: File, hostname: &str, incarnation: &str) -> Result<Loaded, Vec<St
         layout: Layout {
             run_dir: file.run_dir.clone(),
             data_dir: file.data_dir.clone(),
-            volumes_dir: file
-                .volumes
-                .path
-                .clone()
-                .unwrap_or_else(|| file.data_dir.join("volumes")),
+            volumes_dir: file.volumes.path.clone().unwrap_or_else(|| file.data_dir.join("volumes")),
         },
         domain: file.network.cluster_domain.clone(),
         origin: format!("{}:{}", file.desired.branch, file.desired.directory),

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::kinds::container::{Container, Propagation, Security};
 use crate::kinds::image::Reference;
-use crate::kinds::pod::{AppArmor, PodSecurity, PodSpec, QosClass, Seccomp};
 use crate::kinds::name::Name;
+use crate::kinds::pod::{AppArmor, PodSecurity, PodSpec, QosClass, Seccomp};
 use crate::kinds::quantity::Quantity;
 use crate::kinds::storage::Medium;
 use crate::kinds::volume::VolumeSource;

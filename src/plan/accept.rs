@@ -116,11 +116,7 @@ fn check_history(relation: Relation, follows_rewrites: bool) -> Result<(), Verdi
 }
 
 /// Whether the commit deletes no more than its author seems to have meant.
-fn check_prune(
-    candidate: &Revision,
-    state: &AppState,
-    lost: Option<&Key>,
-) -> Result<(), Verdict> {
+fn check_prune(candidate: &Revision, state: &AppState, lost: Option<&Key>) -> Result<(), Verdict> {
     let was_in_force = candidate.tree.as_ref().is_some_and(|tree| state.head.trees.contains(tree));
     if was_in_force || is_prune_allowed(candidate) {
         return Ok(());

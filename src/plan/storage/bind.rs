@@ -68,7 +68,8 @@ fn bind_claim(work: &mut Work, stock: &Stock, key: &RecordKey) {
             ("FailedBinding", format!("volume \"{volume}\" is not there, or does not suit"), true)
         }
         (None, None, _) => {
-            let message = "no persistent volumes available for this claim and no storage class is set";
+            let message =
+                "no persistent volumes available for this claim and no storage class is set";
             ("FailedBinding", message.to_owned(), true)
         }
         (None, Some(name), None) => {

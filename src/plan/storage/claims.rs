@@ -109,12 +109,14 @@ fn make_for_pods(work: &mut Work, apps: &[(AppName, Arc<Desired>)], stock: &Stoc
         let Some(ordinal) = pod.binding.index else {
             continue;
         };
-        let object = apps.iter().find_map(|(app, desired)| Some((app, desired.objects.get(owner)?)));
+        let object =
+            apps.iter().find_map(|(app, desired)| Some((app, desired.objects.get(owner)?)));
         let Some((app, own)) = object.and_then(|(app, o)| Some((app, o.body.own_claims()?))) else {
             continue;
         };
         for template in own.templates {
-            let key = RecordKey::new(&pod.binding.key.namespace, &pod.binding.claim_name(&template.name));
+            let key =
+                RecordKey::new(&pod.binding.key.namespace, &pod.binding.claim_name(&template.name));
             // One of the repository has the better right.
             let is_written = work.next.claim(&key.namespace, &key.name);
             if is_written.is_some_and(|claim| claim.made_for.is_none() && claim.leaving.is_none()) {

@@ -48,7 +48,10 @@ fn release(work: &mut Work, name: &Name) {
         claim.uid == of.uid && claim.volume.as_ref() == Some(name)
     };
     if claim.filter(is_its).is_none() {
-        work.note(format!("volume {name} is released: its claim {}/{} is gone", of.namespace, of.name));
+        work.note(format!(
+            "volume {name} is released: its claim {}/{} is gone",
+            of.namespace, of.name
+        ));
         edit(work, name, |volume| volume.is_released = true);
     }
 }
@@ -83,8 +86,7 @@ fn forget(work: &mut Work, name: &Name) {
                 let is_removed =
                     node.is_some_and(|node| node.removed_volumes.contains(&volume.uid));
                 // A node that a person deleted takes its volumes with it.
-                let is_deleted =
-                    work.next.nodes.get(home).is_none_or(|node| node.is_forgotten());
+                let is_deleted = work.next.nodes.get(home).is_none_or(|node| node.is_forgotten());
                 is_removed || is_deleted
             }
         },

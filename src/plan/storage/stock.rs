@@ -52,7 +52,8 @@ pub struct VolumeFacts {
 impl VolumeFacts {
     /// Whether a node reaches it.
     pub fn is_reached_from(&self, node: &NodeName, labels: &Labels) -> bool {
-        self.node.as_ref().is_none_or(|its| its == node) && allows(self.nodes.as_deref(), node, labels)
+        self.node.as_ref().is_none_or(|its| its == node)
+            && allows(self.nodes.as_deref(), node, labels)
     }
 
     /// Whether it gives a claim what that asks for, whoever has it.
@@ -189,8 +190,10 @@ pub fn mounted(state: &State, stock: &Stock, key: &RecordKey) -> Result<ClaimedV
     let claim = state
         .claim(&key.namespace, name)
         .ok_or_else(|| format!("persistentvolumeclaim \"{name}\" not found"))?;
-    let volume =
-        claim.volume.as_ref().ok_or_else(|| format!("persistentvolumeclaim \"{name}\" is not bound"))?;
+    let volume = claim
+        .volume
+        .as_ref()
+        .ok_or_else(|| format!("persistentvolumeclaim \"{name}\" is not bound"))?;
     let record = state.volumes.get(volume);
     let is_its = record.is_some_and(|record| {
         let of = &record.claim;

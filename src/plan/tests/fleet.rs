@@ -136,11 +136,8 @@ impl Fleet {
         tree: Option<&str>,
         files: &[(&str, &str)],
     ) -> Revision {
-        let files: sim::Files = files
-            .iter()
-            .copied()
-            .map(|(path, text)| (path.to_owned(), text.to_owned()))
-            .collect();
+        let files: sim::Files =
+            files.iter().copied().map(|(path, text)| (path.to_owned(), text.to_owned())).collect();
         let (desired, findings) = sim::read(&files);
         self.commits += 1;
         let number = self.commits;
