@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::kinds::name::{Name, Uid};
-use crate::kinds::storage::{ClaimedVolume, Medium};
+use crate::kinds::name::Uid;
+use crate::kinds::storage::ClaimedVolume;
 use crate::kinds::time::{Elapsed, Now};
 use crate::plan::storage::{Stock, claims_of, mounted};
 use crate::ports::files::Call as FilesCall;
@@ -95,7 +95,7 @@ impl Agent {
             let home = volume.made.as_ref().and_then(|made| made.home.as_ref());
             volume.leaving.is_some() && home == Some(&self.config.node)
         };
-        let going: Vec<(Name, Uid, Option<Medium>, RecordKey)> = state
+        let going: Vec<(Uid, Call)> = state
             .volumes
             .iter()
             .filter(|(_, volume)| is_here(volume))
@@ -103,10 +103,14 @@ impl Agent {
                 let uid = &volume.uid;
                 !kept.contains(uid) && !self.host.emptying.under_way.contains(uid)
             })
-            .map(|(name, volume)| {
-                let facts = self.stock().facts(name, Some(volume));
-                let of = RecordKey::new(&volume.claim.namespace, &volume.claim.name);
-                (name.clone(), volume.uid.clone(), facts.and_then(|facts| facts.medium), of)
+            .map(|(volume, record)| {
+                let name = record.made_name(volume);
+                let is_docker = record.made.as_ref().is_some_and(|made| made.is_docker);
+                let call = match is_docker {
+                    true => Call::Runtime(RuntimeCall::RemoveVolume { name }),
+                    false => Call::Files(FilesCall::RemoveKept { name }),
+                };
+                (record.uid.clone(), call)
             })
             .collect();
         if kept.len() != removed.len() {
@@ -116,18 +120,8 @@ impl Agent {
         if going.is_empty() || !self.store.is_in_touch() || !self.is_alone_with_its_own() {
             return;
         }
-        for (name, uid, medium, _) in going {
-            let call = match medium {
-                Some(Medium::Directory(name)) => Call::Files(FilesCall::RemoveKept { name }),
-                Some(Medium::Docker { name, .. }) => {
-                    Call::Runtime(RuntimeCall::RemoveVolume { name })
-                }
-                Some(Medium::Path { .. }) | None => {
-                    tracing::warn!(volume = %name, "it can't be removed: its class is gone");
-                    continue;
-                }
-            };
-            tracing::info!(volume = %name, "its data is removed: its claim is gone, its class says Delete");
+        for (uid, call) in going {
+            tracing::info!(?call, "data is removed: its claim is gone, and its class says Delete");
             self.host.emptying.under_way.insert(uid.clone());
             self.call(Purpose::EmptyVolume(uid), call, REMOVAL_TIMEOUT);
         }

@@ -219,29 +219,36 @@ impl StorageClass {
         }
     }
 
-    /// Where the data of a volume is that was made for a claim of this class. Everything but the
-    /// volume's name follows from the repository and the claim, so whoever can write the state store
-    /// can point a pod at no directory that is not its own claim's.
-    pub fn medium(&self, volume: &Name, namespace: &Name, claim: &Name) -> Option<Medium> {
-        match &self.provisioner {
-            Provisioner::Nobody => None,
-            Provisioner::LocalPath => {
-                Some(Medium::Directory(format!("{volume}_{namespace}_{claim}")))
-            }
-            Provisioner::Docker { driver, options } => {
-                let fill = |text: &String| {
-                    text.replace("${pv.metadata.name}", volume.as_str())
-                        .replace("${pvc.metadata.namespace}", namespace.as_str())
-                        .replace("${pvc.metadata.name}", claim.as_str())
-                };
-                Some(Medium::Docker {
-                    name: format!("windlass_{volume}_{namespace}_{claim}"),
-                    driver: driver.clone(),
-                    options: options.iter().map(|(key, text)| (key.clone(), fill(text))).collect(),
-                })
-            }
-        }
+    /// Docker's volume that was made for a claim of this class; nothing if it makes none. What the
+    /// driver is told follows from the repository, so whoever can write the state store can't have
+    /// anything else mounted.
+    pub fn docker_volume(&self, volume: &Name, namespace: &Name, claim: &Name) -> Option<Medium> {
+        let Provisioner::Docker { driver, options } = &self.provisioner else {
+            return None;
+        };
+        let fill = |text: &String| {
+            text.replace("${pv.metadata.name}", volume.as_str())
+                .replace("${pvc.metadata.namespace}", namespace.as_str())
+                .replace("${pvc.metadata.name}", claim.as_str())
+        };
+        Some(Medium::Docker {
+            name: docker_name(&made_name(volume, namespace, claim)),
+            driver: driver.clone(),
+            options: options.iter().map(|(key, text)| (key.clone(), fill(text))).collect(),
+        })
     }
+}
+
+/// What the directory of a volume is called that was made for a claim. Everything but the volume's
+/// name is the claim's, so whoever can write the state store can point a pod at no directory that was
+/// not made for a claim of that name.
+pub fn made_name(volume: &Name, namespace: &Name, claim: &Name) -> String {
+    format!("{volume}_{namespace}_{claim}")
+}
+
+/// What Docker calls a volume of ours.
+pub fn docker_name(name: &str) -> String {
+    format!("windlass_{name}")
 }
 
 /// A claim's volume, as the node that mounts it is told.

@@ -18,7 +18,7 @@ use crate::kinds::labels::Labels;
 use crate::kinds::name::{Name, NodeName, Uid};
 use crate::kinds::object::Key;
 use crate::kinds::quantity::Quantity;
-use crate::kinds::storage::{AccessMode, ClaimSpec, Reclaim};
+use crate::kinds::storage::{AccessMode, ClaimSpec, Reclaim, docker_name, made_name};
 use crate::kinds::time::Wall;
 
 /// A claim: one of the repository, or one that was made for a pod.
@@ -112,6 +112,15 @@ pub struct ClaimReference {
     pub uid: Uid,
 }
 
+impl VolumeRecord {
+    /// What the directory of a volume that we made is called, or Docker's volume.
+    pub fn made_name(&self, volume: &Name) -> String {
+        let is_docker = self.made.as_ref().is_some_and(|made| made.is_docker);
+        let name = made_name(volume, &self.claim.namespace, &self.claim.name);
+        if is_docker { docker_name(&name) } else { name }
+    }
+}
+
 /// A volume that we made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -124,6 +133,9 @@ pub struct MadeVolume {
     pub modes: Vec<AccessMode>,
     /// What becomes of its data.
     pub reclaim: Reclaim,
+    /// Whether Docker has it; a directory of its node otherwise.
+    #[serde(default)]
+    pub is_docker: bool,
     /// The node that used it first, and that removes its data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub home: Option<NodeName>,

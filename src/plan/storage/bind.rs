@@ -254,6 +254,8 @@ fn make(
             capacity: claim.spec.request,
             modes: claim.spec.modes.clone(),
             reclaim: class.map(|class| class.reclaim).unwrap_or_default(),
+            is_docker: class
+                .is_some_and(|class| matches!(class.provisioner, Provisioner::Docker { .. })),
             home: node.cloned(),
         }),
         is_released: false,

@@ -11,7 +11,7 @@ use crate::kinds::pod::{NodeTerm, PodSpec};
 use crate::kinds::quantity::Quantity;
 use crate::kinds::registry::Kind;
 use crate::kinds::storage::{
-    AccessMode, ClaimedVolume, LOCAL_PATH_CLASS, Medium, Reclaim, StorageClass,
+    AccessMode, ClaimedVolume, LOCAL_PATH_CLASS, Medium, Reclaim, StorageClass, docker_name,
 };
 use crate::kinds::volume::VolumeSource;
 use crate::state::storage::{ClaimRecord, VolumeRecord};
@@ -37,7 +37,7 @@ pub struct VolumeFacts {
     pub modes: Vec<AccessMode>,
     /// What becomes of its data.
     pub reclaim: Reclaim,
-    /// Where its data is; unknown if the class that made it is gone.
+    /// Where its data is; unknown of Docker's if the class that made it is gone.
     pub medium: Option<Medium>,
     /// From which nodes it is reached, by what its manifest or its class says.
     pub nodes: Option<Vec<NodeTerm>>,
@@ -116,7 +116,7 @@ impl Stock {
         let name = &object.key.name;
         let medium = match &volume.medium {
             Medium::Docker { driver, options, .. } => Medium::Docker {
-                name: format!("windlass_{name}"),
+                name: docker_name(name.as_str()),
                 driver: driver.clone(),
                 options: options.clone(),
             },
@@ -160,13 +160,17 @@ impl Stock {
             return Some(VolumeFacts { node, ..facts.clone() });
         };
         let class = self.class(&made.class);
-        let claim = &record.claim;
+        let of = &record.claim;
+        let medium = match made.is_docker {
+            false => Some(Medium::Directory(record.made_name(name))),
+            true => class.and_then(|class| class.docker_volume(name, &of.namespace, &of.name)),
+        };
         Some(VolumeFacts {
             class: Some(made.class.clone()),
             capacity: made.capacity,
             modes: made.modes.clone(),
             reclaim: made.reclaim,
-            medium: class.and_then(|class| class.medium(name, &claim.namespace, &claim.name)),
+            medium,
             nodes: class.and_then(|class| class.nodes.clone()).filter(|_| node.is_none()),
             node,
             labels: Labels::new(),

@@ -387,6 +387,24 @@ fn data_is_removed_where_that_is_written_and_allowed_and_when_its_node_says_so()
 }
 
 #[test]
+fn a_directory_outlives_the_class_that_made_it() {
+    let class = class(
+        "mine",
+        "provisioner: rancher.io/local-path\nvolumeBindingMode: WaitForFirstConsumer",
+    );
+    let rest = format!("{}{}", claim("data", ", storageClassName: mine"), user("web", &["data"]));
+    let mut fleet = two_nodes();
+    push(&mut fleet, "one", &format!("{class}{rest}"));
+    push(&mut fleet, "no class", &rest);
+    let applied = fleet.input.apps["default"].applied.clone().expect("a revision");
+    let stock = crate::plan::storage::Stock::of([&*applied.desired]);
+    let key = RecordKey::new(&Name::trusted("shop"), &Name::trusted("data"));
+    let found = crate::plan::storage::mounted(&fleet.input.state, &stock, &key).expect("mounted");
+    let expected = format!("{}_shop_data", bound(&fleet, "data"));
+    assert_eq!(found.medium, crate::kinds::storage::Medium::Directory(expected));
+}
+
+#[test]
 fn a_revert_to_before_a_claim_keeps_its_data_whatever_its_class_says() {
     let class = class(
         "gone",
