@@ -12,7 +12,7 @@
 
 use std::time::Duration;
 
-use crate::kinds::binding::{DEFAULT_APP, Generation};
+use crate::kinds::binding::{AppName, DEFAULT_APP, Generation};
 use crate::kinds::name::NodeName;
 use crate::kinds::time::{Elapsed, Now};
 use crate::plan;
@@ -140,10 +140,13 @@ impl Agent {
 
     /// The epoch that a commit names which is in force, or may come into force.
     fn desired_epoch(&self) -> u64 {
-        let app = self.store.state().and_then(|state| state.apps.get(DEFAULT_APP));
+        let nothing = State::default();
+        let state = self.store.state().unwrap_or(&nothing);
+        let app = AppName::trusted(DEFAULT_APP);
         let follows = self.config.settings.follows_rewrites;
         let candidate = self.wish.candidate.iter();
-        let acceptable = candidate.filter(|revision| plan::may_accept(revision, app, follows));
+        let acceptable =
+            candidate.filter(|revision| plan::may_accept(revision, state, &app, follows));
         let revisions = self.wish.applied.iter().chain(acceptable);
         revisions.map(|revision| revision.desired.settings.state_epoch).max().unwrap_or(0)
     }

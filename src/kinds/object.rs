@@ -15,6 +15,7 @@ use super::node::NodeWish;
 use super::pod::PodTemplate;
 use super::registry::Kind;
 use super::service::Service;
+use super::storage::{ClaimSpec, OwnClaims, PersistentVolume, StorageClass};
 use super::workload::{Deployment, DisruptionBudget, PriorityClass, ReplicaSet};
 
 /// What an object is called: kind, namespace, name. Ordered by kind first, in the order in which
@@ -96,6 +97,12 @@ pub enum Body {
     Deployment(Arc<Deployment>),
     /// What the operator wishes of a machine.
     Node(Arc<NodeWish>),
+    /// What a PersistentVolumeClaim asks for.
+    Claim(Arc<ClaimSpec>),
+    /// See [`PersistentVolume`].
+    Volume(Arc<PersistentVolume>),
+    /// See [`StorageClass`].
+    StorageClass(Arc<StorageClass>),
     /// See [`PriorityClass`].
     PriorityClass(PriorityClass),
     /// See [`DisruptionBudget`].
@@ -103,6 +110,11 @@ pub enum Body {
 }
 
 impl Body {
+    /// The claims that each pod of a set has for itself.
+    pub fn own_claims(&self) -> Option<OwnClaims<'_>> {
+        None
+    }
+
     /// The pod template of a workload, or of a Pod.
     pub fn template(&self) -> Option<&Arc<PodTemplate>> {
         match self {

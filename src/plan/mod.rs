@@ -20,6 +20,7 @@
 //! deploy   Deployments: ReplicaSets up and down, step by step
 //! sets     ReplicaSets, ReplicationControllers: pods made and ended
 //! single   Pods written by hand
+//! storage  claims, and the volumes they are bound to
 //! allocate addresses for nodes and Services
 //! schedule pods without a node get one
 //! ```
@@ -45,6 +46,7 @@ mod replicaset;
 mod rollout;
 pub mod schedule;
 mod single;
+pub mod storage;
 #[cfg(test)]
 mod tests;
 mod unsaid;
@@ -165,6 +167,8 @@ pub struct NodeInput {
     pub pods: Arc<BTreeMap<Uid, Arc<PodReport>>>,
     /// What people asked of it.
     pub requests: Arc<Vec<PersonRequest>>,
+    /// Volumes whose data it removed.
+    pub removed_volumes: Arc<std::collections::BTreeSet<Uid>>,
     /// Whether it says that pods may be placed on it.
     pub is_ready: bool,
     /// Whether its settings are others than its fleet's.
@@ -213,6 +217,7 @@ pub fn plan(input: &Input, memory: &mut Memory, now: Now) -> Plan {
     replicaset::fill_sets(&mut work);
     single::keep_pods(&mut work);
     allocate::give_addresses(&mut work);
+    storage::keep_storage(&mut work);
     schedule::place_pods(&mut work);
     work.finish()
 }

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::agent::Agent;
 use crate::kinds::binding::{DEFAULT_APP, Generation};
-use crate::kinds::name::{NodeName, Uid};
+use crate::kinds::name::{Name, NodeName, Uid};
 use crate::kinds::object::Body;
+use crate::kinds::storage::Reclaim;
 use crate::kinds::workload::Strategy;
 use crate::ports::runtime::{ContainerSeen, Role};
 use crate::ports::store::Register;
@@ -24,6 +25,10 @@ pub struct Safety {
     restores: usize,
     /// What each life of an agent has acted on.
     acted: BTreeMap<(NodeName, u64), Generation>,
+    /// Directories that outlive their pods, by node.
+    kept: BTreeMap<NodeName, BTreeSet<String>>,
+    /// Volumes whose data was to be removed, by a decision that was written.
+    doomed: BTreeSet<Name>,
 }
 
 impl Safety {
@@ -35,6 +40,7 @@ impl Safety {
         one_address_one_pod(world)?;
         one_writer_per_ref(world)?;
         self.nobody_goes_back(world)?;
+        self.data_is_kept(world)?;
         self.decisions_only_grow(world)
     }
 
@@ -71,8 +77,58 @@ impl Safety {
         }
         self.generation = state.generation;
         no_name_twice(&state)?;
+        pods_are_with_their_data(&state)?;
+        self.doom(&state)?;
         budgets_hold(&state)
     }
+}
+
+impl Safety {
+    /// Data is removed only after it was decided, and that only where its class says so.
+    fn doom(&mut self, state: &State) -> Result<(), Violation> {
+        for (name, volume) in state.volumes.iter().filter(|(_, its)| its.leaving.is_some()) {
+            let goes = volume.made.as_ref().is_some_and(|made| made.reclaim == Reclaim::Delete);
+            if !goes || !volume.is_released {
+                return Err(format!("volume {name} is to be emptied: {volume:?}"));
+            }
+            self.doomed.insert(name.clone());
+        }
+        Ok(())
+    }
+
+    fn data_is_kept(&mut self, world: &World) -> Result<(), Violation> {
+        for (node, machine) in &world.machines {
+            let before = self.kept.entry(node.clone()).or_default();
+            if *before == machine.kept {
+                continue;
+            }
+            let gone = before.difference(&machine.kept);
+            for directory in gone {
+                let volume = directory.split('_').next().unwrap_or_default();
+                if !self.doomed.contains(volume) {
+                    return Err(format!("{node}: {directory} is gone, and nobody decided that"));
+                }
+            }
+            before.clone_from(&machine.kept);
+        }
+        Ok(())
+    }
+}
+
+/// A pod is bound to the node that has the data of its claim. In the scenario a workload's claim has
+/// its name.
+fn pods_are_with_their_data(state: &State) -> Result<(), Violation> {
+    for (node, pod) in state.all_pods() {
+        let claim = state.claim(&pod.key.namespace, &pod.template.owner.name);
+        let volume = claim.and_then(|claim| state.volumes.get(claim.volume.as_ref()?));
+        let has_data = volume.and_then(|volume| volume.node.as_ref());
+        if let (Some(node), Some(has_data)) = (node, has_data)
+            && node != has_data
+        {
+            return Err(format!("pod {} is bound to {node}, its data is on {has_data}", pod.key));
+        }
+    }
+    Ok(())
 }
 
 /// The coordinator's register.

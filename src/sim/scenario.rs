@@ -195,7 +195,9 @@ fn trouble(world: &mut World, rng: &mut Rng, nodes: &[NodeName], shop: &mut Shop
             let mut files = shop.files();
             files.insert("bad.yaml".into(), BAD.into());
             world.plan(at, Interference::Push("a typo".into(), files));
-            world.plan(end, Interference::Push("mended".into(), shop.files()));
+            // By then others may have added what is not in it.
+            let message = "mended\n\nWindlass-Allow-Prune: yes".to_owned();
+            world.plan(end, Interference::Push(message, shop.files()));
         }
         5 | 6 => {
             world.plan(at, Interference::KillAgent(node.clone()));
@@ -267,7 +269,12 @@ struct Workload {
     replicas: u64,
     image: String,
     recreate: bool,
+    /// The class of the claim that its pods share, if they have one.
+    claim: Option<&'static str>,
 }
+
+/// Classes of claims: data is kept, and data goes with its claim.
+const CLASSES: [&str; 2] = ["local-path", "gone"];
 
 const IMAGES: [&str; 7] = ["run", "run", "run", "slow", "deaf", "crash", "missing"];
 
@@ -313,7 +320,11 @@ impl Shop {
             replicas: rng.below(4) + 1,
             image: new_image(rng, self.edits),
             recreate: rng.chance(250),
+            claim: None,
         };
+        // By the number, not by chance, so that the rest of a seed stays what it is.
+        let claim = (self.edits % 3 == 1).then(|| CLASSES[usize::from(self.edits % 2 == 0)]);
+        let workload = Workload { claim, ..workload };
         let message =
             format!("add {} with {} of {}", workload.name, workload.replicas, workload.image);
         self.deployments.push(workload);
@@ -324,6 +335,7 @@ impl Shop {
         let mut files = Files::new();
         let namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n";
         files.insert("namespace.yaml".into(), namespace.into());
+        files.insert("class.yaml".into(), CLASS.into());
         for workload in &self.deployments {
             files.insert(format!("{}.yaml", workload.name), workload.manifest());
         }
@@ -337,7 +349,11 @@ fn new_image(rng: &mut Rng, version: u64) -> String {
 
 impl Workload {
     fn manifest(&self) -> String {
-        let Self { name, replicas, image, recreate } = self;
+        let Self { name, replicas, image, recreate, claim } = self;
+        let (mount, claim) = match claim {
+            None => (String::new(), String::new()),
+            Some(class) => (volume(name), claim_of(name, class)),
+        };
         let strategy = if *recreate { "Recreate" } else { "RollingUpdate" };
         format!(
             "apiVersion: apps/v1
@@ -353,7 +369,7 @@ spec:
       terminationGracePeriodSeconds: 10
       containers:
         - {{name: main, image: \"{image}\"}}
----
+{mount}{claim}---
 apiVersion: v1
 kind: Service
 metadata: {{name: {name}, namespace: shop}}
@@ -363,6 +379,25 @@ spec:
 "
         )
     }
+}
+
+/// A class whose data goes with its claim.
+const CLASS: &str = "apiVersion: storage.k8s.io/v1\nkind: StorageClass\nmetadata: {name: gone}\n\
+provisioner: rancher.io/local-path\nreclaimPolicy: Delete\nvolumeBindingMode: WaitForFirstConsumer\n";
+
+fn volume(claim: &str) -> String {
+    format!("      volumes: [{{name: data, persistentVolumeClaim: {{claimName: {claim}}}}}]\n")
+}
+
+fn claim_of(name: &str, class: &str) -> String {
+    format!(
+        "---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {{name: {name}, namespace: shop}}
+spec: {{storageClassName: {class}, accessModes: [ReadWriteOnce], resources: {{requests: {{storage: 1Gi}}}}}}
+"
+    )
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ mod resources;
 mod security;
 mod selector;
 mod service;
+mod storage;
 mod volume;
 mod workload;
 
@@ -79,6 +80,9 @@ pub(super) fn body(
         Kind::PriorityClass => {
             typed(json, check, |class, check| node::priority_class(class, &meta.name, check))
         }
+        Kind::PersistentVolumeClaim => typed(json, check, storage::claim),
+        Kind::PersistentVolume => typed(json, check, storage::volume),
+        Kind::StorageClass => typed(json, check, |class, check| storage::class(class, meta, check)),
         Kind::Pod | Kind::Deployment | Kind::ReplicaSet | Kind::ReplicationController => {
             let Some(parts) = template else {
                 let spec = Path::Root.field("spec");
