@@ -266,6 +266,10 @@ impl<'f> World<'f> {
                 Finding::error(nowhere, format!("there is no PriorityClass {name}"))
             }
             Kind::ServiceAccount => Finding::warning(nowhere, format!("there is no {key}")),
+            Kind::Service => Finding::warning(
+                nowhere,
+                format!("there is no {key}: the pods have no names in DNS without it"),
+            ),
             _ => Finding::warning(nowhere, format!("there is no {key}: the pod will wait for it")),
         })
     }
@@ -381,11 +385,7 @@ struct Workload<'o> {
 }
 
 fn workload(object: &Object) -> Option<Workload<'_>> {
-    let (selector, template) = match &object.body {
-        Body::Deployment(deployment) => (&deployment.selector, &deployment.template),
-        Body::ReplicaSet(set) => (&set.selector, &set.template),
-        _ => return None,
-    };
+    let (selector, template) = (object.body.selector()?, object.body.template()?);
     Some(Workload {
         object,
         namespace: object.key.namespace_str(),

@@ -68,9 +68,7 @@ pub fn refusal(kind: Kind) -> &'static str {
         Kind::PersistentVolume | Kind::PersistentVolumeClaim => {
             "is not carried out yet: there are no volumes that outlive their pod"
         }
-        Kind::StatefulSet | Kind::DaemonSet | Kind::Job | Kind::CronJob => {
-            "is not carried out yet: its pods would not run"
-        }
+        Kind::Job | Kind::CronJob => "is not carried out yet: its pods would not run",
         Kind::Endpoints | Kind::EndpointSlice => {
             "is not carried out yet: packets would not reach what it names"
         }
@@ -137,6 +135,23 @@ const RUNS: &[(&str, &str)] = &[
     ),
     ("apps.v1.DeploymentStrategy", "rollingUpdate type"),
     ("apps.v1.RollingUpdateDeployment", "maxSurge maxUnavailable"),
+    ("apps.v1.StatefulSet", "apiVersion kind metadata spec"),
+    (
+        "apps.v1.StatefulSetSpec",
+        "minReadySeconds ordinals persistentVolumeClaimRetentionPolicy podManagementPolicy \
+         replicas revisionHistoryLimit selector serviceName template updateStrategy",
+    ),
+    ("apps.v1.StatefulSetOrdinals", "start"),
+    ("apps.v1.StatefulSetPersistentVolumeClaimRetentionPolicy", "whenDeleted whenScaled"),
+    ("apps.v1.StatefulSetUpdateStrategy", "rollingUpdate type"),
+    ("apps.v1.RollingUpdateStatefulSetStrategy", "maxUnavailable partition"),
+    ("apps.v1.DaemonSet", "apiVersion kind metadata spec"),
+    (
+        "apps.v1.DaemonSetSpec",
+        "minReadySeconds revisionHistoryLimit selector template updateStrategy",
+    ),
+    ("apps.v1.DaemonSetUpdateStrategy", "rollingUpdate type"),
+    ("apps.v1.RollingUpdateDaemonSet", "maxSurge maxUnavailable"),
     ("core.v1.PodTemplateSpec", "metadata spec"),
     (
         "core.v1.PodSpec",
@@ -325,6 +340,9 @@ const ROWS: &[FieldSupport] = rows! {
     Warned "core.v1.PodSpec" {
         "evictionResponders" "has no effect";
         "priority" "has no effect: a pod's priority follows from its priorityClassName";
+    }
+    Refused "apps.v1.StatefulSetSpec" {
+        "volumeClaimTemplates" "is not carried out yet: there are no volumes that outlive their pod";
     }
     Refused "core.v1.PodOS" {
         "name" except ["linux"] "asks for another operating system; Windlass runs Linux containers";

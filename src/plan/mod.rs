@@ -18,6 +18,7 @@
 //! claim    which ReplicaSet owns which pod?
 //! deploy   Deployments: ReplicaSets up and down, step by step
 //! sets     ReplicaSets, ReplicationControllers: pods made and ended
+//! stateful StatefulSets: pods by number, one after the other
 //! single   Pods written by hand
 //! allocate addresses for nodes and Services
 //! schedule pods without a node get one
@@ -40,9 +41,11 @@ mod memory;
 mod people;
 mod pods;
 mod replicaset;
+mod revisions;
 mod rollout;
 pub mod schedule;
 mod single;
+mod statefulset;
 #[cfg(test)]
 mod tests;
 mod vigil;
@@ -198,6 +201,8 @@ pub fn plan(input: &Input, memory: &mut Memory, now: Now) -> Plan {
     claim::settle_ownership(&mut work);
     deployment::roll_deployments(&mut work);
     replicaset::fill_sets(&mut work);
+    revisions::forget_orphans(&mut work);
+    statefulset::keep_stateful_sets(&mut work);
     single::keep_pods(&mut work);
     allocate::give_addresses(&mut work);
     schedule::place_pods(&mut work);

@@ -40,7 +40,7 @@ pub(super) fn pod(
 
 /// `ValidatePodTemplateSpec`, and what replicated pods must be besides
 /// (`ValidatePodTemplateSpecForReplicaSet`).
-fn template(
+pub(super) fn template(
     template: Option<core::v1::PodTemplateSpec>,
     parts: TemplateParts,
     check: &mut Check<'_, '_>,
@@ -134,8 +134,10 @@ fn strategy(
     let rolling = strategy.rolling_update.clone().unwrap_or_default();
     let surge_path = rolling_path.field("maxSurge");
     let unavailable_path = rolling_path.field("maxUnavailable");
-    let max_surge = share(&surge_path, rolling.max_surge.as_ref(), check);
-    let max_unavailable = share(&unavailable_path, rolling.max_unavailable.as_ref(), check);
+    let quarter = Share::Percent(25);
+    let max_surge = share_or(&surge_path, rolling.max_surge.as_ref(), quarter, check);
+    let max_unavailable =
+        share_or(&unavailable_path, rolling.max_unavailable.as_ref(), quarter, check);
     if let Share::Percent(101..) = max_unavailable {
         check.error(&unavailable_path, "can't be more than 100%");
     }
@@ -146,12 +148,20 @@ fn strategy(
     Strategy::RollingUpdate { max_surge, max_unavailable }
 }
 
+pub(super) fn share_or(
+    path: &Path<'_>,
+    value: Option<&IntOrString>,
+    default: Share,
+    check: &mut Check<'_, '_>,
+) -> Share {
+    value.map_or(default, |value| share(path, value, check))
+}
+
 /// `ValidatePositiveIntOrPercent`.
-fn share(path: &Path<'_>, value: Option<&IntOrString>, check: &mut Check<'_, '_>) -> Share {
+fn share(path: &Path<'_>, value: &IntOrString, check: &mut Check<'_, '_>) -> Share {
     match value {
-        None => Share::Percent(25),
-        Some(IntOrString::Int(count)) => Share::Count(check.count(path, Some(*count), 0)),
-        Some(IntOrString::String(text)) => {
+        IntOrString::Int(count) => Share::Count(check.count(path, Some(*count), 0)),
+        IntOrString::String(text) => {
             let percent = text
                 .strip_suffix('%')
                 .filter(|digits| digits.bytes().all(|b| b.is_ascii_digit()))
@@ -179,8 +189,8 @@ pub(super) fn disruption_budget(
             check.error(&most_path, "can't be set beside minAvailable");
             Bound::MaxUnavailable(Share::Count(0))
         }
-        (Some(least), None) => Bound::MinAvailable(share(&least_path, Some(least), check)),
-        (None, Some(most)) => Bound::MaxUnavailable(share(&most_path, Some(most), check)),
+        (Some(least), None) => Bound::MinAvailable(share(&least_path, least, check)),
+        (None, Some(most)) => Bound::MaxUnavailable(share(&most_path, most, check)),
         // Neither forbids nothing.
         (None, None) => Bound::MinAvailable(Share::Count(0)),
     };

@@ -347,6 +347,43 @@ impl Fleet {
         words.join(" ")
     }
 
+    /// `0:v1 1:v2? 2:v1!`: a StatefulSet's pods by number and image; `?` is not ready, `!` is being
+    /// ended.
+    pub(super) fn seats(&self, name: &str) -> String {
+        let mut pods = self.bindings(name);
+        pods.sort_by_key(|pod| pod.index);
+        let seats = pods.iter().map(|pod| {
+            let number = pod.index.expect("a number");
+            assert_eq!(pod.key.name.as_str(), format!("{name}-{number}"));
+            let said = self.input.nodes.values().find_map(|node| node.pods.get(&pod.uid));
+            let mark = match (&pod.deletion, said.is_some_and(|said| said.status.is_ready())) {
+                (Some(_), _) => "!",
+                (None, true) => "",
+                (None, false) => "?",
+            };
+            format!("{number}:{}{mark}", self.image(&pod.template))
+        });
+        seats.collect::<Vec<_>>().join(" ")
+    }
+
+    /// Turns and work, and how a StatefulSet's pods were after each turn that changed them.
+    pub(super) fn seatings(&mut self, name: &str) -> Vec<String> {
+        let mut steps = vec![self.seats(name)];
+        for _ in 0..100 {
+            let has_changed = self.turn();
+            let step = self.seats(name);
+            if steps.last() != Some(&step) {
+                steps.push(step);
+            }
+            self.work();
+            self.pass(1);
+            if !has_changed && steps.last() == Some(&self.seats(name)) {
+                break;
+            }
+        }
+        steps
+    }
+
     /// The names of a manifest's pods that are to stay, in order of name.
     pub(super) fn names(&self, manifest: &str) -> Vec<String> {
         let staying = self.bindings(manifest).into_iter().filter(|b| b.deletion.is_none());
@@ -433,6 +470,17 @@ pub(super) fn deployment(name: &str, replicas: u32, image: &str, more: &str) -> 
         "spec:\n  replicas: {replicas}\n  selector: {{matchLabels: {{app: {name}}}}}\n{more}{template}"
     );
     manifest("apps/v1", "Deployment", name, &spec)
+}
+
+/// A StatefulSet; `more` as with a Deployment.
+pub(super) fn stateful_set(name: &str, replicas: u32, image: &str, more: &str) -> String {
+    let more: String = more.split(';').map(|field| format!("  {}\n", field.trim())).collect();
+    let template = template(name, image);
+    let spec = format!(
+        "spec:\n  serviceName: {name}\n  replicas: {replicas}\n  selector: {{matchLabels: {{app: \
+         {name}}}}}\n{more}{template}"
+    );
+    manifest("apps/v1", "StatefulSet", name, &spec)
 }
 
 /// A ReplicaSet with this selector.

@@ -19,5 +19,6 @@ mod rollout;
 mod schedule;
 mod sets;
 mod single;
+mod stateful;
 
-use fleet::{Fleet, Mood, deployment, manifest, pod, replica_set, service};
+use fleet::{Fleet, Mood, deployment, manifest, pod, replica_set, service, stateful_set};
