@@ -15,6 +15,7 @@ use super::node::NodeWish;
 use super::pod::PodTemplate;
 use super::registry::Kind;
 use super::service::Service;
+use super::storage::{ClaimSpec, PersistentVolume, StorageClass};
 use super::workload::{
     DaemonSet, Deployment, DisruptionBudget, PriorityClass, ReplicaSet, StatefulSet,
 };
@@ -102,6 +103,12 @@ pub enum Body {
     DaemonSet(Arc<DaemonSet>),
     /// What the operator wishes of a machine.
     Node(Arc<NodeWish>),
+    /// What a PersistentVolumeClaim asks for.
+    Claim(Arc<ClaimSpec>),
+    /// See [`PersistentVolume`].
+    Volume(Arc<PersistentVolume>),
+    /// See [`StorageClass`].
+    StorageClass(Arc<StorageClass>),
     /// See [`PriorityClass`].
     PriorityClass(PriorityClass),
     /// See [`DisruptionBudget`].

@@ -19,6 +19,7 @@
 //! deploy   Deployments: ReplicaSets up and down, step by step
 //! sets     ReplicaSets, ReplicationControllers: pods made and ended
 //! stateful StatefulSets: pods by number, one after the other
+//! daemons  DaemonSets: a pod on each node
 //! single   Pods written by hand
 //! allocate addresses for nodes and Services
 //! schedule pods without a node get one
@@ -29,6 +30,7 @@
 mod accept;
 mod allocate;
 mod claim;
+mod daemonset;
 mod deployment;
 mod drain;
 mod evict;
@@ -67,6 +69,7 @@ use crate::kinds::time::{Elapsed, Now};
 use crate::ports::source::{CommitInfo, Relation};
 use crate::state::{PersonRequest, State};
 
+pub use daemonset::wanted_nodes;
 pub use library::{Library, Shelf, missing_templates, references, template_for, template_of};
 pub use memory::Memory;
 pub use pods::{Pod, Tally};
@@ -203,6 +206,7 @@ pub fn plan(input: &Input, memory: &mut Memory, now: Now) -> Plan {
     replicaset::fill_sets(&mut work);
     revisions::forget_orphans(&mut work);
     statefulset::keep_stateful_sets(&mut work);
+    daemonset::keep_daemon_sets(&mut work);
     single::keep_pods(&mut work);
     allocate::give_addresses(&mut work);
     schedule::place_pods(&mut work);

@@ -19,6 +19,7 @@ mod security;
 mod selector;
 mod service;
 mod sets;
+mod storage;
 mod volume;
 mod workload;
 
@@ -80,6 +81,9 @@ pub(super) fn body(
         Kind::PriorityClass => {
             typed(json, check, |class, check| node::priority_class(class, &meta.name, check))
         }
+        Kind::PersistentVolumeClaim => typed(json, check, storage::claim),
+        Kind::PersistentVolume => typed(json, check, storage::volume),
+        Kind::StorageClass => typed(json, check, |class, check| storage::class(class, meta, check)),
         Kind::Pod
         | Kind::Deployment
         | Kind::ReplicaSet

@@ -1,12 +1,16 @@
 //! StatefulSets and DaemonSets.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1 as api;
+use k8s_openapi::api::core::v1 as core;
 
 use super::super::path::Path;
 use super::super::tree::quoted;
+use super::meta::check_annotations;
 use super::selector::{selector, workload_selector};
+use super::storage::claim_spec;
 use super::workload::{share_or, template};
 use super::{Check, Meta, TemplateParts};
 use crate::kinds::digest::Digest;
@@ -34,14 +38,16 @@ pub(super) fn stateful_set(
     let path = Path::Root.field("spec");
     let selector_path = path.field("selector");
     let selector = selector(&selector_path, &spec.selector, check);
-    let template = template(Some(spec.template), parts, check);
+    let given = spec.volume_claim_templates.unwrap_or_default();
+    let claims = claims(&path.field("volumeClaimTemplates"), &given, check);
+    let names = claims.iter().map(|claim| claim.name.to_string()).collect();
+    let template = template(Some(spec.template), names, parts, check);
     workload_selector(&selector_path, &selector, &template.labels, check);
     let service_path = path.field("serviceName");
     let service = check.name_if_given(&service_path, spec.service_name.as_deref(), NameRule::Label);
     if let Some(service) = &service {
         check.mention(Kind::Service, service, &service_path);
     }
-    let claims = Vec::new();
     let retention = spec.persistent_volume_claim_retention_policy.unwrap_or_default();
     let ordinals_path = path.field("ordinals");
     let start = spec.ordinals.as_ref().and_then(|ordinals| ordinals.start);
@@ -72,6 +78,34 @@ fn check_name(meta: &Meta, check: &mut Check<'_, '_>) {
         );
         check.error(&Path::Root.field("metadata").field("name"), message);
     }
+}
+
+/// The claims that each pod has for itself.
+fn claims(
+    path: &Path<'_>,
+    claims: &[core::PersistentVolumeClaim],
+    check: &mut Check<'_, '_>,
+) -> Vec<ClaimTemplate> {
+    let mut result: Vec<ClaimTemplate> = Vec::new();
+    for (index, claim) in claims.iter().enumerate() {
+        let path = path.index(index);
+        let metadata_path = path.field("metadata");
+        let name_path = metadata_path.field("name");
+        let text = claim.metadata.name.as_deref().unwrap_or_default();
+        let name = check.name(&name_path, text, NameRule::Label);
+        if result.iter().any(|other| other.name == name) {
+            let message = format!("{} is the name of another claim already", quoted(text));
+            check.error(&name_path, message);
+        }
+        let labels = claim.metadata.labels.clone().unwrap_or_default();
+        check.labels(&metadata_path.field("labels"), &labels);
+        let annotations = claim.metadata.annotations.clone().unwrap_or_default();
+        check_annotations(&metadata_path.field("annotations"), &annotations, check);
+        let spec = claim.spec.clone().unwrap_or_default();
+        let spec = claim_spec(&path.field("spec"), &spec, check);
+        result.push(ClaimTemplate { name, labels, annotations, spec });
+    }
+    result
 }
 
 /// The template with what every pod of the set has beside it, its number aside. That is part of what
@@ -159,7 +193,7 @@ pub(super) fn daemon_set(
     let path = Path::Root.field("spec");
     let selector_path = path.field("selector");
     let selector = selector(&selector_path, &spec.selector, check);
-    let template = template(Some(spec.template), parts, check);
+    let template = template(Some(spec.template), BTreeSet::new(), parts, check);
     workload_selector(&selector_path, &selector, &template.labels, check);
     let update = spec.update_strategy.unwrap_or_default();
     let history_path = path.field("revisionHistoryLimit");

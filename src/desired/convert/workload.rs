@@ -1,5 +1,6 @@
 //! Workloads: what asks for pods.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use k8s_openapi::api::{apps, core, policy};
@@ -27,7 +28,7 @@ pub(super) fn pod(
         check.error(&path, "is required");
         return Body::Plain;
     };
-    let spec = pods::spec(&path, &spec, check);
+    let spec = pods::spec(&path, &spec, BTreeSet::new(), check);
     Body::Pod(Arc::new(PodTemplate {
         labels: meta.labels.clone(),
         annotations: meta.annotations.clone(),
@@ -39,9 +40,10 @@ pub(super) fn pod(
 }
 
 /// `ValidatePodTemplateSpec`, and what replicated pods must be besides
-/// (`ValidatePodTemplateSpecForReplicaSet`).
+/// (`ValidatePodTemplateSpecForReplicaSet`). `claims` are volumes that pods have beside the template's.
 pub(super) fn template(
     template: Option<core::v1::PodTemplateSpec>,
+    claims: BTreeSet<String>,
     parts: TemplateParts,
     check: &mut Check<'_, '_>,
 ) -> Arc<PodTemplate> {
@@ -61,7 +63,7 @@ pub(super) fn template(
     if template.spec.is_none() {
         check.error(&pod_path, "is required");
     }
-    let spec = pods::spec(&pod_path, &template.spec.unwrap_or_default(), check);
+    let spec = pods::spec(&pod_path, &template.spec.unwrap_or_default(), claims, check);
     if spec.restart_policy != RestartPolicy::Always {
         let message = "must be Always here: use a Pod or a Job for what ends";
         check.error(&pod_path.field("restartPolicy"), message);
@@ -90,7 +92,7 @@ pub(super) fn deployment(
     let path = Path::Root.field("spec");
     let selector_path = path.field("selector");
     let selector = selector(&selector_path, &spec.selector, check);
-    let template = template(Some(spec.template), parts, check);
+    let template = template(Some(spec.template), BTreeSet::new(), parts, check);
     workload_selector(&selector_path, &selector, &template.labels, check);
     let min_ready_s = check.count(&path.field("minReadySeconds"), spec.min_ready_seconds, 0);
     let deadline_path = path.field("progressDeadlineSeconds");
@@ -214,7 +216,7 @@ pub(super) fn replica_set(
     let path = Path::Root.field("spec");
     let selector_path = path.field("selector");
     let selector = selector(&selector_path, &spec.selector, check);
-    let template = template(spec.template, parts, check);
+    let template = template(spec.template, BTreeSet::new(), parts, check);
     workload_selector(&selector_path, &selector, &template.labels, check);
     Body::ReplicaSet(Arc::new(ReplicaSet {
         replicas: check.count(&path.field("replicas"), spec.replicas, 1),
@@ -239,7 +241,7 @@ pub(super) fn replication_controller(
     let selector_path = path.field("selector");
     check.labels(&selector_path, &labels);
     let selector = Selector::from_labels(&labels);
-    let template = template(spec.template, parts, check);
+    let template = template(spec.template, BTreeSet::new(), parts, check);
     workload_selector(&selector_path, &selector, &template.labels, check);
     Body::ReplicaSet(Arc::new(ReplicaSet {
         replicas: check.count(&path.field("replicas"), spec.replicas, 1),

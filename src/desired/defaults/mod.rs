@@ -82,6 +82,9 @@ pub(super) const FILLS: &[(&str, &str, Fill)] = &[
     ("core.v1.PersistentVolumeClaimSpec", "volumeMode", Text("Filesystem")),
     ("core.v1.PersistentVolumeSpec", "volumeMode", Text("Filesystem")),
     ("core.v1.PersistentVolumeSpec", "persistentVolumeReclaimPolicy", Text("Retain")),
+    // Kubernetes' default is Delete. Here it takes a word of the author's to have data destroyed.
+    ("storage.v1.StorageClass", "reclaimPolicy", Text("Retain")),
+    ("storage.v1.StorageClass", "volumeBindingMode", Text("Immediate")),
 ];
 
 /// Fields that are no pointers in Go: there `0` and `false` are the same as nothing, and are not
@@ -92,6 +95,7 @@ pub(super) const ZERO_IS_ABSENT: &[(&str, &str)] = &[
     ("core.v1.ContainerPort", "hostPort"),
     ("core.v1.VolumeMount", "readOnly"),
     ("core.v1.PersistentVolumeClaimVolumeSource", "readOnly"),
+    ("core.v1.NFSVolumeSource", "readOnly"),
     (
         "core.v1.Probe",
         "failureThreshold initialDelaySeconds periodSeconds successThreshold timeoutSeconds",

@@ -15,6 +15,27 @@ const WEIGHT_SPREAD: i64 = 2;
 /// So many rankings and outlooks are kept, the latest used: pods come in runs of one template.
 const KEPT_MAX: usize = 16;
 
+/// Which nodes are asked about a pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Reach {
+    /// All of them.
+    Everywhere,
+    /// The one it is made for, if that is there. It is no part of its shape: the pods of a DaemonSet are
+    /// alike but for this.
+    Only(Option<usize>),
+}
+
+impl Reach {
+    /// These of so many nodes.
+    pub(super) fn of(self, nodes: usize) -> std::ops::Range<usize> {
+        match self {
+            Self::Everywhere => 0..nodes,
+            Self::Only(Some(node)) => node..node + 1,
+            Self::Only(None) => 0..0,
+        }
+    }
+}
+
 /// Shapes, how long the log was when they were asked about, and the answer.
 type Known = Vec<(usize, usize, Unfit)>;
 
@@ -38,10 +59,16 @@ impl Scheduler {
 
     /// Finds a node for a pod and reserves what it needs there, or says why there is none. The node
     /// on which room was made for it is taken if it fits there.
-    pub(super) fn place(&mut self, shape: usize, nominated: Option<usize>) -> Result<usize, Unfit> {
+    pub(super) fn place(
+        &mut self,
+        shape: usize,
+        reach: Reach,
+        nominated: Option<usize>,
+    ) -> Result<usize, Unfit> {
         let now = self.cluster.log.len();
         let asked = |(of, at, _): &&(usize, usize, Unfit)| *of == shape && *at == now;
-        if let Some((_, _, unfit)) = self.unfit.iter().find(asked) {
+        let known = self.unfit.iter().find(asked).filter(|_| reach == Reach::Everywhere);
+        if let Some((_, _, unfit)) = known {
             return Err(unfit.clone());
         }
         let ranking = self.ranking(shape);
@@ -51,20 +78,26 @@ impl Scheduler {
                 outlook.as_ref().and_then(|outlook| outlook.refuses(*node, &self.cluster));
             ranking.takes(*node) && refuses.is_none()
         };
-        let node =
-            nominated.filter(fits).or_else(|| best(&ranking, outlook.as_ref(), &self.cluster));
+        let node = match reach {
+            Reach::Only(node) => node.filter(fits),
+            Reach::Everywhere => {
+                nominated.filter(fits).or_else(|| best(&ranking, outlook.as_ref(), &self.cluster))
+            }
+        };
         let result = match node {
             Some(node) => {
                 self.cluster.put(node, shape);
                 Ok(node)
             }
-            None => Err(self.say_why(shape, outlook.as_ref())),
+            None => Err(self.say_why(shape, reach, outlook.as_ref())),
         };
         self.keep_ranking(ranking);
         if let Some(outlook) = outlook {
             self.keep_outlook(outlook);
         }
-        if let Err(unfit) = &result {
+        if let Err(unfit) = &result
+            && reach == Reach::Everywhere
+        {
             keep(&mut self.unfit, (shape, now, unfit.clone()));
         }
         result
@@ -121,10 +154,14 @@ impl Scheduler {
         }
     }
 
-    fn say_why(&self, shape: usize, outlook: Option<&Outlook>) -> Unfit {
+    fn say_why(&self, shape: usize, reach: Reach, outlook: Option<&Outlook>) -> Unfit {
         let cluster = &self.cluster;
         let mut unfit = Unfit { nodes: cluster.machines.len(), ..Unfit::default() };
-        for node in 0..cluster.machines.len() {
+        let asked = reach.of(unfit.nodes);
+        if asked.len() < unfit.nodes {
+            unfit.reasons.insert(Why::NodeAffinity, unfit.nodes - asked.len());
+        }
+        for node in asked {
             let mut reasons: Vec<Why> = refusals(&cluster.shapes[shape], node, cluster);
             if reasons.is_empty() {
                 reasons.extend(outlook.and_then(|outlook| outlook.refuses(node, cluster)));

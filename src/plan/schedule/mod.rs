@@ -55,7 +55,7 @@ use super::work::Work;
 pub use weigh::{PLUGINS, Scale, Weighed, weigh};
 
 pub(super) use budgets::Budgets;
-use choose::Scheduler;
+use choose::{Reach, Scheduler};
 use cluster::{Cluster, Machine, Shape};
 use preempt::{Board, Candidate, Resident};
 use priority::Priorities;
@@ -174,6 +174,7 @@ pub(super) fn place_pods(work: &mut Work) {
                 sequence: pod.binding.sequence,
                 key: pod.binding.key.clone(),
                 shape,
+                reach: cluster.reach_of(pod),
                 preempts: priorities.preempts(&template.spec),
             });
         }
@@ -202,6 +203,7 @@ struct Waiting {
     sequence: u64,
     key: PodKey,
     shape: usize,
+    reach: Reach,
     /// Whether others may be ended for it.
     preempts: bool,
 }
@@ -245,7 +247,7 @@ impl Desk {
             self.scheduler.cluster.give_back(node, pod.shape);
         }
         let (key, about) = (&pod.key, pod_key(&pod.key));
-        let unfit = match self.scheduler.place(pod.shape, nominated) {
+        let unfit = match self.scheduler.place(pod.shape, pod.reach, nominated) {
             Ok(node) => {
                 let node = self.scheduler.cluster.names[node].clone();
                 work.place(key, &node);
@@ -313,7 +315,7 @@ impl Desk {
             return Relief::Awaited;
         }
         let start = usize::try_from(pod.sequence).unwrap_or(0) % nodes;
-        match self.scheduler.find_victims(pod.shape, priority, board, start) {
+        match self.scheduler.find_victims(pod.shape, pod.reach, priority, board, start) {
             Ok(candidate) => {
                 // Waiting for what leaves anyway is no progress: it must not call for another turn.
                 self.preemptors += usize::from(!candidate.victims.is_empty());

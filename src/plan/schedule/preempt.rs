@@ -14,7 +14,7 @@ use std::cmp::Reverse;
 use crate::kinds::name::PodKey;
 
 use super::budgets::Budgets;
-use super::choose::Scheduler;
+use super::choose::{Reach, Scheduler};
 use super::cluster::Change;
 use super::outlook::Outlook;
 use super::ranking::refusals;
@@ -61,12 +61,13 @@ impl Scheduler {
     pub(super) fn find_victims(
         &mut self,
         shape: usize,
+        reach: Reach,
         priority: i32,
         board: &Board,
         start: usize,
     ) -> Result<Candidate, Unfit> {
         // A shape's pods are all of one priority.
-        if let Some(unfit) = self.known_hopeless(shape) {
+        if let Some(unfit) = self.known_hopeless(shape).filter(|_| reach == Reach::Everywhere) {
             return Err(unfit.clone());
         }
         let ranking = self.ranking(shape);
@@ -75,7 +76,12 @@ impl Scheduler {
         let nodes = self.cluster.machines.len();
         let mut unfit = Unfit { nodes, ..Unfit::default() };
         let mut candidates = Vec::new();
-        for node in (0..nodes).map(|offset| (start + offset) % nodes) {
+        let asked = reach.of(nodes);
+        if asked.len() < nodes {
+            unfit.reasons.insert(Why::NotHelpful, nodes - asked.len());
+        }
+        let first = if reach == Reach::Everywhere { start } else { 0 };
+        for node in asked.map(|offset| (first + offset) % nodes) {
             if candidates.len() >= CANDIDATES_MIN.max(nodes / 10) {
                 break;
             }
@@ -97,7 +103,9 @@ impl Scheduler {
         let cost = |candidate: &Candidate| cost(candidate, &board.residents[candidate.node]);
         let best = candidates.into_iter().min_by_key(cost);
         best.ok_or_else(|| {
-            self.keep_hopeless(shape, &unfit);
+            if reach == Reach::Everywhere {
+                self.keep_hopeless(shape, &unfit);
+            }
             unfit
         })
     }

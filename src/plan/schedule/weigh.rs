@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::super::NodeInput;
 use super::super::pods::Pod;
-use super::choose::{Likes, Scheduler, likes};
+use super::choose::{Likes, Reach, Scheduler, likes};
 use super::defaults::owner_of;
 use super::ranking::{Rank, fixed_parts, refusals};
 use super::{Cluster, Why, resources};
@@ -60,22 +60,27 @@ pub fn weigh(
     let (more, owner): (&Labels, _) = (&pod.binding.labels, owner_of(&pod.binding));
     let shape = cluster.shape(template, &pod.binding.key.namespace, more, owner, false);
     cluster.prepare(&[shape].into());
-    Some(scale(cluster, shape))
+    let reach = cluster.reach_of(pod);
+    Some(scale(cluster, shape, reach))
 }
 
-pub(super) fn scale(cluster: Cluster, shape: usize) -> Scale {
+pub(super) fn scale(cluster: Cluster, shape: usize, reach: Reach) -> Scale {
     let mut scheduler = Scheduler::new(cluster);
     let ranking = scheduler.ranking(shape);
     let outlook = scheduler.outlook(shape, &ranking);
     let cluster = &scheduler.cluster;
     let refuses = |node| outlook.as_ref().and_then(|outlook| outlook.refuses(node, cluster));
-    let able: Vec<Rank> =
-        ranking.best_first().filter(|rank| refuses(rank.node).is_none()).collect();
+    let asked = reach.of(cluster.machines.len());
+    let able = ranking.best_first().filter(|rank| asked.contains(&rank.node));
+    let able: Vec<Rank> = able.filter(|rank| refuses(rank.node).is_none()).collect();
     let liked = match &outlook {
         Some(outlook) if outlook.has_likes() => likes(&able, outlook, cluster),
         _ => vec![Likes::default(); able.len()],
     };
     let unable = (0..cluster.machines.len()).filter_map(|node| {
+        if !asked.contains(&node) {
+            return Some((cluster.names[node].clone(), vec![Why::NodeAffinity]));
+        }
         let mut reasons = refusals(&cluster.shapes[shape], node, cluster);
         if reasons.is_empty() {
             reasons.extend(refuses(node));
