@@ -131,7 +131,8 @@ pub(super) fn keep_daemon_sets(work: &mut Work) {
         for object in revision.desired.objects.values() {
             if let Body::DaemonSet(spec) = &object.body {
                 let rooms = rooms.get_or_insert_with(|| {
-                    let desired: Vec<&Desired> = revisions.iter().map(|(_, r)| &*r.desired).collect();
+                    let desired: Vec<&Desired> =
+                        revisions.iter().map(|(_, r)| &*r.desired).collect();
                     self::rooms(&work.input.nodes, &work.next.nodes, &desired)
                 });
                 keep(work, app, object, spec, rooms);
@@ -271,7 +272,8 @@ fn manage(work: &mut Work, set: &Lighting<'_>, wanted: &BTreeSet<&NodeName>) {
 /// Of several pods on one node the oldest stays; where pods overlap, the oldest of the new and of the
 /// old.
 fn prune(work: &mut Work, set: &Lighting<'_>, lamps: &Lamps) {
-    let mut surplus: Vec<&PodKey> = lamps.new.iter().skip(1).chain(lamps.old.iter().skip(1)).collect();
+    let mut surplus: Vec<&PodKey> =
+        lamps.new.iter().skip(1).chain(lamps.old.iter().skip(1)).collect();
     if let (false, Some(new), Some(old)) = (set.surges(), lamps.new.first(), lamps.old.first()) {
         let sequence = |key: &PodKey| work.pods.get(key).map(|pod| pod.binding.sequence);
         surplus.push(if sequence(new) < sequence(old) { old } else { new });
@@ -319,6 +321,8 @@ fn replace(work: &mut Work, set: &Lighting<'_>, wanted: &BTreeSet<&NodeName>, ma
         }
     }
     let room = usize::try_from(max.saturating_sub(missing)).unwrap_or(usize::MAX);
+    // What is no use is missing already. Kubernetes does not count it, and may take too many at once.
+    let room = room.saturating_sub(useless.len());
     for pod in useless.into_iter().chain(good.into_iter().take(room)) {
         work.note(format!("{}: pod {} is replaced: its template changed", set.key, pod.name));
         set.end(work, &pod, None, "TemplateChanged");

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::kinds::binding::DEFAULT_APP;
-use crate::kinds::name::Uid;
+use crate::kinds::name::{NodeName, PodKey, Uid};
 use crate::kinds::object::Body;
 use crate::kinds::workload::Strategy;
 use crate::ports::runtime::{ContainerSeen, Role};
@@ -20,6 +20,8 @@ pub type Violation = String;
 pub struct Safety {
     generation: crate::kinds::binding::Generation,
     last_write: usize,
+    /// Pods whose node a person declared dead, whether it was or not.
+    declared_dead: BTreeSet<Uid>,
 }
 
 impl Safety {
@@ -30,7 +32,8 @@ impl Safety {
         no_container_twice(world)?;
         one_address_one_pod(world)?;
         one_writer_per_ref(world)?;
-        self.decisions_only_grow(world)
+        self.decisions_only_grow(world)?;
+        self.no_identity_twice(world)
     }
 
     /// An older generation changes nothing: the register's number only rises, by one with each write.
@@ -45,8 +48,32 @@ impl Safety {
             return Err(format!("{} was written after {}", state.generation, self.generation));
         }
         self.generation = state.generation;
+        let fences = state.nodes.values().filter_map(|node| node.fenced.as_ref());
+        self.declared_dead.extend(fences.flat_map(|fence| fence.pods.iter().cloned()));
         no_name_twice(&state)?;
         budgets_hold(&state)
+    }
+
+    /// No two pods of one name run, on whatever machines. A person who declares a node dead answers
+    /// for it (docs/DESIGN.md, Hard cases 2).
+    fn no_identity_twice(&self, world: &World) -> Result<(), Violation> {
+        let mut alive: BTreeMap<&PodKey, (&NodeName, &Uid)> = BTreeMap::new();
+        for (node, machine) in &world.machines {
+            let running = machine.runtime.containers().filter(|container| container.is_running());
+            for container in running.filter(|its| matches!(its.marks.role, Role::App(_))) {
+                let marks = &container.marks;
+                if self.declared_dead.contains(&marks.uid) {
+                    continue;
+                }
+                match alive.insert(&marks.pod, (node, &marks.uid)) {
+                    Some((other, uid)) if (other, uid) != (node, &marks.uid) => {
+                        return Err(format!("pod {} runs on {other} and on {node}", marks.pod));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -180,7 +207,10 @@ pub fn settled(world: &World) -> Result<(), String> {
         // A roll-out to an image that never runs stands still within its surge, beside pods of
         // the image before: that is its end.
         let most = if runs_well(image) { *count } else { count + count.div_ceil(4) };
-        if bound.len() < *count || bound.len() > most {
+        // A StatefulSet makes no further pod while one does not come up.
+        let is_ordered = bound.iter().any(|(_, pod)| pod.index.is_some());
+        let least = if is_ordered && !runs_well(image) { 1 } else { *count };
+        if bound.len() < least || bound.len() > most {
             return Err(format!("{owner} has {} pods, {count} are wanted", bound.len()));
         }
         for (node, pod) in bound {
@@ -276,6 +306,8 @@ fn wanted_pods(
                 Body::Deployment(deployment) => deployment.replicas,
                 Body::ReplicaSet(set) => set.replicas,
                 Body::Pod(_) => 1,
+                Body::StatefulSet(set) => set.replicas,
+                Body::DaemonSet(_) => u32::try_from(world.machines.len()).unwrap_or(u32::MAX),
                 _ => continue,
             };
             let template = object.body.template();

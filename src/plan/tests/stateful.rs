@@ -262,7 +262,8 @@ fn a_name_is_given_anew_only_when_its_node_says_so_or_a_person_does() {
     while fleet.turn() {}
     let on_b = |fleet: &Fleet| {
         let pods = fleet.input.state.pods_of(&NodeName::trusted("b")).cloned().unwrap_or_default();
-        pods.values().map(|pod| (pod.uid.clone(), pod.deletion.is_some())).collect::<Vec<_>>()
+        let own = pods.values().filter(|pod| pod.owner.name == *"db");
+        own.map(|pod| (pod.uid.clone(), pod.deletion.is_some())).collect::<Vec<_>>()
     };
     let [(uid, false)] = &on_b(&fleet)[..] else { panic!("one pod of three is on b") };
     hear(&mut fleet, &["b"], 60);

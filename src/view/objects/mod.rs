@@ -15,6 +15,7 @@ mod node;
 mod pod;
 mod pull;
 mod service;
+mod sets;
 mod workload;
 mod written;
 
@@ -56,6 +57,9 @@ pub fn list(picture: &Picture, kind: Kind) -> Vec<Shown> {
         Kind::Pod => pod::list(picture),
         Kind::ReplicaSet | Kind::ReplicationController => workload::sets(picture, kind),
         Kind::Deployment => workload::deployments(picture),
+        Kind::StatefulSet => sets::stateful_sets(picture),
+        Kind::DaemonSet => sets::daemon_sets(picture),
+        Kind::ControllerRevision => sets::revisions(picture),
         Kind::Service => service::services(picture),
         Kind::EndpointSlice => service::slices(picture),
         Kind::Endpoints => service::endpoints(picture),
