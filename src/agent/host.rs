@@ -44,6 +44,8 @@ pub(super) struct Host {
     pub(super) network: Option<NetworkSeen>,
     pub(super) report: Option<NodeReport>,
     has_succeeded: bool,
+    /// The state store has been read since the agent began, not only this machine's copy of it.
+    has_heard: bool,
     needs_look: bool,
     needs_around: bool,
     /// What was known when the listing under way was asked for.
@@ -77,6 +79,7 @@ impl Host {
             network: None,
             report: None,
             has_succeeded: false,
+            has_heard: false,
             needs_look: true,
             needs_around: true,
             listing: None,
@@ -213,6 +216,10 @@ impl Agent {
         if self.host.memory.next_wake().is_some_and(|at| at <= now.elapsed) {
             self.host.needs_look = true;
         }
+        if !self.host.has_heard && self.store.is_heard() {
+            self.host.has_heard = true;
+            self.host_needs_look();
+        }
         if !self.host.needs_look {
             return;
         }
@@ -285,6 +292,7 @@ impl Agent {
             desired: desired.collect(),
             services: Arc::new(self.service_variables()),
             released: self.released_everywhere(),
+            has_heard: self.host.has_heard,
             files_version: 0,
         };
         let before = self.host.around.as_deref();

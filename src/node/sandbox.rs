@@ -8,6 +8,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use crate::kinds::digest::Digest;
+use crate::kinds::individual::ANNOTATION_START_OFFLINE;
 use crate::kinds::name::{NodeName, Uid};
 use crate::kinds::pod::PodSpec;
 use crate::kinds::time::Now;
@@ -78,6 +79,10 @@ pub(super) fn next(
     record.ip = ip;
     let files_are_ready = write_files(uid, pod, around, memory, wants, now);
     let Some(pause) = house.pause().filter(|pause| pause.is_running()) else {
+        if !may_begin(pod, around) {
+            memory.awaits_word(uid, now);
+            return None;
+        }
         make_pause(uid, pod, house, &around.node, ip, memory, wants, now);
         return None;
     };
@@ -85,6 +90,17 @@ pub(super) fn next(
         || give_link(uid, pause, ip, &template.spec, seen, around, memory, wants, now);
     (files_are_ready && link_is_ready)
         .then(|| Ready { pause: pause.id.clone(), number: pause.marks.sandbox })
+}
+
+/// Whether a pod that does not run may be begun. One that has an identity waits after a boot until it is
+/// known that nobody else was given its name (docs/DESIGN.md, Hard cases 2), unless its author takes
+/// that upon himself.
+fn may_begin(pod: &Assignment, around: &Around) -> bool {
+    let annotations = pod.template.as_ref().map(|template| &template.annotations);
+    let is_let = annotations
+        .and_then(|annotations| annotations.get(ANNOTATION_START_OFFLINE))
+        .is_some_and(|value| value == "true");
+    around.has_heard || is_let || !pod.binding.is_identity()
 }
 
 /// Writes the pod's files if they differ from what is written; true if containers may rely on them.

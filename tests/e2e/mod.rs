@@ -7,3 +7,4 @@ mod nodes;
 mod operate;
 mod refuse;
 mod remotes;
+mod sets;
