@@ -50,6 +50,7 @@ mod single;
 mod statefulset;
 #[cfg(test)]
 mod tests;
+mod unsaid;
 mod vigil;
 mod work;
 
@@ -73,6 +74,7 @@ pub use daemonset::wanted_nodes;
 pub use library::{Library, Shelf, missing_templates, references, template_for, template_of};
 pub use memory::Memory;
 pub use pods::{Pod, Tally};
+pub use unsaid::RECORDS;
 pub use vigil::{Silence, Vigil};
 use work::Work;
 pub(crate) use work::append_events;

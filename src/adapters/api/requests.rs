@@ -16,7 +16,7 @@ use super::serve::{Api, Caller};
 use super::write::{self, is_trial};
 use crate::agent::event::Ask;
 use crate::desired::Desired;
-use crate::kinds::name::{Name, NodeName, Uid};
+use crate::kinds::name::{NameRule, NodeName, Uid};
 use crate::kinds::object::{Body, Key};
 use crate::kinds::registry::Kind;
 use crate::plan::{self, Pod};
@@ -192,7 +192,7 @@ pub(super) async fn fence(
 
 fn named(asked: &Parameters) -> Result<NodeName, No> {
     let name = asked.get("node").ok_or_else(|| No::bad("node: is missing"))?;
-    Ok(Name::trusted(name))
+    NodeName::parse(name, NameRule::Subdomain).map_err(|why| No::bad(format!("node: {why}")))
 }
 
 /// Whether a kind's objects are changed by [`patch_node`] and [`delete_node`].
