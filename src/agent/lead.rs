@@ -146,6 +146,7 @@ impl Agent {
             facts: report.facts.clone(),
             pods: report.pods.clone(),
             requests: report.requests.clone(),
+            removed_volumes: report.removed_volumes.clone(),
             is_ready: is_able,
             silence: self.silence_of(name),
         };

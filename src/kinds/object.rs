@@ -15,7 +15,7 @@ use super::node::NodeWish;
 use super::pod::PodTemplate;
 use super::registry::Kind;
 use super::service::Service;
-use super::storage::{ClaimSpec, PersistentVolume, StorageClass};
+use super::storage::{ClaimSpec, OwnClaims, PersistentVolume, StorageClass};
 use super::workload::{
     DaemonSet, Deployment, DisruptionBudget, PriorityClass, ReplicaSet, StatefulSet,
 };
@@ -116,6 +116,15 @@ pub enum Body {
 }
 
 impl Body {
+    /// The claims that each pod of a set has for itself.
+    pub fn own_claims(&self) -> Option<OwnClaims<'_>> {
+        let Self::StatefulSet(set) = self else {
+            return None;
+        };
+        let (templates, retention) = (set.claims.as_slice(), set.retention);
+        Some(OwnClaims { templates, retention, ordinals: set.ordinals() })
+    }
+
     /// The pod template of a workload, or of a Pod.
     pub fn template(&self) -> Option<&Arc<PodTemplate>> {
         match self {

@@ -251,10 +251,23 @@ pub struct ClaimedVolume {
     pub volume: Name,
     /// Where its data is.
     pub medium: Medium,
+    /// From which nodes it is reached; from all where absent.
+    pub nodes: Option<Vec<NodeTerm>>,
     /// The one node that has it; any where absent.
     pub node: Option<NodeName>,
     /// Whether two nodes must never use it at once.
     pub is_exclusive: bool,
     /// Whether it may be read only.
     pub read_only: bool,
+}
+
+/// The claims that each pod of a set has for itself.
+#[derive(Clone, Debug)]
+pub struct OwnClaims<'s> {
+    /// What they are made from.
+    pub templates: &'s [ClaimTemplate],
+    /// What becomes of them.
+    pub retention: ClaimRetention,
+    /// The numbers of the pods that the set is to have.
+    pub ordinals: std::ops::Range<u32>,
 }

@@ -21,6 +21,7 @@
 //! stateful StatefulSets: pods by number, one after the other
 //! daemons  DaemonSets: a pod on each node
 //! single   Pods written by hand
+//! storage  claims, and the volumes they are bound to
 //! allocate addresses for nodes and Services
 //! schedule pods without a node get one
 //! ```
@@ -48,6 +49,7 @@ mod rollout;
 pub mod schedule;
 mod single;
 mod statefulset;
+pub mod storage;
 #[cfg(test)]
 mod tests;
 mod unsaid;
@@ -164,6 +166,8 @@ pub struct NodeInput {
     pub pods: Arc<BTreeMap<Uid, Arc<PodReport>>>,
     /// What people asked of it.
     pub requests: Arc<Vec<PersonRequest>>,
+    /// Volumes whose data it removed.
+    pub removed_volumes: Arc<std::collections::BTreeSet<Uid>>,
     /// Whether it says that pods may be placed on it.
     pub is_ready: bool,
     /// For how long it has not been heard of.
@@ -211,6 +215,7 @@ pub fn plan(input: &Input, memory: &mut Memory, now: Now) -> Plan {
     daemonset::keep_daemon_sets(&mut work);
     single::keep_pods(&mut work);
     allocate::give_addresses(&mut work);
+    storage::keep_storage(&mut work);
     schedule::place_pods(&mut work);
     work.finish()
 }

@@ -78,7 +78,7 @@ fn a_machine_that_boots_alone_starts_all_but_what_may_run_elsewhere() {
     assert!(runs(&world, "log").contains(&node.to_string()), "a DaemonSet asks nobody");
     world.interfere(Interference::Rejoin(node.clone()));
     run_for(&mut world, 120);
-    assert_eq!(runs(&world, "db"), [node.to_string()], "it has not");
+    assert_eq!(runs(&world, "db").len(), 1, "here, or elsewhere if that was decided meanwhile");
 }
 
 #[test]

@@ -18,6 +18,7 @@ const LEASE: &str = "lease.json";
 const EVENTS: &str = "events.json";
 const ANSWERED: &str = "answered.json";
 const NODES: &str = "alloc/nodes.json";
+const VOLUMES: &str = "storage/volumes.json";
 const UNPLACED: &str = "_unplaced";
 const CLUSTER: &str = "_cluster";
 
@@ -128,6 +129,10 @@ impl State {
             ["alloc", "services", file] => {
                 self.services.insert(stem(file), Arc::new(read_named(path, bytes)?));
             }
+            ["storage", "volumes.json"] => self.volumes = Arc::new(read_named(path, bytes)?),
+            ["storage", "claims", file] => {
+                self.claims.insert(stem(file), Arc::new(read_named(path, bytes)?));
+            }
             ["pods", file] => {
                 let list: Vec<Arc<Binding>> = read(path, bytes)?;
                 let pods: PodList = list.into_iter().map(|pod| (pod.key.clone(), pod)).collect();
@@ -169,6 +174,12 @@ impl State {
         }
         edits.maps(&self.services, &next.services, same, |namespace, entries| {
             (format!("alloc/services/{namespace}.json"), named_lines(entries))
+        });
+        if !same(&self.volumes, &next.volumes) {
+            edits.put(VOLUMES, named_lines(&next.volumes));
+        }
+        edits.maps(&self.claims, &next.claims, same, |namespace, claims| {
+            (format!("storage/claims/{namespace}.json"), named_lines(claims))
         });
         edits.maps(&self.pods, &next.pods, same, |place, pods| {
             (pods_path(place), lines(pods.values().map(|pod| &**pod)))

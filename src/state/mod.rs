@@ -14,6 +14,8 @@
 //!   apps/<app>/controllerrevisions/<namespace>/<name>.json
 //!   pods/<node>.json, pods/_unplaced.json               bindings, a line each
 //!   alloc/services/<namespace>.json, alloc/nodes.json   addresses given out
+//!   storage/claims/<namespace>.json, storage/volumes.json   claims and their volumes, a line each
+//!                                                     volumes.json   volumes whose data it removed
 //! ```
 //!
 //! One file holds what changes together, a line per thing that changes alone, so that
@@ -26,6 +28,7 @@
 mod codec;
 mod node_report;
 pub mod records;
+pub mod storage;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -42,6 +45,7 @@ use records::{
     AppHead, DeploymentRecord, LedgerEntry, NodeAllocation, RevisionRecord, ServiceAllocation,
     SetRecord, StatefulSetRecord,
 };
+use storage::{ClaimRecord, VolumeRecord};
 
 /// The format this version writes; it also reads the one before.
 pub const FORMAT: u32 = 1;
@@ -72,6 +76,10 @@ pub struct State {
     pub pods: BTreeMap<Placement, Arc<PodList>>,
     /// Addresses and ports given to Services, by namespace and name.
     pub services: BTreeMap<Name, Arc<BTreeMap<Name, ServiceAllocation>>>,
+    /// Claims, by namespace and name.
+    pub claims: BTreeMap<Name, Arc<BTreeMap<Name, ClaimRecord>>>,
+    /// Volumes that are or were bound, and those we made, by name.
+    pub volumes: Arc<BTreeMap<Name, VolumeRecord>>,
     /// Pod networks given to nodes.
     pub nodes: Arc<BTreeMap<NodeName, NodeAllocation>>,
     /// Paths of a later version, kept as they are.
@@ -147,6 +155,26 @@ impl State {
     /// Whether a node is taken to be away.
     pub fn is_away(&self, node: &NodeName) -> bool {
         self.nodes.get(node).is_some_and(NodeAllocation::is_away)
+    }
+
+    /// What is recorded of a claim.
+    pub fn claim(&self, namespace: &Name, name: &Name) -> Option<&ClaimRecord> {
+        self.claims.get(namespace)?.get(name)
+    }
+
+    /// Every claim.
+    pub fn all_claims(&self) -> impl Iterator<Item = (RecordKey, &ClaimRecord)> {
+        self.claims.iter().flat_map(|(namespace, claims)| {
+            claims.iter().map(|(name, claim)| (RecordKey::new(namespace, name), claim))
+        })
+    }
+
+    /// Changes a claim, if there is one.
+    pub fn edit_claim(&mut self, key: &RecordKey, change: impl FnOnce(&mut ClaimRecord)) {
+        let claims = self.claims.get_mut(&key.namespace).map(Arc::make_mut);
+        if let Some(claim) = claims.and_then(|claims| claims.get_mut(&key.name)) {
+            change(claim);
+        }
     }
 
     /// What was given to a Service.

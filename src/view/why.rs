@@ -20,6 +20,7 @@ use crate::kinds::registry::Kind;
 use crate::kinds::time::{Wall, human_duration};
 use crate::kinds::workload::StatefulSet;
 use crate::plan::Pod;
+use crate::plan::storage::claims_of;
 use crate::state::records::{Verdict, WaitingRevision};
 
 /// So many events are told, the newest last.
@@ -174,6 +175,22 @@ fn pod_outcome(picture: &Picture, pod: &Pod, summary: &table::Summary) -> String
     }
 }
 
+/// Which claims of a pod draw it to a node, because their data is there.
+fn data(picture: &Picture, pod: &Pod) -> Vec<String> {
+    let namespace = &pod.binding.key.namespace;
+    let claims = pod.template.iter().flat_map(|template| claims_of(&template.spec));
+    let volumes = claims.filter_map(|claim| {
+        let volume = picture.state.claim(namespace, claim)?.volume.as_ref()?;
+        let node = picture.state.volumes.get(volume)?.node.as_ref()?;
+        let at = match &pod.node {
+            Some(at) if at == node => format!("it is on {node} because"),
+            _ => format!("it can run on {node} only:"),
+        };
+        Some(format!("{at} the data of its claim {claim} is there, in volume {volume}"))
+    });
+    volumes.collect()
+}
+
 /// What a deletion's word means.
 fn ending(reason: &str) -> String {
     match reason {
@@ -246,7 +263,13 @@ fn place(picture: &Picture, key: &Key, pod: &Pod, why: &mut Why) -> Vec<String> 
         if message.contains("topology spread") {
             why.hint("raise maxSkew, make room in the emptiest domain, or say ScheduleAnyway");
         }
+        if message.contains("PersistentVolume") || message.contains("persistentvolumeclaim") {
+            why.hint(
+                "`windlass get pvc,pv` shows claims and volumes, `describe` which node has them",
+            );
+        }
         let mut lines = vec![message.clone()];
+        lines.extend(data(picture, pod));
         if let Some(node) = &pod.binding.nominated {
             lines.push(format!(
                 "it waits for room on {node}: less important pods are being ended there for it"
@@ -271,6 +294,7 @@ fn place(picture: &Picture, key: &Key, pod: &Pod, why: &mut Why) -> Vec<String> 
         }
         None => format!("the scheduler chose {node}{when} among {} nodes", picture.nodes.len()),
     });
+    lines.extend(data(picture, pod));
     if picture.nodes.get(node).is_some_and(|input| !input.is_ready) {
         lines.push(format!("{node} has not been heard of: what follows may be old"));
         why.hint(format!("see to {node}: is it up, does its agent run?"));

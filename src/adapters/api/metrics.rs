@@ -125,6 +125,8 @@ impl Collector for Fleet {
         all.extend(fields(&stateful, "statefulset", &STATEFUL_SETS));
         all.extend(fields(&daemons, "daemonset", &DAEMON_SETS));
         all.extend(node_families(&nodes));
+        let (claims, volumes) = (list(Kind::PersistentVolumeClaim), list(Kind::PersistentVolume));
+        all.extend(storage_families(&claims, &volumes));
         all.iter().try_for_each(|family| family.encode(&mut encoder))
     }
 }
@@ -287,6 +289,37 @@ fn pod_families<'v>(pods: &'v [Value]) -> Vec<Family<'v>> {
         }
     }
     vec![info, phase, ready, restarts, is_ready, waiting]
+}
+
+/// The phases of claims and volumes, as kube-state-metrics counts them.
+fn storage_families<'v>(claims: &'v [Value], volumes: &'v [Value]) -> Vec<Family<'v>> {
+    let mut phase = gauge("kube_persistentvolumeclaim_status_phase", "The phase the claim is in");
+    let mut info = gauge("kube_persistentvolumeclaim_info", "The claim's class and volume");
+    for claim in claims {
+        let own = vec![
+            ("namespace", text_at(claim, "/metadata/namespace")),
+            ("persistentvolumeclaim", text_at(claim, "/metadata/name")),
+        ];
+        for name in ["Lost", "Bound", "Pending"] {
+            let is_so = text_at(claim, "/status/phase") == name;
+            phase.add([own.clone(), vec![("phase", name)]].concat(), truth(is_so));
+        }
+        let more = vec![
+            ("storageclass", text_at(claim, "/spec/storageClassName")),
+            ("volumename", text_at(claim, "/spec/volumeName")),
+        ];
+        info.add([own, more].concat(), 1.0);
+    }
+    let mut volume_phase =
+        gauge("kube_persistentvolume_status_phase", "The phase the volume is in");
+    for volume in volumes {
+        let own = vec![("persistentvolume", text_at(volume, "/metadata/name"))];
+        for name in ["Pending", "Available", "Bound", "Released", "Failed"] {
+            let is_so = text_at(volume, "/status/phase") == name;
+            volume_phase.add([own.clone(), vec![("phase", name)]].concat(), truth(is_so));
+        }
+    }
+    vec![phase, info, volume_phase]
 }
 
 /// One gauge for each field of each object.

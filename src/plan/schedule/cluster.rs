@@ -21,7 +21,6 @@ use crate::state::records::NodeAllocation;
 use super::super::NodeInput;
 use super::super::pods::Pod;
 use super::super::work::Work;
-use super::choose::Reach;
 use super::defaults::{self, Selectors};
 use super::images::{self, Images};
 use super::resources::{Demand, Resources, SCORED};
@@ -174,12 +173,6 @@ impl Cluster {
     /// The node of that name.
     pub(super) fn node(&self, name: &NodeName) -> Option<usize> {
         self.names.binary_search(name).ok()
-    }
-
-    /// Which nodes are asked about a pod.
-    pub(super) fn reach_of(&self, pod: &Pod) -> Reach {
-        let only = pod.binding.only_node.as_ref();
-        only.map_or(Reach::Everywhere, |node| Reach::Only(self.node(node)))
     }
 
     /// The shape of a pod; none if it is not known what it runs.

@@ -14,11 +14,11 @@ use std::cmp::Reverse;
 use crate::kinds::name::PodKey;
 
 use super::budgets::Budgets;
-use super::choose::{Reach, Scheduler};
+use super::choose::{Scheduler, is_reached};
 use super::cluster::Change;
 use super::outlook::Outlook;
 use super::ranking::refusals;
-use super::{Cluster, Unfit, Why};
+use super::{Cluster, Reach, Unfit, Why};
 
 /// Nodes that could be freed are compared up to this many, or a tenth of all where that is more
 /// (`minCandidateNodesAbsolute`, `minCandidateNodesPercentage`).
@@ -61,13 +61,15 @@ impl Scheduler {
     pub(super) fn find_victims(
         &mut self,
         shape: usize,
-        reach: Reach,
         priority: i32,
         board: &Board,
         start: usize,
+        reach: Option<&Reach>,
     ) -> Result<Candidate, Unfit> {
         // A shape's pods are all of one priority.
-        if let Some(unfit) = self.known_hopeless(shape).filter(|_| reach == Reach::Everywhere) {
+        if reach.is_none()
+            && let Some(unfit) = self.known_hopeless(shape)
+        {
             return Err(unfit.clone());
         }
         let ranking = self.ranking(shape);
@@ -76,14 +78,13 @@ impl Scheduler {
         let nodes = self.cluster.machines.len();
         let mut unfit = Unfit { nodes, ..Unfit::default() };
         let mut candidates = Vec::new();
-        let asked = reach.of(nodes);
-        if asked.len() < nodes {
-            unfit.reasons.insert(Why::NotHelpful, nodes - asked.len());
-        }
-        let first = if reach == Reach::Everywhere { start } else { 0 };
-        for node in asked.map(|offset| (first + offset) % nodes) {
+        for node in (0..nodes).map(|offset| (start + offset) % nodes) {
             if candidates.len() >= CANDIDATES_MIN.max(nodes / 10) {
                 break;
+            }
+            if !is_reached(reach, node) {
+                *unfit.reasons.entry(Why::NotHelpful).or_default() += 1;
+                continue;
             }
             let residents = &board.residents[node];
             let mut trial =
@@ -103,7 +104,7 @@ impl Scheduler {
         let cost = |candidate: &Candidate| cost(candidate, &board.residents[candidate.node]);
         let best = candidates.into_iter().min_by_key(cost);
         best.ok_or_else(|| {
-            if reach == Reach::Everywhere {
+            if reach.is_none() {
                 self.keep_hopeless(shape, &unfit);
             }
             unfit
@@ -163,6 +164,10 @@ fn is_hopeless(reasons: &[Why], shape: usize, node: usize, cluster: &Cluster) ->
         | Why::Taint(_)
         | Why::SpreadLabel
         | Why::PodAffinity
+        | Why::VolumeAffinity
+        | Why::NoVolume
+        | Why::VolumeInUse
+        | Why::VolumeOfOnePod
         | Why::NotHelpful => true,
         Why::Resource(name) => demand.requests.iter().any(|(resource, asked)| {
             cluster.resources.name(*resource) == name && *asked > machine.has(*resource)

@@ -22,6 +22,7 @@ mod set_properties;
 mod sets;
 mod single;
 mod stateful;
+mod storage;
 
 use fleet::{
     Fleet, Mood, daemon_set, deployment, manifest, pod, replica_set, service, stateful_set,

@@ -6,6 +6,7 @@ mod node;
 mod pod;
 mod service;
 mod sets;
+mod storage;
 mod template;
 mod workload;
 
@@ -44,6 +45,9 @@ pub fn describe(picture: &Picture, key: &Key) -> Option<String> {
         Kind::ConfigMap => config::config_map(&mut page, object),
         Kind::Secret => config::secret(&mut page, picture, key, object),
         Kind::Namespace => config::namespace(&mut page, object),
+        Kind::PersistentVolumeClaim => storage::claim(&mut page, picture, key, object),
+        Kind::PersistentVolume => storage::volume(&mut page, object),
+        Kind::StorageClass => storage::class(&mut page, object),
         _ => config::other(&mut page, object),
     }
     if has_events(key.kind) {

@@ -16,6 +16,7 @@ mod pod;
 mod pull;
 mod service;
 mod sets;
+pub(in crate::view) mod storage;
 mod workload;
 mod written;
 
@@ -66,6 +67,9 @@ pub fn list(picture: &Picture, kind: Kind) -> Vec<Shown> {
         Kind::Node => node::list(picture),
         Kind::Namespace => cluster::namespaces(picture),
         Kind::ServiceAccount => cluster::service_accounts(picture),
+        Kind::PersistentVolumeClaim => storage::claims(picture),
+        Kind::PersistentVolume => storage::volumes(picture),
+        Kind::StorageClass => storage::classes(picture),
         Kind::PriorityClass => cluster::priority_classes(picture),
         Kind::Event => cluster::events(picture),
         Kind::Lease => cluster::leases(picture),

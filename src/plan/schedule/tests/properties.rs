@@ -5,7 +5,7 @@ use proptest::prelude::{ProptestConfig, prop, prop_assert, prop_assert_eq, propt
 use proptest::strategy::Strategy as Draw;
 
 use super::{cluster, shape_in};
-use crate::plan::schedule::choose::{Reach, Scheduler};
+use crate::plan::schedule::choose::Scheduler;
 use crate::plan::schedule::{Cluster, Why};
 
 /// Some nodes: zones are few, some nodes have none, some have little room or a taint.
@@ -142,9 +142,9 @@ proptest! {
         let mut scheduler = Scheduler::new(board(&nodes, &kinds, &[]));
         for pick in order {
             let shape = pick % kinds.len();
-            let answer = scheduler.place(shape, Reach::Everywhere, None);
+            let answer = scheduler.place(shape, None, None);
             // Somebody who starts afresh comes to the same.
-            let afresh = Scheduler::new(board(&nodes, &kinds, &placed)).place(shape, Reach::Everywhere, None);
+            let afresh = Scheduler::new(board(&nodes, &kinds, &placed)).place(shape, None, None);
             prop_assert_eq!(&answer, &afresh, "after {:?}", placed);
             let cluster = &scheduler.cluster;
             match answer {
