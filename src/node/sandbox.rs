@@ -11,8 +11,8 @@ use crate::kinds::digest::Digest;
 use crate::kinds::individual::ANNOTATION_START_OFFLINE;
 use crate::kinds::name::{NodeName, PodKey, Uid};
 use crate::kinds::pod::PodSpec;
-use crate::kinds::volume::VolumeSource;
 use crate::kinds::time::Now;
+use crate::kinds::volume::VolumeSource;
 use crate::ports::links::{Attachment, Call as LinksCall, LINK_PREFIX};
 use crate::ports::runtime::{
     Call as RuntimeCall, ContainerId, ContainerSeen, ContainerSpec, Marks, NetworkMode, Role, Share,
