@@ -507,7 +507,8 @@ fn workload(picture: &Picture, key: &Key, why: &mut Why) {
         });
         why.add("How it gets on", conditions.collect());
     }
-    let pods: Vec<Pod> = owners.iter().flat_map(|owner| picture.pods_of(owner)).collect();
+    let mut pods: Vec<Pod> = owners.iter().flat_map(|owner| picture.pods_of(owner)).collect();
+    pods.sort_by_key(|pod| pod.binding.index);
     if let Some(Body::StatefulSet(set)) = picture.object(key).map(|found| &found.object.body) {
         why.add("What it waits for", whom_it_awaits(set, key, &pods));
     }
