@@ -72,6 +72,18 @@ impl<'a> Work<'a> {
         }
     }
 
+    /// Begins the epoch that a commit in force names, if it is a new one: a store of an older epoch can't
+    /// be taken for this one's then.
+    pub(super) fn raise_epoch(&mut self) {
+        let named = self.revisions.values().map(|revision| revision.desired.settings.state_epoch);
+        let epoch = named.max().unwrap_or(0);
+        if epoch > self.generation.epoch {
+            self.generation = self.generation.next_in(epoch);
+            self.next.generation = self.generation;
+            self.note(format!("epoch {epoch} begins, as stateEpoch says"));
+        }
+    }
+
     /// Takes the pods apart, once it is known which nodes are lost.
     pub(super) fn take_in_pods(&mut self) {
         for (node, binding) in self.input.state.all_pods() {

@@ -191,10 +191,17 @@ impl Fleet {
 
     /// What `windlass status` prints on a node.
     pub(crate) fn said(&self, node: &str) -> String {
+        self.windlass(node, &["status"])
+    }
+
+    /// What the program prints on a node.
+    pub(crate) fn windlass(&self, node: &str, args: &[&str]) -> String {
         let mut command = Command::new(env!("CARGO_BIN_EXE_windlass"));
         let output =
-            command.arg("status").env("WINDLASS_SOCKET", self.lab.agent_socket(node)).output();
-        String::from_utf8_lossy(&output.expect("it runs").stdout).into_owned()
+            command.args(args).env("WINDLASS_SOCKET", self.lab.agent_socket(node)).output();
+        let output = output.expect("it runs");
+        let text = [output.stdout, output.stderr].concat();
+        String::from_utf8_lossy(&text).into_owned()
     }
 
     /// Who coordinates, as these nodes say.
