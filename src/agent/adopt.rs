@@ -12,8 +12,8 @@
 
 use std::time::Duration;
 
-use crate::kinds::binding::{AppName, DEFAULT_APP, Generation};
-use crate::kinds::name::NodeName;
+use crate::kinds::binding::{DEFAULT_APP, Generation};
+use crate::kinds::name::{Name, NodeName};
 use crate::kinds::time::{Elapsed, Now};
 use crate::plan;
 use crate::ports::store::{
@@ -140,9 +140,8 @@ impl Agent {
 
     /// The epoch that a commit names which is in force, or may come into force.
     fn desired_epoch(&self) -> u64 {
-        let nothing = State::default();
+        let (nothing, app) = (State::default(), Name::trusted(DEFAULT_APP));
         let state = self.store.state().unwrap_or(&nothing);
-        let app = AppName::trusted(DEFAULT_APP);
         let follows = self.config.settings.follows_rewrites;
         let candidate = self.wish.candidate.iter();
         let acceptable =

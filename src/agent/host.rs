@@ -220,14 +220,15 @@ impl Agent {
         if self.host.memory.next_wake().is_some_and(|at| at <= now.elapsed) {
             self.host.needs_look = true;
         }
+        if !self.host.has_been_in_touch && self.store.is_heard() {
+            self.host.has_been_in_touch = true;
+            self.host_needs_look();
+        }
         if self.host.emptying.next_wake().is_some_and(|at| at <= now.elapsed) {
             self.host.needs_look = true;
         }
         if !self.host.needs_look {
             return;
-        }
-        if self.store.is_in_touch() && self.store.is_read() {
-            self.host.has_been_in_touch = true;
         }
         self.assign();
         self.look_around();
@@ -300,6 +301,7 @@ impl Agent {
             desired: desired.collect(),
             services: Arc::new(self.service_variables()),
             released: self.released_everywhere(),
+            has_heard: self.host.has_been_in_touch,
             files_version: 0,
         };
         let before = self.host.around.as_deref();

@@ -65,9 +65,7 @@ pub fn refusal(kind: Kind) -> &'static str {
         Kind::LimitRange | Kind::ResourceQuota => {
             "is not enforced yet, and would leave free what it is to limit"
         }
-        Kind::StatefulSet | Kind::DaemonSet | Kind::Job | Kind::CronJob => {
-            "is not carried out yet: its pods would not run"
-        }
+        Kind::Job | Kind::CronJob => "is not carried out yet: its pods would not run",
         Kind::Endpoints | Kind::EndpointSlice => {
             "is not carried out yet: packets would not reach what it names"
         }
@@ -134,6 +132,24 @@ const RUNS: &[(&str, &str)] = &[
     ),
     ("apps.v1.DeploymentStrategy", "rollingUpdate type"),
     ("apps.v1.RollingUpdateDeployment", "maxSurge maxUnavailable"),
+    ("apps.v1.StatefulSet", "apiVersion kind metadata spec"),
+    (
+        "apps.v1.StatefulSetSpec",
+        "minReadySeconds ordinals persistentVolumeClaimRetentionPolicy podManagementPolicy \
+         replicas revisionHistoryLimit selector serviceName template updateStrategy \
+         volumeClaimTemplates",
+    ),
+    ("apps.v1.StatefulSetOrdinals", "start"),
+    ("apps.v1.StatefulSetPersistentVolumeClaimRetentionPolicy", "whenDeleted whenScaled"),
+    ("apps.v1.StatefulSetUpdateStrategy", "rollingUpdate type"),
+    ("apps.v1.RollingUpdateStatefulSetStrategy", "maxUnavailable partition"),
+    ("apps.v1.DaemonSet", "apiVersion kind metadata spec"),
+    (
+        "apps.v1.DaemonSetSpec",
+        "minReadySeconds revisionHistoryLimit selector template updateStrategy",
+    ),
+    ("apps.v1.DaemonSetUpdateStrategy", "rollingUpdate type"),
+    ("apps.v1.RollingUpdateDaemonSet", "maxSurge maxUnavailable"),
     ("core.v1.PodTemplateSpec", "metadata spec"),
     (
         "core.v1.PodSpec",

@@ -131,9 +131,9 @@ kinds! {
     /// A number of pods, rolled from one template to the next.
     Deployment, "apps", "v1", "deployments", "deployment", ["deploy"], Namespaced, true, Subdomain, Runs;
     /// Pods with names of their own.
-    StatefulSet, "apps", "v1", "statefulsets", "statefulset", ["sts"], Namespaced, true, Subdomain, Refused;
+    StatefulSet, "apps", "v1", "statefulsets", "statefulset", ["sts"], Namespaced, true, Label, Runs;
     /// A pod on every node.
-    DaemonSet, "apps", "v1", "daemonsets", "daemonset", ["ds"], Namespaced, true, Subdomain, Refused;
+    DaemonSet, "apps", "v1", "daemonsets", "daemonset", ["ds"], Namespaced, true, Subdomain, Runs;
     /// A remembered template.
     ControllerRevision, "apps", "v1", "controllerrevisions", "controllerrevision", [], Namespaced, false, Subdomain, Made;
     /// Pods that end.

@@ -125,6 +125,9 @@ pub struct Around {
     pub services: Arc<Vec<ServiceEnv>>,
     /// Pods that are being ended and to which no packet is led any more: they may be told.
     pub released: BTreeSet<Uid>,
+    /// Whether the state store has been read since the agent began. Until then another machine may
+    /// have been given what this one's copy still binds here.
+    pub has_heard: bool,
     /// Raised whenever something changes from which pods' files follow: ConfigMaps and Secrets,
     /// resolvers, the node's address. What was written for it is not looked at again.
     pub files_version: u64,

@@ -19,6 +19,8 @@
 //! claim    which ReplicaSet owns which pod?
 //! deploy   Deployments: ReplicaSets up and down, step by step
 //! sets     ReplicaSets, ReplicationControllers: pods made and ended
+//! stateful StatefulSets: pods by number, one after the other
+//! daemons  DaemonSets: a pod on each node
 //! single   Pods written by hand
 //! storage  claims, and the volumes they are bound to
 //! allocate addresses for nodes and Services
@@ -31,6 +33,7 @@ mod accept;
 mod allocate;
 mod claim;
 pub mod common;
+mod daemonset;
 mod deployment;
 mod drain;
 mod evict;
@@ -43,9 +46,11 @@ mod memory;
 mod people;
 mod pods;
 mod replicaset;
+mod revisions;
 mod rollout;
 pub mod schedule;
 mod single;
+mod statefulset;
 pub mod storage;
 #[cfg(test)]
 mod tests;
@@ -71,6 +76,7 @@ use crate::ports::source::{CommitInfo, Relation};
 use crate::state::{PersonRequest, State};
 
 pub use accept::may_accept;
+pub use daemonset::wanted_nodes;
 pub use lease::{Leader, adopted};
 pub use library::{Library, Shelf, missing_templates, references, template_for, template_of};
 pub use memory::Memory;
@@ -215,6 +221,9 @@ pub fn plan(input: &Input, memory: &mut Memory, now: Now) -> Plan {
     claim::settle_ownership(&mut work);
     deployment::roll_deployments(&mut work);
     replicaset::fill_sets(&mut work);
+    revisions::forget_orphans(&mut work);
+    statefulset::keep_stateful_sets(&mut work);
+    daemonset::keep_daemon_sets(&mut work);
     single::keep_pods(&mut work);
     allocate::give_addresses(&mut work);
     storage::keep_storage(&mut work);

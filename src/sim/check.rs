@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::agent::Agent;
 use crate::kinds::binding::{DEFAULT_APP, Generation};
-use crate::kinds::name::{Name, NodeName, Uid};
+use crate::kinds::name::{Name, NodeName, PodKey, Uid};
 use crate::kinds::object::Body;
 use crate::kinds::storage::Reclaim;
 use crate::kinds::workload::Strategy;
@@ -22,6 +22,8 @@ pub type Violation = String;
 pub struct Safety {
     generation: Generation,
     last_write: usize,
+    /// Pods whose node a person declared dead, whether it was or not.
+    declared_dead: BTreeSet<Uid>,
     restores: usize,
     /// What each life of an agent has acted on.
     acted: BTreeMap<(NodeName, u64), Generation>,
@@ -41,7 +43,8 @@ impl Safety {
         one_writer_per_ref(world)?;
         self.nobody_goes_back(world)?;
         self.data_is_kept(world)?;
-        self.decisions_only_grow(world)
+        self.decisions_only_grow(world)?;
+        self.no_identity_twice(world)
     }
 
     /// No agent follows an older decision than it has followed.
@@ -76,10 +79,38 @@ impl Safety {
             return Err(format!("{} was written after {}", state.generation, self.generation));
         }
         self.generation = state.generation;
+        let fences = state.nodes.values().filter_map(|node| node.fenced.as_ref());
+        self.declared_dead.extend(fences.flat_map(|fence| fence.pods.iter().cloned()));
         no_name_twice(&state)?;
         pods_are_with_their_data(&state)?;
         self.doom(&state)?;
         budgets_hold(&state)
+    }
+
+    /// No two pods of one name run, on whatever machines. A person who declares a node dead answers
+    /// for it (docs/DESIGN.md, Hard cases 2), and so does one who sets the store back: what it has
+    /// forgotten runs on until its node has read so.
+    fn no_identity_twice(&self, world: &World) -> Result<(), Violation> {
+        if world.store.restores > 0 {
+            return Ok(());
+        }
+        let mut alive: BTreeMap<&PodKey, (&NodeName, &Uid)> = BTreeMap::new();
+        for (node, machine) in &world.machines {
+            let running = machine.runtime.containers().filter(|container| container.is_running());
+            for container in running.filter(|its| matches!(its.marks.role, Role::App(_))) {
+                let marks = &container.marks;
+                if self.declared_dead.contains(&marks.uid) {
+                    continue;
+                }
+                match alive.insert(&marks.pod, (node, &marks.uid)) {
+                    Some((other, uid)) if (other, uid) != (node, &marks.uid) => {
+                        return Err(format!("pod {} runs on {other} and on {node}", marks.pod));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -261,7 +292,10 @@ pub fn settled(world: &World) -> Result<(), String> {
         // A roll-out to an image that never runs stands still within its surge, beside pods of
         // the image before: that is its end.
         let most = if runs_well(image) { *count } else { count + count.div_ceil(4) };
-        if bound.len() < *count || bound.len() > most {
+        // A StatefulSet makes no further pod while one does not come up.
+        let is_ordered = bound.iter().any(|(_, pod)| pod.index.is_some());
+        let least = if is_ordered && !runs_well(image) { 1 } else { *count };
+        if bound.len() < least || bound.len() > most {
             return Err(format!("{owner} has {} pods, {count} are wanted", bound.len()));
         }
         for (node, pod) in bound {
@@ -357,6 +391,8 @@ fn wanted_pods(
                 Body::Deployment(deployment) => deployment.replicas,
                 Body::ReplicaSet(set) => set.replicas,
                 Body::Pod(_) => 1,
+                Body::StatefulSet(set) => set.replicas,
+                Body::DaemonSet(_) => u32::try_from(world.machines.len()).unwrap_or(u32::MAX),
                 _ => continue,
             };
             let template = object.body.template();

@@ -268,9 +268,17 @@ struct Workload {
     name: String,
     replicas: u64,
     image: String,
-    recreate: bool,
+    shape: Shape,
     /// The class of the claim that its pods share, if they have one.
     claim: Option<&'static str>,
+}
+
+/// Of which kind it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shape {
+    Deployment { recreate: bool },
+    Stateful { is_parallel: bool },
+    Daemon { surges: bool },
 }
 
 /// Classes of claims: data is kept, and data goes with its claim.
@@ -319,11 +327,13 @@ impl Shop {
             name: format!("w{}", self.edits),
             replicas: rng.below(4) + 1,
             image: new_image(rng, self.edits),
-            recreate: rng.chance(250),
+            shape: new_shape(rng.chance(250), self.edits),
             claim: None,
         };
         // By the number, not by chance, so that the rest of a seed stays what it is.
-        let claim = (self.edits % 3 == 1).then(|| CLASSES[usize::from(self.edits % 2 == 0)]);
+        let shares = matches!(workload.shape, Shape::Deployment { .. });
+        let claim =
+            (shares && self.edits % 3 == 1).then(|| CLASSES[usize::from(self.edits % 2 == 0)]);
         let workload = Workload { claim, ..workload };
         let message =
             format!("add {} with {} of {}", workload.name, workload.replicas, workload.image);
@@ -343,25 +353,51 @@ impl Shop {
     }
 }
 
+/// Of three workloads one is a Deployment; which, follows from their numbers, so that the faults of a
+/// seed stay what they are.
+fn new_shape(is_special: bool, number: u64) -> Shape {
+    match number % 3 {
+        0 => Shape::Stateful { is_parallel: is_special },
+        1 => Shape::Deployment { recreate: is_special },
+        _ => Shape::Daemon { surges: is_special },
+    }
+}
+
 fn new_image(rng: &mut Rng, version: u64) -> String {
     format!("{}:v{version}", rng.pick(&IMAGES).copied().unwrap_or("run"))
 }
 
 impl Workload {
     fn manifest(&self) -> String {
-        let Self { name, replicas, image, recreate, claim } = self;
+        let Self { name, replicas, image, shape, claim } = self;
         let (mount, claim) = match claim {
             None => (String::new(), String::new()),
             Some(class) => (volume(name), claim_of(name, class)),
         };
-        let strategy = if *recreate { "Recreate" } else { "RollingUpdate" };
+        let (kind, fields) = match shape {
+            Shape::Deployment { recreate } => {
+                let strategy = if *recreate { "Recreate" } else { "RollingUpdate" };
+                ("Deployment", format!("replicas: {replicas}\n  strategy: {{type: {strategy}}}"))
+            }
+            Shape::Stateful { is_parallel } => {
+                let policy = if *is_parallel { "Parallel" } else { "OrderedReady" };
+                let fields = format!(
+                    "replicas: {replicas}\n  serviceName: {name}\n  podManagementPolicy: {policy}"
+                );
+                ("StatefulSet", fields)
+            }
+            Shape::Daemon { surges: true } => {
+                let bounds = "{maxSurge: 1, maxUnavailable: 0}";
+                ("DaemonSet", format!("updateStrategy: {{rollingUpdate: {bounds}}}"))
+            }
+            Shape::Daemon { surges: false } => ("DaemonSet", "minReadySeconds: 1".to_owned()),
+        };
         format!(
             "apiVersion: apps/v1
-kind: Deployment
+kind: {kind}
 metadata: {{name: {name}, namespace: shop}}
 spec:
-  replicas: {replicas}
-  strategy: {{type: {strategy}}}
+  {fields}
   selector: {{matchLabels: {{app: {name}}}}}
   template:
     metadata: {{labels: {{app: {name}}}}}

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::records::{DeploymentRecord, SetRecord};
+use super::records::{DeploymentRecord, RevisionRecord, SetRecord, StatefulSetRecord};
 use super::{AppState, FORMAT, LedgerShard, PodList, RecordKey, State};
 use crate::kinds::binding::{Binding, Generation, Placement};
 use crate::kinds::name::Name;
@@ -272,6 +272,14 @@ impl AppState {
                 let key = RecordKey::new(&Name::trusted(namespace), &stem(file));
                 self.sets.insert(key, Arc::new(read::<SetRecord>(path, bytes)?));
             }
+            ["statefulsets", namespace, file] => {
+                let key = RecordKey::new(&Name::trusted(namespace), &stem(file));
+                self.stateful_sets.insert(key, Arc::new(read::<StatefulSetRecord>(path, bytes)?));
+            }
+            ["controllerrevisions", namespace, file] => {
+                let key = RecordKey::new(&Name::trusted(namespace), &stem(file));
+                self.revisions.insert(key, Arc::new(read::<RevisionRecord>(path, bytes)?));
+            }
             _ => return Ok(false),
         }
         Ok(true)
@@ -294,6 +302,12 @@ impl AppState {
         });
         edits.maps(&self.sets, &next.sets, same, |key, value| {
             (path("replicasets", key), record(&**value))
+        });
+        edits.maps(&self.stateful_sets, &next.stateful_sets, same, |key, value| {
+            (path("statefulsets", key), record(&**value))
+        });
+        edits.maps(&self.revisions, &next.revisions, same, |key, value| {
+            (path("controllerrevisions", key), record(&**value))
         });
     }
 }
@@ -387,6 +401,21 @@ mod tests {
         let shard = LedgerShard { kind: Kind::Namespace, namespace: None };
         app.ledger.insert(shard, Arc::new(BTreeMap::from([(name("shop"), entry)])));
         app.sets.insert(PodKey::new(&name("shop"), &name("web-abc")), Arc::new(set));
+        let revision = RevisionRecord {
+            uid: Uid::trusted("r"),
+            owner: Key::namespaced(Kind::StatefulSet, &name("shop"), &name("db")),
+            template: template(),
+            revision: 1,
+            created: Wall::from_seconds(5),
+            unknown: BTreeMap::new(),
+        };
+        app.revisions.insert(PodKey::new(&name("shop"), &name("db-abc")), Arc::new(revision));
+        let set = StatefulSetRecord {
+            current: name("db-abc"),
+            update: name("db-abc"),
+            unknown: BTreeMap::new(),
+        };
+        app.stateful_sets.insert(PodKey::new(&name("shop"), &name("db")), Arc::new(set));
         let pods = PodList::from([(binding.key.clone(), Arc::new(binding))]);
         state.pods.insert(None, Arc::new(pods.clone()));
         state.pods.insert(Some(name("a")), Arc::new(pods));

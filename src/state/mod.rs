@@ -11,6 +11,8 @@
 //!   apps/<app>/ledger/<kind>/<namespace>.json           objects and their ids, a line each
 //!   apps/<app>/deployments/<namespace>/<name>.json
 //!   apps/<app>/replicasets/<namespace>/<name>.json
+//!   apps/<app>/statefulsets/<namespace>/<name>.json
+//!   apps/<app>/controllerrevisions/<namespace>/<name>.json
 //!   pods/<node>.json, pods/_unplaced.json               bindings, a line each
 //!   alloc/services/<namespace>.json, alloc/nodes.json   addresses given out
 //!   storage/claims/<namespace>.json, storage/volumes.json   claims and their volumes, a line each
@@ -42,7 +44,8 @@ use crate::kinds::status::EventRecord;
 pub use codec::StateFault;
 pub use node_report::{NodeReport, PersonRequest, RequestKind};
 use records::{
-    AppHead, DeploymentRecord, LedgerEntry, NodeAllocation, ServiceAllocation, SetRecord,
+    AppHead, DeploymentRecord, LedgerEntry, NodeAllocation, RevisionRecord, ServiceAllocation,
+    SetRecord, StatefulSetRecord,
 };
 use storage::{ClaimRecord, VolumeRecord};
 
@@ -101,6 +104,10 @@ pub struct AppState {
     pub deployments: BTreeMap<RecordKey, Arc<DeploymentRecord>>,
     /// ReplicaSets made by Deployments, by namespace and name.
     pub sets: BTreeMap<RecordKey, Arc<SetRecord>>,
+    /// By namespace and name.
+    pub stateful_sets: BTreeMap<RecordKey, Arc<StatefulSetRecord>>,
+    /// ControllerRevisions of StatefulSets and DaemonSets, by namespace and name.
+    pub revisions: BTreeMap<RecordKey, Arc<RevisionRecord>>,
 }
 
 /// Objects of one kind in one namespace (or outside namespaces) share a file of the ledger.

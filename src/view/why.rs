@@ -15,9 +15,10 @@ use super::status::name_of;
 use super::{table, weigh};
 use crate::kinds::binding::Oid;
 use crate::kinds::name::{Name, PodKey};
-use crate::kinds::object::Key;
+use crate::kinds::object::{Body, Key};
 use crate::kinds::registry::Kind;
 use crate::kinds::time::{Wall, human_duration};
+use crate::kinds::workload::StatefulSet;
 use crate::plan::Pod;
 use crate::plan::storage::claims_of;
 use crate::state::records::{Verdict, WaitingRevision};
@@ -449,6 +450,33 @@ fn why_written(picture: &Picture, key: &Key) -> Option<Why> {
     not_in_force(picture, key)
 }
 
+/// Whom a StatefulSet waits for before it goes on with the next pod.
+fn whom_it_awaits(set: &StatefulSet, key: &Key, pods: &[Pod]) -> Vec<String> {
+    let of = |number: u32| pods.iter().find(|pod| pod.binding.index == Some(number));
+    let mut lines: Vec<String> = pods
+        .iter()
+        .filter(|pod| pod.is_lost)
+        .filter_map(|pod| Some((&pod.binding.key.name, pod.node.as_ref()?)))
+        .map(|(name, node)| {
+            format!(
+                "{name} may still run on {node}, which is not heard of: its name is given to \
+                 another only when {node} says that it is gone, or when `windlass fence {node}` \
+                 declares it dead"
+            )
+        })
+        .collect();
+    if !set.is_parallel {
+        let is_ready = |number: &u32| of(*number).is_some_and(Pod::is_ready);
+        let first = set.ordinals().find(|number| !is_ready(number));
+        let next = first.and_then(|first| set.ordinals().find(|n| *n > first && of(*n).is_none()));
+        if let (Some(first), Some(next)) = (first, next) {
+            let name = &key.name;
+            lines.push(format!("{name}-{next} is made when {name}-{first} is ready"));
+        }
+    }
+    lines
+}
+
 /// How a Deployment or a set gets on, and which of its pods don't.
 fn workload(picture: &Picture, key: &Key, why: &mut Why) {
     let Some(namespace) = &key.namespace else {
@@ -460,12 +488,18 @@ fn workload(picture: &Picture, key: &Key, why: &mut Why) {
             .iter()
             .map(|set| Key::namespaced(Kind::ReplicaSet, namespace, &set.key.name))
             .collect(),
-        Kind::ReplicaSet | Kind::ReplicationController => vec![key.clone()],
+        Kind::ReplicaSet | Kind::ReplicationController | Kind::StatefulSet | Kind::DaemonSet => {
+            vec![key.clone()]
+        }
         _ => return,
     };
     if let Some(shown) = objects::find(picture, key) {
         let json = &shown.json;
-        let (ready, wanted) = (number(json, "status.readyReplicas"), number(json, "spec.replicas"));
+        let (ready, wanted) = match key.kind {
+            Kind::DaemonSet => ("status.numberReady", "status.desiredNumberScheduled"),
+            _ => ("status.readyReplicas", "spec.replicas"),
+        };
+        let (ready, wanted) = (number(json, ready), number(json, wanted));
         why.outcome = format!("{} {ready} of {wanted} pods are ready.", why.outcome);
         let conditions = items(json, "status.conditions").iter().map(|condition| {
             let field = |name| text(condition, name);
@@ -473,7 +507,11 @@ fn workload(picture: &Picture, key: &Key, why: &mut Why) {
         });
         why.add("How it gets on", conditions.collect());
     }
-    let pods: Vec<Pod> = owners.iter().flat_map(|owner| picture.pods_of(owner)).collect();
+    let mut pods: Vec<Pod> = owners.iter().flat_map(|owner| picture.pods_of(owner)).collect();
+    pods.sort_by_key(|pod| pod.binding.index);
+    if let Some(Body::StatefulSet(set)) = picture.object(key).map(|found| &found.object.body) {
+        why.add("What it waits for", whom_it_awaits(set, key, &pods));
+    }
     let mut lines = Vec::new();
     for pod in pods.iter().filter(|pod| !pod.is_ready()) {
         let name = &pod.binding.key.name;

@@ -121,6 +121,9 @@ impl Collector for Fleet {
         let mut all = pod_families(&pods);
         all.extend(deployment_families(&deployments));
         all.extend(set_families(&sets));
+        let (stateful, daemons) = (list(Kind::StatefulSet), list(Kind::DaemonSet));
+        all.extend(fields(&stateful, "statefulset", &STATEFUL_SETS));
+        all.extend(fields(&daemons, "daemonset", &DAEMON_SETS));
         all.extend(node_families(&nodes));
         let (claims, volumes) = (list(Kind::PersistentVolumeClaim), list(Kind::PersistentVolume));
         all.extend(storage_families(&claims, &volumes));
@@ -371,6 +374,61 @@ fn set_families(sets: &[Value]) -> Vec<Family<'_>> {
     ];
     fields(sets, "replicaset", &NAMES)
 }
+
+const STATEFUL_SETS: [(&str, &str, &str); 6] = [
+    ("kube_statefulset_replicas", "/spec/replicas", "Pods wanted"),
+    ("kube_statefulset_status_replicas", "/status/replicas", "Pods there are"),
+    ("kube_statefulset_status_replicas_ready", "/status/readyReplicas", "Pods that are ready"),
+    (
+        "kube_statefulset_status_replicas_available",
+        "/status/availableReplicas",
+        "Pods that have been ready for long enough",
+    ),
+    (
+        "kube_statefulset_status_replicas_current",
+        "/status/currentReplicas",
+        "Pods of the template that was in force before the roll-out",
+    ),
+    (
+        "kube_statefulset_status_replicas_updated",
+        "/status/updatedReplicas",
+        "Pods of the newest template",
+    ),
+];
+
+const DAEMON_SETS: [(&str, &str, &str); 7] = [
+    (
+        "kube_daemonset_status_desired_number_scheduled",
+        "/status/desiredNumberScheduled",
+        "Nodes that should have a pod",
+    ),
+    (
+        "kube_daemonset_status_current_number_scheduled",
+        "/status/currentNumberScheduled",
+        "Nodes that should have a pod, and have",
+    ),
+    (
+        "kube_daemonset_status_number_misscheduled",
+        "/status/numberMisscheduled",
+        "Nodes that have a pod, and should not",
+    ),
+    ("kube_daemonset_status_number_ready", "/status/numberReady", "Nodes whose pod is ready"),
+    (
+        "kube_daemonset_status_number_available",
+        "/status/numberAvailable",
+        "Nodes whose pod has been ready for long enough",
+    ),
+    (
+        "kube_daemonset_status_number_unavailable",
+        "/status/numberUnavailable",
+        "Nodes whose pod has not",
+    ),
+    (
+        "kube_daemonset_status_updated_number_scheduled",
+        "/status/updatedNumberScheduled",
+        "Nodes whose pod is of the newest template",
+    ),
+];
 
 fn node_families(nodes: &[Value]) -> Vec<Family<'_>> {
     let mut info = gauge("kube_node_info", "What a node is made of");

@@ -22,6 +22,8 @@ use Fill::{Int, Structure, Text};
 /// 0644 in octal, as JSON writes it.
 const MODE_0644: i64 = 0o644;
 
+const RETENTION: &str = "apps.v1.StatefulSetPersistentVolumeClaimRetentionPolicy";
+
 /// Defaults by type and field.
 pub(super) const FILLS: &[(&str, &str, Fill)] = &[
     ("core.v1.PodSpec", "restartPolicy", Text("Always")),
@@ -60,6 +62,21 @@ pub(super) const FILLS: &[(&str, &str, Fill)] = &[
     ("apps.v1.DeploymentSpec", "progressDeadlineSeconds", Int(600)),
     ("apps.v1.DeploymentSpec", "strategy", Structure),
     ("apps.v1.DeploymentStrategy", "type", Text("RollingUpdate")),
+    ("apps.v1.StatefulSetSpec", "replicas", Int(1)),
+    ("apps.v1.StatefulSetSpec", "revisionHistoryLimit", Int(10)),
+    ("apps.v1.StatefulSetSpec", "podManagementPolicy", Text("OrderedReady")),
+    ("apps.v1.StatefulSetSpec", "updateStrategy", Structure),
+    ("apps.v1.StatefulSetSpec", "persistentVolumeClaimRetentionPolicy", Structure),
+    (RETENTION, "whenDeleted", Text("Retain")),
+    (RETENTION, "whenScaled", Text("Retain")),
+    ("apps.v1.StatefulSetUpdateStrategy", "type", Text("RollingUpdate")),
+    ("apps.v1.RollingUpdateStatefulSetStrategy", "maxUnavailable", Int(1)),
+    ("apps.v1.RollingUpdateStatefulSetStrategy", "partition", Int(0)),
+    ("apps.v1.DaemonSetSpec", "revisionHistoryLimit", Int(10)),
+    ("apps.v1.DaemonSetSpec", "updateStrategy", Structure),
+    ("apps.v1.DaemonSetUpdateStrategy", "type", Text("RollingUpdate")),
+    ("apps.v1.RollingUpdateDaemonSet", "maxSurge", Int(0)),
+    ("apps.v1.RollingUpdateDaemonSet", "maxUnavailable", Int(1)),
     ("scheduling.v1.PriorityClass", "preemptionPolicy", Text("PreemptLowerPriority")),
     ("autoscaling.v2.HorizontalPodAutoscalerSpec", "minReplicas", Int(1)),
     ("core.v1.PersistentVolumeClaimSpec", "volumeMode", Text("Filesystem")),
@@ -89,5 +106,7 @@ pub(super) const ZERO_IS_ABSENT: &[(&str, &str)] = &[
     ("core.v1.NodeSpec", "unschedulable"),
     ("apps.v1.ReplicaSetSpec", "minReadySeconds"),
     ("apps.v1.DeploymentSpec", "minReadySeconds paused"),
+    ("apps.v1.StatefulSetSpec", "minReadySeconds"),
+    ("apps.v1.DaemonSetSpec", "minReadySeconds"),
     ("scheduling.v1.PriorityClass", "globalDefault"),
 ];

@@ -455,6 +455,7 @@ pub(super) fn around() -> Around {
         desired: BTreeMap::new(),
         services: Arc::default(),
         released: BTreeSet::new(),
+        has_heard: true,
         files_version: 1,
     }
 }

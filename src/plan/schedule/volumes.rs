@@ -1,4 +1,5 @@
-//! Where a pod's claims let it run: on the node that has its data, and nowhere else.
+//! Where a pod's claims let it run: on the node that has its data, and nowhere else. A DaemonSet's pod is
+//! held to its node in the same way.
 //!
 //! A claim with a volume draws its pod to where the volume is reached. A claim that waits for its pod
 //! lets it go wherever a volume can be had, and is bound there in the same turn; from then on it draws
@@ -56,7 +57,8 @@ impl Volumes {
         }
     }
 
-    /// Where a pod may run for the sake of its claims; everywhere if it has none. The error is why it
+    /// Where a pod may run for the sake of its claims, or because it is made for one node; everywhere if
+    /// nothing sets it apart. The error is why it
     /// can run nowhere, as kube-scheduler words it.
     pub(super) fn reach(
         &self,
@@ -68,11 +70,15 @@ impl Volumes {
         for key in keys(pod) {
             claims.push(self.held(state, key)?);
         }
-        if claims.is_empty() {
+        let only = pod.binding.only_node.as_ref();
+        if claims.is_empty() && only.is_none() {
             return Ok(None);
         }
         let each = cluster.names.iter().zip(&cluster.machines);
         let reach = each.map(|(node, machine)| {
+            if only.is_some_and(|only| only != node) {
+                return Some(Why::NodeAffinity);
+            }
             self.refuses(state, &claims, &pod.binding.key, (node, machine.labels()))
         });
         Ok(Some(reach.collect()))

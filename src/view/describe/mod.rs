@@ -5,6 +5,7 @@ mod config;
 mod node;
 mod pod;
 mod service;
+mod sets;
 mod storage;
 mod template;
 mod workload;
@@ -36,6 +37,9 @@ pub fn describe(picture: &Picture, key: &Key) -> Option<String> {
         Kind::ReplicaSet | Kind::ReplicationController => {
             workload::set(&mut page, picture, key, object);
         }
+        Kind::StatefulSet => sets::stateful_set(&mut page, picture, key, object),
+        Kind::DaemonSet => sets::daemon_set(&mut page, picture, key, object),
+        Kind::ControllerRevision => sets::revision(&mut page, object),
         Kind::Service => service::describe(&mut page, picture, key, object),
         Kind::Node => node::describe(&mut page, picture, key, object),
         Kind::ConfigMap => config::config_map(&mut page, object),

@@ -15,6 +15,7 @@ mod node;
 mod pod;
 mod pull;
 mod service;
+mod sets;
 pub(in crate::view) mod storage;
 mod workload;
 mod written;
@@ -58,6 +59,9 @@ pub fn list(picture: &Picture, kind: Kind) -> Vec<Shown> {
         Kind::Pod => pod::list(picture),
         Kind::ReplicaSet | Kind::ReplicationController => workload::sets(picture, kind),
         Kind::Deployment => workload::deployments(picture),
+        Kind::StatefulSet => sets::stateful_sets(picture),
+        Kind::DaemonSet => sets::daemon_sets(picture),
+        Kind::ControllerRevision => sets::revisions(picture),
         Kind::Service => service::services(picture),
         Kind::EndpointSlice => service::slices(picture),
         Kind::Endpoints => service::endpoints(picture),
