@@ -297,7 +297,8 @@ impl Shop {
             claim: None,
         };
         // By the number, not by chance, so that the rest of a seed stays what it is.
-        let claim = (self.edits % 3 == 1).then(|| CLASSES[usize::from(self.edits % 2 == 0)]);
+        let claim =
+            (self.edits % 3 == 1).then(|| CLASSES[usize::from(self.edits.is_multiple_of(2))]);
         let workload = Workload { claim, ..workload };
         let message =
             format!("add {} with {} of {}", workload.name, workload.replicas, workload.image);
