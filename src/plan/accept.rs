@@ -13,8 +13,8 @@ use crate::kinds::name::Name;
 use crate::kinds::object::Key;
 use crate::kinds::registry::Kind;
 use crate::ports::source::Relation;
-use crate::state::AppState;
 use crate::state::records::{AppHead, Applied, FINDINGS_MAX, TREES_MAX, Verdict, WaitingRevision};
+use crate::state::{AppState, State};
 
 use super::work::Work;
 use super::{Revision, storage};
@@ -79,6 +79,19 @@ fn clear_waiting(state: &mut AppState) {
     if state.head.waiting.is_some() {
         Arc::make_mut(&mut state.head).waiting = None;
     }
+}
+
+/// Whether a commit would be taken, for whoever must know before it is.
+pub fn may_accept(
+    candidate: &Revision,
+    app: &AppName,
+    state: Option<&State>,
+    follows_rewrites: bool,
+) -> bool {
+    let lost = state.map(|state| storage::would_lose(state, app, &candidate.desired));
+    let lost = lost.unwrap_or_default();
+    let (app, nothing) = (state.and_then(|state| state.apps.get(app)), AppState::default());
+    judge(candidate, app.unwrap_or(&nothing), lost.first(), follows_rewrites).is_ok()
 }
 
 /// The three doors.
