@@ -188,7 +188,8 @@ fn trouble(world: &mut World, rng: &mut Rng, nodes: &[NodeName], shop: &mut Shop
     let end = at + lasts;
     match rng.below(18) {
         0..=3 => {
-            let message = shop.edit(rng);
+            // What was mended late may have brought back what had been dropped.
+            let message = format!("{}\n\nWindlass-Allow-Prune: yes", shop.edit(rng));
             world.plan(at, Interference::Push(message, shop.files()));
         }
         4 => {
