@@ -68,7 +68,7 @@ pub fn refusal(kind: Kind) -> &'static str {
         Kind::PersistentVolume | Kind::PersistentVolumeClaim => {
             "is not carried out yet: there are no volumes that outlive their pod"
         }
-        Kind::StatefulSet | Kind::DaemonSet | Kind::Job | Kind::CronJob => {
+        Kind::StatefulSet | Kind::DaemonSet | Kind::CronJob => {
             "is not carried out yet: its pods would not run"
         }
         Kind::Endpoints | Kind::EndpointSlice => {
@@ -137,6 +137,19 @@ const RUNS: &[(&str, &str)] = &[
     ),
     ("apps.v1.DeploymentStrategy", "rollingUpdate type"),
     ("apps.v1.RollingUpdateDeployment", "maxSurge maxUnavailable"),
+    ("batch.v1.Job", "apiVersion kind metadata spec"),
+    (
+        "batch.v1.JobSpec",
+        "activeDeadlineSeconds backoffLimit backoffLimitPerIndex completionMode completions \
+         manualSelector maxFailedIndexes parallelism podFailurePolicy podReplacementPolicy selector \
+         successPolicy suspend template ttlSecondsAfterFinished",
+    ),
+    ("batch.v1.PodFailurePolicy", "rules"),
+    ("batch.v1.PodFailurePolicyRule", "action onExitCodes onPodConditions"),
+    ("batch.v1.PodFailurePolicyOnExitCodesRequirement", "containerName operator values"),
+    ("batch.v1.PodFailurePolicyOnPodConditionsPattern", "status type"),
+    ("batch.v1.SuccessPolicy", "rules"),
+    ("batch.v1.SuccessPolicyRule", "succeededCount succeededIndexes"),
     ("core.v1.PodTemplateSpec", "metadata spec"),
     (
         "core.v1.PodSpec",
@@ -278,6 +291,9 @@ const ROWS: &[FieldSupport] = rows! {
     Warned "meta.v1.ObjectMeta" {
         "finalizers" "has no effect: an object is deleted when it leaves the repository";
         "ownerReferences" "has no effect: an object of the repository belongs to the repository";
+    }
+    Refused "batch.v1.JobSpec" {
+        "managedBy" except ["kubernetes.io/job-controller"] "names another controller; Windlass has only its own";
     }
     Warned "core.v1.NamespaceSpec" {
         "finalizers" except ["kubernetes"] "has no effect";

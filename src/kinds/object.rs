@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::config::{ConfigMap, Secret};
 use super::digest::Digest;
 use super::finding::Place;
+use super::job::Job;
 use super::labels::Labels;
 use super::name::Name;
 use super::node::NodeWish;
@@ -94,6 +95,8 @@ pub enum Body {
     ReplicaSet(Arc<ReplicaSet>),
     /// See [`Deployment`].
     Deployment(Arc<Deployment>),
+    /// See [`Job`].
+    Job(Arc<Job>),
     /// What the operator wishes of a machine.
     Node(Arc<NodeWish>),
     /// See [`PriorityClass`].
@@ -109,6 +112,7 @@ impl Body {
             Self::Pod(template) => Some(template),
             Self::ReplicaSet(set) => Some(&set.template),
             Self::Deployment(deployment) => Some(&deployment.template),
+            Self::Job(job) => Some(&job.template),
             _ => None,
         }
     }

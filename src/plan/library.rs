@@ -106,7 +106,12 @@ pub fn references(state: &State) -> impl Iterator<Item = &TemplateRef> {
         .flat_map(|app| app.sets.values())
         .filter(|set| set.replicas > 0 || set.template.meaning_version != MEANING_VERSION)
         .map(|set| &set.template);
-    pods.chain(sets)
+    let jobs = state.apps.values().flat_map(|app| app.jobs.values());
+    let runs = jobs
+        .flat_map(|job| job.run.iter().chain(&job.past))
+        .filter(|run| run.end().is_none() || run.template.meaning_version != MEANING_VERSION)
+        .map(|run| &run.template);
+    pods.chain(sets).chain(runs)
 }
 
 /// The templates that pods and ReplicaSets refer to and that neither the revision in force nor the

@@ -16,6 +16,7 @@
 //! evict    who must leave a node for its taints?
 //! drain    who must leave a node because somebody wants it empty?
 //! claim    which ReplicaSet owns which pod?
+//! job      Jobs: ends counted, verdicts, pods for what is left to do
 //! deploy   Deployments: ReplicaSets up and down, step by step
 //! sets     ReplicaSets, ReplicationControllers: pods made and ended
 //! single   Pods written by hand
@@ -32,6 +33,7 @@ mod deployment;
 mod drain;
 mod evict;
 mod fence;
+mod job;
 mod lease;
 mod ledger;
 mod library;
@@ -196,6 +198,7 @@ pub fn plan(input: &Input, memory: &mut Memory, now: Now) -> Plan {
     evict::evict_pods(&mut work, &taints, input.settings.eviction_s);
     drain::drain_nodes(&mut work);
     claim::settle_ownership(&mut work);
+    job::run_jobs(&mut work);
     deployment::roll_deployments(&mut work);
     replicaset::fill_sets(&mut work);
     single::keep_pods(&mut work);

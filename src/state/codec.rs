@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::jobs::JobRecord;
 use super::records::{DeploymentRecord, SetRecord};
 use super::{AppState, FORMAT, LedgerShard, PodList, RecordKey, State};
 use crate::kinds::binding::{Binding, Generation, Placement};
@@ -256,6 +257,10 @@ impl AppState {
                 let key = RecordKey::new(&Name::trusted(namespace), &stem(file));
                 self.sets.insert(key, Arc::new(read::<SetRecord>(path, bytes)?));
             }
+            ["jobs", namespace, file] => {
+                let key = RecordKey::new(&Name::trusted(namespace), &stem(file));
+                self.jobs.insert(key, Arc::new(read::<JobRecord>(path, bytes)?));
+            }
             _ => return Ok(false),
         }
         Ok(true)
@@ -279,6 +284,8 @@ impl AppState {
         edits.maps(&self.sets, &next.sets, same, |key, value| {
             (path("replicasets", key), record(&**value))
         });
+        edits
+            .maps(&self.jobs, &next.jobs, same, |key, value| (path("jobs", key), record(&**value)));
     }
 }
 

@@ -10,6 +10,7 @@
 //!   apps/<app>/ledger/<kind>/<namespace>.json           objects and their ids, a line each
 //!   apps/<app>/deployments/<namespace>/<name>.json
 //!   apps/<app>/replicasets/<namespace>/<name>.json
+//!   apps/<app>/jobs/<namespace>/<name>.json             runs of Jobs, also of those that are gone
 //!   pods/<node>.json, pods/_unplaced.json               bindings, a line each
 //!   alloc/services/<namespace>.json, alloc/nodes.json   addresses given out
 //! ```
@@ -22,6 +23,7 @@
 //! Floor 1: imports `kinds` and `ports`.
 
 mod codec;
+pub mod jobs;
 mod node_report;
 pub mod records;
 
@@ -35,6 +37,7 @@ use crate::kinds::object::Key;
 use crate::kinds::status::EventRecord;
 
 pub use codec::StateFault;
+use jobs::JobRecord;
 pub use node_report::{NodeReport, PersonRequest, RequestKind};
 use records::{
     AppHead, DeploymentRecord, LedgerEntry, NodeAllocation, ServiceAllocation, SetRecord,
@@ -89,6 +92,9 @@ pub struct AppState {
     pub deployments: BTreeMap<RecordKey, Arc<DeploymentRecord>>,
     /// ReplicaSets made by Deployments, by namespace and name.
     pub sets: BTreeMap<RecordKey, Arc<SetRecord>>,
+    /// Jobs, by namespace and name: those in Git, those made by CronJobs, and, bounded by
+    /// [`jobs::GONE_JOBS_MAX`], those that have run and are in Git no more.
+    pub jobs: BTreeMap<RecordKey, Arc<JobRecord>>,
 }
 
 /// Objects of one kind in one namespace (or outside namespaces) share a file of the ledger.

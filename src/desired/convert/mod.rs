@@ -8,6 +8,7 @@
 //! Rules: `pkg/apis/*/validation` of Kubernetes; where a rule has a name there, it is cited.
 
 mod affinity;
+mod batch;
 mod config;
 mod container;
 mod meta;
@@ -79,7 +80,11 @@ pub(super) fn body(
         Kind::PriorityClass => {
             typed(json, check, |class, check| node::priority_class(class, &meta.name, check))
         }
-        Kind::Pod | Kind::Deployment | Kind::ReplicaSet | Kind::ReplicationController => {
+        Kind::Pod
+        | Kind::Deployment
+        | Kind::ReplicaSet
+        | Kind::ReplicationController
+        | Kind::Job => {
             let Some(parts) = template else {
                 let spec = Path::Root.field("spec");
                 check.error(&spec.field("template"), "is required");
@@ -89,6 +94,7 @@ pub(super) fn body(
                 Kind::Pod => typed(json, check, |p, c| workload::pod(p, meta, parts, c)),
                 Kind::Deployment => typed(json, check, |d, c| workload::deployment(d, parts, c)),
                 Kind::ReplicaSet => typed(json, check, |r, c| workload::replica_set(r, parts, c)),
+                Kind::Job => typed(json, check, |j, c| batch::job(j, meta, parts, c)),
                 _ => typed(json, check, |r, c| workload::replication_controller(r, parts, c)),
             }
         }

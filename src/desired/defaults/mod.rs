@@ -60,6 +60,8 @@ pub(super) const FILLS: &[(&str, &str, Fill)] = &[
     ("apps.v1.DeploymentSpec", "progressDeadlineSeconds", Int(600)),
     ("apps.v1.DeploymentSpec", "strategy", Structure),
     ("apps.v1.DeploymentStrategy", "type", Text("RollingUpdate")),
+    ("batch.v1.JobSpec", "completionMode", Text("NonIndexed")),
+    ("batch.v1.PodFailurePolicyOnPodConditionsPattern", "status", Text("True")),
     ("scheduling.v1.PriorityClass", "preemptionPolicy", Text("PreemptLowerPriority")),
     ("autoscaling.v2.HorizontalPodAutoscalerSpec", "minReplicas", Int(1)),
     ("core.v1.PersistentVolumeClaimSpec", "volumeMode", Text("Filesystem")),

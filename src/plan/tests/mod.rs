@@ -11,6 +11,7 @@ mod drain;
 mod evict;
 mod fence;
 mod fleet;
+mod jobs;
 mod library;
 mod liveness;
 mod properties;

@@ -10,6 +10,7 @@
 //! that is [`super::cache`]'s.
 
 mod cluster;
+mod job;
 mod meta;
 mod node;
 mod pod;
@@ -56,6 +57,7 @@ pub fn list(picture: &Picture, kind: Kind) -> Vec<Shown> {
         Kind::Pod => pod::list(picture),
         Kind::ReplicaSet | Kind::ReplicationController => workload::sets(picture, kind),
         Kind::Deployment => workload::deployments(picture),
+        Kind::Job => job::jobs(picture),
         Kind::Service => service::services(picture),
         Kind::EndpointSlice => service::slices(picture),
         Kind::Endpoints => service::endpoints(picture),
