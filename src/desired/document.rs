@@ -484,6 +484,10 @@ impl<'n, 't> Template<'n, 't> {
                 let template = root.get("spec")?.get("template")?;
                 Some(Self(Cow::Borrowed(template)))
             }
+            Kind::CronJob => {
+                let job = root.get("spec")?.get("jobTemplate")?;
+                Some(Self(Cow::Borrowed(job.get("spec")?.get("template")?)))
+            }
             Kind::Pod => {
                 let mut metadata = Node::new(root.at, Value::Map(Vec::new()));
                 let mut template = Node::new(root.at, Value::Map(Vec::new()));

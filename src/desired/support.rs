@@ -68,9 +68,7 @@ pub fn refusal(kind: Kind) -> &'static str {
         Kind::PersistentVolume | Kind::PersistentVolumeClaim => {
             "is not carried out yet: there are no volumes that outlive their pod"
         }
-        Kind::StatefulSet | Kind::DaemonSet | Kind::CronJob => {
-            "is not carried out yet: its pods would not run"
-        }
+        Kind::StatefulSet | Kind::DaemonSet => "is not carried out yet: its pods would not run",
         Kind::Endpoints | Kind::EndpointSlice => {
             "is not carried out yet: packets would not reach what it names"
         }
@@ -144,6 +142,13 @@ const RUNS: &[(&str, &str)] = &[
          manualSelector maxFailedIndexes parallelism podFailurePolicy podReplacementPolicy selector \
          successPolicy suspend template ttlSecondsAfterFinished",
     ),
+    ("batch.v1.CronJob", "apiVersion kind metadata spec"),
+    (
+        "batch.v1.CronJobSpec",
+        "concurrencyPolicy failedJobsHistoryLimit jobTemplate schedule startingDeadlineSeconds \
+         successfulJobsHistoryLimit suspend timeZone",
+    ),
+    ("batch.v1.JobTemplateSpec", "metadata spec"),
     ("batch.v1.PodFailurePolicy", "rules"),
     ("batch.v1.PodFailurePolicyRule", "action onExitCodes onPodConditions"),
     ("batch.v1.PodFailurePolicyOnExitCodesRequirement", "containerName operator values"),

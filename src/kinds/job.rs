@@ -11,6 +11,7 @@ use super::indexes::IndexSet;
 use super::labels::Selector;
 use super::name::Name;
 use super::pod::PodTemplate;
+use super::schedule::Schedule;
 
 /// Pods that end.
 #[derive(Clone, Debug)]
@@ -183,6 +184,37 @@ impl SuccessRule {
         };
         found >= self.succeeded_count.unwrap_or(all)
     }
+}
+
+/// Jobs at set times.
+#[derive(Clone, Debug)]
+pub struct CronJob {
+    /// When.
+    pub schedule: Schedule,
+    /// What happens if the one before still runs.
+    pub concurrency: Concurrency,
+    /// How late one may begin, in seconds.
+    pub starting_deadline_s: Option<u32>,
+    /// Whether it waits.
+    pub suspend: bool,
+    /// How many that ended well are kept.
+    pub successful_history: u32,
+    /// How many that ended badly are kept.
+    pub failed_history: u32,
+    /// What is made.
+    pub job: Job,
+}
+
+/// What happens if the Job before still runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Concurrency {
+    /// Both run.
+    #[default]
+    Allow,
+    /// The next one waits.
+    Forbid,
+    /// The one before is ended.
+    Replace,
 }
 
 #[cfg(test)]

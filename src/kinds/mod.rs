@@ -23,6 +23,7 @@ pub mod pod;
 pub mod quantity;
 pub mod registry;
 pub mod rules;
+pub mod schedule;
 pub mod service;
 pub mod status;
 pub mod storage;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::config::{ConfigMap, Secret};
 use super::digest::Digest;
 use super::finding::Place;
-use super::job::Job;
+use super::job::{CronJob, Job};
 use super::labels::Labels;
 use super::name::Name;
 use super::node::NodeWish;
@@ -97,6 +97,8 @@ pub enum Body {
     Deployment(Arc<Deployment>),
     /// See [`Job`].
     Job(Arc<Job>),
+    /// See [`CronJob`].
+    CronJob(Arc<CronJob>),
     /// What the operator wishes of a machine.
     Node(Arc<NodeWish>),
     /// See [`PriorityClass`].
@@ -113,6 +115,7 @@ impl Body {
             Self::ReplicaSet(set) => Some(&set.template),
             Self::Deployment(deployment) => Some(&deployment.template),
             Self::Job(job) => Some(&job.template),
+            Self::CronJob(cron) => Some(&cron.job.template),
             _ => None,
         }
     }

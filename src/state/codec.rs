@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::jobs::JobRecord;
+use super::jobs::{CronRecord, JobRecord};
 use super::records::{DeploymentRecord, SetRecord};
 use super::{AppState, FORMAT, LedgerShard, PodList, RecordKey, State};
 use crate::kinds::binding::{Binding, Generation, Placement};
@@ -256,6 +256,10 @@ impl AppState {
             ["replicasets", namespace, file] => {
                 let key = RecordKey::new(&Name::trusted(namespace), &stem(file));
                 self.sets.insert(key, Arc::new(read::<SetRecord>(path, bytes)?));
+            }
+            ["cronjobs", namespace, file] => {
+                let key = RecordKey::new(&Name::trusted(namespace), &stem(file));
+                self.cron_jobs.insert(key, Arc::new(read::<CronRecord>(path, bytes)?));
             }
             ["jobs", namespace, file] => {
                 let key = RecordKey::new(&Name::trusted(namespace), &stem(file));

@@ -51,6 +51,28 @@ pub struct MadeJob {
     pub rules: JobRules,
 }
 
+/// What the coordinator remembers of a CronJob.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CronRecord {
+    /// Up to when it has been looked what was due.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Wall>,
+    /// The minutes for which Jobs were made, the newest last; bounded by [`MINUTES_MAX`]. None of them
+    /// is taken twice, wherever a clock jumps to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub minutes: Vec<Wall>,
+    /// When a Job of it last came to a good end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_successful: Option<Wall>,
+    /// Fields of a later version, kept.
+    #[serde(flatten)]
+    pub unknown: Unknown,
+}
+
+/// How many minutes a CronJob remembers.
+pub const MINUTES_MAX: usize = 20;
+
 /// One run of a Job: from a template's coming into force to the last pod's end.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

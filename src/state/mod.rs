@@ -10,6 +10,7 @@
 //!   apps/<app>/ledger/<kind>/<namespace>.json           objects and their ids, a line each
 //!   apps/<app>/deployments/<namespace>/<name>.json
 //!   apps/<app>/replicasets/<namespace>/<name>.json
+//!   apps/<app>/cronjobs/<namespace>/<name>.json         for which minutes Jobs were made
 //!   apps/<app>/jobs/<namespace>/<name>.json             runs of Jobs, also of those that are gone
 //!   pods/<node>.json, pods/_unplaced.json               bindings, a line each
 //!   alloc/services/<namespace>.json, alloc/nodes.json   addresses given out
@@ -37,7 +38,7 @@ use crate::kinds::object::Key;
 use crate::kinds::status::EventRecord;
 
 pub use codec::StateFault;
-use jobs::JobRecord;
+use jobs::{CronRecord, JobRecord};
 pub use node_report::{NodeReport, PersonRequest, RequestKind};
 use records::{
     AppHead, DeploymentRecord, LedgerEntry, NodeAllocation, ServiceAllocation, SetRecord,
@@ -95,6 +96,8 @@ pub struct AppState {
     /// Jobs, by namespace and name: those in Git, those made by CronJobs, and, bounded by
     /// [`jobs::GONE_JOBS_MAX`], those that have run and are in Git no more.
     pub jobs: BTreeMap<RecordKey, Arc<JobRecord>>,
+    /// CronJobs, by namespace and name.
+    pub cron_jobs: BTreeMap<RecordKey, Arc<CronRecord>>,
 }
 
 /// Objects of one kind in one namespace (or outside namespaces) share a file of the ledger.

@@ -1,5 +1,8 @@
 //! Jobs and CronJobs.
 
+use std::sync::Arc;
+
+use jiff::tz::TimeZone;
 use k8s_openapi::api::batch::v1 as api;
 
 use super::super::path::Path;
@@ -9,13 +12,14 @@ use super::workload::pod_template;
 use super::{Check, Meta, TemplateParts};
 use crate::kinds::indexes::IndexSet;
 use crate::kinds::job::{
-    CodeOperator, CompletionMode, ConditionPattern, ExitCodes, FailureAction, FailureRule, Job,
-    JobRules, ReplacementPolicy, Rules, SuccessRule,
+    CodeOperator, CompletionMode, Concurrency, ConditionPattern, CronJob, ExitCodes, FailureAction,
+    FailureRule, Job, JobRules, ReplacementPolicy, Rules, SuccessRule,
 };
 use crate::kinds::labels::label_key_complaint;
 use crate::kinds::name::{Name, NameRule};
 use crate::kinds::object::Body;
 use crate::kinds::pod::{PodTemplate, RestartPolicy};
+use crate::kinds::schedule::{self, Schedule};
 
 /// `maxParallelismForIndexedJob`.
 const PARALLELISM_INDEXED_MAX: u32 = 100_000;
@@ -50,6 +54,75 @@ pub(super) fn job(
     }
     Body::Job(job.into())
 }
+
+/// `ValidateCronJob`.
+pub(super) fn cron_job(
+    cron: api::CronJob,
+    meta: &Meta,
+    parts: TemplateParts,
+    check: &mut Check<'_, '_>,
+) -> Body {
+    let path = Path::Root.field("spec");
+    let spec = cron.spec;
+    if meta.name.as_str().len() > CRON_NAME_LEN_MAX {
+        let message = format!(
+            "can't be longer than {CRON_NAME_LEN_MAX} characters: the names of its Jobs follow from it"
+        );
+        check.error(&Path::Root.field("metadata").field("name"), message);
+    }
+    let zone_path = path.field("timeZone");
+    let zone = match spec.time_zone.as_deref() {
+        None => TimeZone::UTC,
+        Some(name) => schedule::zone(name).unwrap_or_else(|| {
+            check.error(
+                &zone_path,
+                format!("{} is no time zone, as Europe/Berlin is", quoted(name)),
+            );
+            TimeZone::UTC
+        }),
+    };
+    let schedule = Schedule::parse(&spec.schedule, zone).unwrap_or_else(|message| {
+        check.error(&path.field("schedule"), format!("{}: {message}", quoted(&spec.schedule)));
+        Schedule::never()
+    });
+    let policies = [
+        ("Allow", Concurrency::Allow),
+        ("Forbid", Concurrency::Forbid),
+        ("Replace", Concurrency::Replace),
+    ];
+    let policy = spec.concurrency_policy.as_deref();
+    let concurrency_path = path.field("concurrencyPolicy");
+    let concurrency = check.word_or(&concurrency_path, policy, &policies, Concurrency::Allow);
+    let deadline_path = path.field("startingDeadlineSeconds");
+    let most = i64::from(i32::MAX);
+    let starting_deadline_s = spec
+        .starting_deadline_seconds
+        .map(|deadline| check.number(&deadline_path, deadline, 0, most));
+    let successful_path = path.field("successfulJobsHistoryLimit");
+    let failed_path = path.field("failedJobsHistoryLimit");
+    let template_path = path.field("jobTemplate");
+    let Some(job) = spec.job_template.spec else {
+        check.error(&template_path.field("spec"), "is required");
+        return Body::Plain;
+    };
+    let job_path = template_path.field("spec");
+    if job.manual_selector.unwrap_or(false) {
+        let message = "can't be set here: its Jobs would count each other's pods";
+        check.error(&job_path.field("manualSelector"), message);
+    }
+    Body::CronJob(Arc::new(CronJob {
+        schedule,
+        concurrency,
+        starting_deadline_s,
+        suspend: spec.suspend.unwrap_or(false),
+        successful_history: check.count(&successful_path, spec.successful_jobs_history_limit, 3),
+        failed_history: check.count(&failed_path, spec.failed_jobs_history_limit, 1),
+        job: job_spec(&job_path, job, parts, check),
+    }))
+}
+
+/// A Job's name is the CronJob's and up to eleven characters (`ValidateCronJobCreate`).
+const CRON_NAME_LEN_MAX: usize = 52;
 
 /// `ValidateJobSpec`.
 fn job_spec(

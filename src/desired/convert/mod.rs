@@ -84,7 +84,8 @@ pub(super) fn body(
         | Kind::Deployment
         | Kind::ReplicaSet
         | Kind::ReplicationController
-        | Kind::Job => {
+        | Kind::Job
+        | Kind::CronJob => {
             let Some(parts) = template else {
                 let spec = Path::Root.field("spec");
                 check.error(&spec.field("template"), "is required");
@@ -95,6 +96,7 @@ pub(super) fn body(
                 Kind::Deployment => typed(json, check, |d, c| workload::deployment(d, parts, c)),
                 Kind::ReplicaSet => typed(json, check, |r, c| workload::replica_set(r, parts, c)),
                 Kind::Job => typed(json, check, |j, c| batch::job(j, meta, parts, c)),
+                Kind::CronJob => typed(json, check, |j, c| batch::cron_job(j, meta, parts, c)),
                 _ => typed(json, check, |r, c| workload::replication_controller(r, parts, c)),
             }
         }

@@ -20,6 +20,7 @@ pub(in super::super) fn finish(definition: &str) -> Option<Finish> {
         "core.v1.Secret" => secret,
         "core.v1.ReplicationController" => replication_controller,
         "apps.v1.DeploymentStrategy" => strategy,
+        "batch.v1.CronJobSpec" => cron_job_spec,
         "batch.v1.Job" => job,
         "batch.v1.JobSpec" => job_spec,
         _ => return None,
@@ -217,6 +218,12 @@ fn job_spec(entries: &mut Vec<Entry<'_>>, at: At) {
         let has_rules = entries.has("podFailurePolicy");
         let policy = if has_rules { "Failed" } else { "TerminatingOrFailed" };
         entries.put(at, "podReplacementPolicy", Node::text(at, policy));
+    }
+}
+
+fn cron_job_spec(entries: &mut Vec<Entry<'_>>, at: At) {
+    if !entries.has("suspend") {
+        entries.put(at, "suspend", Node::bool(at, false));
     }
 }
 

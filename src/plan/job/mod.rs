@@ -225,6 +225,7 @@ fn step_record(
     let Some(run) = record.run.clone() else {
         return;
     };
+    let had_ended = run.end().is_some();
     let mut job = Running {
         key: job_key(key),
         namespace: key.namespace.clone(),
@@ -233,6 +234,13 @@ fn step_record(
         run,
     };
     step(work, &mut job);
+    if let Some(made) = record.made.as_ref().filter(|_| !had_ended)
+        && let Some(end) = job.run.end()
+    {
+        let cron = Key { kind: Kind::CronJob, name: made.cron_job.clone(), ..job.key.clone() };
+        let message = format!("Saw completed job: {}, condition: {}", key.name, end.kind);
+        work.event(&cron, "cronjob", "SawCompletedJob", message);
+    }
     let is_over = job.run.is_removed && work.pods_of(&job.key).is_empty();
     if record.made.is_some() && is_over {
         work.next.apps.entry(app.clone()).or_default().jobs.remove(key);

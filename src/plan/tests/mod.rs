@@ -7,6 +7,7 @@
 mod accept;
 mod allocate;
 mod claim;
+mod cronjobs;
 mod drain;
 mod evict;
 mod fence;

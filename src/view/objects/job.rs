@@ -147,3 +147,52 @@ fn made_job(picture: &Picture, key: &RecordKey, made: &MadeJob, run: &JobRun) ->
     object.insert("status".into(), status(run, &picture.pods_of(&key), &made.rules));
     Shown::new(key, Value::Object(object))
 }
+
+pub(super) fn cron_jobs(picture: &Picture) -> Vec<Shown> {
+    picture.objects_of(Kind::CronJob).map(|found| cron_job(picture, &found)).collect()
+}
+
+fn cron_job(picture: &Picture, found: &Found<'_>) -> Shown {
+    let key = &found.object.key;
+    let mut object = meta::written(found);
+    child(&mut object, "metadata").insert("generation".into(), 1.into());
+    let state = picture.state.apps.get(found.app);
+    let mut status = json!({});
+    let record_key = key.namespace.as_ref().map(|ns| RecordKey::new(ns, &key.name));
+    let record = record_key.and_then(|key| state?.cron_jobs.get(&key));
+    if let Some(record) = record {
+        let times = [
+            ("lastScheduleTime", record.minutes.last()),
+            ("lastSuccessfulTime", record.last_successful.as_ref()),
+        ];
+        for (name, time) in times {
+            if let Some(time) = time {
+                status[name] = time.to_string().into();
+            }
+        }
+    }
+    let active: Vec<Value> = state
+        .into_iter()
+        .flat_map(|state| &state.jobs)
+        .filter(|(job, record)| {
+            let maker = record.made.as_ref().map(|made| &made.cron_job);
+            maker == Some(&key.name) && Some(&job.namespace) == key.namespace.as_ref()
+        })
+        .filter_map(|(job, record)| Some((job, record.run.as_ref()?)))
+        .filter(|(_, run)| run.end().is_none() && !run.is_removed)
+        .map(|(job, run)| {
+            json!({
+                "apiVersion": "batch/v1",
+                "kind": "Job",
+                "namespace": job.namespace.as_str(),
+                "name": job.name.as_str(),
+                "uid": run.uid.as_str(),
+            })
+        })
+        .collect();
+    if !active.is_empty() {
+        status["active"] = active.into();
+    }
+    object.insert("status".into(), status);
+    Shown::new(key.clone(), Value::Object(object))
+}

@@ -58,6 +58,7 @@ pub fn list(picture: &Picture, kind: Kind) -> Vec<Shown> {
         Kind::ReplicaSet | Kind::ReplicationController => workload::sets(picture, kind),
         Kind::Deployment => workload::deployments(picture),
         Kind::Job => job::jobs(picture),
+        Kind::CronJob => job::cron_jobs(picture),
         Kind::Service => service::services(picture),
         Kind::EndpointSlice => service::slices(picture),
         Kind::Endpoints => service::endpoints(picture),
