@@ -202,7 +202,7 @@ mod tests {
              - Certificate.cert-manager.io\n\
              - example.com/*\n\
              - Gadget\n\
-             unenforced: [NetworkPolicy, batch/Job]\n",
+             unenforced: [NetworkPolicy, discovery.k8s.io/EndpointSlice]\n",
         );
         assert_eq!(findings, Vec::<String>::new());
         for (group, kind, is_foreign) in [
@@ -215,7 +215,7 @@ mod tests {
             assert_eq!(settings.is_foreign(group, kind), is_foreign, "{group}/{kind}");
         }
         let unenforced: Vec<Kind> = settings.unenforced.into_iter().collect();
-        assert_eq!(unenforced, [Kind::NetworkPolicy, Kind::Job]);
+        assert_eq!(unenforced, [Kind::EndpointSlice, Kind::NetworkPolicy]);
         assert_eq!(read_text("").0, Settings::default());
         assert_eq!(read_text("foreign:\n").1, Vec::<String>::new());
     }

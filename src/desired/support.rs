@@ -298,6 +298,7 @@ const ROWS: &[FieldSupport] = rows! {
         "ownerReferences" "has no effect: an object of the repository belongs to the repository";
     }
     Refused "batch.v1.JobSpec" {
+        "scheduling" "is not supported: pods are placed one by one";
         "managedBy" except ["kubernetes.io/job-controller"] "names another controller; Windlass has only its own";
     }
     Warned "core.v1.NamespaceSpec" {

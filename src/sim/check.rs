@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::kinds::binding::DEFAULT_APP;
+use crate::kinds::binding::{Binding, DEFAULT_APP};
 use crate::kinds::name::Uid;
 use crate::kinds::object::Body;
+use crate::kinds::registry::Kind;
 use crate::kinds::workload::Strategy;
 use crate::ports::runtime::{ContainerSeen, Role};
 use crate::ports::store::Register;
@@ -20,6 +21,7 @@ pub type Violation = String;
 pub struct Safety {
     generation: crate::kinds::binding::Generation,
     last_write: usize,
+    jobs: super::check_jobs::JobsSeen,
 }
 
 impl Safety {
@@ -46,6 +48,7 @@ impl Safety {
         }
         self.generation = state.generation;
         no_name_twice(&state)?;
+        self.jobs.check(&state)?;
         budgets_hold(&state)
     }
 }
@@ -192,6 +195,7 @@ pub fn settled(world: &World) -> Result<(), String> {
             }
         }
     }
+    super::check_jobs::have_ended(&state)?;
     nothing_else(world, &state, &wanted)
 }
 
@@ -216,7 +220,10 @@ fn nothing_else(
     state: &State,
     wanted: &BTreeMap<String, (usize, String)>,
 ) -> Result<(), String> {
-    let stray = state.all_pods().find(|(_, p)| !wanted.contains_key(&p.template.owner.to_string()));
+    let is_asked_for = |pod: &Binding| {
+        pod.owner.kind == Kind::Job || wanted.contains_key(&pod.template.owner.to_string())
+    };
+    let stray = state.all_pods().find(|(_, pod)| !is_asked_for(pod));
     if let Some((_, pod)) = stray {
         return Err(format!("pod {} is bound, and nobody asks for it", pod.key));
     }

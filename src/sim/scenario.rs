@@ -241,7 +241,22 @@ struct Workload {
     replicas: u64,
     image: String,
     recreate: bool,
+    sort: Sort,
 }
+
+/// What asks for a workload's pods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sort {
+    Deployment,
+    /// Numbered completions, or not.
+    Job {
+        indexed: bool,
+    },
+    CronJob,
+}
+
+/// What Jobs run: programs that end.
+const TASKS: [&str; 4] = ["task", "task", "task", "crash"];
 
 const IMAGES: [&str; 7] = ["run", "run", "run", "slow", "deaf", "crash", "missing"];
 
@@ -261,7 +276,8 @@ impl Shop {
         }
         let at = usize::try_from(rng.below(self.deployments.len() as u64)).unwrap_or(0);
         let edits = self.edits;
-        let image = new_image(rng, edits);
+        let sort = self.deployments.get(at).map_or(Sort::Deployment, |workload| workload.sort);
+        let image = new_image(rng, edits, sort);
         let Some(workload) = self.deployments.get_mut(at) else {
             return "nothing".into();
         };
@@ -282,11 +298,17 @@ impl Shop {
     }
 
     fn add(&mut self, rng: &mut Rng) -> String {
+        let sort = match rng.below(8) {
+            0 | 1 => Sort::Job { indexed: rng.chance(500) },
+            2 => Sort::CronJob,
+            _ => Sort::Deployment,
+        };
         let workload = Workload {
             name: format!("w{}", self.edits),
             replicas: rng.below(4) + 1,
-            image: new_image(rng, self.edits),
+            image: new_image(rng, self.edits, sort),
             recreate: rng.chance(250),
+            sort,
         };
         let message =
             format!("add {} with {} of {}", workload.name, workload.replicas, workload.image);
@@ -305,13 +327,67 @@ impl Shop {
     }
 }
 
-fn new_image(rng: &mut Rng, version: u64) -> String {
-    format!("{}:v{version}", rng.pick(&IMAGES).copied().unwrap_or("run"))
+fn new_image(rng: &mut Rng, version: u64, sort: Sort) -> String {
+    let images: &[&str] = if sort == Sort::Deployment { &IMAGES } else { &TASKS };
+    format!("{}:v{version}", rng.pick(images).copied().unwrap_or("run"))
 }
 
 impl Workload {
     fn manifest(&self) -> String {
-        let Self { name, replicas, image, recreate } = self;
+        match self.sort {
+            Sort::Deployment => self.deployment(),
+            Sort::Job { indexed } => self.job(indexed),
+            Sort::CronJob => self.cron_job(),
+        }
+    }
+
+    fn job(&self, indexed: bool) -> String {
+        let Self { name, replicas, image, .. } = self;
+        let mode = if indexed { "Indexed" } else { "NonIndexed" };
+        format!(
+            "apiVersion: batch/v1
+kind: Job
+metadata: {{name: {name}, namespace: shop}}
+spec:
+  completions: {replicas}
+  parallelism: 2
+  completionMode: {mode}
+  backoffLimit: 4
+  template:
+    spec:
+      restartPolicy: Never
+      terminationGracePeriodSeconds: 10
+      containers:
+        - {{name: main, image: \"{image}\"}}
+"
+        )
+    }
+
+    fn cron_job(&self) -> String {
+        let Self { name, image, .. } = self;
+        format!(
+            "apiVersion: batch/v1
+kind: CronJob
+metadata: {{name: {name}, namespace: shop}}
+spec:
+  schedule: \"*/3 * * * *\"
+  concurrencyPolicy: Replace
+  successfulJobsHistoryLimit: 0
+  jobTemplate:
+    spec:
+      backoffLimit: 1
+      template:
+        spec:
+          restartPolicy: Never
+          terminationGracePeriodSeconds: 10
+          containers:
+            - {{name: main, image: \"{image}\"}}
+"
+        )
+    }
+
+    fn deployment(&self) -> String {
+        let Self { name, replicas, image, recreate, .. } = self;
         let strategy = if *recreate { "Recreate" } else { "RollingUpdate" };
         format!(
             "apiVersion: apps/v1

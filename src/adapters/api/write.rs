@@ -124,6 +124,12 @@ fn place(picture: &Picture, key: &Key) -> Option<String> {
                 .find(|set| set.key.namespace == *namespace && set.key.name == key.name)?;
             Key::namespaced(Kind::Deployment, namespace, &set.record.deployment)
         }
+        Kind::Job => {
+            let record_key = crate::state::RecordKey::new(key.namespace.as_ref()?, &key.name);
+            let jobs = picture.state.apps.values().filter_map(|app| app.jobs.get(&record_key));
+            let made = jobs.into_iter().find_map(|record| record.made.as_ref())?;
+            Key { kind: Kind::CronJob, name: made.cron_job.clone(), ..key.clone() }
+        }
         Kind::Endpoints => Key { kind: Kind::Service, ..key.clone() },
         _ => return None,
     };

@@ -143,14 +143,13 @@ fn begin(work: &mut Work, app: &AppName, object: &Object, job: &crate::kinds::jo
         }
         return;
     }
+    let is_replaced = record.run.is_some();
+    shelve(&mut record);
     let known = record.past.iter().position(|run| same(run, false));
-    if record.run.is_some() {
+    if is_replaced {
         work.note(format!("{} is replaced: its template changed", object.key));
-        shelve(&mut record);
     }
     let sequence = work.next_sequence();
-    // Past runs only grew at the end: the position still holds, unless the oldest were forgotten.
-    let known = known.filter(|at| *at < record.past.len());
     record.run = Some(match known {
         Some(at) => {
             let run = record.past.remove(at);
