@@ -288,6 +288,9 @@ impl AppState {
         edits.maps(&self.sets, &next.sets, same, |key, value| {
             (path("replicasets", key), record(&**value))
         });
+        edits.maps(&self.cron_jobs, &next.cron_jobs, same, |key, value| {
+            (path("cronjobs", key), record(&**value))
+        });
         edits
             .maps(&self.jobs, &next.jobs, same, |key, value| (path("jobs", key), record(&**value)));
     }
@@ -377,6 +380,10 @@ mod tests {
         let shard = LedgerShard { kind: Kind::Namespace, namespace: None };
         app.ledger.insert(shard, Arc::new(BTreeMap::from([(name("shop"), entry)])));
         app.sets.insert(PodKey::new(&name("shop"), &name("web-abc")), Arc::new(set));
+        let minutes = vec![Wall::from_seconds(60)];
+        let cron = CronRecord { minutes, ..CronRecord::default() };
+        app.cron_jobs.insert(PodKey::new(&name("shop"), &name("tick")), Arc::new(cron));
+        app.jobs.insert(PodKey::new(&name("shop"), &name("load")), Arc::new(JobRecord::default()));
         let pods = PodList::from([(binding.key.clone(), Arc::new(binding))]);
         state.pods.insert(None, Arc::new(pods.clone()));
         state.pods.insert(Some(name("a")), Arc::new(pods));

@@ -13,6 +13,7 @@ spec:
 {spec}  template:
     spec:
       restartPolicy: Never
+      terminationGracePeriodSeconds: 1
       initContainers:
         - {{name: beside, image: {IMAGE}, restartPolicy: Always, command: [sleep, \"3600\"]}}
       containers: [{{name: main, image: {IMAGE}, command: [sh, -c, {script:?}]}}]
