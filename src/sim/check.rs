@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::kinds::binding::{Binding, DEFAULT_APP};
-use crate::kinds::name::Uid;
+use crate::agent::Agent;
+use crate::kinds::binding::{Binding, DEFAULT_APP, Generation};
+use crate::kinds::name::{NodeName, Uid};
 use crate::kinds::object::Body;
 use crate::kinds::registry::Kind;
 use crate::kinds::workload::Strategy;
@@ -19,9 +20,12 @@ pub type Violation = String;
 /// Remembers what was seen before, for what may only grow.
 #[derive(Debug, Default)]
 pub struct Safety {
-    generation: crate::kinds::binding::Generation,
+    generation: Generation,
     last_write: usize,
     jobs: super::check_jobs::JobsSeen,
+    restores: usize,
+    /// What each life of an agent has acted on.
+    acted: BTreeMap<(NodeName, u64), Generation>,
 }
 
 impl Safety {
@@ -32,7 +36,21 @@ impl Safety {
         no_container_twice(world)?;
         one_address_one_pod(world)?;
         one_writer_per_ref(world)?;
+        self.nobody_goes_back(world)?;
         self.decisions_only_grow(world)
+    }
+
+    /// No agent follows an older decision than it has followed.
+    fn nobody_goes_back(&mut self, world: &World) -> Result<(), Violation> {
+        for (node, machine) in &world.machines {
+            let Some(now) = machine.agent().and_then(Agent::follows) else { continue };
+            let before = self.acted.entry((node.clone(), machine.process())).or_default();
+            if now < *before {
+                return Err(format!("{node} follows {now} after {before}"));
+            }
+            *before = now;
+        }
+        Ok(())
     }
 
     /// An older generation changes nothing: the register's number only rises, by one with each write.
@@ -41,8 +59,16 @@ impl Safety {
         if count == self.last_write {
             return Ok(());
         }
+        if world.store.tree(&Register::Coordinator).is_none() {
+            return Ok(());
+        }
         self.last_write = count;
         let state = decoded(world)?;
+        if std::mem::replace(&mut self.restores, world.store.restores) != world.store.restores {
+            // Whoever had not seen what came after the backup can't tell that there was any.
+            self.generation = Generation::default();
+            self.jobs = super::check_jobs::JobsSeen::default();
+        }
         if state.generation <= self.generation {
             return Err(format!("{} was written after {}", state.generation, self.generation));
         }
