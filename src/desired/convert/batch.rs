@@ -42,7 +42,7 @@ pub(super) fn job(
         check.error(&path, "is required");
         return Body::Plain;
     };
-    let job = job_spec(&path, spec, parts, check);
+    let job = job_spec(&path, &spec, parts, check);
     if let (true, Some(most)) = (job.rules.is_indexed(), job.rules.completions) {
         let longest = format!("{}-{}", meta.name, most.saturating_sub(1));
         if let Some(complaint) = NameRule::Label.complaint(&longest) {
@@ -117,7 +117,7 @@ pub(super) fn cron_job(
         suspend: spec.suspend.unwrap_or(false),
         successful_history: check.count(&successful_path, spec.successful_jobs_history_limit, 3),
         failed_history: check.count(&failed_path, spec.failed_jobs_history_limit, 1),
-        job: job_spec(&job_path, job, parts, check),
+        job: job_spec(&job_path, &job, parts, check),
     }))
 }
 
@@ -127,7 +127,7 @@ const CRON_NAME_LEN_MAX: usize = 52;
 /// `ValidateJobSpec`.
 fn job_spec(
     path: &Path<'_>,
-    spec: api::JobSpec,
+    spec: &api::JobSpec,
     parts: TemplateParts,
     check: &mut Check<'_, '_>,
 ) -> Job {
@@ -138,8 +138,8 @@ fn job_spec(
         let message = "must be OnFailure or Never: a Job's pods come to an end";
         check.error(&pod_path.field("restartPolicy"), message);
     }
-    let manual_selector = manual_selector(path, &spec, &template, check);
-    let rules = job_rules(path, &spec, check);
+    let manual_selector = manual_selector(path, spec, &template, check);
+    let rules = job_rules(path, spec, check);
     check_indexed(path, &rules, check);
     check_failure_rules(path, &rules, &template, check);
     check_success_rules(path, &rules, check);

@@ -89,7 +89,9 @@ fn end_of(work: &Work, pod: &Pod, rules: &JobRules) -> Option<End> {
     let early = pod.is_leaving()
         && !rules.is_indexed()
         && rules.pod_replacement_policy == ReplacementPolicy::TerminatingOrFailed;
-    if !phase.is_over() && !early && !is_fenced(work, pod) && !(pod.is_leaving() && is_gone) {
+    let is_at_its_end =
+        phase.is_over() || early || is_fenced(work, pod) || (pod.is_leaving() && is_gone);
+    if !is_at_its_end {
         return None;
     }
     let has_succeeded = phase == Phase::Succeeded;
