@@ -7,11 +7,13 @@
 mod accept;
 mod allocate;
 mod claim;
+mod cronjobs;
 mod daemons;
 mod drain;
 mod evict;
 mod fence;
 mod fleet;
+mod jobs;
 mod library;
 mod liveness;
 mod properties;
