@@ -17,7 +17,9 @@ use windlass::kinds::node::NodeFacts;
 use windlass::kinds::quantity::Quantity;
 use windlass::kinds::status::{CONDITION_READY, Phase, PodCondition, PodReport, PodStatus, Truth};
 use windlass::kinds::time::{Elapsed, Now, Wall};
-use windlass::plan::{AppInput, Input, Library, Memory, NodeInput, Revision, Settings, plan};
+use windlass::plan::{
+    AppInput, Input, Library, Memory, NodeInput, Revision, Settings, Terms, plan,
+};
 use windlass::ports::source::{CommitInfo, Relation};
 use windlass::sim::{self, Files};
 use windlass::state::State;
@@ -102,6 +104,7 @@ fn revision(number: u32, files: &Files, since: Option<Oid>) -> Arc<Revision> {
         since,
         desired: Arc::new(desired),
         findings: findings.into(),
+        terms: Terms::default(),
     })
 }
 

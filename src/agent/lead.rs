@@ -100,8 +100,7 @@ impl Agent {
         }
         // A turn waits for the revision in force, and for the templates pods still run: without
         // them it would see less than there is.
-        let is_read = self.wish.applied.is_some() || !self.has_revision_in_force();
-        if !is_read || !self.fetch_books() {
+        if !self.has_read_all() || !self.fetch_books() {
             return;
         }
         let Some(input) = self.turn_input(now) else {
@@ -117,12 +116,6 @@ impl Agent {
         self.ask(Purpose::Turn, Work::Plan(Box::new((input, memory))), PLAN_TIMEOUT);
     }
 
-    pub(super) fn has_revision_in_force(&self) -> bool {
-        self.store
-            .state()
-            .is_some_and(|state| state.apps.values().any(|app| app.head.applied.is_some()))
-    }
-
     fn turn_input(&self, now: Now) -> Option<plan::Input> {
         let is_gone = self.store.coordinator().is_some_and(|known| known.rev.is_none());
         Some(plan::Input {
@@ -134,7 +127,7 @@ impl Agent {
             not_ready_after: self.not_ready_after(),
             settings: self.config.settings.clone(),
             state: self.store.state()?.clone(),
-            apps: self.wish.inputs(),
+            apps: self.wish.inputs(self.store.state()),
             nodes: self.node_inputs(),
             library: self.library.clone(),
         })

@@ -16,6 +16,7 @@
 
 pub mod agent;
 mod api_resources;
+mod app;
 mod client;
 mod completion;
 pub mod config;
@@ -128,6 +129,8 @@ enum Command {
     Drain(drain::Drain),
     /// Declare a node dead whose machine is off: its pods are made anew elsewhere at once
     Fence(nodes::Fence),
+    /// Suspend an app, or let it go on
+    App(app::AppArgs),
     /// Check manifests as the agent does, without one
     Validate(validate::Validate),
     /// Show the kinds of objects there are, and the words for them
@@ -201,6 +204,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Uncordon(args) => wait(nodes::uncordon(&args, context)),
         Command::Drain(args) => wait(drain::run(&args, context)),
         Command::Fence(args) => wait(nodes::fence(&args, context)),
+        Command::App(args) => wait(app::run(&args, context)),
         Command::Status(args) => wait(status::run(&args, context)),
         Command::Sync(args) => wait(sync::run(&args, context)),
         Command::Simulate(args) => simulate::run(&args, context),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::apps::{self, AppSpec};
 use super::near::nearest;
 use super::path::Path;
 use super::report::Report;
@@ -18,6 +19,8 @@ pub struct Settings {
     pub foreign: BTreeSet<(String, String)>,
     /// Kinds that are accepted although nothing carries them out.
     pub unenforced: BTreeSet<Kind>,
+    /// The apps, in their order; without any the repository is one.
+    pub apps: Vec<AppSpec>,
 }
 
 impl Settings {
@@ -29,13 +32,11 @@ impl Settings {
 }
 
 /// Settings there are.
-const KNOWN: [&str; 2] = ["foreign", "unenforced"];
+const KNOWN: [&str; 3] = ["apps", "foreign", "unenforced"];
 
 /// Settings there will be, with what to do until then.
-const PLANNED: [(&str, &str); 2] = [
-    ("apps", "the whole repository is one app"),
-    ("stateEpoch", "a restored state store can't be taken over yet"),
-];
+const PLANNED: [(&str, &str); 1] =
+    [("stateEpoch", "a restored state store can't be taken over yet")];
 
 /// Reads the documents of `windlass.yaml`.
 pub(super) fn read(documents: Vec<Document<'_>>, report: &mut Report) -> Settings {
@@ -74,6 +75,7 @@ fn read_root(root: &Node<'_>, settings: &mut Settings, report: &mut Report) {
     for entry in entries {
         let path = Path::Root.field(&entry.key);
         match &*entry.key {
+            "apps" => settings.apps = apps::read(&entry.node, &path, report),
             "foreign" => each(&entry.node, &path, report, |text, at, path, report| {
                 settings.foreign.extend(foreign(text, at, path, report));
             }),
@@ -227,7 +229,7 @@ mod tests {
                 "foriegn: []",
                 "windlass.yaml:1:1: error: foriegn: unknown setting (did you mean \"foreign\"?)",
             ),
-            ("apps: []", "windlass.yaml:1:1: error: apps: is not built yet"),
+            ("stateEpoch: 2", "windlass.yaml:1:1: error: stateEpoch: is not built yet"),
             ("foreign: x", "windlass.yaml:1:10: error: foreign: expected a list of kinds"),
             (
                 "foreign:\n- servicemonitor",

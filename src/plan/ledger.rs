@@ -1,5 +1,6 @@
 //! Which objects are new, and which are gone: each object of the desired repository is given an id
-//! when it first comes into force, and loses it when it goes.
+//! when it first comes into force, and loses it when it goes. One that moves to another app keeps it,
+//! and all that is recorded of it: its pods don't notice.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,8 +14,47 @@ use super::work::Work;
 
 pub(super) fn keep_ledger(work: &mut Work) {
     let apps: Vec<AppName> = work.revisions.keys().cloned().collect();
+    if work.next.apps.len() > 1 {
+        apps.iter().for_each(|app| take_over(work, app));
+    }
     for app in apps {
         keep_app(work, &app);
+    }
+}
+
+/// Takes what has come to an app from another one.
+fn take_over(work: &mut Work, app: &AppName) {
+    let Some(desired) = work.desired(app) else {
+        return;
+    };
+    let own = work.next.apps.get(app);
+    let is_new = |key: &&Key| own.is_none_or(|own| own.entry(key).is_none());
+    let giver = |key: &Key| {
+        let mut others = work.next.apps.iter().filter(|(other, _)| *other != app);
+        others.find(|(_, state)| state.entry(key).is_some()).map(|(other, _)| other.clone())
+    };
+    let moved: Vec<(Key, AppName)> = desired
+        .objects
+        .keys()
+        .filter(is_new)
+        .filter_map(|key| Some((key.clone(), giver(key)?)))
+        .collect();
+    for (key, from) in moved {
+        let Some(mut giver) = work.next.apps.remove(&from) else { continue };
+        let taker = work.next.apps.entry(app.clone()).or_default();
+        giver.hand_over(&key, taker);
+        work.next.apps.insert(from.clone(), giver);
+        work.note(format!("{key} moves from app {from} to app {app}"));
+    }
+    // What ran for the other app runs for this one.
+    let state = work.next.apps.entry(app.clone()).or_default();
+    for set in state.sets.values_mut().filter(|set| set.template.app != *app) {
+        Arc::make_mut(set).template.app = app.clone();
+    }
+    for pod in work.pods.values_mut().filter(|pod| pod.binding.template.app != *app) {
+        if desired.objects.contains_key(&pod.binding.template.owner) {
+            Arc::make_mut(&mut pod.binding).template.app = app.clone();
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::kinds::binding::DEFAULT_APP;
+use crate::kinds::binding::{AppName, DEFAULT_APP, Oid};
 use crate::kinds::name::Uid;
 use crate::kinds::object::Body;
 use crate::kinds::workload::Strategy;
@@ -155,14 +155,12 @@ fn budgets_hold(state: &State) -> Result<(), Violation> {
 /// Whether what runs is what the newest good commit says; otherwise what is missing.
 pub fn settled(world: &World) -> Result<(), String> {
     let state = decoded(world)?;
-    let app = state.apps.get(DEFAULT_APP).ok_or("nothing is in force")?;
-    let applied = app.head.applied.as_ref().ok_or("nothing is in force")?;
-    let may_be_in_force = good_ones(world);
-    if !may_be_in_force.contains(&applied.revision) {
-        let newest = may_be_in_force.first();
-        let why = app.head.waiting.as_ref().map(|waiting| (&waiting.revision, &waiting.verdict));
-        let in_force = &applied.revision;
-        return Err(format!("{in_force:?} is in force, {newest:?} should be; waiting: {why:?}"));
+    let mut wanted = BTreeMap::new();
+    for app in apps_of(world, &state) {
+        let applied = state.apps.get(&app).and_then(|app| app.head.applied.as_ref());
+        let applied = applied.ok_or_else(|| format!("nothing is in force of app {app}"))?;
+        in_force_is_good(world, &state, &app, &applied.revision)?;
+        wanted.extend(wanted_pods(world, &applied.revision, &app));
     }
     if let Some((node, _)) = state.nodes.iter().find(|(_, node)| node.is_away()) {
         return Err(format!("node {node} is lost, or was declared dead"));
@@ -173,7 +171,6 @@ pub fn settled(world: &World) -> Result<(), String> {
     if let Some((_, pod)) = state.all_pods().find(|(_, pod)| pod.deletion.is_some()) {
         return Err(format!("pod {} is still ending", pod.key));
     }
-    let wanted = wanted_pods(world, &applied.revision);
     for (owner, (count, image)) in &wanted {
         let bound = state.all_pods().filter(|(_, p)| p.template.owner.to_string() == *owner);
         let bound: Vec<_> = bound.collect();
@@ -239,36 +236,70 @@ fn nothing_else(
     Ok(())
 }
 
-/// The commits that may be in force: the newest, if nothing is wrong with it. Otherwise the one that
-/// was, which may be any before it without errors: only what was once the branch's newest was looked
-/// at, and two pushes may come between two looks.
-fn good_ones(world: &World) -> Vec<crate::kinds::binding::Oid> {
-    let is_good = |files: &super::Files| !files.values().any(|text| text.contains("# bad"));
-    let mut good = Vec::new();
+/// The apps that there are, or should be: the newest commit's, if it has a word for them.
+fn apps_of(world: &World, state: &State) -> BTreeSet<AppName> {
+    let tip = world.remote.tip().and_then(|tip| world.remote.files(tip));
+    let listed = tip.map(|files| super::divide(files).parts).unwrap_or_default();
+    let is_whole = listed.len() == 1;
+    let with_a_word = listed.into_iter().filter(|part| {
+        is_whole || part.spec.name != *DEFAULT_APP || !part.desired.objects.is_empty()
+    });
+    with_a_word.map(|part| part.spec.name).chain(state.apps.keys().cloned()).collect()
+}
+
+/// Whether a file belongs to an app, in a repository of the scenario.
+fn belongs(files: &super::Files, path: &str, app: &AppName) -> bool {
+    let is_divided = files.get("windlass.yaml").is_some_and(|text| text.contains("apps:"));
+    let directory = path.split_once('/').map(|(directory, _)| directory);
+    let owner = directory.filter(|_| is_divided).unwrap_or(DEFAULT_APP);
+    *app == *owner && path != "windlass.yaml"
+}
+
+fn files_of(world: &World, commit: &Oid, app: &AppName) -> super::Files {
+    let files = world.remote.files(commit).cloned().unwrap_or_default();
+    let own = files.iter().filter(|(path, _)| belongs(&files, path, app));
+    own.map(|(path, text)| (path.clone(), text.clone())).collect()
+}
+
+/// What may be in force of an app: what the newest commit says of it, if nothing is wrong with that.
+/// Otherwise what was, which may be the word of any commit before without errors: only what was once
+/// the branch's newest was looked at, and two pushes may come between two looks.
+fn in_force_is_good(
+    world: &World,
+    state: &State,
+    app: &AppName,
+    in_force: &Oid,
+) -> Result<(), String> {
+    let is_bad = |text: &String| text.contains("# bad");
+    let found = files_of(world, in_force, app);
     let mut at = world.remote.tip().cloned();
     while let Some(commit) = at {
         at = world.remote.parent(&commit);
-        let is_tip = world.remote.tip() == Some(&commit);
-        if world.remote.files(&commit).is_some_and(is_good) {
-            good.push(commit);
-            if is_tip {
-                break;
-            }
+        let settings = world.remote.files(&commit).and_then(|files| files.get("windlass.yaml"));
+        let files = files_of(world, &commit, app);
+        if settings.is_some_and(is_bad) || files.values().any(is_bad) {
+            continue;
+        }
+        if files == found {
+            return Ok(());
+        }
+        if world.remote.tip() == Some(&commit) {
+            break;
         }
     }
-    good
+    let waiting = state.apps.get(app).and_then(|app| app.head.waiting.as_ref());
+    let why = waiting.map(|waiting| (&waiting.revision, &waiting.verdict));
+    let newest = world.remote.tip();
+    Err(format!("{in_force:?} of app {app} is in force, newest is {newest:?}; waiting: {why:?}"))
 }
 
-/// How many pods each workload of a commit asks for, and which image they run.
-fn wanted_pods(
-    world: &World,
-    commit: &crate::kinds::binding::Oid,
-) -> BTreeMap<String, (usize, String)> {
+/// How many pods each workload of an app asks for in a commit, and which image they run.
+fn wanted_pods(world: &World, commit: &Oid, app: &AppName) -> BTreeMap<String, (usize, String)> {
     let mut wanted = BTreeMap::new();
-    for (path, text) in world.remote.files(commit).into_iter().flatten() {
+    for (path, text) in &files_of(world, commit, app) {
         let content = crate::ports::source::FileContent {
             path: path.as_str().into(),
-            blob: crate::kinds::binding::Oid::new(""),
+            blob: Oid::new(""),
             bytes: text.as_bytes().into(),
         };
         for object in &crate::desired::parse(&content).objects {

@@ -25,6 +25,8 @@ pub struct Scenario {
     pub settle: Duration,
     /// Whether every agent believes that it leads.
     pub all_lead: bool,
+    /// Whether the repository is divided into apps.
+    pub apps: bool,
 }
 
 /// How a run ended.
@@ -47,6 +49,7 @@ impl Scenario {
             trouble: Duration::from_secs(600),
             settle: Duration::from_secs(900),
             all_lead: false,
+            apps: false,
         }
     }
 
@@ -92,7 +95,7 @@ impl Scenario {
         let mut world = World::new(self.seed ^ 0x5eed, weather);
         let nodes: Vec<NodeName> =
             (0..self.nodes).map(|number| NodeName::trusted(&format!("n{number}"))).collect();
-        let mut shop = Shop::default();
+        let mut shop = Shop { is_divided: self.apps, ..Shop::default() };
         world.remote.commit("the beginning", shop.files());
         // One machine may have its store to itself; several share a server.
         world.store.is_local = self.nodes == 1 && self.seed.is_multiple_of(2);
@@ -143,7 +146,11 @@ impl Scenario {
             world.time.as_secs(),
             self.seed,
             self.nodes,
-            if self.all_lead { " --all-lead" } else { "" },
+            match (self.all_lead, self.apps) {
+                (true, _) => " --all-lead",
+                (false, true) => " --apps",
+                (false, false) => "",
+            },
         );
         for line in world.trace() {
             // Writing to a String cannot fail.
@@ -167,7 +174,8 @@ fn trouble(world: &mut World, rng: &mut Rng, nodes: &[NodeName], shop: &mut Shop
         }
         4 => {
             let mut files = shop.files();
-            files.insert("bad.yaml".into(), BAD.into());
+            let (path, text) = shop.typo(rng);
+            files.insert(path.into(), text.into());
             world.plan(at, Interference::Push("a typo".into(), files));
             world.plan(end, Interference::Push("mended".into(), shop.files()));
         }
@@ -233,6 +241,8 @@ struct Shop {
     edits: u64,
     /// Earlier states, to be reverted to.
     history: Vec<Vec<Workload>>,
+    /// Whether it is divided into the apps a and b, beside the default app.
+    is_divided: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -241,7 +251,14 @@ struct Workload {
     replicas: u64,
     image: String,
     recreate: bool,
+    /// Where it lies, if the repository is divided.
+    directory: &'static str,
 }
+
+/// The apps of a repository that is divided; b waits for a.
+const APPS: &str = "apps:\n- {name: a, path: a}\n- {name: b, path: b, dependsOn: [default]}\n";
+/// Where its manifests lie: in no app, or in one of them.
+const DIRECTORIES: [&str; 3] = ["", "a/", "b/"];
 
 const IMAGES: [&str; 7] = ["run", "run", "run", "slow", "deaf", "crash", "missing"];
 
@@ -262,6 +279,13 @@ impl Shop {
         let at = usize::try_from(rng.below(self.deployments.len() as u64)).unwrap_or(0);
         let edits = self.edits;
         let image = new_image(rng, edits);
+        if self.is_divided && choice == 5 {
+            let directory = rng.pick(&DIRECTORIES).copied().unwrap_or_default();
+            if let Some(workload) = self.deployments.get_mut(at) {
+                workload.directory = directory;
+                return format!("move {} to {directory:?}", workload.name);
+            }
+        }
         let Some(workload) = self.deployments.get_mut(at) else {
             return "nothing".into();
         };
@@ -287,6 +311,10 @@ impl Shop {
             replicas: rng.below(4) + 1,
             image: new_image(rng, self.edits),
             recreate: rng.chance(250),
+            directory: match self.is_divided {
+                true => rng.pick(&DIRECTORIES).copied().unwrap_or_default(),
+                false => "",
+            },
         };
         let message =
             format!("add {} with {} of {}", workload.name, workload.replicas, workload.image);
@@ -298,10 +326,27 @@ impl Shop {
         let mut files = Files::new();
         let namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n";
         files.insert("namespace.yaml".into(), namespace.into());
+        if self.is_divided {
+            files.insert("windlass.yaml".into(), APPS.into());
+        }
         for workload in &self.deployments {
-            files.insert(format!("{}.yaml", workload.name), workload.manifest());
+            let path = format!("{}{}.yaml", workload.directory, workload.name);
+            files.insert(path, workload.manifest());
         }
         files
+    }
+
+    /// A file with an error in it, and where it lies.
+    fn typo(&self, rng: &mut Rng) -> (&'static str, &'static str) {
+        if !self.is_divided {
+            return ("bad.yaml", BAD);
+        }
+        match rng.below(4) {
+            0 => ("bad.yaml", BAD),
+            1 => ("windlass.yaml", "# bad\napps: none\n"),
+            2 => ("a/bad.yaml", BAD),
+            _ => ("b/bad.yaml", BAD),
+        }
     }
 }
 
@@ -311,7 +356,7 @@ fn new_image(rng: &mut Rng, version: u64) -> String {
 
 impl Workload {
     fn manifest(&self) -> String {
-        let Self { name, replicas, image, recreate } = self;
+        let Self { name, replicas, image, recreate, .. } = self;
         let strategy = if *recreate { "Recreate" } else { "RollingUpdate" };
         format!(
             "apiVersion: apps/v1
@@ -366,6 +411,16 @@ mod tests {
         for seed in seeds(60) {
             let nodes = 2 + u32::try_from(seed % 4).unwrap_or(0);
             if let Err(report) = (Scenario { nodes, ..Scenario::of(seed) }).run() {
+                panic!("seed {seed}: {report}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_day_of_a_repository_with_apps_is_survived_whatever_the_seed() {
+        for seed in seeds(60) {
+            let nodes = 1 + u32::try_from(seed % 3).unwrap_or(0);
+            if let Err(report) = (Scenario { nodes, apps: true, ..Scenario::of(seed) }).run() {
                 panic!("seed {seed}: {report}");
             }
         }

@@ -85,6 +85,9 @@ pub struct App {
     pub in_force: Option<InForce>,
     /// What does not, though it is newer.
     pub waiting: Option<Waiting>,
+    /// Who keeps newer revisions away, beside what Git says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspended_by: Option<String>,
 }
 
 /// A revision in force.
@@ -101,6 +104,12 @@ pub struct InForce {
     pub since: Wall,
     /// How many objects it has.
     pub objects: u32,
+    /// When all of it was healthy for the first time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub healthy: Option<Wall>,
+    /// Why it did not become healthy in its time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
     /// What somebody should look at.
     pub warnings: Vec<Finding>,
 }
@@ -117,8 +126,15 @@ pub struct Waiting {
     pub author: String,
     /// Since when it waits.
     pub since: Wall,
-    /// It is held until somebody agrees; otherwise it is refused until somebody mends it.
+    /// It is held until somebody agrees.
     pub is_held: bool,
+    /// Nothing is wrong with it, something else must come first. If neither, it is refused until
+    /// somebody mends it.
+    #[serde(default)]
+    pub is_waiting: bool,
+    /// It was in force and did not become healthy: what was before it is in force again.
+    #[serde(default)]
+    pub is_reverted: bool,
     /// Why.
     pub why: String,
     /// What is wrong with it.
@@ -236,9 +252,15 @@ fn apps(picture: &Picture) -> Vec<App> {
                 author: applied.author.clone(),
                 since: applied.since,
                 objects: applied.objects,
+                healthy: applied.healthy,
+                failed: state.head.failed_now().map(|failed| match &failed.stays {
+                    Some(stays) => format!("{}; it can't be taken back: {stays}", failed.why),
+                    None => failed.why.clone(),
+                }),
                 warnings: applied.warnings.clone(),
             }),
             waiting: waiting(picture, name, &state.head),
+            suspended_by: state.head.suspended.as_ref().map(|suspension| suspension.by.clone()),
         })
         .collect()
 }
@@ -256,6 +278,8 @@ fn waiting(
         author: waiting.author.clone(),
         since: waiting.since,
         is_held,
+        is_waiting: matches!(waiting.verdict, Verdict::Waits(_)),
+        is_reverted: matches!(waiting.verdict, Verdict::Reverted(_)),
         why: waiting.verdict.why().to_owned(),
         findings: waiting.findings.clone(),
         finding_count: waiting.finding_count,
@@ -277,13 +301,15 @@ fn would_delete(
     let candidate = input
         .and_then(|input| input.candidate.as_ref())
         .filter(|candidate| candidate.commit.id == *commit);
-    let (Some(candidate), Some(state)) = (candidate, picture.state.apps.get(app)) else {
+    let (Some(_), Some(state)) = (candidate, picture.state.apps.get(app)) else {
         return Vec::new();
     };
+    let others = picture.apps.values().filter_map(|input| input.candidate.as_ref());
+    let offers: Vec<_> = others.collect();
     state
         .objects()
         .map(|(key, _)| key)
-        .filter(|key| !candidate.desired.objects.contains_key(key))
+        .filter(|key| !offers.iter().any(|offer| offer.desired.objects.contains_key(key)))
         .map(|key| key.to_string())
         .collect()
 }
@@ -333,6 +359,18 @@ fn faults(picture: &Picture) -> Vec<Trouble> {
 
 /// The labels of the page's lines stand in a column of this width.
 const LABEL: usize = 13;
+
+impl Waiting {
+    /// What has become of it, in a word.
+    pub fn word(&self) -> &'static str {
+        match (self.is_held, self.is_waiting, self.is_reverted) {
+            (true, ..) => "held",
+            (_, true, _) => "waiting",
+            (.., true) => "reverted",
+            _ => "refused",
+        }
+    }
+}
 
 impl Status {
     /// The page, for people.
@@ -403,8 +441,20 @@ impl Status {
             },
         );
         line(page, &label("In force"), &in_force);
+        let failed = app.in_force.as_ref().and_then(|revision| revision.failed.as_ref());
+        if let Some(why) = failed {
+            line(page, &label("Failed"), why);
+        }
+        if let Some(by) = &app.suspended_by {
+            let how = format!("by {by}; `windlass app resume {}` ends it", app.name);
+            line(page, &label("Suspended"), &how);
+        }
         if let Some(waiting) = &app.waiting {
-            let word = if waiting.is_held { "Held" } else { "Refused" };
+            let word = match waiting.word() {
+                "waiting" => "Waits".to_owned(),
+                word => capital(word),
+            };
+            let word = word.as_str();
             self.waiting_text(waiting, &label(word), page);
         }
     }

@@ -19,7 +19,7 @@ use crate::kinds::object::Key;
 use crate::kinds::registry::Kind;
 use crate::kinds::time::{Wall, human_duration};
 use crate::plan::Pod;
-use crate::state::records::{Verdict, WaitingRevision};
+use crate::state::records::WaitingRevision;
 
 /// So many events are told, the newest last.
 const EVENTS_TOLD: usize = 6;
@@ -513,10 +513,7 @@ fn waits(picture: &Picture, app: &Name, waiting: &WaitingRevision, key: &Key) ->
     if about.is_empty() && !is_in_it {
         return None;
     }
-    let word = match waiting.verdict {
-        Verdict::Refused(_) => "refused",
-        Verdict::Held(_) => "held",
-    };
+    let word = waiting.verdict.word();
     let commit = commit_line(picture, &waiting.revision);
     let mut why = Why {
         outcome: format!("{key} is not in force: the commit it came with is {word}."),
