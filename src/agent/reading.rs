@@ -141,6 +141,8 @@ impl Agent {
         }
         self.wish.tried.clear();
         self.shelve_templates(&before);
+        // What windlass.yaml says may be new though nothing else is.
+        self.lead.needs_turn();
         self.host_needs_look();
         self.network_needs_look();
     }

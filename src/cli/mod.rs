@@ -18,6 +18,7 @@ pub mod agent;
 mod api_resources;
 mod app;
 mod client;
+mod common;
 mod completion;
 pub mod config;
 mod delete;
@@ -42,6 +43,7 @@ mod rollout;
 mod select;
 mod simulate;
 mod socket;
+mod state;
 mod status;
 mod sync;
 mod target;
@@ -131,6 +133,8 @@ enum Command {
     Fence(nodes::Fence),
     /// Suspend an app, or let it go on
     App(app::AppArgs),
+    /// Take a state store as it is that was restored from a backup
+    State(state::State),
     /// Check manifests as the agent does, without one
     Validate(validate::Validate),
     /// Show the kinds of objects there are, and the words for them
@@ -205,6 +209,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Drain(args) => wait(drain::run(&args, context)),
         Command::Fence(args) => wait(nodes::fence(&args, context)),
         Command::App(args) => wait(app::run(&args, context)),
+        Command::State(args) => wait(state::run(&args, context)),
         Command::Status(args) => wait(status::run(&args, context)),
         Command::Sync(args) => wait(sync::run(&args, context)),
         Command::Simulate(args) => simulate::run(&args, context),

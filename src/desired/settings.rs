@@ -21,6 +21,9 @@ pub struct Settings {
     pub unenforced: BTreeSet<Kind>,
     /// The apps, in their order; without any the repository is one.
     pub apps: Vec<AppSpec>,
+    /// The state store's epoch is to be this at least: a store that was restored under a lower one is
+    /// taken as it is. 0 where nothing is said.
+    pub state_epoch: u64,
 }
 
 impl Settings {
@@ -32,11 +35,7 @@ impl Settings {
 }
 
 /// Settings there are.
-const KNOWN: [&str; 3] = ["apps", "foreign", "unenforced"];
-
-/// Settings there will be, with what to do until then.
-const PLANNED: [(&str, &str); 1] =
-    [("stateEpoch", "a restored state store can't be taken over yet")];
+const KNOWN: [&str; 4] = ["apps", "foreign", "stateEpoch", "unenforced"];
 
 /// Reads the documents of `windlass.yaml`.
 pub(super) fn read(documents: Vec<Document<'_>>, report: &mut Report) -> Settings {
@@ -82,19 +81,30 @@ fn read_root(root: &Node<'_>, settings: &mut Settings, report: &mut Report) {
             "unenforced" => each(&entry.node, &path, report, |text, at, path, report| {
                 settings.unenforced.extend(unenforced(text, at, path, report));
             }),
-            key => match PLANNED.iter().find(|(planned, _)| *planned == key) {
-                Some((_, until_then)) => {
-                    let message = format!("is not built yet: {until_then}");
-                    error(report, entry.at, &path, message);
-                }
-                None => {
-                    let hint = nearest(key, KNOWN).map(|near| format!("did you mean {near:?}?"));
-                    let message = "unknown setting";
-                    report.add(Severity::Error, entry.at, &path, message, hint);
-                }
-            },
+            "stateEpoch" => settings.state_epoch = epoch(&entry.node, &path, report),
+            key => {
+                let hint = nearest(key, KNOWN).map(|near| format!("did you mean {near:?}?"));
+                report.add(Severity::Error, entry.at, &path, "unknown setting", hint);
+            }
         }
     }
+}
+
+/// A number from 1 up to what a person may have meant.
+fn epoch(node: &Node<'_>, path: &Path<'_>, report: &mut Report) -> u64 {
+    /// A slip such as a date would use up the numbers of a lifetime.
+    const EPOCH_MAX: u64 = 1_000_000;
+    let number = match &node.value {
+        Value::Null => return 0,
+        Value::Int(number, _) => u64::try_from(*number).ok(),
+        _ => None,
+    };
+    number.filter(|epoch| (1..=EPOCH_MAX).contains(epoch)).unwrap_or_else(|| {
+        let found = Described(&node.value, false).to_string();
+        let message = format!("expected a number from 1 to {EPOCH_MAX}, found {found}");
+        error(report, node.at, path, message);
+        0
+    })
 }
 
 /// Calls `take` for each text of a list.
@@ -218,6 +228,7 @@ mod tests {
         }
         let unenforced: Vec<Kind> = settings.unenforced.into_iter().collect();
         assert_eq!(unenforced, [Kind::NetworkPolicy, Kind::Job]);
+        assert_eq!(read_text("stateEpoch: 7").0.state_epoch, 7);
         assert_eq!(read_text("").0, Settings::default());
         assert_eq!(read_text("foreign:\n").1, Vec::<String>::new());
     }
@@ -229,7 +240,12 @@ mod tests {
                 "foriegn: []",
                 "windlass.yaml:1:1: error: foriegn: unknown setting (did you mean \"foreign\"?)",
             ),
-            ("stateEpoch: 2", "windlass.yaml:1:1: error: stateEpoch: is not built yet"),
+            (
+                "stateEpoch: 0",
+                "windlass.yaml:1:13: error: stateEpoch: expected a number from 1 to 1000000",
+            ),
+            ("stateEpoch: next", "windlass.yaml:1:13: error: stateEpoch: expected a number"),
+            ("stateEpoch: 20261121", "windlass.yaml:1:13: error: stateEpoch: expected a number"),
             ("foreign: x", "windlass.yaml:1:10: error: foreign: expected a list of kinds"),
             (
                 "foreign:\n- servicemonitor",

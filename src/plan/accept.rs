@@ -47,11 +47,12 @@ pub(super) fn accept_revisions(work: &mut Work) {
     let Some(mut table) = offered(work) else {
         return;
     };
+    let follows = work.input.settings.follows_rewrites;
     for (app, offer) in table.offers.clone() {
         let state = work.next.apps.get(app).cloned().unwrap_or_default();
         if is_same(offer, &state) {
             table.same.insert(app);
-        } else if let Err(verdict) = judge(offer, &state, &table, work) {
+        } else if let Err(verdict) = judge(offer, &state, &table, follows) {
             table.shut.insert(app, Refusal { verdict, findings: Vec::new() });
         }
     }
@@ -118,14 +119,20 @@ fn decide(work: &mut Work, table: Table<'_>) {
     work.next.tip = Some(tip);
 }
 
+/// Whether a commit would be taken, for whoever must know before it is.
+pub fn may_accept(candidate: &Revision, app: Option<&AppState>, follows_rewrites: bool) -> bool {
+    judge(candidate, app.unwrap_or(&AppState::default()), &Table::default(), follows_rewrites)
+        .is_ok()
+}
+
 /// The three doors.
 fn judge(
     candidate: &Revision,
     state: &AppState,
     table: &Table<'_>,
-    work: &Work,
+    follows_rewrites: bool,
 ) -> Result<(), Verdict> {
-    check_history(candidate.relation, work.input.settings.follows_rewrites)?;
+    check_history(candidate.relation, follows_rewrites)?;
     let count = candidate.findings.iter().filter(|finding| finding.is_error()).count();
     if count > 0 {
         return Err(Verdict::Refused(errors(count)));

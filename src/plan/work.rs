@@ -17,7 +17,7 @@ use crate::kinds::time::{Elapsed, Now};
 use crate::state::{EVENTS_MAX, PodList, State};
 
 use super::pods::{self, Pod};
-use super::{Input, Memory, Plan, Revision, library};
+use super::{Input, Memory, Plan, Revision, library, unsaid};
 
 /// A commit message lists at most this many decisions; the rest are counted.
 const NOTES_MAX: usize = 100;
@@ -69,6 +69,18 @@ impl<'a> Work<'a> {
             notes: Vec::new(),
             events: Vec::new(),
             wake: None,
+        }
+    }
+
+    /// Begins the epoch that a commit in force names, if it is a new one: a store of an older epoch can't
+    /// be taken for this one's then.
+    pub(super) fn raise_epoch(&mut self) {
+        let named = self.revisions.values().map(|revision| revision.desired.settings.state_epoch);
+        let epoch = named.max().unwrap_or(0);
+        if epoch > self.generation.epoch {
+            self.generation = self.generation.next_in(epoch);
+            self.next.generation = self.generation;
+            self.note(format!("epoch {epoch} begins, as stateEpoch says"));
         }
     }
 
@@ -362,6 +374,9 @@ impl<'a> Work<'a> {
         if self.next != self.input.state {
             self.next.generation = self.generation;
             self.next.events = Arc::new(append_events(&self.next.events, self.events));
+            if self.notes.is_empty() {
+                self.notes.push(unsaid::differences(&self.input.state, &self.next));
+            }
         }
         Plan {
             why: message(&self.notes),
@@ -399,7 +414,7 @@ pub(crate) fn append_events(before: &[EventRecord], new: Vec<EventRecord>) -> Ve
 /// The commit's message: the first decision as its subject, all of them below.
 fn message(notes: &[String]) -> String {
     let subject = match notes {
-        [] => "keep records".to_owned(),
+        [] => return String::new(),
         [only] => return only.clone(),
         [first, rest @ ..] => format!("{first} (and {} more)", rest.len()),
     };

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::kinds::binding::{AppName, DEFAULT_APP, Oid};
-use crate::kinds::name::Uid;
+use crate::agent::Agent;
+use crate::kinds::binding::{AppName, DEFAULT_APP, Generation, Oid};
+use crate::kinds::name::{NodeName, Uid};
 use crate::kinds::object::Body;
 use crate::kinds::workload::Strategy;
 use crate::ports::runtime::{ContainerSeen, Role};
@@ -18,8 +19,11 @@ pub type Violation = String;
 /// Remembers what was seen before, for what may only grow.
 #[derive(Debug, Default)]
 pub struct Safety {
-    generation: crate::kinds::binding::Generation,
+    generation: Generation,
     last_write: usize,
+    restores: usize,
+    /// What each life of an agent has acted on.
+    acted: BTreeMap<(NodeName, u64), Generation>,
 }
 
 impl Safety {
@@ -30,7 +34,21 @@ impl Safety {
         no_container_twice(world)?;
         one_address_one_pod(world)?;
         one_writer_per_ref(world)?;
+        self.nobody_goes_back(world)?;
         self.decisions_only_grow(world)
+    }
+
+    /// No agent follows an older decision than it has followed.
+    fn nobody_goes_back(&mut self, world: &World) -> Result<(), Violation> {
+        for (node, machine) in &world.machines {
+            let Some(now) = machine.agent().and_then(Agent::follows) else { continue };
+            let before = self.acted.entry((node.clone(), machine.process())).or_default();
+            if now < *before {
+                return Err(format!("{node} follows {now} after {before}"));
+            }
+            *before = now;
+        }
+        Ok(())
     }
 
     /// An older generation changes nothing: the register's number only rises, by one with each write.
@@ -39,13 +57,21 @@ impl Safety {
         if count == self.last_write {
             return Ok(());
         }
+        if world.store.tree(&Register::Coordinator).is_none() {
+            return Ok(());
+        }
         self.last_write = count;
         let state = decoded(world)?;
+        if std::mem::replace(&mut self.restores, world.store.restores) != world.store.restores {
+            // Whoever had not seen what came after the backup can't tell that there was any.
+            self.generation = Generation::default();
+        }
         if state.generation <= self.generation {
             return Err(format!("{} was written after {}", state.generation, self.generation));
         }
         self.generation = state.generation;
         no_name_twice(&state)?;
+        no_object_twice(&state)?;
         budgets_hold(&state)
     }
 }
@@ -116,6 +142,19 @@ fn one_address_one_pod(world: &World) -> Result<(), Violation> {
             if let Some(other) = owners.insert(ip, pause) {
                 let (one, two) = (&other.marks.pod, &pause.marks.pod);
                 return Err(format!("{node}: {one} and {two} both have {ip}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// No object is in force in two apps.
+fn no_object_twice(state: &State) -> Result<(), Violation> {
+    let mut seen = BTreeSet::new();
+    for (app, state) in &state.apps {
+        for (key, _) in state.objects() {
+            if !seen.insert(key.clone()) {
+                return Err(format!("{key} is in force in app {app} and in another"));
             }
         }
     }
@@ -249,10 +288,23 @@ fn apps_of(world: &World, state: &State) -> BTreeSet<AppName> {
 
 /// Whether a file belongs to an app, in a repository of the scenario.
 fn belongs(files: &super::Files, path: &str, app: &AppName) -> bool {
-    let is_divided = files.get("windlass.yaml").is_some_and(|text| text.contains("apps:"));
+    let is_divided = is_divided(files);
     let directory = path.split_once('/').map(|(directory, _)| directory);
     let owner = directory.filter(|_| is_divided).unwrap_or(DEFAULT_APP);
     *app == *owner && path != "windlass.yaml"
+}
+
+/// Whether an app may rightly have an older revision than the newest: one app of the scenarios goes
+/// back from what does not run, one waits for what runs, and what moves between them waits for both.
+fn may_lag(world: &World, tip: &Oid) -> bool {
+    let apps = [DEFAULT_APP, "a", "b"].map(AppName::trusted);
+    let mut wanted = apps.iter().flat_map(|app| wanted_pods(world, tip, app));
+    let is_divided = world.remote.files(tip).is_some_and(is_divided);
+    is_divided && wanted.any(|(_, (_, image))| !runs_well(&image))
+}
+
+fn is_divided(files: &super::Files) -> bool {
+    files.get("windlass.yaml").is_some_and(|text| text.contains("apps:"))
 }
 
 fn files_of(world: &World, commit: &Oid, app: &AppName) -> super::Files {
@@ -283,7 +335,7 @@ fn in_force_is_good(
         if files == found {
             return Ok(());
         }
-        if world.remote.tip() == Some(&commit) {
+        if world.remote.tip() == Some(&commit) && !may_lag(world, &commit) {
             break;
         }
     }

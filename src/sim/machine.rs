@@ -9,6 +9,7 @@ use crate::agent::Agent;
 use crate::agent::config::Config;
 use crate::agent::event::{Effect, Event};
 use crate::kinds::binding::Generation;
+use crate::kinds::fleet::FleetSettings;
 use crate::kinds::labels::Labels;
 use crate::kinds::name::{NodeName, Uid};
 use crate::kinds::node::Contact;
@@ -66,6 +67,8 @@ pub struct Machine {
     pub always_leads: bool,
     /// How long its agents let pods stay on a lost node, in seconds.
     pub eviction_s: u32,
+    /// What its `agent.yaml` says of what must be the same on every node.
+    pub fleet: FleetSettings,
     /// By how much its clock is wrong.
     pub clock_skew_s: i64,
     booted: Duration,
@@ -95,6 +98,7 @@ impl Machine {
             is_cut_off: false,
             always_leads: false,
             eviction_s: settings().eviction_s,
+            fleet: FleetSettings { version: 1, ..FleetSettings::default() },
             clock_skew_s: 0,
             booted: time,
             wake_is_set: None,
@@ -293,6 +297,7 @@ fn config(machine: &Machine) -> Config {
         labels: Labels::new(),
         address: None,
         settings: Arc::new(Settings { eviction_s: *eviction_s, ..settings() }),
+        fleet: Arc::new(machine.fleet.clone()),
         layout: Layout { run_dir: "/run/windlass".into(), data_dir: "/var/lib/windlass".into() },
         domain: "cluster.local".into(),
         origin: "main".into(),

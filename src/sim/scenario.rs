@@ -112,6 +112,7 @@ impl Scenario {
             trouble(&mut world, &mut rng, &nodes, &mut shop, at);
         }
         self.plan_people(&mut world, &nodes);
+        self.plan_restore(&mut world, &nodes, &shop);
         world
     }
 
@@ -138,6 +139,31 @@ impl Scenario {
             };
             world.plan(at, Interference::Ask(asked.clone(), what));
         }
+    }
+
+    /// In some runs a backup of the state store is restored, and then somebody says that it is meant, in
+    /// a commit or on a machine; or deletes the ref, or does nothing until the end.
+    fn plan_restore(&self, world: &mut World, nodes: &[NodeName], shop: &Shop) {
+        let mut rng = Rng::new(self.seed ^ 0x0bac_0bac);
+        let Some(node) = rng.pick(nodes).filter(|_| rng.chance(400) && !self.all_lead) else {
+            return;
+        };
+        let backup = rng.between(self.trouble / 6, self.trouble / 2);
+        let restored = rng.between(backup, self.trouble * 5 / 6);
+        let said = restored + rng.between(Duration::from_secs(1), Duration::from_secs(60));
+        world.plan(backup, Interference::BackUp);
+        world.plan(restored, Interference::Restore);
+        let what = match rng.below(4) {
+            0 => {
+                let mut files = shop.files();
+                files.insert("windlass.yaml".into(), "stateEpoch: 5\n".into());
+                Interference::Push("epoch 5\n\nWindlass-Allow-Prune: yes".into(), files)
+            }
+            1 => Interference::Adopt(node.clone()),
+            2 if !world.store.is_local => Interference::DeleteRegister(Register::Coordinator),
+            _ => return,
+        };
+        world.plan(said, what);
     }
 
     fn report(&self, world: &World, what: &str) -> String {
@@ -255,8 +281,9 @@ struct Workload {
     directory: &'static str,
 }
 
-/// The apps of a repository that is divided; b waits for a.
-const APPS: &str = "apps:\n- {name: a, path: a}\n- {name: b, path: b, dependsOn: [default]}\n";
+/// The apps of a repository that is divided: a goes back by itself, b waits for what is in none.
+const APPS: &str = "apps:\n- {name: a, path: a, autoRevert: true, wait: {timeout: 1m}}\n\
+                    - {name: b, path: b, dependsOn: [default]}\n";
 /// Where its manifests lie: in no app, or in one of them.
 const DIRECTORIES: [&str; 3] = ["", "a/", "b/"];
 

@@ -1,6 +1,6 @@
 //! What is asked of the coordinator on kubectl's paths and on ours: a node cordoned, drained, deleted,
-//! declared dead; a pod evicted; an app suspended. Nothing of it is written in Git, which says in its own time what
-//! stays.
+//! declared dead; a pod evicted; an app suspended. Nothing of it is written in Git, which says in its
+//! own time what stays.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use super::serve::{Api, Caller};
 use super::write::{self, is_trial};
 use crate::agent::event::Ask;
 use crate::desired::Desired;
-use crate::kinds::name::{Name, NodeName, Uid};
+use crate::kinds::name::{Name, NameRule, NodeName, Uid};
 use crate::kinds::object::{Body, Key};
 use crate::kinds::registry::Kind;
 use crate::plan::{self, Pod};
@@ -26,9 +26,12 @@ use crate::view::picture::Picture;
 
 /// Puts a request to the coordinator, in the caller's name.
 pub(super) async fn request(api: &Arc<Api>, caller: Caller, what: RequestKind) -> Result<(), No> {
-    let by = tokio::task::spawn_blocking(move || caller.name());
-    let by = by.await.map_err(|_| No::defect())?;
+    let by = name_of(caller).await?;
     own::ask(api, Ask::Request { what, by }).await.map(|_| ())
+}
+
+async fn name_of(caller: Caller) -> Result<String, No> {
+    tokio::task::spawn_blocking(move || caller.name()).await.map_err(|_| No::defect())
 }
 
 /// Cordons a node or uncordons it: of a node nothing else can be changed here.
@@ -193,7 +196,7 @@ pub(super) async fn fence(
 /// Suspends an app, or lets it go on: `POST /windlass/v1/app?name=NAME&do=suspend`.
 pub(super) async fn app(api: &Arc<Api>, caller: Caller, asked: &Parameters) -> Result<Answer, No> {
     let name = asked.get("name").ok_or_else(|| No::bad("name: is missing"))?;
-    let app = Name::trusted(name);
+    let app = Name::parse(name, NameRule::Label).map_err(|why| No::bad(format!("name: {why}")))?;
     let (what, word) = match asked.get("do") {
         Some("suspend") => (RequestKind::Suspend { app }, "suspended"),
         Some("resume") => (RequestKind::Resume { app }, "resumed"),
@@ -204,9 +207,16 @@ pub(super) async fn app(api: &Arc<Api>, caller: Caller, asked: &Parameters) -> R
     Ok(reply::json(&json!({"message": message})))
 }
 
+/// Takes the state store as it is: `POST /windlass/v1/adopt`.
+pub(super) async fn adopt(api: &Arc<Api>, caller: Caller) -> Result<Answer, No> {
+    let by = name_of(caller).await?;
+    own::ask(api, Ask::Adopt { by }).await?;
+    Ok(reply::json(&json!({"message": "the state store is being taken as it is"})))
+}
+
 fn named(asked: &Parameters) -> Result<NodeName, No> {
     let name = asked.get("node").ok_or_else(|| No::bad("node: is missing"))?;
-    Ok(Name::trusted(name))
+    NodeName::parse(name, NameRule::Subdomain).map_err(|why| No::bad(format!("node: {why}")))
 }
 
 /// Whether a kind's objects are changed by [`patch_node`] and [`delete_node`].

@@ -107,6 +107,7 @@ pub(super) enum Own {
     Drain,
     Fence,
     App,
+    Adopt,
 }
 
 /// Groups without objects of their own.
@@ -162,6 +163,7 @@ fn own_door(name: &str) -> Option<Own> {
         "drain" => Own::Drain,
         "fence" => Own::Fence,
         "app" => Own::App,
+        "adopt" => Own::Adopt,
         _ => return None,
     })
 }
