@@ -15,7 +15,7 @@ use crate::kinds::finding::Finding;
 use crate::kinds::time::Now;
 use crate::plan::{self, Offer, Revision};
 use crate::ports::source::{
-    Answer as SourceAnswer, Call as SourceCall, CommitInfo, FileEntry, Survey,
+    Answer as SourceAnswer, Call as SourceCall, CommitInfo, FileEntry, Relation, Survey,
 };
 use crate::ports::{Answer, Call, Fault, FaultKind};
 use crate::state::State;
@@ -111,7 +111,7 @@ impl Agent {
             })
             .collect();
         let is_done = self.wish.newest.as_ref().is_some_and(|newest| {
-            newest.parts.keys().all(|app| state.is_in_step(app, &newest.commit))
+            newest.parts.iter().all(|(app, part)| is_settled(state, app, part))
         });
         let judged = self.wish.newest.as_ref().filter(|n| state.tip.as_ref() == Some(&n.commit));
         let renews = judged.is_some_and(|newest| !newest.has_renewed);
@@ -211,7 +211,9 @@ impl Agent {
         let is_read = |app: &AppName, commit: &Oid| {
             self.wish.fallbacks.get(app).is_some_and(|read| read.commit.id == *commit)
         };
-        self.goals().find(|(app, commit)| !is_read(app, commit)).map(|(_, commit)| commit.clone())
+        // One that can't be read must not keep the newest commit from being read.
+        let mut goals = self.goals().filter(|(_, commit)| !self.wish.tried.contains(*commit));
+        goals.find(|(app, commit)| !is_read(app, commit)).map(|(_, commit)| commit.clone())
     }
 
     /// A commit from which something that is in force is to be read.
@@ -228,15 +230,14 @@ impl Agent {
     pub(super) fn tip_to_read(&self) -> Option<Oid> {
         let tip = self.wish.tip.clone()?;
         let state = self.store.state()?;
-        let is_settled = |app: &AppName| state.is_in_step(app, &tip);
         let is_read = self.wish.newest.as_ref().is_some_and(|newest| {
             newest.commit == tip
-                && newest
-                    .parts
-                    .iter()
-                    .all(|(app, part)| is_settled(app) || part.since.as_ref() == state.base_of(app))
+                && newest.parts.iter().all(|(app, part)| {
+                    is_settled(state, app, part) || part.since.as_ref() == state.base_of(app)
+                })
         });
-        let is_in_force = !state.apps.is_empty() && state.apps.keys().all(is_settled);
+        let is_in_step = |app: &AppName| state.is_in_step(app, &tip);
+        let is_in_force = !state.apps.is_empty() && state.apps.keys().all(is_in_step);
         (!is_read && !is_in_force).then_some(tip)
     }
 
@@ -392,11 +393,16 @@ impl Agent {
         };
         let revision = |(app, offer): (AppName, Offer)| {
             let base = state.base_of(&app).cloned();
+            let is_first = base.is_none();
             let compared = load.surveys.get_key_value(&base);
             // What is in force changed meanwhile: the coordinator will not take this, and it is read
-            // again.
+            // again. An app of which nothing is in force is compared with nothing.
             let (since, survey) = compared.or_else(|| load.surveys.first_key_value())?;
-            let revision = self.revision(commit, since.clone(), survey, offer);
+            let since = since.clone().filter(|_| !is_first);
+            let mut revision = self.revision(commit, since, survey, offer);
+            if is_first {
+                revision.relation = Relation::First;
+            }
             Some((app, Arc::new(revision)))
         };
         let offered = plan::offers(division, state);
@@ -449,8 +455,11 @@ impl Agent {
                 self.reply(ask, Reply::Refused(fault.message.clone()));
                 return;
             }
-            // Where the newest commit can't be read, the one that brought it may be.
-            Some(Load { purpose: LoadPurpose::Applied, commit, .. }) => {
+            // Where the newest commit can't be read, the one that brought it may be; what is gone back
+            // to waits until something else is read.
+            Some(Load {
+                purpose: LoadPurpose::Applied | LoadPurpose::Fallback, commit, ..
+            }) => {
                 self.wish.tried.insert(commit);
             }
             _ => {}
@@ -463,6 +472,13 @@ impl Agent {
         self.wish.load_fault = Some(fault.clone());
         self.wish.load_retry_at = Some(now.elapsed + RETRY_FIRST * 5);
     }
+}
+
+/// Whether everything that a commit says of an app is in force; of one that it has no more, that it is
+/// gone.
+pub(super) fn is_settled(state: &State, app: &AppName, part: &Revision) -> bool {
+    let is_gone = part.terms.is_gone && !state.apps.contains_key(app);
+    is_gone || state.is_in_step(app, &part.commit.id)
 }
 
 /// A part of a newer commit, under the name of the one in force whose files are the same.

@@ -18,7 +18,7 @@ use crate::state::State;
 
 use super::config::Config;
 use super::event::{AskId, Reply};
-use super::reading::{Load, Reading, Whole};
+use super::reading::{Load, Reading, Whole, is_settled};
 use super::{Agent, Purpose};
 
 /// How long a fetch may take over a slow line.
@@ -115,8 +115,7 @@ impl Wish {
         }
         let newest = self.newest.iter().flat_map(|newest| &newest.parts);
         for (app, part) in newest {
-            let is_in_step = |state: &State| state.is_in_step(app, &part.commit.id);
-            if !state.is_some_and(is_in_step) {
+            if !state.is_some_and(|state| is_settled(state, app, part)) {
                 inputs.entry(app.clone()).or_default().candidate = Some(part.clone());
             }
         }

@@ -548,7 +548,7 @@ impl Status {
 
 fn line(page: &mut String, label: &str, text: &str) {
     // Writing to a String cannot fail.
-    let _ = writeln!(page, "{:LABEL$}{text}", format!("{label}:"));
+    let _ = writeln!(page, "{:LABEL$}{text}", format!("{label}: "));
 }
 
 /// Lines below a line, up to a bound.
@@ -579,4 +579,83 @@ fn capital(text: &str) -> String {
     characters
         .next()
         .map_or_else(String::new, |first| first.to_uppercase().chain(characters).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn in_force(commit: &str, subject: &str) -> InForce {
+        InForce {
+            commit: Oid::new(commit),
+            subject: subject.into(),
+            author: "Ada <ada@example.org>".into(),
+            since: Wall::from_seconds(1_000),
+            objects: 3,
+            healthy: None,
+            failed: None,
+            warnings: Vec::new(),
+        }
+    }
+
+    fn waiting(is_held: bool, is_waiting: bool, is_reverted: bool) -> Waiting {
+        Waiting {
+            commit: Oid::new("ccccccccc"),
+            subject: "third".into(),
+            author: "Bob <bob@example.org>".into(),
+            since: Wall::from_seconds(1_060),
+            is_held,
+            is_waiting,
+            is_reverted,
+            why: "so it is".into(),
+            findings: Vec::new(),
+            finding_count: 0,
+            would_delete: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn each_app_has_its_lines() {
+        let app = |name: &str, in_force, waiting, suspended_by: Option<&str>| App {
+            name: name.into(),
+            in_force: Some(in_force),
+            waiting,
+            suspended_by: suspended_by.map(str::to_owned),
+        };
+        let failed =
+            InForce { failed: Some("it crashes".into()), ..in_force("bbbbbbbbb", "second") };
+        let apps = vec![
+            app("base", in_force("aaaaaaaaa", "first"), None, None),
+            app("web", in_force("aaaaaaaaa", "first"), Some(waiting(false, false, true)), None),
+            app("api", failed, Some(waiting(false, true, false)), Some("ada")),
+        ];
+        let status = Status {
+            node: "n1".into(),
+            version: "1".into(),
+            now: Wall::from_seconds(1_120),
+            is_known: true,
+            is_coordinator: false,
+            coordinator: None,
+            repository: Repository { reached: None, newest: None, branch_is_missing: false },
+            apps,
+            nodes: Counted::default(),
+            pods: Counted::default(),
+            troubled_pods: Vec::new(),
+            faults: Vec::new(),
+        };
+        let page = status.text();
+        let lines: Vec<&str> = page.lines().skip(2).take(7).collect();
+        assert_eq!(
+            lines,
+            [
+                "In force (base): aaaaaaa \"first\" by Ada, for 2m, 3 objects",
+                "In force (web): aaaaaaa \"first\" by Ada, for 2m, 3 objects",
+                "Reverted (web): ccccccc \"third\" by Bob, 60s ago: so it is",
+                "In force (api): bbbbbbb \"second\" by Ada, for 2m, 3 objects",
+                "Failed (api): it crashes",
+                "Suspended (api): by ada; `windlass app resume api` ends it",
+                "Waits (api): ccccccc \"third\" by Bob, 60s ago: so it is",
+            ]
+        );
+    }
 }
