@@ -140,13 +140,11 @@ impl Agent {
 
     /// The epoch that a commit names which is in force, or may come into force.
     fn desired_epoch(&self) -> u64 {
-        let state = self.store.state();
+        let nothing = State::default();
+        let state = self.store.state().unwrap_or(&nothing);
         let follows = self.config.settings.follows_rewrites;
         let newest = self.wish.newest.iter().flat_map(|newest| &newest.parts);
-        let acceptable = newest.filter(|(app, part)| {
-            let app = state.and_then(|state| state.apps.get(*app));
-            plan::may_accept(part, app, follows)
-        });
+        let acceptable = newest.filter(|(app, part)| plan::may_accept(part, state, app, follows));
         let acceptable = acceptable.map(|(_, part)| part);
         let revisions = self.wish.applied.values().chain(acceptable);
         revisions.map(|revision| revision.desired.settings.state_epoch).max().unwrap_or(0)

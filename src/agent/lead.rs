@@ -141,6 +141,7 @@ impl Agent {
             facts: report.facts.clone(),
             pods: report.pods.clone(),
             requests: report.requests.clone(),
+            removed_volumes: report.removed_volumes.clone(),
             is_ready: is_able,
             differs: plan::common::differs(settings, &report.facts),
             silence: self.silence_of(name),

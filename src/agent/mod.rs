@@ -35,6 +35,7 @@ pub mod picture;
 mod reading;
 mod report;
 mod store;
+mod volumes;
 mod wish;
 
 use std::collections::BTreeMap;
@@ -80,6 +81,7 @@ enum Purpose {
     ListFiles,
     ListLinks,
     SurveyLinks,
+    EmptyVolume(crate::kinds::name::Uid),
     EnsureNetwork(Box<crate::ports::links::NodeNetwork>),
     Sweep,
     Pod(Box<Ticket>),
@@ -277,6 +279,7 @@ impl Agent {
             Purpose::ListFiles => self.files_listed(result, now),
             Purpose::ListLinks => self.links_listed(result, now),
             Purpose::SurveyLinks => self.links_surveyed(result, now),
+            Purpose::EmptyVolume(uid) => self.volume_emptied(uid, result, now),
             Purpose::EnsureNetwork(wanted) => self.network_ensured(*wanted, result, now),
             Purpose::Pod(ticket) => self.pod_answered(*ticket, result, now),
             Purpose::Rules(version) => self.rules_applied(version, result, now),

@@ -115,12 +115,16 @@ impl Agent {
 
     /// Says how the pods here are, if that has changed.
     pub(super) fn refresh_report(&mut self, around: &Around, now: Now) {
-        let Host { mine, seen, memory, report, .. } = &mut self.host;
+        let Host { mine, seen, memory, report, emptying, .. } = &mut self.host;
         let pods = node::reports(mine, seen, around, memory, now);
         let events = memory.take_events();
         let report = report.get_or_insert_default();
         if !events.is_empty() {
             report.events = Arc::new(plan::append_events(&report.events, events));
+        }
+        if report.removed_volumes != emptying.removed {
+            report.removed_volumes = emptying.removed.clone();
+            self.lead.needs_turn();
         }
         if *report.pods != pods {
             report.pods = Arc::new(pods);

@@ -106,6 +106,13 @@ impl Store {
         self.is_in_touch
     }
 
+    /// Whether what is known of the coordinator's register is what stands in the store, as of the last
+    /// look.
+    pub(super) fn is_heard(&self) -> bool {
+        let known = self.coordinator.as_ref();
+        self.is_in_touch && self.is_read() && known.is_some_and(|known| known.rev.is_some())
+    }
+
     pub(super) fn looks(&self) -> u64 {
         self.looks
     }

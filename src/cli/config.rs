@@ -57,6 +57,9 @@ pub struct File {
     /// What does not.
     #[serde(default = "run_dir")]
     pub run_dir: PathBuf,
+    /// What outlives its pods.
+    #[serde(default)]
+    pub volumes: Volumes,
     /// The socket.
     #[serde(default)]
     pub api: Api,
@@ -244,6 +247,14 @@ impl Default for Api {
     }
 }
 
+/// Volumes that outlive their pods.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Volumes {
+    /// The directory in which they are made; `volumes` in the data directory where absent.
+    pub path: Option<PathBuf>,
+}
+
 /// The log.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -378,7 +389,11 @@ fn check(file: File, hostname: &str, incarnation: &str) -> Result<Loaded, Vec<St
         address: file.node.address,
         settings: Arc::new(settings),
         fleet: Arc::default(),
-        layout: Layout { run_dir: file.run_dir.clone(), data_dir: file.data_dir.clone() },
+        layout: Layout {
+            run_dir: file.run_dir.clone(),
+            data_dir: file.data_dir.clone(),
+            volumes_dir: file.volumes.path.clone().unwrap_or_else(|| file.data_dir.join("volumes")),
+        },
         domain: file.network.cluster_domain.clone(),
         origin: format!("{}:{}", file.desired.branch, file.desired.directory),
         poll,

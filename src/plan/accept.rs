@@ -14,14 +14,14 @@ use crate::kinds::name::Name;
 use crate::kinds::object::Key;
 use crate::kinds::registry::Kind;
 use crate::ports::source::Relation;
-use crate::state::AppState;
 use crate::state::records::{
     AppHead, Applied, Attempt, FINDINGS_MAX, Kept, TREES_MAX, Verdict, WaitingRevision,
 };
+use crate::state::{AppState, State};
 
-use super::Revision;
 use super::apps::{Refusal, Table};
 use super::work::Work;
+use super::{Revision, storage};
 
 /// The trailer with which an author says that a large deletion is meant.
 pub(super) const PRUNE_TRAILER: &str = "Windlass-Allow-Prune";
@@ -52,7 +52,10 @@ pub(super) fn accept_revisions(work: &mut Work) {
         let state = work.next.apps.get(app).cloned().unwrap_or_default();
         if is_same(offer, &state) {
             table.same.insert(app);
-        } else if let Err(verdict) = judge(offer, &state, &table, follows) {
+            continue;
+        }
+        let lost = lost(&work.next, &table, app, offer);
+        if let Err(verdict) = judge(offer, &state, &table, lost.first(), follows) {
             table.shut.insert(app, Refusal { verdict, findings: Vec::new() });
         }
     }
@@ -97,12 +100,19 @@ fn decide(work: &mut Work, table: Table<'_>) {
     let Some(tip) = table.offers.values().next().map(|offer| offer.commit.id.clone()) else {
         return;
     };
-    for (app, offer) in table.offers {
+    for (app, offer) in table.offers.clone() {
         let refusal = table.shut.get(app);
         match refusal {
             Some(refusal) => wait(work, app, offer, refusal),
             None if table.same.contains(app) => {}
-            None => apply(work, app, offer),
+            None => {
+                if !is_prune_allowed(offer) {
+                    // A revert to before there was a claim: nobody said that its data may go.
+                    let lost = lost(&work.next, &table, app, offer);
+                    storage::keep_data(work, &lost);
+                }
+                apply(work, app, offer);
+            }
         }
         let state = work.next.apps.entry(app.clone()).or_default();
         let base = match refusal {
@@ -119,10 +129,29 @@ fn decide(work: &mut Work, table: Table<'_>) {
     work.next.tip = Some(tip);
 }
 
+/// Claims with data, and volumes, that an app would lose: what goes to another app with their set is
+/// not lost.
+fn lost(state: &State, table: &Table<'_>, app: &AppName, offer: &Revision) -> Vec<Key> {
+    let mut lost = storage::would_lose(state, app, &offer.desired);
+    lost.retain(|key| {
+        let claim = key.namespace.as_ref().and_then(|space| state.claim(space, &key.name));
+        let owner = claim.and_then(|claim| claim.made_for.as_ref()).map(|made| &made.owner);
+        table.elsewhere(app, owner.unwrap_or(key)).is_none()
+    });
+    lost
+}
+
 /// Whether a commit would be taken, for whoever must know before it is.
-pub fn may_accept(candidate: &Revision, app: Option<&AppState>, follows_rewrites: bool) -> bool {
-    judge(candidate, app.unwrap_or(&AppState::default()), &Table::default(), follows_rewrites)
-        .is_ok()
+pub fn may_accept(
+    candidate: &Revision,
+    state: &State,
+    app: &AppName,
+    follows_rewrites: bool,
+) -> bool {
+    let lost = storage::would_lose(state, app, &candidate.desired);
+    let nothing = AppState::default();
+    let app = state.apps.get(app).unwrap_or(&nothing);
+    judge(candidate, app, &Table::default(), lost.first(), follows_rewrites).is_ok()
 }
 
 /// The three doors.
@@ -130,6 +159,7 @@ fn judge(
     candidate: &Revision,
     state: &AppState,
     table: &Table<'_>,
+    lost: Option<&Key>,
     follows_rewrites: bool,
 ) -> Result<(), Verdict> {
     check_history(candidate.relation, follows_rewrites)?;
@@ -145,7 +175,7 @@ fn judge(
     if let Some(failed) = tried {
         return Err(Verdict::Reverted(failed.why.clone()));
     }
-    check_prune(candidate, state, table)?;
+    check_prune(candidate, state, table, lost)?;
     if let Some(suspension) = &state.head.suspended {
         let by = &suspension.by;
         return Err(Verdict::Waits(format!(
@@ -193,7 +223,12 @@ fn check_history(relation: Relation, follows_rewrites: bool) -> Result<(), Verdi
 
 /// Whether the commit deletes no more than its author seems to have meant. What goes to another app
 /// is not deleted.
-fn check_prune(candidate: &Revision, state: &AppState, table: &Table<'_>) -> Result<(), Verdict> {
+fn check_prune(
+    candidate: &Revision,
+    state: &AppState,
+    table: &Table<'_>,
+    lost: Option<&Key>,
+) -> Result<(), Verdict> {
     let was_in_force = candidate.tree.as_ref().is_some_and(|tree| state.head.trees.contains(tree));
     if was_in_force || is_prune_allowed(candidate) {
         return Ok(());
@@ -204,7 +239,7 @@ fn check_prune(candidate: &Revision, state: &AppState, table: &Table<'_>) -> Res
         .map(|(key, _)| key)
         .filter(|key| table.elsewhere(app, key).is_none())
         .partition(|key| !candidate.desired.objects.contains_key(key));
-    match prune_complaint(candidate, state, &gone, gone.len() + stays.len()) {
+    match prune_complaint(candidate, state, &gone, gone.len() + stays.len(), lost) {
         None => Ok(()),
         Some(complaint) => Err(Verdict::Held(format!(
             "{complaint}; if that is meant, push a commit with the trailer `{PRUNE_TRAILER}: yes`"
@@ -223,8 +258,9 @@ fn prune_complaint(
     state: &AppState,
     gone: &[Key],
     had: usize,
+    lost: Option<&Key>,
 ) -> Option<String> {
-    if had == 0 || gone.is_empty() {
+    if had == 0 || gone.is_empty() && lost.is_none() {
         return None;
     }
     let spec = &candidate.terms.spec;
@@ -253,8 +289,8 @@ fn prune_complaint(
     if let Some(namespace) = gone.iter().find(|key| key.kind == Kind::Namespace) {
         return Some(format!("it would delete {namespace} and everything in it"));
     }
-    if let Some(claim) = gone.iter().find(|key| key.kind == Kind::PersistentVolumeClaim) {
-        return Some(format!("it would delete {claim} and its data"));
+    if let Some(lost) = lost {
+        return Some(format!("it would delete {lost}, which has data"));
     }
     if !spec.prune {
         let objects = match gone {

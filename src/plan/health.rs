@@ -3,23 +3,27 @@
 //!
 //! A harbour master's list: for each ship, whether she is moored, under way or aground. What has no
 //! way to go (a ConfigMap, a Service) is moored as soon as it is listed. One function per kind; a kind
-//! without one counts as arrived.
+//! without one counts as arrived. So does a claim: where it matters, a pod waits for it.
 //!
 //! The limit: it looks at the revision in force and at what runs; whether the program does what its
 //! users want only its readiness probe can tell.
 //! <https://github.com/kubernetes-sigs/cli-utils/blob/master/pkg/kstatus/README.md>
 
+use crate::desired::{Desired, MEANING_VERSION};
 use crate::kinds::binding::AppName;
 use crate::kinds::name::{Name, PodKey};
 use crate::kinds::object::{Body, Key, Object};
+use crate::kinds::pod::PodTemplate;
 use crate::kinds::registry::Kind;
 use crate::kinds::status::Phase;
-use crate::kinds::workload::{Deployment, ReplicaSet};
+use crate::kinds::workload::{
+    DaemonSet, DaemonUpdate, Deployment, ReplicaSet, SetUpdate, StatefulSet,
+};
 use crate::state::RecordKey;
 
-use super::deployment;
-use super::pods::Tally;
+use super::pods::{Pod, Tally};
 use super::work::Work;
+use super::{daemonset, deployment};
 
 /// How something is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,6 +56,8 @@ pub(super) fn of(work: &mut Work, app: &AppName, object: &Object) -> Health {
     let health = match &object.body {
         Body::Deployment(spec) => of_deployment(work, app, object, spec),
         Body::ReplicaSet(spec) => of_set(work, object, spec),
+        Body::StatefulSet(spec) => of_stateful_set(work, object, spec),
+        Body::DaemonSet(spec) => of_daemon_set(work, object, spec),
         Body::Pod(_) => of_pod(work, &object.key),
         _ => Health::Current,
     };
@@ -88,6 +94,56 @@ fn missed_deadline(work: &Work, app: &AppName, key: &Key, current: &RecordKey) -
     let is_its = progressing.message.contains(&format!("\"{}\"", current.name));
     let is_late = progressing.reason == "ProgressDeadlineExceeded" && is_its;
     is_late.then(|| progressing.message.trim_end_matches('.').to_owned())
+}
+
+/// All its pods are available, and those above the partition run the newest template.
+fn of_stateful_set(work: &mut Work, object: &Object, spec: &StatefulSet) -> Health {
+    let first = match spec.update {
+        SetUpdate::OnDelete => None,
+        SetUpdate::RollingUpdate { partition, .. } => Some(spec.start.saturating_add(partition)),
+    };
+    let is_asked = |pod: &Pod| first.is_some_and(|first| pod.binding.index >= Some(first));
+    of_pods(work, &object.key, (spec.replicas, spec.min_ready_s), &spec.template, is_asked)
+}
+
+/// It has an available pod of the newest template on every node that it is for.
+fn of_daemon_set(work: &mut Work, object: &Object, spec: &DaemonSet) -> Health {
+    let revisions: Vec<_> = work.revisions.values().cloned().collect();
+    let desired: Vec<&Desired> = revisions.iter().map(|revision| &*revision.desired).collect();
+    let (nodes, given) = (&work.input.nodes, &work.next.nodes);
+    let wanted = daemonset::wanted_nodes(nodes, given, &desired, &spec.template.spec).len();
+    let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
+    let is_asked = |_: &Pod| !matches!(spec.update, DaemonUpdate::OnDelete);
+    of_pods(work, &object.key, (wanted, spec.min_ready_s), &spec.template, is_asked)
+}
+
+/// An owner has so many pods, all available, and those that are asked to be run its template.
+fn of_pods(
+    work: &mut Work,
+    owner: &Key,
+    (wanted, min_ready_s): (u32, u32),
+    template: &PodTemplate,
+    is_asked: impl Fn(&Pod) -> bool,
+) -> Health {
+    let is_old = |pod: &Pod| {
+        let reference = &pod.binding.template;
+        reference.meaning_version == MEANING_VERSION && reference.meaning != template.meaning
+    };
+    let active = work.pods_of(owner).into_iter().filter(|pod| pod.is_active());
+    let pods: Vec<(PodKey, bool, bool)> = active
+        .map(|pod| (pod.binding.key.clone(), pod.is_ready(), is_old(pod) && is_asked(pod)))
+        .collect();
+    let mut tally = Tally::default();
+    for (key, is_ready, _) in &pods {
+        tally.count(*is_ready, work.is_available(key, min_ready_s));
+    }
+    let old = pods.iter().filter(|(.., is_old)| *is_old).count();
+    match replicas(tally, wanted) {
+        Health::Current if old > 0 => {
+            Health::InProgress(format!("{old} pods of an earlier revision are left"))
+        }
+        health => health,
+    }
 }
 
 fn of_set(work: &mut Work, object: &Object, spec: &ReplicaSet) -> Health {

@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use crate::kinds::binding::AppName;
 use crate::kinds::object::Key;
-use crate::state::LedgerShard;
+use crate::kinds::registry::Kind;
 use crate::state::records::LedgerEntry;
+use crate::state::{LedgerShard, RecordKey};
 
 use super::work::Work;
 
@@ -44,6 +45,7 @@ fn take_over(work: &mut Work, app: &AppName) {
         let taker = work.next.apps.entry(app.clone()).or_default();
         giver.hand_over(&key, taker);
         work.next.apps.insert(from.clone(), giver);
+        take_claims(work, &key, app);
         work.note(format!("{key} moves from app {from} to app {app}"));
     }
     // What ran for the other app runs for this one.
@@ -51,9 +53,32 @@ fn take_over(work: &mut Work, app: &AppName) {
     for set in state.sets.values_mut().filter(|set| set.template.app != *app) {
         Arc::make_mut(set).template.app = app.clone();
     }
+    for revision in state.revisions.values_mut().filter(|its| its.template.app != *app) {
+        Arc::make_mut(revision).template.app = app.clone();
+    }
     for pod in work.pods.values_mut().filter(|pod| pod.binding.template.app != *app) {
         if desired.objects.contains_key(&pod.binding.template.owner) {
             Arc::make_mut(&mut pod.binding).template.app = app.clone();
+        }
+    }
+}
+
+/// Claims go where they are written, or where the set is whose pods they were made for.
+fn take_claims(work: &mut Work, key: &Key, app: &AppName) {
+    let moved: Vec<RecordKey> = work
+        .next
+        .all_claims()
+        .filter(|(at, claim)| {
+            let own = Key::namespaced(Kind::PersistentVolumeClaim, &at.namespace, &at.name);
+            let owner = claim.made_for.as_ref().map(|made| &made.owner);
+            claim.app != *app && *owner.unwrap_or(&own) == *key
+        })
+        .map(|(at, _)| at)
+        .collect();
+    for at in moved {
+        let claims = work.next.claims.get_mut(&at.namespace).map(Arc::make_mut);
+        if let Some(claim) = claims.and_then(|claims| claims.get_mut(&at.name)) {
+            claim.app = app.clone();
         }
     }
 }

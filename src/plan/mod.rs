@@ -20,7 +20,10 @@
 //! claim    which ReplicaSet owns which pod?
 //! deploy   Deployments: ReplicaSets up and down, step by step
 //! sets     ReplicaSets, ReplicationControllers: pods made and ended
+//! stateful StatefulSets: pods by number, one after the other
+//! daemons  DaemonSets: a pod on each node
 //! single   Pods written by hand
+//! storage  claims, and the volumes they are bound to
 //! allocate addresses for nodes and Services
 //! schedule pods without a node get one
 //! watch    has what is in force become healthy, or failed to?
@@ -33,6 +36,7 @@ mod allocate;
 mod apps;
 mod claim;
 pub mod common;
+mod daemonset;
 mod deployment;
 mod drain;
 mod evict;
@@ -47,9 +51,12 @@ mod outcome;
 mod people;
 mod pods;
 mod replicaset;
+mod revisions;
 mod rollout;
 pub mod schedule;
 mod single;
+mod statefulset;
+pub mod storage;
 #[cfg(test)]
 mod tests;
 mod unsaid;
@@ -75,6 +82,7 @@ use crate::state::{PersonRequest, State};
 
 pub use accept::may_accept;
 pub use apps::{Offer, offers};
+pub use daemonset::wanted_nodes;
 pub use lease::{Leader, adopted};
 pub use library::{Library, Shelf, missing_templates, references, template_for, template_of};
 pub use memory::Memory;
@@ -190,6 +198,8 @@ pub struct NodeInput {
     pub pods: Arc<BTreeMap<Uid, Arc<PodReport>>>,
     /// What people asked of it.
     pub requests: Arc<Vec<PersonRequest>>,
+    /// Volumes whose data it removed.
+    pub removed_volumes: Arc<std::collections::BTreeSet<Uid>>,
     /// Whether it says that pods may be placed on it.
     pub is_ready: bool,
     /// Whether its settings are others than its fleet's.
@@ -238,8 +248,12 @@ pub fn plan(input: &Input, memory: &mut Memory, now: Now) -> Plan {
     claim::settle_ownership(&mut work);
     deployment::roll_deployments(&mut work);
     replicaset::fill_sets(&mut work);
+    revisions::forget_orphans(&mut work);
+    statefulset::keep_stateful_sets(&mut work);
+    daemonset::keep_daemon_sets(&mut work);
     single::keep_pods(&mut work);
     allocate::give_addresses(&mut work);
+    storage::keep_storage(&mut work);
     schedule::place_pods(&mut work);
     outcome::watch(&mut work);
     work.finish()

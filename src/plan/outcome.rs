@@ -23,7 +23,7 @@ use crate::state::records::{AppHead, Attempt, Verdict, WaitingRevision};
 use super::accept;
 use super::health::{self, Health};
 use super::work::Work;
-use super::{Revision, Terms};
+use super::{Revision, Terms, storage};
 
 /// Notes which revisions have become healthy, and which have not in their time.
 pub(super) fn watch(work: &mut Work) {
@@ -178,6 +178,9 @@ fn stay(work: &mut Work, app: &AppName, why: &str) {
 
 fn carry_back(work: &mut Work, app: &AppName, fallback: &Arc<Revision>, failed: &Attempt) {
     let now = work.now.wall;
+    // Nobody has said that data may go.
+    let lost = storage::would_lose(&work.next, app, &fallback.desired);
+    storage::keep_data(work, &lost);
     let Some(head) = head_mut(work, app) else { return };
     let Some(kept) = head.healthy.take() else { return };
     if let Some(left) = head.applied.take() {

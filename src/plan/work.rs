@@ -309,7 +309,8 @@ impl<'a> Work<'a> {
         self.push_event(about, source, reason, message, true);
     }
 
-    fn push_event(
+    /// An event for people; `warning` says whether something is the matter.
+    pub(super) fn push_event(
         &mut self,
         about: &Key,
         source: &str,

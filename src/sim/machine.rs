@@ -55,6 +55,8 @@ pub struct Machine {
     pub has_read: BTreeSet<Rev>,
     /// Pods that have files.
     pub files: BTreeSet<Uid>,
+    /// Directories that outlive their pods, and every reboot.
+    pub kept: BTreeSet<String>,
     /// Links of pods.
     pub links: BTreeSet<String>,
     /// The packet filter; absent when somebody has flushed it.
@@ -92,6 +94,7 @@ impl Machine {
             looked: None,
             has_read: BTreeSet::new(),
             files: BTreeSet::new(),
+            kept: BTreeSet::new(),
             links: BTreeSet::new(),
             rules: None,
             zone: None,
@@ -218,13 +221,22 @@ impl Machine {
 
     fn perform_files(&mut self, call: &files::Call) -> files::Answer {
         match call {
-            files::Call::Write { pod, .. } => {
+            files::Call::Write { pod, wishes } => {
                 self.files.insert(pod.clone());
+                for wish in wishes {
+                    if let files::FileWish::Kept { name, .. } = wish {
+                        self.kept.insert(name.clone());
+                    }
+                }
                 files::Answer::Done
             }
             files::Call::LastWords { .. } => files::Answer::Text(String::new()),
             files::Call::Remove { pod } => {
                 self.files.remove(pod);
+                files::Answer::Done
+            }
+            files::Call::RemoveKept { name } => {
+                self.kept.remove(name);
                 files::Answer::Done
             }
             files::Call::List => files::Answer::Pods(self.files.iter().cloned().collect()),
@@ -298,7 +310,11 @@ fn config(machine: &Machine) -> Config {
         address: None,
         settings: Arc::new(Settings { eviction_s: *eviction_s, ..settings() }),
         fleet: Arc::new(machine.fleet.clone()),
-        layout: Layout { run_dir: "/run/windlass".into(), data_dir: "/var/lib/windlass".into() },
+        layout: Layout {
+            run_dir: "/run/windlass".into(),
+            data_dir: "/var/lib/windlass".into(),
+            volumes_dir: "/var/lib/windlass/volumes".into(),
+        },
         domain: "cluster.local".into(),
         origin: "main".into(),
         poll: Duration::from_secs(10),

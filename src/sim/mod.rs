@@ -12,6 +12,8 @@
 //! Floor 4: the twin of [`crate::adapters`].
 
 pub mod check;
+#[cfg(test)]
+mod identity;
 mod machine;
 #[cfg(test)]
 mod placement;

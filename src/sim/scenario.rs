@@ -195,7 +195,8 @@ fn trouble(world: &mut World, rng: &mut Rng, nodes: &[NodeName], shop: &mut Shop
     let end = at + lasts;
     match rng.below(18) {
         0..=3 => {
-            let message = shop.edit(rng);
+            // What was mended late may have brought back what had been dropped.
+            let message = format!("{}\n\nWindlass-Allow-Prune: yes", shop.edit(rng));
             world.plan(at, Interference::Push(message, shop.files()));
         }
         4 => {
@@ -203,7 +204,9 @@ fn trouble(world: &mut World, rng: &mut Rng, nodes: &[NodeName], shop: &mut Shop
             let (path, text) = shop.typo(rng);
             files.insert(path.into(), text.into());
             world.plan(at, Interference::Push("a typo".into(), files));
-            world.plan(end, Interference::Push("mended".into(), shop.files()));
+            // By then others may have added what is not in it.
+            let message = "mended\n\nWindlass-Allow-Prune: yes".to_owned();
+            world.plan(end, Interference::Push(message, shop.files()));
         }
         5 | 6 => {
             world.plan(at, Interference::KillAgent(node.clone()));
@@ -276,10 +279,23 @@ struct Workload {
     name: String,
     replicas: u64,
     image: String,
-    recreate: bool,
+    shape: Shape,
+    /// The class of the claim that its pods share, if they have one.
+    claim: Option<&'static str>,
     /// Where it lies, if the repository is divided.
     directory: &'static str,
 }
+
+/// Of which kind it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shape {
+    Deployment { recreate: bool },
+    Stateful { is_parallel: bool },
+    Daemon { surges: bool },
+}
+
+/// Classes of claims: data is kept, and data goes with its claim.
+const CLASSES: [&str; 2] = ["local-path", "gone"];
 
 /// The apps of a repository that is divided: a goes back by itself, b waits for what is in none.
 const APPS: &str = "apps:\n- {name: a, path: a, autoRevert: true, wait: {timeout: 1m}}\n\
@@ -337,12 +353,18 @@ impl Shop {
             name: format!("w{}", self.edits),
             replicas: rng.below(4) + 1,
             image: new_image(rng, self.edits),
-            recreate: rng.chance(250),
+            shape: new_shape(rng.chance(250), self.edits),
+            claim: None,
             directory: match self.is_divided {
                 true => rng.pick(&DIRECTORIES).copied().unwrap_or_default(),
                 false => "",
             },
         };
+        // By the number, not by chance, so that the rest of a seed stays what it is.
+        let shares = matches!(workload.shape, Shape::Deployment { .. });
+        let claim = (shares && self.edits % 3 == 1)
+            .then(|| CLASSES[usize::from(self.edits.is_multiple_of(2))]);
+        let workload = Workload { claim, ..workload };
         let message =
             format!("add {} with {} of {}", workload.name, workload.replicas, workload.image);
         self.deployments.push(workload);
@@ -353,6 +375,7 @@ impl Shop {
         let mut files = Files::new();
         let namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n";
         files.insert("namespace.yaml".into(), namespace.into());
+        files.insert("class.yaml".into(), CLASS.into());
         if self.is_divided {
             files.insert("windlass.yaml".into(), APPS.into());
         }
@@ -377,21 +400,51 @@ impl Shop {
     }
 }
 
+/// Of three workloads one is a Deployment; which, follows from their numbers, so that the faults of a
+/// seed stay what they are.
+fn new_shape(is_special: bool, number: u64) -> Shape {
+    match number % 3 {
+        0 => Shape::Stateful { is_parallel: is_special },
+        1 => Shape::Deployment { recreate: is_special },
+        _ => Shape::Daemon { surges: is_special },
+    }
+}
+
 fn new_image(rng: &mut Rng, version: u64) -> String {
     format!("{}:v{version}", rng.pick(&IMAGES).copied().unwrap_or("run"))
 }
 
 impl Workload {
     fn manifest(&self) -> String {
-        let Self { name, replicas, image, recreate, .. } = self;
-        let strategy = if *recreate { "Recreate" } else { "RollingUpdate" };
+        let Self { name, replicas, image, shape, claim, .. } = self;
+        let (mount, claim) = match claim {
+            None => (String::new(), String::new()),
+            Some(class) => (volume(name), claim_of(name, class)),
+        };
+        let (kind, fields) = match shape {
+            Shape::Deployment { recreate } => {
+                let strategy = if *recreate { "Recreate" } else { "RollingUpdate" };
+                ("Deployment", format!("replicas: {replicas}\n  strategy: {{type: {strategy}}}"))
+            }
+            Shape::Stateful { is_parallel } => {
+                let policy = if *is_parallel { "Parallel" } else { "OrderedReady" };
+                let fields = format!(
+                    "replicas: {replicas}\n  serviceName: {name}\n  podManagementPolicy: {policy}"
+                );
+                ("StatefulSet", fields)
+            }
+            Shape::Daemon { surges: true } => {
+                let bounds = "{maxSurge: 1, maxUnavailable: 0}";
+                ("DaemonSet", format!("updateStrategy: {{rollingUpdate: {bounds}}}"))
+            }
+            Shape::Daemon { surges: false } => ("DaemonSet", "minReadySeconds: 1".to_owned()),
+        };
         format!(
             "apiVersion: apps/v1
-kind: Deployment
+kind: {kind}
 metadata: {{name: {name}, namespace: shop}}
 spec:
-  replicas: {replicas}
-  strategy: {{type: {strategy}}}
+  {fields}
   selector: {{matchLabels: {{app: {name}}}}}
   template:
     metadata: {{labels: {{app: {name}}}}}
@@ -399,7 +452,7 @@ spec:
       terminationGracePeriodSeconds: 10
       containers:
         - {{name: main, image: \"{image}\"}}
----
+{mount}{claim}---
 apiVersion: v1
 kind: Service
 metadata: {{name: {name}, namespace: shop}}
@@ -409,6 +462,25 @@ spec:
 "
         )
     }
+}
+
+/// A class whose data goes with its claim.
+const CLASS: &str = "apiVersion: storage.k8s.io/v1\nkind: StorageClass\nmetadata: {name: gone}\n\
+provisioner: rancher.io/local-path\nreclaimPolicy: Delete\nvolumeBindingMode: WaitForFirstConsumer\n";
+
+fn volume(claim: &str) -> String {
+    format!("      volumes: [{{name: data, persistentVolumeClaim: {{claimName: {claim}}}}}]\n")
+}
+
+fn claim_of(name: &str, class: &str) -> String {
+    format!(
+        "---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {{name: {name}, namespace: shop}}
+spec: {{storageClassName: {class}, accessModes: [ReadWriteOnce], resources: {{requests: {{storage: 1Gi}}}}}}
+"
+    )
 }
 
 #[cfg(test)]

@@ -636,6 +636,8 @@ mod tests {
             is_known: true,
             is_coordinator: false,
             coordinator: None,
+            decision: Generation::default(),
+            adoptable: None,
             repository: Repository { reached: None, newest: None, branch_is_missing: false },
             apps,
             nodes: Counted::default(),

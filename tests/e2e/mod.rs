@@ -8,3 +8,5 @@ mod nodes;
 mod operate;
 mod refuse;
 mod remotes;
+mod sets;
+mod storage;

@@ -8,6 +8,7 @@ mod accept;
 mod allocate;
 mod apps;
 mod claim;
+mod daemons;
 mod drain;
 mod evict;
 mod fence;
@@ -18,7 +19,12 @@ mod properties;
 mod requests;
 mod rollout;
 mod schedule;
+mod set_properties;
 mod sets;
 mod single;
+mod stateful;
+mod storage;
 
-use fleet::{Fleet, Mood, deployment, manifest, pod, replica_set, service};
+use fleet::{
+    Fleet, Mood, daemon_set, deployment, manifest, pod, replica_set, service, stateful_set,
+};
