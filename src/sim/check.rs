@@ -11,6 +11,7 @@ use crate::kinds::workload::Strategy;
 use crate::ports::runtime::{ContainerSeen, Role};
 use crate::ports::store::Register;
 use crate::state::State;
+use crate::state::records::Verdict;
 
 use super::World;
 
@@ -385,8 +386,14 @@ fn belongs(files: &super::Files, path: &str, app: &AppName) -> bool {
 }
 
 /// Whether an app may rightly have an older revision than the newest: one app of the scenarios goes
-/// back from what does not run, one waits for what runs, and what moves between them waits for both.
-fn may_lag(world: &World, tip: &Oid) -> bool {
+/// back from what does not run, or did not in its time because of what befell the machines; one waits
+/// for what runs; and what moves between them waits for both.
+fn may_lag(world: &World, state: &State, tip: &Oid) -> bool {
+    let waiting = state.apps.values().filter_map(|app| app.head.waiting.as_ref());
+    let mut verdicts = waiting.map(|waiting| &waiting.verdict);
+    if verdicts.any(|verdict| matches!(verdict, Verdict::Reverted(_))) {
+        return true;
+    }
     let apps = [DEFAULT_APP, "a", "b"].map(AppName::trusted);
     let mut wanted = apps.iter().flat_map(|app| wanted_pods(world, tip, app));
     let is_divided = world.remote.files(tip).is_some_and(is_divided);
@@ -425,7 +432,7 @@ fn in_force_is_good(
         if files == found {
             return Ok(());
         }
-        if world.remote.tip() == Some(&commit) && !may_lag(world, &commit) {
+        if world.remote.tip() == Some(&commit) && !may_lag(world, state, &commit) {
             break;
         }
     }

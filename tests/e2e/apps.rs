@@ -71,8 +71,9 @@ fn apps_stand_for_themselves_and_one_goes_back_by_itself() {
     assert_eq!(reverted["inForce"]["commit"], second.as_str(), "{reverted:#}");
     assert_eq!(reverted["waiting"]["commit"], third.as_str(), "{reverted:#}");
     site.wait_ready("app=web", 3);
-    let left = site.containers("web");
-    assert!(left.iter().all(|id| containers.contains(id)), "what runs is what ran before");
+    site.wait("what ran before, and nothing else", |site| {
+        (site.containers("web") == containers).then_some(())
+    });
     assert_eq!(site.fetch(30080).as_deref(), Ok("one"));
     let mended = site.push("mended", &[("conf/conf.yaml", Some(CONF))]);
     site.wait("the other app is in step", |site| {
