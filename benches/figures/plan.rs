@@ -115,6 +115,7 @@ fn input(nodes: BTreeMap<NodeName, NodeInput>, revision: Arc<Revision>) -> Input
         incarnation: "bench".into(),
         lease_s: 15,
         takes_lease: false,
+        fleet: Arc::default(),
         writes_anew: false,
         not_ready_after: std::time::Duration::from_secs(40),
         settings: Arc::new(Settings {
@@ -129,7 +130,7 @@ fn input(nodes: BTreeMap<NodeName, NodeInput>, revision: Arc<Revision>) -> Input
         state: State::default(),
         apps: BTreeMap::from([(
             Name::trusted(DEFAULT_APP),
-            AppInput { applied: None, candidate: Some(revision) },
+            AppInput { candidate: Some(revision), ..AppInput::default() },
         )]),
         nodes,
         library: Library::default(),

@@ -61,7 +61,7 @@ pub(super) fn accept_revisions(work: &mut Work) {
     }
     table.ask_dependencies(work);
     table.settle(work);
-    decide(work, table);
+    decide(work, &table);
 }
 
 /// What the newest commit offers to each app; none if there is none, or if it was compared with what
@@ -96,7 +96,7 @@ fn is_same(offer: &Revision, state: &AppState) -> bool {
 }
 
 /// Writes down what became of each app.
-fn decide(work: &mut Work, table: Table<'_>) {
+fn decide(work: &mut Work, table: &Table<'_>) {
     let Some(tip) = table.offers.values().next().map(|offer| offer.commit.id.clone()) else {
         return;
     };
@@ -108,7 +108,7 @@ fn decide(work: &mut Work, table: Table<'_>) {
             None => {
                 if !is_prune_allowed(offer) {
                     // A revert to before there was a claim: nobody said that its data may go.
-                    let lost = lost(&work.next, &table, app, offer);
+                    let lost = lost(&work.next, table, app, offer);
                     storage::keep_data(work, &lost);
                 }
                 apply(work, app, offer);

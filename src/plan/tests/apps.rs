@@ -101,7 +101,8 @@ fn what_apps_need_of_each_other_is_in_force_or_comes_with_it() {
     let both = format!("{NAMESPACE}---\n{other}");
     let config = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c, namespace: other}\n";
     let wrong = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop, lables: {}}\n";
-    let table: [(&str, Vec<(&str, &str)>, &str); 5] = [
+    type Changes<'c> = Vec<(&'c str, &'c str)>;
+    let table: [(&str, Changes<'_>, &str); 5] = [
         (
             "a Namespace that comes with it",
             vec![("base/namespace.yaml", &both), ("web/c.yaml", config)],
