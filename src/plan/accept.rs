@@ -307,6 +307,7 @@ fn apply(work: &mut Work, app: &AppName, candidate: &Arc<Revision>) {
     let now = work.now.wall;
     let commit = &candidate.commit;
     let base = work.next.base_of(app).cloned();
+    let had_any = base.is_some();
     let takes = takes_from_others(work, app, candidate);
     let state = work.next.apps.entry(app.clone()).or_default();
     let head = Arc::make_mut(&mut state.head);
@@ -324,7 +325,9 @@ fn apply(work: &mut Work, app: &AppName, candidate: &Arc<Revision>) {
     head.failed = None;
     if candidate.terms.is_gone {
         work.revisions.insert(app.clone(), candidate.clone());
-        work.note(format!("app {app} is gone from windlass.yaml"));
+        if had_any {
+            work.note(format!("app {app} is gone from windlass.yaml"));
+        }
         return;
     }
     let warnings = candidate.findings.iter().take(WARNINGS_MAX).cloned().collect();

@@ -19,7 +19,6 @@ use crate::kinds::workload::Deployment;
 use crate::state::RecordKey;
 use crate::state::records::{ConditionRecord, DeploymentRecord, SetRecord};
 
-use super::library;
 use super::memory::Pace;
 use super::pods::Tally;
 use super::rollout;
@@ -111,11 +110,7 @@ pub(super) fn sort_sets(
 }
 
 fn means_the_same(work: &Work, set: &SetRecord, spec: &Deployment) -> bool {
-    if set.template.meaning_version == MEANING_VERSION {
-        return set.template.meaning == spec.template.meaning;
-    }
-    let read_again = library::template_of(&set.template, &work.input.apps, &work.input.library);
-    read_again.is_some_and(|template| template.meaning == spec.template.meaning)
+    work.still_means(&set.template, &spec.template).unwrap_or(false)
 }
 
 /// Makes the current set, or brings it to the front of the history.

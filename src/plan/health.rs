@@ -58,6 +58,7 @@ pub(super) fn of(work: &mut Work, app: &AppName, object: &Object) -> Health {
         Body::ReplicaSet(spec) => of_set(work, object, spec),
         Body::StatefulSet(spec) => of_stateful_set(work, object, spec),
         Body::DaemonSet(spec) => of_daemon_set(work, object, spec),
+        Body::Job(_) => of_job(work, app, &object.key),
         Body::Pod(_) => of_pod(work, &object.key),
         _ => Health::Current,
     };
@@ -94,6 +95,22 @@ fn missed_deadline(work: &Work, app: &AppName, key: &Key, current: &RecordKey) -
     let is_its = progressing.message.contains(&format!("\"{}\"", current.name));
     let is_late = progressing.reason == "ProgressDeadlineExceeded" && is_its;
     is_late.then(|| progressing.message.trim_end_matches('.').to_owned())
+}
+
+/// It has come to a good end, as Flux asks of a Job; one that is suspended waits for nobody.
+fn of_job(work: &Work, app: &AppName, key: &Key) -> Health {
+    let own = key.namespace.as_ref().map(|namespace| RecordKey::new(namespace, &key.name));
+    let state = work.next.apps.get(app);
+    let record = own.and_then(|own| state?.jobs.get(&own));
+    let Some(run) = record.and_then(|record| record.run.as_ref()) else {
+        return Health::InProgress("it has not begun".to_owned());
+    };
+    let is = |kind: &str| run.conditions.iter().any(|one| one.kind == kind && one.status);
+    match (is("Complete"), is("Failed"), is("Suspended")) {
+        (true, ..) | (_, _, true) => Health::Current,
+        (_, true, _) => Health::Failed("it has failed".to_owned()),
+        _ => Health::InProgress("it has not come to its end".to_owned()),
+    }
 }
 
 /// All its pods are available, and those above the partition run the newest template.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::kinds::binding::AppName;
 use crate::kinds::object::Key;
 use crate::kinds::registry::Kind;
+use crate::state::jobs::JobRecord;
 use crate::state::records::LedgerEntry;
 use crate::state::{LedgerShard, RecordKey};
 
@@ -52,6 +53,12 @@ fn take_over(work: &mut Work, app: &AppName) {
     let state = work.next.apps.entry(app.clone()).or_default();
     for set in state.sets.values_mut().filter(|set| set.template.app != *app) {
         Arc::make_mut(set).template.app = app.clone();
+    }
+    let runs = |job: &JobRecord| job.run.as_ref().is_some_and(|run| run.template.app != *app);
+    for job in state.jobs.values_mut().filter(|job| runs(job)) {
+        if let Some(run) = &mut Arc::make_mut(job).run {
+            run.template.app = app.clone();
+        }
     }
     for revision in state.revisions.values_mut().filter(|its| its.template.app != *app) {
         Arc::make_mut(revision).template.app = app.clone();

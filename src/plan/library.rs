@@ -118,7 +118,12 @@ pub fn references(state: &State) -> impl Iterator<Item = &TemplateRef> {
         let unread = unread.filter(|own| own.template.meaning_version != MEANING_VERSION);
         current.chain(unread).map(|revision| &revision.template)
     });
-    pods.chain(sets).chain(revisions)
+    let jobs = state.apps.values().flat_map(|app| app.jobs.values());
+    let runs = jobs
+        .flat_map(|job| job.run.iter().chain(&job.past))
+        .filter(|run| run.end().is_none() || run.template.meaning_version != MEANING_VERSION)
+        .map(|run| &run.template);
+    pods.chain(sets).chain(revisions).chain(runs)
 }
 
 /// The templates that pods and ReplicaSets refer to and that neither the revision in force nor the

@@ -13,6 +13,8 @@
 //!   apps/<app>/replicasets/<namespace>/<name>.json
 //!   apps/<app>/statefulsets/<namespace>/<name>.json
 //!   apps/<app>/controllerrevisions/<namespace>/<name>.json
+//!   apps/<app>/cronjobs/<namespace>/<name>.json         for which minutes Jobs were made
+//!   apps/<app>/jobs/<namespace>/<name>.json             runs of Jobs, also of those that are gone
 //!   pods/<node>.json, pods/_unplaced.json               bindings, a line each
 //!   alloc/services/<namespace>.json, alloc/nodes.json   addresses given out
 //!   storage/claims/<namespace>.json, storage/volumes.json   claims and their volumes, a line each
@@ -27,6 +29,7 @@
 //! Floor 1: imports `kinds` and `ports`.
 
 mod codec;
+pub mod jobs;
 mod node_report;
 pub mod records;
 pub mod storage;
@@ -43,6 +46,7 @@ use crate::kinds::registry::Kind;
 use crate::kinds::status::EventRecord;
 
 pub use codec::StateFault;
+use jobs::{CronRecord, JobRecord};
 pub use node_report::{NodeReport, PersonRequest, RequestKind};
 use records::{
     AppHead, DeploymentRecord, LedgerEntry, NodeAllocation, RevisionRecord, ServiceAllocation,
@@ -112,6 +116,11 @@ pub struct AppState {
     pub stateful_sets: BTreeMap<RecordKey, Arc<StatefulSetRecord>>,
     /// ControllerRevisions of StatefulSets and DaemonSets, by namespace and name.
     pub revisions: BTreeMap<RecordKey, Arc<RevisionRecord>>,
+    /// Jobs, by namespace and name: those in Git, those made by CronJobs, and, bounded by
+    /// [`jobs::GONE_JOBS_MAX`], those that have run and are in Git no more.
+    pub jobs: BTreeMap<RecordKey, Arc<JobRecord>>,
+    /// CronJobs, by namespace and name.
+    pub cron_jobs: BTreeMap<RecordKey, Arc<CronRecord>>,
 }
 
 /// Objects of one kind in one namespace (or outside namespaces) share a file of the ledger.
@@ -171,6 +180,21 @@ impl AppState {
         }
         if key.kind == Kind::StatefulSet {
             to.stateful_sets.extend(self.stateful_sets.remove_entry(&own));
+        }
+        if key.kind == Kind::Job {
+            to.jobs.extend(self.jobs.remove_entry(&own));
+        }
+        if key.kind == Kind::CronJob {
+            to.cron_jobs.extend(self.cron_jobs.remove_entry(&own));
+            let is_its = |at: &RecordKey, job: &JobRecord| {
+                let made = job.made.as_ref().map(|made| &made.cron_job);
+                at.namespace == own.namespace && made == Some(&own.name)
+            };
+            let jobs = std::mem::take(&mut self.jobs);
+            let (its, others): (BTreeMap<_, _>, BTreeMap<_, _>) =
+                jobs.into_iter().partition(|(at, job)| is_its(at, job));
+            self.jobs = others;
+            to.jobs.extend(its);
         }
         let revisions = std::mem::take(&mut self.revisions);
         let (its, others): (BTreeMap<_, _>, BTreeMap<_, _>) =

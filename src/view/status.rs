@@ -252,7 +252,9 @@ fn trouble_of(pod: &serde_json::Value) -> TroubledPod {
 }
 
 fn apps(picture: &Picture) -> Vec<App> {
-    let states = picture.state.apps.iter();
+    // One that is gone may be remembered for what its Jobs have done.
+    let is_shown = |head: &AppHead| head.applied.is_some() || head.waiting.is_some();
+    let states = picture.state.apps.iter().filter(|(_, state)| is_shown(&state.head));
     states
         .map(|(name, state)| App {
             name: name.to_string(),

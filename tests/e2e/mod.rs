@@ -4,6 +4,7 @@ mod apps;
 mod deploy;
 mod failures;
 mod fleet;
+mod jobs;
 mod nodes;
 mod operate;
 mod refuse;
