@@ -40,6 +40,8 @@ pub(super) struct Lead {
     pub(super) writes: u64,
     pub(super) turn_times: TurnTimes,
     turn_began: Option<Elapsed>,
+    /// Since when the lease's holder knows less than this node of a register that is gone.
+    pub(super) outlives_since: Option<Elapsed>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

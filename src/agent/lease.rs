@@ -138,22 +138,34 @@ impl Agent {
             known.and_then(|known| known.value.facts.knows).is_some_and(|theirs| theirs <= last)
         };
         let mut others = state.nodes.keys().filter(|node| **node != self.config.node);
-        self.is_leading(now) || !self.another_may_lead(state, last) && others.all(is_at_most)
+        self.is_leading(now) || !self.another_may_lead(state, now) && others.all(is_at_most)
     }
 
-    /// Whoever holds the lease and knows as much may still lead, though the register is gone: it is
-    /// the one to write it anew, as long as it shows life.
-    fn another_may_lead(&self, state: &State, last: Generation) -> bool {
+    /// Whoever holds the lease may still lead, though the register is gone: it is the one to write it
+    /// anew, as long as it shows life. One that knows less than this node is not waited for, but until
+    /// it has ceased to lead: its beats renew nothing while it misses the register, and it has
+    /// said that it does.
+    fn another_may_lead(&self, state: &State, now: Now) -> bool {
         let Some(lease) = state.lease.as_ref().filter(|lease| !lease.released) else {
             return false;
         };
-        let holder = self.store.node(&lease.holder);
-        let knows_less =
-            holder.and_then(|holder| holder.value.facts.knows).is_some_and(|theirs| theirs < last);
         let duration = Duration::from_secs(lease.duration_s.into());
+        let has_ceased =
+            self.lead.outlives_since.is_some_and(|at| now.elapsed.since(at) >= duration);
         lease.holder != self.config.node
-            && !knows_less
+            && !has_ceased
             && self.store.vigil.silence_of_lease(lease) < duration
+    }
+
+    /// Notes since when the lease's holder says that it misses the register and knows less than this
+    /// node.
+    pub(super) fn tend_lease(&mut self, now: Now) {
+        let holder = self.store.state().and_then(|state| state.lease.as_ref());
+        let holder = holder.and_then(|lease| self.store.node(&lease.holder));
+        let theirs = holder.and_then(|holder| holder.value.facts.knows);
+        let knows_less = theirs.zip(self.store.bereft_of()).is_some_and(|(its, own)| its < own);
+        let since = self.lead.outlives_since.unwrap_or(now.elapsed);
+        self.lead.outlives_since = knows_less.then_some(since);
     }
 
     /// The register names this life of the agent.
@@ -281,7 +293,9 @@ impl Agent {
     /// has lapsed meanwhile: others may have taken it, so it must be taken again.
     pub(super) fn renewed_by(&mut self, register: &Register, now: Now) {
         let asked = self.store.asked(register);
-        if *register == Register::Coordinator || !self.has_lapsed(now) {
+        // Whoever misses the coordinator's register can't hold the others off by showing life.
+        let is_beat = *register != Register::Coordinator;
+        if !is_beat || !self.has_lapsed(now) && self.store.bereft_of().is_none() {
             self.store.renewed = self.store.renewed.max(asked);
         }
     }

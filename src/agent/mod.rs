@@ -219,6 +219,7 @@ impl Agent {
             self.tend_host(now);
             self.tend_network(now);
             self.tend_settings(now);
+            self.tend_lease(now);
             self.tend_adoption(now);
             self.tend_lead(now);
             self.tend_report(now);

@@ -160,8 +160,7 @@ fn a_job_that_still_runs_is_heeded() {
         work(&mut fleet, Mood::Succeeded);
         fleet.turn();
         let after = match policy {
-            "Allow" => "(1) (2)",
-            "Forbid" => "(1) (2)",
+            "Allow" | "Forbid" => "(1) (2)",
             _ => "(2)",
         };
         work(&mut fleet, Mood::Succeeded);

@@ -227,7 +227,7 @@ fn an_index_is_done_once_and_has_its_name() {
     assert!(pod.key.name.as_str().starts_with("load-1-"), "{}", pod.key);
     let template = super::super::template_for(&pod, &fleet.input.apps, &fleet.input.library);
     let template = template.expect("it is in force");
-    assert_eq!(template.spec.hostname.as_ref().map(|name| name.as_str()), Some("load-1"));
+    assert_eq!(template.spec.hostname.as_ref().map(Name::as_str), Some("load-1"));
     assert_eq!(template.labels["batch.kubernetes.io/job-completion-index"], "1");
     assert_eq!(pod.labels["batch.kubernetes.io/job-name"], "load");
 
