@@ -118,7 +118,6 @@ fn input(nodes: BTreeMap<NodeName, NodeInput>, revision: Arc<Revision>) -> Input
         fleet: Arc::default(),
         writes_anew: false,
         not_ready_after: std::time::Duration::from_secs(40),
-        fleet: Arc::default(),
         settings: Arc::new(Settings {
             pod_network: network("10.0.0.0/8"),
             node_prefix: 24,

@@ -2,6 +2,7 @@
 
 use super::{Fleet, deployment};
 use crate::kinds::name::Name;
+use crate::state::records::AppHead;
 
 const NAMESPACE: &str = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n";
 const APPS: &str = "apps:\n- {name: base, path: base}\n- {name: web, path: web}\n- {name: api, \
@@ -10,6 +11,20 @@ const APPS: &str = "apps:\n- {name: base, path: base}\n- {name: web, path: web}\
 /// A manifest with an error in it.
 const WRONG: &str =
     "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: x, namespace: shop}\ndta: {a: b}\n";
+
+impl Fleet {
+    /// What became of each app at the newest commit: `base: in force, shop: refused: 1 error in it`.
+    pub(super) fn verdicts(&self) -> String {
+        let word = |head: &AppHead| match &head.waiting {
+            None => "in force".to_owned(),
+            Some(waiting) => format!("{}: {}", waiting.verdict.word(), waiting.verdict.why()),
+        };
+        let apps = self.input.state.apps.iter();
+        let words: Vec<String> =
+            apps.map(|(app, state)| format!("{app}: {}", word(&state.head))).collect();
+        words.join(", ")
+    }
+}
 
 /// The Namespace in app base, a Deployment each in the apps web and api.
 fn files<'f>(web: &'f str, api: &'f str) -> Vec<(&'f str, &'f str)> {

@@ -205,18 +205,6 @@ impl Fleet {
         self
     }
 
-    /// What became of each app at the newest commit: `base: in force, shop: refused: 1 error in it`.
-    pub(super) fn verdicts(&self) -> String {
-        let word = |head: &AppHead| match &head.waiting {
-            None => "in force".to_owned(),
-            Some(waiting) => format!("{}: {}", waiting.verdict.word(), waiting.verdict.why()),
-        };
-        let apps = self.input.state.apps.iter();
-        let words: Vec<String> =
-            apps.map(|(app, state)| format!("{app}: {}", word(&state.head))).collect();
-        words.join(", ")
-    }
-
     /// Makes a commit the newest.
     pub(super) fn offer(&mut self, revision: Revision) {
         let revision = Arc::new(revision);
