@@ -17,7 +17,9 @@ use windlass::kinds::node::NodeFacts;
 use windlass::kinds::quantity::Quantity;
 use windlass::kinds::status::{CONDITION_READY, Phase, PodCondition, PodReport, PodStatus, Truth};
 use windlass::kinds::time::{Elapsed, Now, Wall};
-use windlass::plan::{AppInput, Input, Library, Memory, NodeInput, Revision, Settings, plan};
+use windlass::plan::{
+    AppInput, Input, Library, Memory, NodeInput, Revision, Settings, Terms, plan,
+};
 use windlass::ports::source::{CommitInfo, Relation};
 use windlass::sim::{self, Files};
 use windlass::state::State;
@@ -102,6 +104,7 @@ fn revision(number: u32, files: &Files, since: Option<Oid>) -> Arc<Revision> {
         since,
         desired: Arc::new(desired),
         findings: findings.into(),
+        terms: Terms::default(),
     })
 }
 
@@ -112,9 +115,9 @@ fn input(nodes: BTreeMap<NodeName, NodeInput>, revision: Arc<Revision>) -> Input
         incarnation: "bench".into(),
         lease_s: 15,
         takes_lease: false,
+        fleet: Arc::default(),
         writes_anew: false,
         not_ready_after: std::time::Duration::from_secs(40),
-        fleet: Arc::default(),
         settings: Arc::new(Settings {
             pod_network: network("10.0.0.0/8"),
             node_prefix: 24,
@@ -127,7 +130,7 @@ fn input(nodes: BTreeMap<NodeName, NodeInput>, revision: Arc<Revision>) -> Input
         state: State::default(),
         apps: BTreeMap::from([(
             Name::trusted(DEFAULT_APP),
-            AppInput { applied: None, candidate: Some(revision) },
+            AppInput { candidate: Some(revision), ..AppInput::default() },
         )]),
         nodes,
         library: Library::default(),

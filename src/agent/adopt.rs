@@ -12,8 +12,8 @@
 
 use std::time::Duration;
 
-use crate::kinds::binding::{DEFAULT_APP, Generation};
-use crate::kinds::name::{Name, NodeName};
+use crate::kinds::binding::Generation;
+use crate::kinds::name::NodeName;
 use crate::kinds::time::{Elapsed, Now};
 use crate::plan;
 use crate::ports::store::{
@@ -156,13 +156,13 @@ impl Agent {
 
     /// The epoch that a commit names which is in force, or may come into force.
     fn desired_epoch(&self) -> u64 {
-        let (nothing, app) = (State::default(), Name::trusted(DEFAULT_APP));
+        let nothing = State::default();
         let state = self.store.state().unwrap_or(&nothing);
         let follows = self.config.settings.follows_rewrites;
-        let candidate = self.wish.candidate.iter();
-        let acceptable =
-            candidate.filter(|revision| plan::may_accept(revision, state, &app, follows));
-        let revisions = self.wish.applied.iter().chain(acceptable);
+        let newest = self.wish.newest.iter().flat_map(|newest| &newest.parts);
+        let acceptable = newest.filter(|(app, part)| plan::may_accept(part, state, app, follows));
+        let acceptable = acceptable.map(|(_, part)| part);
+        let revisions = self.wish.applied.values().chain(acceptable);
         revisions.map(|revision| revision.desired.settings.state_epoch).max().unwrap_or(0)
     }
 

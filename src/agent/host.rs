@@ -257,7 +257,7 @@ impl Agent {
         if self.name_is_taken() || !self.host.mine.is_known && !self.store.is_read() {
             return;
         }
-        let apps = self.wish.inputs();
+        let apps = self.wish.inputs(Some(state));
         // Files and links are swept by the same list, so it is known only once they are too.
         self.host.mine.is_known =
             self.store.is_read() && self.host.has_listed_files && self.host.has_listed_links;
@@ -281,10 +281,8 @@ impl Agent {
             return;
         };
         let facts = self.host.report.as_ref().map(|report| report.facts.clone());
-        let desired = self.wish.applied.iter().map(|revision| {
-            let app = crate::kinds::name::Name::trusted(crate::kinds::binding::DEFAULT_APP);
-            (app, revision.desired.clone())
-        });
+        let desired = self.wish.applied.iter();
+        let desired = desired.map(|(app, revision)| (app.clone(), revision.desired.clone()));
         let around = Around {
             node: self.config.node.clone(),
             node_ip: self.node_ip(),
@@ -315,12 +313,13 @@ impl Agent {
     /// What this node is, if the revision in force has been read: an older one may ask for other
     /// labels, and a pod must not be turned away for them.
     fn standing(&self, own: &Labels) -> Option<Standing> {
-        let revision = self.wish.applied.as_ref()?;
-        if self.revision_in_force().as_ref() != Some(&revision.commit.id) {
+        if !self.has_read_any() || !self.has_read_all() {
             return None;
         }
         let key = Key::cluster(Kind::Node, &self.config.node);
-        let wish = revision.desired.objects.get(&key).map(|object| &object.body);
+        let mut revisions = self.wish.applied.values();
+        let wish = revisions.find_map(|revision| revision.desired.objects.get(&key));
+        let wish = wish.map(|object| &object.body);
         let mut standing = Standing { labels: own.clone(), taints: Vec::new() };
         if let Some(Body::Node(wish)) = wish {
             standing.labels.extend(wish.labels.clone());
@@ -349,7 +348,7 @@ impl Agent {
         let Some(state) = self.store.state() else {
             return Vec::new();
         };
-        let objects = self.wish.applied.iter().flat_map(|r| r.desired.objects.values());
+        let objects = self.wish.objects();
         objects
             .filter_map(|object| {
                 let Body::Service(service) = &object.body else {

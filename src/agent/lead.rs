@@ -102,8 +102,7 @@ impl Agent {
         }
         // A turn waits for the revision in force, and for the templates pods still run: without
         // them it would see less than there is.
-        let is_read = self.wish.applied.is_some() || !self.has_revision_in_force();
-        if !is_read || !self.fetch_books() {
+        if !self.has_read_all() || !self.fetch_books() {
             return;
         }
         let Some(input) = self.turn_input(now) else {
@@ -119,12 +118,6 @@ impl Agent {
         self.ask(Purpose::Turn, Work::Plan(Box::new((input, memory))), PLAN_TIMEOUT);
     }
 
-    pub(super) fn has_revision_in_force(&self) -> bool {
-        self.store
-            .state()
-            .is_some_and(|state| state.apps.values().any(|app| app.head.applied.is_some()))
-    }
-
     fn turn_input(&self, now: Now) -> Option<plan::Input> {
         let is_gone = self.store.coordinator().is_some_and(|known| known.rev.is_none());
         Some(plan::Input {
@@ -137,7 +130,7 @@ impl Agent {
             settings: self.config.settings.clone(),
             fleet: self.config.fleet.clone(),
             state: self.store.state()?.clone(),
-            apps: self.wish.inputs(),
+            apps: self.wish.inputs(self.store.state()),
             nodes: self.node_inputs(),
             library: self.library.clone(),
         })

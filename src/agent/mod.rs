@@ -7,7 +7,8 @@
 //! world, the simulation runs this very code (docs/DESIGN.md, Hard cases 4).
 //!
 //! ```text
-//!   wish    the desired repository: fetch, survey, read, parse
+//!   wish    the desired repository: fetched, kept; what of it is in force and what is newest
+//!   reading commits: survey, read, parse, divide into apps
 //!   store   the state store: look, read, write
 //!   lease   who coordinates, and this node's signs of life
 //!   adopt   a store that was restored, taken on purpose
@@ -31,6 +32,7 @@ mod network;
 mod peers;
 mod people;
 pub mod picture;
+mod reading;
 mod report;
 mod store;
 mod volumes;

@@ -154,7 +154,7 @@ impl Agent {
     fn may_render(&self) -> bool {
         self.store.is_read()
             && self.host.containers().is_some()
-            && (self.wish.applied.is_some() || !self.has_revision_in_force())
+            && self.has_read_all()
             && !self.is_fetching_books()
     }
 
@@ -296,7 +296,7 @@ impl Agent {
         let Some(state) = self.store.state() else {
             return Vec::new();
         };
-        let apps = self.wish.inputs();
+        let apps = self.wish.inputs(self.store.state());
         let nodes = self.node_inputs();
         state
             .all_pods()
@@ -336,7 +336,7 @@ impl Agent {
         let Some(state) = self.store.state() else {
             return Vec::new();
         };
-        let objects = self.wish.applied.iter().flat_map(|r| r.desired.objects.values());
+        let objects = self.wish.objects();
         objects
             .filter_map(|object| {
                 let Body::Service(spec) = &object.body else {

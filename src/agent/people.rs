@@ -68,6 +68,11 @@ impl Agent {
                      its agent and wait until it is NotReady"
                 )),
             },
+            RequestKind::Suspend { app } | RequestKind::Resume { app } => {
+                let state = self.store.state();
+                let exists = state.is_some_and(|state| state.apps.contains_key(app));
+                (!exists).then(|| format!("apps \"{app}\" not found"))
+            }
             RequestKind::Later(_) => Some("this version does not know such a request".to_owned()),
         }
     }

@@ -35,7 +35,7 @@ impl Agent {
             now,
             is_known: self.store.state().is_some(),
             state: self.store.state().cloned().unwrap_or_default(),
-            apps: self.wish.inputs(),
+            apps: self.wish.inputs(self.store.state()),
             library: self.library.clone(),
             nodes,
             events,

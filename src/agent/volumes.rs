@@ -60,7 +60,7 @@ impl Agent {
     }
 
     fn stock(&self) -> Stock {
-        Stock::of(self.wish.applied.iter().map(|revision| &*revision.desired))
+        Stock::of(self.wish.applied.values().map(|revision| &*revision.desired))
     }
 
     /// A volume that one node at a time may use, and that is no node's own, may have gone to another

@@ -1,33 +1,33 @@
 //! The desired repository: fetched, surveyed, read and parsed, one commit at a time.
 //!
-//! Two commits matter: the one in force, which the state store names, and the newest, which may
-//! become it. Each is read once; files are remembered by path and content, so a commit that changes
-//! one file of ten thousand reads one file.
+//! What is fetched here is read in [`super::reading`], one commit at a time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::desired::{self, ParsedFile};
-use crate::kinds::binding::{AppName, DEFAULT_APP, Oid};
-use crate::kinds::name::Name;
+use crate::desired::{self, Desired, ParsedFile};
+use crate::kinds::binding::{AppName, Oid};
+use crate::kinds::object::Object;
 use crate::kinds::time::{Elapsed, Now, Wall};
 use crate::plan::{self, AppInput, Revision, Shelf};
-use crate::ports::source::{Answer as SourceAnswer, Call as SourceCall, FileEntry, Survey};
+use crate::ports::source::{Answer as SourceAnswer, Call as SourceCall};
 use crate::ports::store::Rev;
 use crate::ports::{Answer, Call, Fault, FaultKind};
+use crate::state::State;
 
 use super::config::Config;
-use super::event::{AskId, Parsed, Reply, Work};
+use super::event::{AskId, Reply};
+use super::reading::{Load, Reading, Whole, is_settled};
 use super::{Agent, Purpose};
 
 /// How long a fetch may take over a slow line.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long reading from this machine's copy may take.
-const READ_TIMEOUT: Duration = Duration::from_secs(60);
+pub(super) const READ_TIMEOUT: Duration = Duration::from_secs(60);
 /// The first wait after a fetch that failed; doubled up to the poll interval, at least
 /// [`RETRY_LONGEST`].
-const RETRY_FIRST: Duration = Duration::from_secs(1);
+pub(super) const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_LONGEST: Duration = Duration::from_secs(60);
 /// A watched repository is asked this many times less often.
 const WATCHED_FACTOR: u32 = 10;
@@ -35,20 +35,26 @@ const WATCHED_FACTOR: u32 = 10;
 /// What is known of the desired repository.
 #[derive(Debug)]
 pub(super) struct Wish {
-    memo: BTreeMap<(Arc<str>, Oid), Arc<ParsedFile>>,
+    pub(super) memo: BTreeMap<(Arc<str>, Oid), Arc<ParsedFile>>,
     pub(super) tip: Option<Oid>,
     /// The branch is known not to exist.
     pub(super) branch_is_missing: bool,
-    pub(super) applied: Option<Arc<Revision>>,
-    pub(super) candidate: Option<Arc<Revision>>,
-    load: Option<Load>,
-    wanted_diffs: Vec<(AskId, Oid)>,
+    /// The revision in force of each app, as far as they were read.
+    pub(super) applied: BTreeMap<AppName, Arc<Revision>>,
+    /// What is gone back to, of apps whose revision in force has failed.
+    pub(super) fallbacks: BTreeMap<AppName, Arc<Revision>>,
+    /// The newest commit, while not all of it is in force.
+    pub(super) newest: Option<Reading>,
+    pub(super) load: Option<Load>,
+    /// Commits that were read for what is in force.
+    pub(super) tried: BTreeSet<Oid>,
+    pub(super) wanted_diffs: Vec<(AskId, Oid)>,
     syncs: Vec<AskId>,
     fetch_at: Option<Elapsed>,
     is_fetching: bool,
     fetches: u64,
     failures: u32,
-    load_retry_at: Option<Elapsed>,
+    pub(super) load_retry_at: Option<Elapsed>,
     /// The last fetch's fault, if it failed.
     pub(super) fetch_fault: Option<Fault>,
     pub(super) load_fault: Option<Fault>,
@@ -61,31 +67,17 @@ pub(super) struct Wish {
     kept_for: Option<Rev>,
 }
 
-/// A commit being read.
-#[derive(Debug)]
-struct Load {
-    commit: Oid,
-    since: Option<Oid>,
-    purpose: LoadPurpose,
-    survey: Option<Box<Survey>>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum LoadPurpose {
-    Applied,
-    Candidate,
-    Diff(AskId),
-}
-
 impl Wish {
     pub(super) fn new(_config: &Config) -> Self {
         Self {
             memo: BTreeMap::new(),
             tip: None,
             branch_is_missing: false,
-            applied: None,
-            candidate: None,
+            applied: BTreeMap::new(),
+            fallbacks: BTreeMap::new(),
+            newest: None,
             load: None,
+            tried: BTreeSet::new(),
             wanted_diffs: Vec::new(),
             syncs: Vec::new(),
             fetch_at: None,
@@ -113,19 +105,30 @@ impl Wish {
     }
 
     /// What the planner is given.
-    pub(super) fn inputs(&self) -> BTreeMap<AppName, AppInput> {
-        let input = AppInput { applied: self.applied.clone(), candidate: self.candidate.clone() };
-        BTreeMap::from([(Name::trusted(DEFAULT_APP), input)])
+    pub(super) fn inputs(&self, state: Option<&State>) -> BTreeMap<AppName, AppInput> {
+        let mut inputs: BTreeMap<AppName, AppInput> = BTreeMap::new();
+        for (app, applied) in &self.applied {
+            inputs.entry(app.clone()).or_default().applied = Some(applied.clone());
+        }
+        for (app, fallback) in &self.fallbacks {
+            inputs.entry(app.clone()).or_default().fallback = Some(fallback.clone());
+        }
+        let newest = self.newest.iter().flat_map(|newest| &newest.parts);
+        for (app, part) in newest {
+            if !state.is_some_and(|state| is_settled(state, app, part)) {
+                inputs.entry(app.clone()).or_default().candidate = Some(part.clone());
+            }
+        }
+        inputs
+    }
+
+    /// Every object in force, as far as it was read.
+    pub(super) fn objects(&self) -> impl Iterator<Item = &Arc<Object>> {
+        self.applied.values().flat_map(|revision| revision.desired.objects.values())
     }
 }
 
 impl Agent {
-    /// The commit that the state store says is in force.
-    pub(super) fn revision_in_force(&self) -> Option<Oid> {
-        let app = self.store.state()?.apps.get(DEFAULT_APP)?;
-        app.head.applied.as_ref().map(|applied| applied.revision.clone())
-    }
-
     pub(super) fn tend_wish(&mut self, now: Now) {
         let fetch_is_due = self.wish.fetch_at.is_some_and(|at| at <= now.elapsed);
         if fetch_is_due && !self.wish.is_fetching {
@@ -138,7 +141,7 @@ impl Agent {
             self.wish.books_retry_at = None;
             self.lead.needs_turn();
         }
-        self.adopt_candidate();
+        self.adopt();
         self.start_load();
         self.answer_syncs();
         self.keep_commits();
@@ -187,28 +190,11 @@ impl Agent {
         }
     }
 
-    /// A candidate that came into force needs no second reading.
-    fn adopt_candidate(&mut self) {
-        let in_force = self.revision_in_force();
-        let is_in_force = |revision: &Option<Arc<Revision>>| {
-            revision.as_ref().is_some_and(|r| Some(&r.commit.id) == in_force.as_ref())
-        };
-        if is_in_force(&self.wish.candidate) {
-            let before = self.wish.inputs();
-            self.wish.applied = self.wish.candidate.take();
-            self.shelve_templates(&before);
-            self.host_needs_look();
-        }
-        if self.wish.applied.is_some() && !is_in_force(&self.wish.applied) && in_force.is_some() {
-            self.wish.applied = None;
-        }
-    }
-
     /// Keeps templates of the revision that was in force until now: pods still run from them, and to
     /// fetch them from Git again would leave their Services without endpoints for that long.
-    fn shelve_templates(&mut self, before: &BTreeMap<AppName, AppInput>) {
+    pub(super) fn shelve_templates(&mut self, before: &BTreeMap<AppName, AppInput>) {
         let Some(state) = self.store.state() else { return };
-        let after = self.wish.inputs();
+        let after = self.wish.inputs(Some(state));
         let mut found = Vec::new();
         for reference in plan::references(state) {
             if plan::template_of(reference, &after, &self.library).is_none() {
@@ -226,169 +212,13 @@ impl Agent {
         !self.wish.books_asked.is_empty()
     }
 
-    /// Begins to read the commit that is needed most, if none is being read.
-    fn start_load(&mut self) {
-        if self.wish.load.is_some() || self.store.state().is_none() {
-            return;
-        }
-        if self.wish.load_retry_at.is_some() {
-            return;
-        }
-        let in_force = self.revision_in_force();
-        let load = if let Some(commit) = in_force.clone().filter(|_| self.wish.applied.is_none()) {
-            Some((commit, None, LoadPurpose::Applied))
-        } else if let Some(tip) = self.tip_to_read(in_force.as_ref()) {
-            Some((tip, in_force, LoadPurpose::Candidate))
-        } else {
-            let diff = self.wish.wanted_diffs.pop();
-            diff.map(|(ask, commit)| (commit, in_force, LoadPurpose::Diff(ask)))
-        };
-        let Some((commit, since, purpose)) = load else {
-            return;
-        };
-        let call = SourceCall::Survey { commit: commit.clone(), since: since.clone() };
-        self.wish.load = Some(Load { commit, since, purpose, survey: None });
-        self.call(Purpose::Survey, Call::Source(call), READ_TIMEOUT);
-    }
-
-    /// The newest commit, if it is neither in force nor read already.
-    fn tip_to_read(&self, in_force: Option<&Oid>) -> Option<Oid> {
-        let tip = self.wish.tip.clone()?;
-        let is_read = self
-            .wish
-            .candidate
-            .as_ref()
-            .is_some_and(|read| read.commit.id == tip && read.since.as_ref() == in_force);
-        (Some(&tip) != in_force && !is_read).then_some(tip)
-    }
-
-    pub(super) fn surveyed(&mut self, result: Result<Answer, Fault>, now: Now) {
-        let survey = match result {
-            Ok(Answer::Source(SourceAnswer::Surveyed(survey))) => survey,
-            Ok(_) => return self.load_failed(&Fault::transient("no survey came back"), now),
-            Err(fault) => return self.load_failed(&fault, now),
-        };
-        let Some(load) = &mut self.wish.load else {
-            return;
-        };
-        let missing: Vec<FileEntry> = desired::wanted(&survey.files)
-            .into_iter()
-            .filter(|file| !self.wish.memo.contains_key(&(file.path.clone(), file.blob.clone())))
-            .collect();
-        load.survey = Some(survey);
-        if missing.is_empty() {
-            self.load_complete(now);
-        } else {
-            let call = SourceCall::Read { files: missing };
-            self.call(Purpose::Read, Call::Source(call), READ_TIMEOUT);
-        }
-    }
-
-    pub(super) fn contents_read(&mut self, result: Result<Answer, Fault>, now: Now) {
-        match result {
-            Ok(Answer::Source(SourceAnswer::Contents(files))) => {
-                self.ask(Purpose::Parse, Work::Parse(files), READ_TIMEOUT);
-            }
-            Ok(_) => self.load_failed(&Fault::transient("no contents came back"), now),
-            Err(fault) => self.load_failed(&fault, now),
-        }
-    }
-
-    pub(super) fn parsed(&mut self, files: Vec<Parsed>, now: Now) {
-        for (path, blob, file) in files {
-            self.wish.memo.insert((path, blob), Arc::new(file));
-        }
-        self.load_complete(now);
-    }
-
-    fn load_complete(&mut self, now: Now) {
-        let Some(mut load) = self.wish.load.take() else {
-            return;
-        };
-        let Some(survey) = load.survey.take() else { return };
-        let wanted = desired::wanted(&survey.files);
-        let files: desired::Files = wanted
-            .iter()
-            .filter_map(|file| {
-                let known = self.wish.memo.get(&(file.path.clone(), file.blob.clone()))?;
-                Some((file.path.clone(), known.clone()))
-            })
-            .collect();
-        if files.len() != wanted.len() {
-            // A file that could not be read must not look like one that is gone.
-            let read = files.len();
-            let fault =
-                format!("only {read} of {} files of {} came back", wanted.len(), load.commit);
-            self.wish.load = Some(load);
-            return self.load_failed(&Fault::transient(fault), now);
-        }
-        let (desired, findings) = desired::assemble(&survey.files, &files);
-        let Some(commit) = survey.commits.first().cloned() else {
-            let fault = Fault::stalled(format!("commit {} has no description", load.commit));
-            self.wish.load = Some(load);
-            return self.load_failed(&fault, now);
-        };
-        let revision = Arc::new(Revision {
-            commit,
-            tree: survey.tree.clone(),
-            origin: self.config.origin.clone(),
-            since: load.since,
-            relation: survey.relation,
-            commits: survey.commits.clone().into(),
-            desired: Arc::new(desired),
-            findings: findings.into(),
-        });
-        self.wish.load_fault = None;
-        self.wish.load_retry_at = None;
-        match load.purpose {
-            LoadPurpose::Applied => self.wish.applied = Some(revision),
-            LoadPurpose::Candidate => self.wish.candidate = Some(revision),
-            LoadPurpose::Diff(ask) => self.reply_diff(ask, &revision),
-        }
-        self.weed_memo(&survey.files);
-        self.lead.needs_turn();
-        self.host_needs_look();
-        self.network_needs_look();
-    }
-
-    /// Forgets files that neither the revision in force nor the newest has.
-    fn weed_memo(&mut self, just_read: &[FileEntry]) {
-        let used: BTreeSet<(&str, &str)> =
-            just_read.iter().map(|file| (&*file.path, file.blob.as_str())).collect();
-        let places: BTreeSet<String> = [&self.wish.applied, &self.wish.candidate]
-            .into_iter()
-            .flatten()
-            .flat_map(|revision| revision.desired.objects.values())
-            .map(|object| object.place.path.to_string())
-            .collect();
-        // A path of either revision keeps all its versions: there are two at most.
-        self.wish.memo.retain(|(path, blob), _| {
-            used.contains(&(&**path, blob.as_str())) || places.contains(&**path)
-        });
-    }
-
-    pub(super) fn load_failed(&mut self, fault: &Fault, now: Now) {
-        let load = self.wish.load.take();
-        if let Some(Load { purpose: LoadPurpose::Diff(ask), .. }) = load {
-            self.reply(ask, Reply::Refused(fault.message.clone()));
-            return;
-        }
-        tracing::warn!(%fault, "a commit can't be read; what is in force stays");
-        if fault.kind == FaultKind::NotFound {
-            // Its objects are not on this machine: perhaps they come with the next fetch.
-            self.wish.fetch_soon(now);
-        }
-        self.wish.load_fault = Some(fault.clone());
-        self.wish.load_retry_at = Some(now.elapsed + RETRY_FIRST * 5);
-    }
-
     /// Asks for templates of earlier revisions; true once nothing more can be learned.
     pub(super) fn fetch_books(&mut self) -> bool {
         let Some(state) = self.store.state() else {
             return false;
         };
         let mut used = BTreeSet::new();
-        let apps = self.wish.inputs();
+        let apps = self.wish.inputs(Some(state));
         let missing = crate::plan::missing_templates(state, &apps, &self.library, &mut used);
         self.library.keep_only(&used);
         if self.wish.books_retry_at.is_some() {
@@ -435,9 +265,13 @@ impl Agent {
         let pods = state.all_pods().map(|(_, pod)| &pod.template.revision);
         let sets = state.apps.values().flat_map(|app| app.sets.values());
         let heads = state.apps.values().filter_map(|app| app.head.applied.as_ref());
+        let kept = state.apps.values().filter_map(|app| app.head.healthy.as_ref());
         let used: BTreeSet<Oid> = pods
             .chain(sets.map(|set| &set.template.revision))
             .chain(heads.map(|applied| &applied.revision))
+            .chain(state.apps.values().filter_map(|app| app.head.base.as_ref()))
+            .chain(&state.tip)
+            .chain(kept.flat_map(|kept| [&kept.applied.revision, &kept.base]))
             .cloned()
             .collect();
         self.wish.kept_for = rev;
@@ -467,20 +301,18 @@ impl Agent {
     fn answer_syncs(&mut self) {
         let wish = &self.wish;
         let is_busy = wish.is_fetching || wish.load.is_some() || wish.fetch_at.is_none();
-        let in_force = self.revision_in_force();
-        let is_undecided = wish.fetch_fault.is_none()
-            && wish.load_fault.is_none()
-            && self.tip_to_read(in_force.as_ref()).is_some();
+        let is_undecided =
+            wish.fetch_fault.is_none() && wish.load_fault.is_none() && self.tip_to_read().is_some();
         if wish.syncs.is_empty() || is_busy || is_undecided || self.lead.is_busy() {
             return;
         }
-        let text = self.sync_text(in_force.as_ref());
+        let text = self.sync_text();
         for ask in std::mem::take(&mut self.wish.syncs) {
             self.reply(ask, Reply::Synced(text.clone()));
         }
     }
 
-    fn sync_text(&self, in_force: Option<&Oid>) -> String {
+    fn sync_text(&self) -> String {
         let wish = &self.wish;
         if let Some(fault) = wish.fetch_fault.as_ref().or(wish.load_fault.as_ref()) {
             return format!("error: {fault}");
@@ -488,20 +320,22 @@ impl Agent {
         if wish.branch_is_missing {
             return "the branch does not exist yet".to_owned();
         }
-        let waiting = self
-            .store
-            .state()
-            .and_then(|state| state.apps.get(DEFAULT_APP))
-            .and_then(|app| app.head.waiting.as_ref());
-        match (waiting, in_force) {
-            (Some(waiting), _) => format!(
-                "revision {} is not in force: {}",
-                waiting.revision.short(),
-                waiting.verdict.why()
-            ),
-            (None, Some(revision)) => format!("revision {} is in force", revision.short()),
-            (None, None) => "no revision is in force".to_owned(),
-        }
+        let apps = self.store.state().into_iter().flat_map(|state| &state.apps);
+        let mut waiting = apps.filter_map(|(app, state)| Some((app, state.head.waiting.as_ref()?)));
+        let Some((first, revision)) = waiting.next() else {
+            let in_force = self.store.state().and_then(newest_in_force);
+            return in_force.map_or_else(
+                || "no revision is in force".to_owned(),
+                |revision| format!("revision {} is in force", revision.short()),
+            );
+        };
+        let of = if self.is_divided() { format!(" for app {first}") } else { String::new() };
+        let more = match waiting.count() {
+            0 => String::new(),
+            count => format!("; nor is it for {count} more: `windlass status` says why"),
+        };
+        let (id, why) = (revision.revision.short(), revision.verdict.why());
+        format!("revision {id} is not in force{of}: {why}{more}")
     }
 
     pub(super) fn resolved(&mut self, ask: AskId, result: Result<Answer, Fault>, now: Now) {
@@ -516,14 +350,22 @@ impl Agent {
         }
     }
 
-    fn reply_diff(&mut self, ask: AskId, revision: &Revision) {
-        let empty = desired::Desired::default();
-        let before = self.wish.applied.as_ref().map_or(&empty, |applied| &*applied.desired);
+    pub(super) fn reply_diff(&mut self, ask: AskId, commit: &Oid, read: &Whole) {
+        let (wanted, findings) = read;
+        let objects = self.wish.objects().map(|object| (object.key.clone(), object.clone()));
+        let before = Desired { objects: objects.collect(), ..Desired::default() };
         let reply = Reply::Diff {
-            commit: revision.commit.id.to_string(),
-            changes: desired::changes(before, &revision.desired),
-            findings: revision.findings.to_vec(),
+            commit: commit.to_string(),
+            changes: desired::changes(&before, wanted),
+            findings: findings.clone(),
         };
         self.reply(ask, reply);
     }
+}
+
+/// The commit that the fleet follows: the newest that was judged, if any of it is in force.
+fn newest_in_force(state: &State) -> Option<&Oid> {
+    let mut heads = state.apps.values().filter_map(|app| app.head.applied.as_ref());
+    let any = heads.next()?;
+    Some(state.tip.as_ref().unwrap_or(&any.revision))
 }

@@ -16,6 +16,7 @@
 
 pub mod agent;
 mod api_resources;
+mod app;
 mod client;
 mod common;
 mod completion;
@@ -130,6 +131,8 @@ enum Command {
     Drain(drain::Drain),
     /// Declare a node dead whose machine is off: its pods are made anew elsewhere at once
     Fence(nodes::Fence),
+    /// Suspend an app, or let it go on
+    App(app::AppArgs),
     /// Take a state store as it is that was restored from a backup
     State(state::State),
     /// Check manifests as the agent does, without one
@@ -205,6 +208,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Uncordon(args) => wait(nodes::uncordon(&args, context)),
         Command::Drain(args) => wait(drain::run(&args, context)),
         Command::Fence(args) => wait(nodes::fence(&args, context)),
+        Command::App(args) => wait(app::run(&args, context)),
         Command::State(args) => wait(state::run(&args, context)),
         Command::Status(args) => wait(status::run(&args, context)),
         Command::Sync(args) => wait(sync::run(&args, context)),

@@ -18,7 +18,7 @@ use crate::kinds::registry::Kind;
 pub(super) const STEP: Duration = Duration::from_millis(200);
 /// How long it may take: a store on a slow remote is looked at every few seconds, and a coordinator
 /// that fails is followed by another within twenty.
-const ANSWER_MAX: Duration = Duration::from_secs(60);
+pub(super) const ANSWER_MAX: Duration = Duration::from_secs(60);
 
 /// Arguments of `windlass cordon` and `windlass uncordon`.
 #[derive(Args, Debug)]

@@ -40,6 +40,9 @@ pub(super) struct Simulate {
     /// Every agent believes that it leads: safety does not rest on the lease
     #[arg(long, conflicts_with = "directory")]
     all_lead: bool,
+    /// The repository is divided into apps
+    #[arg(long, conflicts_with_all = ["directory", "all_lead"])]
+    apps: bool,
     /// A machine loses its power: n1@2m for good, n1@2m-5m until then; may be given several times
     #[arg(long, value_name = "NODE@TIME", requires = "directory")]
     kill: Vec<String>,
@@ -64,8 +67,8 @@ pub(super) fn run(args: &Simulate, context: &mut Context) -> Result<(), Failure>
     }
     let last = args.seeds.checked_sub(1).map_or(u64::MAX, |more| args.seed.saturating_add(more));
     for seed in args.seed..=last {
-        let (nodes, all_lead) = (args.nodes.max(1), args.all_lead);
-        let scenario = Scenario { nodes, all_lead, ..Scenario::of(seed) };
+        let (nodes, all_lead, apps) = (args.nodes.max(1), args.all_lead, args.apps);
+        let scenario = Scenario { nodes, all_lead, apps, ..Scenario::of(seed) };
         let outcome = scenario.run().map_err(Failure::plain)?;
         context.out.text(&format!(
             "seed {seed}: {} things happened, {} decisions, settled {} s after the last fault\n",

@@ -66,8 +66,17 @@ fn complaints(status: &Status) -> Vec<String> {
     }
     for app in &status.apps {
         if let Some(waiting) = &app.waiting {
-            let word = if waiting.is_held { "held" } else { "refused" };
-            complaints.push(format!("commit {} is {word}", waiting.commit.short()));
+            let (commit, word) = (waiting.commit.short(), waiting.word());
+            let of = if status.apps.len() > 1 {
+                format!(" for app {}", app.name)
+            } else {
+                String::new()
+            };
+            complaints.push(format!("commit {commit} is {word}{of}"));
+        }
+        let failed = app.in_force.as_ref().filter(|revision| revision.failed.is_some());
+        if let Some(revision) = failed {
+            complaints.push(format!("commit {} did not become healthy", revision.commit.short()));
         }
     }
     let counts = [("nodes", status.nodes), ("pods", status.pods)];

@@ -8,12 +8,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+use super::apps::{AppSpec, Owners};
 use super::convert::{Mention, Wanted};
 use super::document::{ParsedFile, Role, Waiver};
 use super::ignore::Ignore;
 use super::settings::Settings;
 use super::support;
 use super::{Desired, FILE_BYTES_MAX, IGNORE_FILE, SETTINGS_FILE, Skipped, Why, sort_of};
+use crate::kinds::binding::Oid;
+use crate::kinds::digest::Digest;
 use crate::kinds::finding::{Finding, Place};
 use crate::kinds::labels::{Labels, Requirement, Selector};
 use crate::kinds::name::Name;
@@ -28,30 +31,155 @@ pub type Files = BTreeMap<Arc<str>, Arc<ParsedFile>>;
 /// Namespaces that exist by themselves.
 const OWN_NAMESPACES: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];
 
+/// A commit, divided into its apps.
+#[derive(Clone, Debug)]
+pub struct Division {
+    /// What is wrong with `windlass.yaml` itself: with an error among it nobody knows which file is
+    /// whose, and there are no parts.
+    pub settings: Vec<Finding>,
+    /// The apps, the default app first, then as they are listed.
+    pub parts: Vec<Part>,
+    /// Whether any are listed; otherwise the only part is the whole repository.
+    pub is_divided: bool,
+}
+
+/// What a commit says of one app.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// How it is to be treated.
+    pub spec: AppSpec,
+    /// What its files come to: as long as this is the same, nothing of it has changed. Absent if
+    /// it has none, and where the repository is not divided.
+    pub tree: Option<Oid>,
+    /// What it asks for.
+    pub desired: Desired,
+    /// What is wrong with it, whatever other apps have.
+    pub findings: Vec<Finding>,
+    /// What it needs that other apps may have, in this commit or another one that is in force.
+    pub needs: Vec<Need>,
+}
+
+/// Something that an app needs and does not have itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Need {
+    /// What.
+    pub key: Key,
+    /// What is to be said if it is nowhere.
+    pub finding: Finding,
+}
+
 /// Puts the files of a commit together.
 pub(super) fn assemble(listing: &[FileEntry], files: &Files) -> (Desired, Vec<Finding>) {
-    let none = Ignore::default();
-    let ignore = match files.get(IGNORE_FILE).map(|file| &file.role) {
-        Some(Role::Ignore(ignore)) => ignore,
-        _ => &none,
-    };
-    let settings = match files.get(SETTINGS_FILE).map(|file| &file.role) {
-        Some(Role::Settings(settings)) => settings.clone(),
-        _ => Settings::default(),
-    };
-    let mut gathered = Gathered::default();
-    let chosen = choose(listing, files, ignore, &mut gathered);
-    for (path, file) in chosen {
-        gathered.take(path, file, &settings);
-    }
-    let Gathered { mut findings, mut skipped, objects, refused, .. } = gathered;
-    let world = World::of(objects, &refused, &mut findings);
-    world.check(&mut findings);
+    let Whole { world, mut findings, needs, mut skipped, settings, .. } = Whole::of(listing, files);
+    let nowhere = needs.into_iter().filter(|(_, need)| !world.has(&need.key));
+    findings.extend(nowhere.map(|(_, need)| need.finding));
     findings.sort();
     findings.dedup();
     skipped.sort();
     let desired = Desired { objects: world.into_objects(), skipped, settings };
     (desired, findings)
+}
+
+/// Puts the files of a commit together, app by app.
+pub(super) fn divide(listing: &[FileEntry], files: &Files) -> Division {
+    let Whole { world, findings, needs, skipped, settings, owners } = Whole::of(listing, files);
+    let is_divided = owners.is_divided();
+    let is_general =
+        |finding: &Finding| [SETTINGS_FILE, IGNORE_FILE].contains(&&*finding.place.path);
+    let (mut general, mut findings): (Vec<_>, Vec<_>) = findings.into_iter().partition(is_general);
+    if !general.iter().any(Finding::is_error) {
+        // Warnings are the default app's: it has the file.
+        findings.append(&mut general);
+    }
+    general.sort();
+    let trees = if is_divided { trees(listing, &owners, &settings, files) } else { Vec::new() };
+    let mut parts: Vec<Part> = Vec::with_capacity(owners.specs.len());
+    for (rank, spec) in owners.specs.iter().enumerate() {
+        let desired = Desired { settings: settings.clone(), ..Desired::default() };
+        let tree = trees.get(rank).cloned().flatten();
+        let (findings, needs) = (Vec::new(), Vec::new());
+        parts.push(Part { spec: spec.clone(), tree, desired, findings, needs });
+    }
+    for finding in findings {
+        parts[owners.rank_of(&finding.place.path)].findings.push(finding);
+    }
+    for (rank, need) in needs {
+        parts[rank].needs.push(need);
+    }
+    for skipped in skipped {
+        parts[owners.rank_of(&skipped.path)].desired.skipped.push(skipped);
+    }
+    for Placed { rank, object, .. } in world.objects {
+        parts[rank].desired.objects.insert(object.key.clone(), Arc::clone(object));
+    }
+    for part in &mut parts {
+        part.findings.sort();
+        part.findings.dedup();
+        part.desired.skipped.sort();
+    }
+    if !general.is_empty() {
+        parts.clear();
+    }
+    Division { settings: general, parts, is_divided }
+}
+
+/// A digest of the files of each app, and of what decides how they are read.
+fn trees(
+    listing: &[FileEntry],
+    owners: &Owners,
+    settings: &Settings,
+    files: &Files,
+) -> Vec<Option<Oid>> {
+    let mut texts: Vec<String> = vec![String::new(); owners.specs.len()];
+    let mut rules = format!("{:?} {:?}", settings.foreign, settings.unenforced);
+    for entry in listing.iter().filter(|entry| files.contains_key(&entry.path)) {
+        let line = format!("{}\0{}\n", entry.path, entry.blob);
+        match &*entry.path {
+            SETTINGS_FILE => {}
+            IGNORE_FILE => rules.push_str(&line),
+            path => texts[owners.rank_of(path)].push_str(&line),
+        }
+    }
+    let digest = |text: String| {
+        let digest = Digest::of_parts([rules.as_bytes(), text.as_bytes()]);
+        (!text.is_empty()).then(|| Oid::new(&digest.hex()[..40]))
+    };
+    texts.into_iter().map(digest).collect()
+}
+
+/// All that a commit holds, before it is divided.
+struct Whole<'f> {
+    world: World<'f>,
+    findings: Vec<Finding>,
+    /// What apps need of each other, by rank.
+    needs: Vec<(usize, Need)>,
+    skipped: Vec<Skipped>,
+    settings: Settings,
+    owners: Owners,
+}
+
+impl<'f> Whole<'f> {
+    fn of(listing: &[FileEntry], files: &'f Files) -> Self {
+        let none = Ignore::default();
+        let ignore = match files.get(IGNORE_FILE).map(|file| &file.role) {
+            Some(Role::Ignore(ignore)) => ignore,
+            _ => &none,
+        };
+        let settings = match files.get(SETTINGS_FILE).map(|file| &file.role) {
+            Some(Role::Settings(settings)) => settings.clone(),
+            _ => Settings::default(),
+        };
+        let owners = Owners::of(&settings.apps);
+        let mut gathered = Gathered::default();
+        let chosen = choose(listing, files, ignore, &mut gathered);
+        for (path, file) in chosen {
+            gathered.take(path, file, &settings);
+        }
+        let Gathered { mut findings, skipped, objects, refused, .. } = gathered;
+        let world = World::of(objects, &refused, &owners, &mut findings);
+        let needs = world.check(&mut findings);
+        Self { world, findings, needs, skipped, settings, owners }
+    }
 }
 
 /// Picks the files that count, and says of the others why they don't.
@@ -153,37 +281,61 @@ impl<'f> Gathered<'f> {
     }
 }
 
+/// An object with what it needs, and the place of its app among the apps.
+struct Placed<'f> {
+    rank: usize,
+    object: &'f Arc<Object>,
+    mentions: &'f [Mention],
+}
+
 /// All objects, by key.
 struct World<'f> {
-    objects: Vec<(&'f Arc<Object>, &'f [Mention])>,
-    refused: BTreeSet<&'f Key>,
+    objects: Vec<Placed<'f>>,
+    refused: BTreeSet<(&'f Key, usize)>,
+    /// How many apps there are.
+    ranks: usize,
 }
 
 impl<'f> World<'f> {
-    /// Sorts the objects; of those that are written twice the first in the tree stays.
+    /// Sorts the objects; of those that are written twice the first stays: that of the app that is
+    /// listed first, and within an app the first in the tree.
     fn of(
-        mut objects: Vec<(&'f Arc<Object>, &'f [Mention])>,
+        objects: Vec<(&'f Arc<Object>, &'f [Mention])>,
         refused: &[(&'f Key, Place)],
+        owners: &Owners,
         findings: &mut Vec<Finding>,
     ) -> Self {
-        objects.sort_by(|(a, _), (b, _)| (&a.key, &a.place).cmp(&(&b.key, &b.place)));
-        let twice = |place: &Place, first: &Place, key: &Key| {
-            Finding::error(place.clone(), format!("is written already at {first}")).of(key)
+        let place = |(object, mentions): (&'f Arc<Object>, &'f [Mention])| Placed {
+            rank: owners.rank_of(&object.place.path),
+            object,
+            mentions,
         };
-        let mut kept: Vec<(&'f Arc<Object>, &'f [Mention])> = Vec::with_capacity(objects.len());
-        for (object, mentions) in objects {
+        let mut objects: Vec<Placed<'f>> = objects.into_iter().map(place).collect();
+        let order = |placed: &Placed<'f>| (&placed.object.key, placed.rank, &placed.object.place);
+        objects.sort_by(|a, b| order(a).cmp(&order(b)));
+        let twice = |place: &Place, first: &Place, key: &Key| {
+            let (own, other) = (owners.rank_of(&place.path), owners.rank_of(&first.path));
+            let of = match owners.specs.get(other).filter(|_| own != other) {
+                Some(spec) => format!(" (app {})", spec.name),
+                None => String::new(),
+            };
+            Finding::error(place.clone(), format!("is written already at {first}{of}")).of(key)
+        };
+        let mut kept: Vec<Placed<'f>> = Vec::with_capacity(objects.len());
+        for placed in objects {
             match kept.last() {
-                Some((first, _)) if first.key == object.key => {
-                    findings.push(twice(&object.place, &first.place, &object.key));
+                Some(first) if first.object.key == placed.object.key => {
+                    let object = placed.object;
+                    findings.push(twice(&object.place, &first.object.place, &object.key));
                 }
-                _ => kept.push((object, mentions)),
+                _ => kept.push(placed),
             }
         }
         let mut firsts: BTreeMap<&Key, &Place> = BTreeMap::new();
         for (key, place) in refused {
-            let usable = kept.binary_search_by(|(object, _)| object.key.cmp(key));
+            let usable = kept.binary_search_by(|placed| placed.object.key.cmp(key));
             let first = match usable {
-                Ok(at) => Some(&kept[at].0.place),
+                Ok(at) => Some(&kept[at].object.place),
                 Err(_) => firsts.get(key).copied(),
             };
             match first {
@@ -193,61 +345,119 @@ impl<'f> World<'f> {
                 }
             }
         }
-        Self { objects: kept, refused: refused.iter().map(|(key, _)| *key).collect() }
+        let refused = refused.iter().map(|(key, place)| (*key, owners.rank_of(&place.path)));
+        Self { objects: kept, refused: refused.collect(), ranks: owners.specs.len() }
     }
 
     fn into_objects(self) -> BTreeMap<Key, Arc<Object>> {
         self.objects
             .into_iter()
-            .map(|(object, _)| (object.key.clone(), Arc::clone(object)))
+            .map(|placed| (placed.object.key.clone(), Arc::clone(placed.object)))
             .collect()
     }
 
+    /// Whether anybody has it, be it fit for use or not.
     fn has(&self, key: &Key) -> bool {
-        let found = self.objects.binary_search_by(|(object, _)| object.key.cmp(key));
-        found.is_ok() || self.refused.contains(key)
+        (0..self.ranks).any(|rank| self.has_in(rank, key))
     }
 
-    fn check(&self, findings: &mut Vec<Finding>) {
-        self.check_mentions(findings);
+    fn has_in(&self, rank: usize, key: &Key) -> bool {
+        let found = self.objects.binary_search_by(|placed| placed.object.key.cmp(key));
+        found.is_ok_and(|at| self.objects[at].rank == rank) || self.refused.contains(&(key, rank))
+    }
+
+    /// Checks what holds between objects; returns what apps need of each other.
+    fn check(&self, findings: &mut Vec<Finding>) -> Vec<(usize, Need)> {
+        let needs = self.check_mentions(findings);
         self.check_selectors(findings);
         self.check_default_class(findings);
         self.check_pod_names(findings);
         self.tell_of_shown(findings);
+        self.tell_of_waves(findings);
+        needs
     }
 
-    fn check_mentions(&self, findings: &mut Vec<Finding>) {
+    /// Whoever writes waves wants an order, and must know that there is none.
+    fn tell_of_waves(&self, findings: &mut Vec<Finding>) {
+        const WAVES: [&str; 2] = ["windlass.dev/wave", "argocd.argoproj.io/sync-wave"];
+        let has_one = |placed: &&Placed<'_>| {
+            WAVES.iter().any(|wave| placed.object.annotations.contains_key(*wave))
+        };
+        let mut found = self.objects.iter().filter(has_one);
+        let Some(first) = found.next() else {
+            return;
+        };
+        let count = found.count() + 1;
+        let message = format!(
+            "waves are not carried out yet ({count} of the objects have one): all of an app is rolled \
+             out at once"
+        );
+        let hint = "apps with dependsOn in windlass.yaml come one after the other";
+        let finding = Finding::warning(first.object.place.clone(), message);
+        findings.push(finding.of(&first.object.key).at("metadata.annotations").hint(hint));
+    }
+
+    fn check_mentions(&self, findings: &mut Vec<Finding>) -> Vec<(usize, Need)> {
+        let mut needs = Vec::new();
         let mut node_ports: BTreeMap<u16, &Object> = BTreeMap::new();
         let mut cluster_ips: BTreeMap<Ipv4Addr, &Object> = BTreeMap::new();
-        // Objects are sorted by namespace: most stand in the one that was looked up last.
-        let mut namespace_seen: Option<&Wanted> = None;
-        for (object, mentions) in &self.objects {
-            for mention in *mentions {
-                if namespace_seen == Some(&mention.wanted) {
-                    continue;
-                }
-                let finding = match &mention.wanted {
-                    Wanted::Object(kind, name) => self.missing(object, *kind, name),
-                    Wanted::NodePort(port) => claim(&mut node_ports, *port, object, "node port"),
-                    Wanted::ClusterIp(ip) => claim(&mut cluster_ips, *ip, object, "address"),
-                };
-                if let (None, Wanted::Object(Kind::Namespace, _)) = (&finding, &mention.wanted) {
-                    namespace_seen = Some(&mention.wanted);
-                }
-                if let Some(finding) = finding {
+        // App by app, so that of two that want the same the one that is listed first has it.
+        for rank in 0..self.ranks {
+            // Objects are sorted by namespace: most stand in the one that was looked up last.
+            let mut namespace_seen: Option<&Wanted> = None;
+            let mut asked: BTreeSet<Key> = BTreeSet::new();
+            for Placed { object, mentions, .. } in self.objects.iter().filter(|p| p.rank == rank) {
+                for mention in *mentions {
+                    if namespace_seen == Some(&mention.wanted) {
+                        continue;
+                    }
+                    let mut need = None;
+                    let finding = match &mention.wanted {
+                        Wanted::Object(kind, name) => {
+                            let missing = self.missing(rank, object, *kind, name);
+                            missing.map(|(key, finding)| {
+                                need = Some(key);
+                                finding
+                            })
+                        }
+                        Wanted::NodePort(port) => {
+                            claim(&mut node_ports, *port, object, "node port")
+                        }
+                        Wanted::ClusterIp(ip) => claim(&mut cluster_ips, *ip, object, "address"),
+                    };
+                    if let (None, Wanted::Object(Kind::Namespace, _)) = (&finding, &mention.wanted)
+                    {
+                        namespace_seen = Some(&mention.wanted);
+                    }
+                    let Some(finding) = finding else { continue };
                     let place = Place {
                         path: Arc::clone(&object.place.path),
                         line: mention.at.line,
                         column: mention.at.column,
                     };
-                    findings.push(Finding { place, ..finding.of(&object.key).at(&*mention.field) });
+                    let finding = Finding { place, ..finding.of(&object.key).at(&*mention.field) };
+                    match need.filter(|_| self.ranks > 1) {
+                        None => findings.push(finding),
+                        // Once is enough to ask the others.
+                        Some(key) if asked.insert(key.clone()) => {
+                            needs.push((rank, Need { key, finding }));
+                        }
+                        Some(_) => {}
+                    }
                 }
             }
         }
+        needs
     }
 
-    /// What is to be said if the object that `object` needs is not there.
-    fn missing(&self, object: &Object, kind: Kind, name: &Name) -> Option<Finding> {
+    /// What is to be said if the object that `object` needs is not in its app.
+    fn missing(
+        &self,
+        rank: usize,
+        object: &Object,
+        kind: Kind,
+        name: &Name,
+    ) -> Option<(Key, Finding)> {
         let exists_by_itself = match kind {
             Kind::Namespace => OWN_NAMESPACES.contains(&name.as_str()),
             Kind::PriorityClass => SYSTEM_CLASSES.iter().any(|(class, _)| *name == *class),
@@ -256,11 +466,11 @@ impl<'f> World<'f> {
         };
         let namespace = object.key.namespace.clone().filter(|_| kind.info().namespaced);
         let key = Key { kind, namespace, name: name.clone() };
-        if exists_by_itself || self.has(&key) {
+        if exists_by_itself || self.has_in(rank, &key) {
             return None;
         }
         let nowhere = Place::file("");
-        Some(match kind {
+        let finding = match kind {
             Kind::Namespace => Finding::error(nowhere, format!("there is no Namespace {name}"))
                 .hint("add one: kind: Namespace with this name"),
             Kind::PriorityClass => {
@@ -272,13 +482,14 @@ impl<'f> World<'f> {
                 format!("there is no {key}: the pods have no names in DNS without it"),
             ),
             _ => Finding::warning(nowhere, format!("there is no {key}: the pod will wait for it")),
-        })
+        };
+        Some((key, finding))
     }
 
     /// Workloads that would count each other's pods as their own.
     fn check_selectors(&self, findings: &mut Vec<Finding>) {
         let workloads: Vec<Workload<'_>> =
-            self.objects.iter().filter_map(|(object, _)| workload(object)).collect();
+            self.objects.iter().filter_map(|placed| workload(placed.object)).collect();
         let mut carriers = Carriers::new();
         for (index, workload) in workloads.iter().enumerate() {
             for (key, value) in workload.labels {
@@ -310,7 +521,8 @@ impl<'f> World<'f> {
 
     /// Pods written by hand under a name that a StatefulSet gives to one of its own.
     fn check_pod_names(&self, findings: &mut Vec<Finding>) {
-        for (pod, _) in self.objects.iter().filter(|(object, _)| object.key.kind == Kind::Pod) {
+        let pods = self.objects.iter().filter(|placed| placed.object.key.kind == Kind::Pod);
+        for Placed { object: pod, .. } in pods {
             let Some((name, number)) = pod.key.name.as_str().rsplit_once('-') else {
                 continue;
             };
@@ -318,11 +530,11 @@ impl<'f> World<'f> {
                 continue;
             };
             let key = Key::namespaced(Kind::StatefulSet, namespace, &Name::trusted(name));
-            let found = self.objects.binary_search_by(|(object, _)| object.key.cmp(&key));
+            let found = self.objects.binary_search_by(|placed| placed.object.key.cmp(&key));
             let Ok(at) = found else {
                 continue;
             };
-            let set = self.objects[at].0;
+            let set = self.objects[at].object;
             let takes = match &set.body {
                 Body::StatefulSet(spec) => spec.ordinals().contains(&number),
                 _ => false,
@@ -336,13 +548,16 @@ impl<'f> World<'f> {
     }
 
     fn check_default_class(&self, findings: &mut Vec<Finding>) {
-        let mut defaults = self.objects.iter().filter(
-            |(object, _)| matches!(&object.body, Body::PriorityClass(class) if class.is_default),
-        );
-        let Some((first, _)) = defaults.next() else {
+        let mut defaults: Vec<&Placed<'_>> = self
+            .objects
+            .iter()
+            .filter(|p| matches!(&p.object.body, Body::PriorityClass(class) if class.is_default))
+            .collect();
+        defaults.sort_by_key(|placed| placed.rank);
+        let [Placed { object: first, .. }, others @ ..] = defaults.as_slice() else {
             return;
         };
-        for (object, _) in defaults {
+        for Placed { object, .. } in others {
             let message = format!("{} is the default already ({})", first.key, first.place);
             let finding =
                 Finding::error(object.place.clone(), message).of(&object.key).at("globalDefault");
@@ -353,7 +568,7 @@ impl<'f> World<'f> {
     /// Kinds on which nothing acts are told of once each, not once for every object.
     fn tell_of_shown(&self, findings: &mut Vec<Finding>) {
         let mut counts: BTreeMap<Kind, (usize, &Place)> = BTreeMap::new();
-        for (object, _) in &self.objects {
+        for Placed { object, .. } in &self.objects {
             let kind = object.key.kind;
             if matches!(kind.info().support, Support::Shown | Support::Refused) {
                 let (count, first) = counts.entry(kind).or_insert((0, &object.place));

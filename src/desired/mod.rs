@@ -14,15 +14,16 @@
 //!
 //! The rule: what a file holds depends on its path and content alone, so it is parsed once and kept
 //! for as long as the blob stands in the tree; everything else is cheap and done for every commit.
-//! An error anywhere refuses the commit: whoever holds a [`Desired`] with an error among its
-//! findings must not act on it.
+//! An error anywhere refuses the commit, or the app it stands in: whoever holds a [`Desired`] with an
+//! error among its findings must not act on it.
 //!
 //! The limit: no I/O, no clock; kustomizations, charts and encrypted Secrets are not rendered yet
 //! and say so.
 //!
 //! Read in this order: `tree` and `path`; `yaml`, `scalar`, `json`; `shape`, `support` and
-//! `defaults`; `walk`; `convert`; `meaning`; `document`; `settings`, `ignore` and `cross`; `changes`.
+//! `defaults`; `walk`; `convert`; `meaning`; `document`; `settings`, `apps`, `ignore` and `cross`; `changes`.
 
+mod apps;
 mod base64;
 mod changes;
 mod convert;
@@ -55,8 +56,9 @@ mod yaml;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+pub use apps::AppSpec;
 pub use changes::{Change, Difference, FieldChange, REDACTED};
-pub use cross::Files;
+pub use cross::{Division, Files, Need, Part};
 pub use document::ParsedFile;
 pub use settings::Settings;
 pub use shape::Schemas;
@@ -150,6 +152,11 @@ pub fn parse(content: &FileContent) -> ParsedFile {
 /// is wrong with it, sorted; if any of that is an error, the wish must not be acted on.
 pub fn assemble(listing: &[FileEntry], files: &Files) -> (Desired, Vec<Finding>) {
     cross::assemble(listing, files)
+}
+
+/// The same, divided into the apps that `windlass.yaml` names.
+pub fn divide(listing: &[FileEntry], files: &Files) -> Division {
+    cross::divide(listing, files)
 }
 
 /// Says what differs between two wishes.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::apps::{self, AppSpec};
 use super::near::nearest;
 use super::path::Path;
 use super::report::Report;
@@ -18,6 +19,8 @@ pub struct Settings {
     pub foreign: BTreeSet<(String, String)>,
     /// Kinds that are accepted although nothing carries them out.
     pub unenforced: BTreeSet<Kind>,
+    /// The apps, in their order; without any the repository is one.
+    pub apps: Vec<AppSpec>,
     /// The state store's epoch is to be this at least: a store that was restored under a lower one is
     /// taken as it is. 0 where nothing is said.
     pub state_epoch: u64,
@@ -32,10 +35,7 @@ impl Settings {
 }
 
 /// Settings there are.
-const KNOWN: [&str; 3] = ["foreign", "stateEpoch", "unenforced"];
-
-/// Settings there will be, with what to do until then.
-const PLANNED: [(&str, &str); 1] = [("apps", "the whole repository is one app")];
+const KNOWN: [&str; 4] = ["apps", "foreign", "stateEpoch", "unenforced"];
 
 /// Reads the documents of `windlass.yaml`.
 pub(super) fn read(documents: Vec<Document<'_>>, report: &mut Report) -> Settings {
@@ -74,6 +74,7 @@ fn read_root(root: &Node<'_>, settings: &mut Settings, report: &mut Report) {
     for entry in entries {
         let path = Path::Root.field(&entry.key);
         match &*entry.key {
+            "apps" => settings.apps = apps::read(&entry.node, &path, report),
             "foreign" => each(&entry.node, &path, report, |text, at, path, report| {
                 settings.foreign.extend(foreign(text, at, path, report));
             }),
@@ -81,17 +82,10 @@ fn read_root(root: &Node<'_>, settings: &mut Settings, report: &mut Report) {
                 settings.unenforced.extend(unenforced(text, at, path, report));
             }),
             "stateEpoch" => settings.state_epoch = epoch(&entry.node, &path, report),
-            key => match PLANNED.iter().find(|(planned, _)| *planned == key) {
-                Some((_, until_then)) => {
-                    let message = format!("is not built yet: {until_then}");
-                    error(report, entry.at, &path, message);
-                }
-                None => {
-                    let hint = nearest(key, KNOWN).map(|near| format!("did you mean {near:?}?"));
-                    let message = "unknown setting";
-                    report.add(Severity::Error, entry.at, &path, message, hint);
-                }
-            },
+            key => {
+                let hint = nearest(key, KNOWN).map(|near| format!("did you mean {near:?}?"));
+                report.add(Severity::Error, entry.at, &path, "unknown setting", hint);
+            }
         }
     }
 }
@@ -246,7 +240,6 @@ mod tests {
                 "foriegn: []",
                 "windlass.yaml:1:1: error: foriegn: unknown setting (did you mean \"foreign\"?)",
             ),
-            ("apps: []", "windlass.yaml:1:1: error: apps: is not built yet"),
             (
                 "stateEpoch: 0",
                 "windlass.yaml:1:13: error: stateEpoch: expected a number from 1 to 1000000",

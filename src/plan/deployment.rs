@@ -86,7 +86,7 @@ fn roll(work: &mut Work, app: &AppName, object: &Object, spec: &Arc<Deployment>)
 }
 
 /// The set whose template says what the manifest says, and the others, oldest first.
-fn sort_sets(
+pub(super) fn sort_sets(
     work: &Work,
     app: &AppName,
     object: &Object,

@@ -87,8 +87,11 @@ fn in_force(
     reference: &TemplateRef,
     apps: &BTreeMap<AppName, AppInput>,
 ) -> Option<Arc<PodTemplate>> {
-    let app = apps.get(&reference.app)?;
-    [&app.applied, &app.candidate].into_iter().flatten().find_map(|revision| {
+    let own = apps.get(&reference.app).into_iter();
+    // Where it is now, if it moved between apps.
+    let others = apps.iter().filter(|(app, _)| **app != reference.app).map(|(_, input)| input);
+    let revisions = own.chain(others).flat_map(|app| [&app.applied, &app.candidate]);
+    revisions.flatten().find_map(|revision| {
         let template = revision.desired.objects.get(&reference.owner)?.body.template()?;
         let says_the_same =
             reference.meaning_version == MEANING_VERSION && template.meaning == reference.meaning;

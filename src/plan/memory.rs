@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::kinds::binding::{AppName, Oid};
 use crate::kinds::name::Uid;
 use crate::kinds::object::Key;
 use crate::kinds::time::Elapsed;
@@ -16,6 +17,8 @@ pub struct Memory {
     pub ready_since: BTreeMap<Uid, Elapsed>,
     /// Each roll-out's last progress, by the ReplicaSet that is rolled to.
     pub progress: BTreeMap<Key, Progress>,
+    /// Since when each app's revision in force has been on its way.
+    pub begun: BTreeMap<AppName, (Oid, Elapsed)>,
     /// Since when each pod has been on a node with a taint that it bears for a while only.
     pub tainted_since: BTreeMap<Uid, Elapsed>,
     /// Since when a Job's time has been counted that is not written down yet.

@@ -10,6 +10,7 @@
 //! lease    this agent says that it coordinates
 //! nodes    which are heard of, which are lost?
 //! common   what must all nodes share?
+//! go back  to the last healthy revision, where a newer one failed
 //! accept   is the newest commit taken, refused or held?
 //! ledger   which objects are new, which are gone?
 //! pods     what do the nodes say of each pod; which have ended?
@@ -27,12 +28,14 @@
 //! storage  claims, and the volumes they are bound to
 //! allocate addresses for nodes and Services
 //! schedule pods without a node get one
+//! watch    has what is in force become healthy, or failed to?
 //! ```
 //!
 //! Floor 2: imports `kinds`, `ports`, `desired`, `state`; knows no clock, disk, network or task.
 
 mod accept;
 mod allocate;
+mod apps;
 mod claim;
 pub mod common;
 mod cronjob;
@@ -41,12 +44,14 @@ mod deployment;
 mod drain;
 mod evict;
 mod fence;
+mod health;
 mod job;
 mod lease;
 mod ledger;
 mod library;
 mod liveness;
 mod memory;
+mod outcome;
 mod people;
 mod pods;
 mod replicaset;
@@ -68,7 +73,7 @@ use std::time::Duration;
 
 use ipnetwork::Ipv4Network;
 
-use crate::desired::Desired;
+use crate::desired::{AppSpec, Desired, Need};
 use crate::kinds::binding::{AppName, Oid};
 use crate::kinds::finding::Finding;
 use crate::kinds::fleet::FleetSettings;
@@ -80,6 +85,7 @@ use crate::ports::source::{CommitInfo, Relation};
 use crate::state::{PersonRequest, State};
 
 pub use accept::may_accept;
+pub use apps::{Offer, offers};
 pub use daemonset::wanted_nodes;
 pub use lease::{Leader, adopted};
 pub use library::{Library, Shelf, missing_templates, references, template_for, template_of};
@@ -145,6 +151,8 @@ pub struct AppInput {
     pub applied: Option<Arc<Revision>>,
     /// The newest revision, read; absent if it is the one in force.
     pub candidate: Option<Arc<Revision>>,
+    /// The last healthy revision, read where the one in force has failed.
+    pub fallback: Option<Arc<Revision>>,
 }
 
 /// A commit, read whole.
@@ -166,6 +174,23 @@ pub struct Revision {
     pub desired: Arc<Desired>,
     /// What is wrong with it.
     pub findings: Arc<[Finding]>,
+    /// How its app is to be treated.
+    pub terms: Terms,
+}
+
+/// How an app is to be treated, as the revision has it.
+#[derive(Clone, Debug, Default)]
+pub struct Terms {
+    /// What `windlass.yaml` says.
+    pub spec: Arc<AppSpec>,
+    /// What it needs that other apps may have.
+    pub needs: Arc<[Need]>,
+    /// Whether the app is a part of the repository, and not the whole of it.
+    pub is_part: bool,
+    /// Whether `windlass.yaml` does not list it any more.
+    pub is_gone: bool,
+    /// Whether `windlass.yaml` can't be read, so that nothing is known of it.
+    pub is_unknown: bool,
 }
 
 /// What a node says, and what we think of it.
@@ -213,6 +238,8 @@ pub fn plan(input: &Input, memory: &mut Memory, now: Now) -> Plan {
     liveness::judge_nodes(&mut work);
     common::keep_settings(&mut work);
     work.take_in_pods();
+    accept::take_in_force(&mut work);
+    outcome::go_back(&mut work);
     accept::accept_revisions(&mut work);
     work.raise_epoch();
     ledger::keep_ledger(&mut work);
@@ -234,5 +261,6 @@ pub fn plan(input: &Input, memory: &mut Memory, now: Now) -> Plan {
     allocate::give_addresses(&mut work);
     storage::keep_storage(&mut work);
     schedule::place_pods(&mut work);
+    outcome::watch(&mut work);
     work.finish()
 }

@@ -4,10 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::kinds::binding::AppName;
 use crate::kinds::name::{NodeName, PodKey, Uid};
 use crate::kinds::object::Key;
 use crate::kinds::registry::Kind;
-use crate::state::records::{Cordon, Drain, DrainOptions, NodeAllocation, Unknown};
+use crate::state::records::{Cordon, Drain, DrainOptions, NodeAllocation, Suspension, Unknown};
 use crate::state::{PersonRequest, RequestKind};
 
 use super::fence;
@@ -78,6 +79,14 @@ fn carry_out(work: &mut Work, request: &PersonRequest, budgets: &mut Option<Budg
             fence::raise(work, node, by, *forget);
             true
         }
+        RequestKind::Suspend { app } => {
+            suspend(work, app, by);
+            true
+        }
+        RequestKind::Resume { app } => {
+            resume(work, app, by);
+            true
+        }
         RequestKind::Later(_) => false,
     }
 }
@@ -114,6 +123,31 @@ fn uncordon(work: &mut Work, name: &NodeName, by: &str) {
     work.note(format!("{by} uncordoned node {name}{drain}"));
     let message = format!("Node {name} status is now: NodeSchedulable");
     work.event(&Key::cluster(Kind::Node, name), SOURCE, "NodeSchedulable", message);
+}
+
+fn suspend(work: &mut Work, app: &AppName, by: &str) {
+    let since = work.now.wall;
+    let Some(state) = work.next.apps.get_mut(app).filter(|app| app.head.suspended.is_none()) else {
+        return;
+    };
+    let suspension = Suspension { by: by.to_owned(), since, unknown: Unknown::new() };
+    Arc::make_mut(&mut state.head).suspended = Some(suspension);
+    work.note(format!("{by} suspended app {app}"));
+}
+
+fn resume(work: &mut Work, app: &AppName, by: &str) {
+    let Some(state) = work.next.apps.get_mut(app) else {
+        return;
+    };
+    let head = Arc::make_mut(&mut state.head);
+    // What failed and was taken back may be tried again; what failed and is in force stays noted.
+    let is_back = head.failed_now().is_none() && head.failed.take().is_some();
+    if head.suspended.take().is_none() && !is_back {
+        return;
+    }
+    work.note(format!("{by} resumed app {app}"));
+    // The newest revision is looked at anew.
+    work.is_unfinished = true;
 }
 
 fn drain(work: &mut Work, name: &NodeName, by: &str, how: &DrainOptions) {

@@ -400,6 +400,7 @@ impl<'a> Work<'a> {
             };
             self.next.pods.insert(place, shared);
         }
+        self.next.apps.retain(|_, app| !app.is_over());
         // Events alone are no reason to write: they go out with the next decision, which is what
         // they are about anyway.
         if self.next != self.input.state {

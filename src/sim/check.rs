@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::agent::Agent;
-use crate::kinds::binding::{Binding, DEFAULT_APP, Generation};
+use crate::kinds::binding::{AppName, Binding, DEFAULT_APP, Generation, Oid};
 use crate::kinds::name::{Name, NodeName, PodKey, Uid};
 use crate::kinds::object::Body;
 use crate::kinds::registry::Kind;
@@ -12,6 +12,7 @@ use crate::kinds::workload::Strategy;
 use crate::ports::runtime::{ContainerSeen, Role};
 use crate::ports::store::Register;
 use crate::state::State;
+use crate::state::records::Verdict;
 
 use super::World;
 
@@ -85,6 +86,7 @@ impl Safety {
         let fences = state.nodes.values().filter_map(|node| node.fenced.as_ref());
         self.declared_dead.extend(fences.flat_map(|fence| fence.pods.iter().cloned()));
         no_name_twice(&state)?;
+        no_object_twice(&state)?;
         pods_are_with_their_data(&state)?;
         self.doom(&state)?;
         self.jobs.check(&state)?;
@@ -238,6 +240,19 @@ fn one_address_one_pod(world: &World) -> Result<(), Violation> {
     Ok(())
 }
 
+/// No object is in force in two apps.
+fn no_object_twice(state: &State) -> Result<(), Violation> {
+    let mut seen = BTreeSet::new();
+    for (app, state) in &state.apps {
+        for (key, _) in state.objects() {
+            if !seen.insert(key.clone()) {
+                return Err(format!("{key} is in force in app {app} and in another"));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// No pod's name, and no uid, stands in two places.
 fn no_name_twice(state: &State) -> Result<(), Violation> {
     let (mut names, mut uids) = (BTreeSet::new(), BTreeSet::new());
@@ -271,14 +286,12 @@ fn budgets_hold(state: &State) -> Result<(), Violation> {
 /// Whether what runs is what the newest good commit says; otherwise what is missing.
 pub fn settled(world: &World) -> Result<(), String> {
     let state = decoded(world)?;
-    let app = state.apps.get(DEFAULT_APP).ok_or("nothing is in force")?;
-    let applied = app.head.applied.as_ref().ok_or("nothing is in force")?;
-    let may_be_in_force = good_ones(world);
-    if !may_be_in_force.contains(&applied.revision) {
-        let newest = may_be_in_force.first();
-        let why = app.head.waiting.as_ref().map(|waiting| (&waiting.revision, &waiting.verdict));
-        let in_force = &applied.revision;
-        return Err(format!("{in_force:?} is in force, {newest:?} should be; waiting: {why:?}"));
+    let mut wanted = BTreeMap::new();
+    for app in apps_of(world, &state) {
+        let applied = state.apps.get(&app).and_then(|app| app.head.applied.as_ref());
+        let applied = applied.ok_or_else(|| format!("nothing is in force of app {app}"))?;
+        in_force_is_good(world, &state, &app, &applied.revision)?;
+        wanted.extend(wanted_pods(world, &applied.revision, &app));
     }
     if let Some((node, _)) = state.nodes.iter().find(|(_, node)| node.is_away()) {
         return Err(format!("node {node} is lost, or was declared dead"));
@@ -289,7 +302,6 @@ pub fn settled(world: &World) -> Result<(), String> {
     if let Some((_, pod)) = state.all_pods().find(|(_, pod)| pod.deletion.is_some()) {
         return Err(format!("pod {} is still ending", pod.key));
     }
-    let wanted = wanted_pods(world, &applied.revision);
     for (owner, (count, image)) in &wanted {
         let bound = state.all_pods().filter(|(_, p)| p.template.owner.to_string() == *owner);
         let bound: Vec<_> = bound.collect();
@@ -362,36 +374,89 @@ fn nothing_else(
     Ok(())
 }
 
-/// The commits that may be in force: the newest, if nothing is wrong with it. Otherwise the one that
-/// was, which may be any before it without errors: only what was once the branch's newest was looked
-/// at, and two pushes may come between two looks.
-fn good_ones(world: &World) -> Vec<crate::kinds::binding::Oid> {
-    let is_good = |files: &super::Files| !files.values().any(|text| text.contains("# bad"));
-    let mut good = Vec::new();
+/// The apps that there are, or should be: the newest commit's, if it has a word for them.
+fn apps_of(world: &World, state: &State) -> BTreeSet<AppName> {
+    let tip = world.remote.tip().and_then(|tip| world.remote.files(tip));
+    let listed = tip.map(|files| super::divide(files).parts).unwrap_or_default();
+    let is_whole = listed.len() == 1;
+    let with_a_word = listed.into_iter().filter(|part| {
+        is_whole || part.spec.name != *DEFAULT_APP || !part.desired.objects.is_empty()
+    });
+    with_a_word.map(|part| part.spec.name).chain(state.apps.keys().cloned()).collect()
+}
+
+/// Whether a file belongs to an app, in a repository of the scenario.
+fn belongs(files: &super::Files, path: &str, app: &AppName) -> bool {
+    let is_divided = is_divided(files);
+    let directory = path.split_once('/').map(|(directory, _)| directory);
+    let owner = directory.filter(|_| is_divided).unwrap_or(DEFAULT_APP);
+    *app == *owner && path != "windlass.yaml"
+}
+
+/// Whether an app may rightly have an older revision than the newest: one app of the scenarios goes
+/// back from what does not run, or did not in its time because of what befell the machines; one waits
+/// for what runs; and what moves between them waits for both.
+fn may_lag(world: &World, state: &State, tip: &Oid) -> bool {
+    let waiting = state.apps.values().filter_map(|app| app.head.waiting.as_ref());
+    let mut verdicts = waiting.map(|waiting| &waiting.verdict);
+    if verdicts.any(|verdict| matches!(verdict, Verdict::Reverted(_))) {
+        return true;
+    }
+    // What never runs, or ends badly: a Deployment's program as well as a Job's.
+    let is_ill = |text: &String| text.contains("\"crash:") || text.contains("\"missing:");
+    let files = world.remote.files(tip);
+    files.is_some_and(|files| is_divided(files) && files.values().any(is_ill))
+}
+
+fn is_divided(files: &super::Files) -> bool {
+    files.get("windlass.yaml").is_some_and(|text| text.contains("apps:"))
+}
+
+fn files_of(world: &World, commit: &Oid, app: &AppName) -> super::Files {
+    let files = world.remote.files(commit).cloned().unwrap_or_default();
+    let own = files.iter().filter(|(path, _)| belongs(&files, path, app));
+    own.map(|(path, text)| (path.clone(), text.clone())).collect()
+}
+
+/// What may be in force of an app: what the newest commit says of it, if nothing is wrong with that.
+/// Otherwise what was, which may be the word of any commit before without errors: only what was once
+/// the branch's newest was looked at, and two pushes may come between two looks.
+fn in_force_is_good(
+    world: &World,
+    state: &State,
+    app: &AppName,
+    in_force: &Oid,
+) -> Result<(), String> {
+    let is_bad = |text: &String| text.contains("# bad");
+    let found = files_of(world, in_force, app);
     let mut at = world.remote.tip().cloned();
     while let Some(commit) = at {
         at = world.remote.parent(&commit);
-        let is_tip = world.remote.tip() == Some(&commit);
-        if world.remote.files(&commit).is_some_and(is_good) {
-            good.push(commit);
-            if is_tip {
-                break;
-            }
+        let settings = world.remote.files(&commit).and_then(|files| files.get("windlass.yaml"));
+        let files = files_of(world, &commit, app);
+        if settings.is_some_and(is_bad) || files.values().any(is_bad) {
+            continue;
+        }
+        if files == found {
+            return Ok(());
+        }
+        if world.remote.tip() == Some(&commit) && !may_lag(world, state, &commit) {
+            break;
         }
     }
-    good
+    let waiting = state.apps.get(app).and_then(|app| app.head.waiting.as_ref());
+    let why = waiting.map(|waiting| (&waiting.revision, &waiting.verdict));
+    let newest = world.remote.tip();
+    Err(format!("{in_force:?} of app {app} is in force, newest is {newest:?}; waiting: {why:?}"))
 }
 
-/// How many pods each workload of a commit asks for, and which image they run.
-fn wanted_pods(
-    world: &World,
-    commit: &crate::kinds::binding::Oid,
-) -> BTreeMap<String, (usize, String)> {
+/// How many pods each workload of an app asks for in a commit, and which image they run.
+fn wanted_pods(world: &World, commit: &Oid, app: &AppName) -> BTreeMap<String, (usize, String)> {
     let mut wanted = BTreeMap::new();
-    for (path, text) in world.remote.files(commit).into_iter().flatten() {
+    for (path, text) in &files_of(world, commit, app) {
         let content = crate::ports::source::FileContent {
             path: path.as_str().into(),
-            blob: crate::kinds::binding::Oid::new(""),
+            blob: Oid::new(""),
             bytes: text.as_bytes().into(),
         };
         for object in &crate::desired::parse(&content).objects {

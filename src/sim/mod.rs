@@ -43,7 +43,7 @@ use crate::state::RequestKind;
 
 pub use machine::Machine;
 pub use rng::Rng;
-pub use source::{Files, Repo, read};
+pub use source::{Files, Repo, divide, read};
 pub use store::Registers;
 
 /// How many of the last happenings are kept, to be printed with a failure.

@@ -149,8 +149,12 @@ fn pods(state: &State) -> Vec<(String, Option<NodeName>, Option<String>)> {
 }
 
 fn refused(state: &State) -> Option<String> {
-    let waiting = state.apps.get(DEFAULT_APP)?.head.waiting.as_ref()?;
-    Some(waiting.verdict.why().to_owned())
+    let heads = state.apps.iter().map(|(app, state)| (app, &state.head));
+    heads.into_iter().find_map(|(app, head)| {
+        let why = head.waiting.as_ref()?.verdict.why();
+        let of = if *app == *DEFAULT_APP { String::new() } else { format!("app {app}: ") };
+        Some(format!("{of}{why}"))
+    })
 }
 
 #[cfg(test)]

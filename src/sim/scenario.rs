@@ -25,6 +25,8 @@ pub struct Scenario {
     pub settle: Duration,
     /// Whether every agent believes that it leads.
     pub all_lead: bool,
+    /// Whether the repository is divided into apps.
+    pub apps: bool,
 }
 
 /// How a run ended.
@@ -47,6 +49,7 @@ impl Scenario {
             trouble: Duration::from_secs(600),
             settle: Duration::from_secs(900),
             all_lead: false,
+            apps: false,
         }
     }
 
@@ -92,7 +95,7 @@ impl Scenario {
         let mut world = World::new(self.seed ^ 0x5eed, weather);
         let nodes: Vec<NodeName> =
             (0..self.nodes).map(|number| NodeName::trusted(&format!("n{number}"))).collect();
-        let mut shop = Shop::default();
+        let mut shop = Shop { is_divided: self.apps, ..Shop::default() };
         world.remote.commit("the beginning", shop.files());
         // One machine may have its store to itself; several share a server.
         world.store.is_local = self.nodes == 1 && self.seed.is_multiple_of(2);
@@ -169,7 +172,11 @@ impl Scenario {
             world.time.as_secs(),
             self.seed,
             self.nodes,
-            if self.all_lead { " --all-lead" } else { "" },
+            match (self.all_lead, self.apps) {
+                (true, _) => " --all-lead",
+                (false, true) => " --apps",
+                (false, false) => "",
+            },
         );
         for line in world.trace() {
             // Writing to a String cannot fail.
@@ -194,7 +201,8 @@ fn trouble(world: &mut World, rng: &mut Rng, nodes: &[NodeName], shop: &mut Shop
         }
         4 => {
             let mut files = shop.files();
-            files.insert("bad.yaml".into(), BAD.into());
+            let (path, text) = shop.typo(rng);
+            files.insert(path.into(), text.into());
             world.plan(at, Interference::Push("a typo".into(), files));
             // By then others may have added what is not in it.
             let message = "mended\n\nWindlass-Allow-Prune: yes".to_owned();
@@ -262,6 +270,8 @@ struct Shop {
     edits: u64,
     /// Earlier states, to be reverted to.
     history: Vec<Vec<Workload>>,
+    /// Whether it is divided into the apps a and b, beside the default app.
+    is_divided: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -272,6 +282,8 @@ struct Workload {
     shape: Shape,
     /// The class of the claim that its pods share, if they have one.
     claim: Option<&'static str>,
+    /// Where it lies, if the repository is divided.
+    directory: &'static str,
 }
 
 /// Of which kind it is.
@@ -296,6 +308,12 @@ enum Shape {
 /// Classes of claims: data is kept, and data goes with its claim.
 const CLASSES: [&str; 2] = ["local-path", "gone"];
 
+/// The apps of a repository that is divided: a goes back by itself, b waits for what is in none.
+const APPS: &str = "apps:\n- {name: a, path: a, autoRevert: true, wait: {timeout: 1m}}\n\
+                    - {name: b, path: b, dependsOn: [default]}\n";
+/// Where its manifests lie: in no app, or in one of them.
+const DIRECTORIES: [&str; 3] = ["", "a/", "b/"];
+
 /// What Jobs run: programs that end.
 const TASKS: [&str; 4] = ["task", "task", "task", "crash"];
 
@@ -317,6 +335,13 @@ impl Shop {
         }
         let at = usize::try_from(rng.below(self.deployments.len() as u64)).unwrap_or(0);
         let edits = self.edits;
+        if self.is_divided && choice == 5 {
+            let directory = rng.pick(&DIRECTORIES).copied().unwrap_or_default();
+            if let Some(workload) = self.deployments.get_mut(at) {
+                workload.directory = directory;
+                return format!("move {} to {directory:?}", workload.name);
+            }
+        }
         let Some(workload) = self.deployments.get_mut(at) else {
             return "nothing".into();
         };
@@ -345,6 +370,10 @@ impl Shop {
             image: new_image(rng, self.edits, shape),
             shape,
             claim: None,
+            directory: match self.is_divided {
+                true => rng.pick(&DIRECTORIES).copied().unwrap_or_default(),
+                false => "",
+            },
         };
         // By the number, not by chance, so that the rest of a seed stays what it is.
         let shares = matches!(workload.shape, Shape::Deployment { .. });
@@ -362,10 +391,27 @@ impl Shop {
         let namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n";
         files.insert("namespace.yaml".into(), namespace.into());
         files.insert("class.yaml".into(), CLASS.into());
+        if self.is_divided {
+            files.insert("windlass.yaml".into(), APPS.into());
+        }
         for workload in &self.deployments {
-            files.insert(format!("{}.yaml", workload.name), workload.manifest());
+            let path = format!("{}{}.yaml", workload.directory, workload.name);
+            files.insert(path, workload.manifest());
         }
         files
+    }
+
+    /// A file with an error in it, and where it lies.
+    fn typo(&self, rng: &mut Rng) -> (&'static str, &'static str) {
+        if !self.is_divided {
+            return ("bad.yaml", BAD);
+        }
+        match rng.below(4) {
+            0 => ("bad.yaml", BAD),
+            1 => ("windlass.yaml", "# bad\napps: none\n"),
+            2 => ("a/bad.yaml", BAD),
+            _ => ("b/bad.yaml", BAD),
+        }
     }
 }
 
@@ -433,7 +479,7 @@ spec:
     }
 
     fn manifest(&self) -> String {
-        let Self { name, replicas, image, shape, claim } = self;
+        let Self { name, replicas, image, shape, claim, .. } = self;
         let (mount, claim) = match claim {
             None => (String::new(), String::new()),
             Some(class) => (volume(name), claim_of(name, class)),
@@ -529,6 +575,16 @@ mod tests {
         for seed in seeds(60) {
             let nodes = 2 + u32::try_from(seed % 4).unwrap_or(0);
             if let Err(report) = (Scenario { nodes, ..Scenario::of(seed) }).run() {
+                panic!("seed {seed}: {report}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_day_of_a_repository_with_apps_is_survived_whatever_the_seed() {
+        for seed in seeds(60) {
+            let nodes = 1 + u32::try_from(seed % 3).unwrap_or(0);
+            if let Err(report) = (Scenario { nodes, apps: true, ..Scenario::of(seed) }).run() {
                 panic!("seed {seed}: {report}");
             }
         }

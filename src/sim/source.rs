@@ -121,6 +121,17 @@ fn entry(path: &str, text: &str) -> FileEntry {
 
 /// What the agent makes of these files.
 pub fn read(files: &Files) -> (Desired, Vec<Finding>) {
+    let (listing, parsed) = parse_all(files);
+    desired::assemble(&listing, &parsed)
+}
+
+/// The same, divided into apps.
+pub fn divide(files: &Files) -> desired::Division {
+    let (listing, parsed) = parse_all(files);
+    desired::divide(&listing, &parsed)
+}
+
+fn parse_all(files: &Files) -> (Vec<FileEntry>, desired::Files) {
     let listing: Vec<FileEntry> = files.iter().map(|(path, text)| entry(path, text)).collect();
     let parse = |(entry, text): (&FileEntry, &String)| {
         let (path, blob) = (entry.path.clone(), entry.blob.clone());
@@ -128,7 +139,7 @@ pub fn read(files: &Files) -> (Desired, Vec<Finding>) {
         (path, Arc::new(desired::parse(&content)))
     };
     let parsed: desired::Files = listing.iter().zip(files.values()).map(parse).collect();
-    desired::assemble(&listing, &parsed)
+    (listing, parsed)
 }
 
 /// One machine's copy of the repository: what was fetched is there, what was not is not.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::jobs::{CronRecord, JobRecord};
 use super::records::{DeploymentRecord, RevisionRecord, SetRecord, StatefulSetRecord};
 use super::{AppState, FORMAT, LedgerShard, PodList, RecordKey, State};
-use crate::kinds::binding::{Binding, Generation, Placement};
+use crate::kinds::binding::{Binding, Generation, Oid, Placement};
 use crate::kinds::name::Name;
 use crate::kinds::registry::KINDS;
 use crate::ports::store::{Edit, Tree};
@@ -53,6 +53,8 @@ struct Turn {
     #[serde(flatten)]
     generation: Generation,
     sequence: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tip: Option<Oid>,
 }
 
 pub(super) fn read<T: DeserializeOwned>(path: &str, bytes: &[u8]) -> Result<T, StateFault> {
@@ -123,6 +125,7 @@ impl State {
                 }
                 self.generation = turn.generation;
                 self.sequence = turn.sequence;
+                self.tip = turn.tip;
             }
             [LEASE] => self.lease = Some(read(path, bytes)?),
             [SETTINGS] => self.settings = Some(Arc::new(read(path, bytes)?)),
@@ -159,9 +162,10 @@ impl State {
     /// The edits that turn a register holding `self` into one holding `next`.
     pub fn edits_to(&self, next: &Self) -> Vec<Edit> {
         let mut edits = Edits::default();
-        if (self.generation, self.sequence) != (next.generation, next.sequence) {
-            let (generation, sequence) = (next.generation, next.sequence);
-            edits.put(TURN, record(&Turn { format: FORMAT, generation, sequence }));
+        let turn = |state: &Self| (state.generation, state.sequence, state.tip.clone());
+        if turn(self) != turn(next) {
+            let (generation, sequence, tip) = turn(next);
+            edits.put(TURN, record(&Turn { format: FORMAT, generation, sequence, tip }));
         }
         if self.lease != next.lease {
             edits.set(LEASE, next.lease.as_ref().map(record));
@@ -196,6 +200,9 @@ impl State {
             let before = self.apps.get(app).unwrap_or(&empty);
             let after = next.apps.get(app).unwrap_or(&empty);
             before.edits_to(after, app, &mut edits);
+            if self.apps.contains_key(app) && !next.apps.contains_key(app) {
+                edits.set(format!("apps/{app}/head.json"), None);
+            }
         }
         edits.list
     }
@@ -295,7 +302,7 @@ impl AppState {
     }
 
     fn edits_to(&self, next: &Self, app: &Name, edits: &mut Edits) {
-        if !same(&self.head, &next.head) {
+        if !same(&self.head, &next.head) && *next != Self::default() {
             edits.put(format!("apps/{app}/head.json"), record(&*next.head));
         }
         edits.maps(&self.ledger, &next.ledger, same, |shard, entries| {
@@ -330,7 +337,7 @@ impl AppState {
 mod tests {
     use super::super::records::{LedgerEntry, NodeAllocation, ServiceAllocation};
     use super::*;
-    use crate::kinds::binding::{Oid, TemplateRef};
+    use crate::kinds::binding::TemplateRef;
     use crate::kinds::digest::Digest;
     use crate::kinds::fleet::FleetSettings;
     use crate::kinds::labels::Labels;
@@ -359,6 +366,7 @@ mod tests {
         let mut state = State {
             generation: Generation { epoch: 1, number: 7 },
             sequence: 3,
+            tip: Some(Oid::new("0123456789abcdef")),
             lease: Some(Lease {
                 holder: name("a"),
                 incarnation: "x".into(),
@@ -469,7 +477,7 @@ mod tests {
         let paths: Vec<&String> = left.files.keys().collect();
         assert_eq!(
             paths,
-            ["alloc/nodes.json", "apps/default/head.json", "events.json", "turn.json"]
+            ["alloc/nodes.json", "events.json", "turn.json"]
                 .iter()
                 .filter(|path| left.files.contains_key(**path))
                 .collect::<Vec<_>>()

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! refs/windlass/coordinator                          refs/windlass/nodes/<name>
-//!   turn.json            generation, sequence          node.json      what the node says of itself
+//!   turn.json            generation, sequence, tip     node.json      what the node says of itself
 //!   lease.json           who coordinates               pods.json      how its pods are, a line each
 //!   settings.json        what all nodes must share
 //!   events.json          what the coordinator did      events.json    what happened on it
@@ -37,11 +37,12 @@ pub mod storage;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::kinds::binding::{AppName, Binding, Generation, Placement};
+use crate::kinds::binding::{AppName, Binding, Generation, Oid, Placement};
 use crate::kinds::fleet::FleetSettings;
 use crate::kinds::lease::Lease;
 use crate::kinds::name::{Name, NodeName, PodKey, Uid};
 use crate::kinds::object::Key;
+use crate::kinds::registry::Kind;
 use crate::kinds::status::EventRecord;
 
 pub use codec::StateFault;
@@ -78,6 +79,9 @@ pub struct State {
     /// The ids of people's requests that were carried out, by the node whose register still holds
     /// them.
     pub answered: Arc<BTreeMap<NodeName, BTreeSet<Uid>>>,
+    /// The newest commit on which every app was judged; an app of which a later commit is not in
+    /// force has its own [`AppHead::base`].
+    pub tip: Option<Oid>,
     /// By app.
     pub apps: BTreeMap<AppName, AppState>,
     /// Bindings by node; those under `None` have no node yet.
@@ -146,6 +150,67 @@ impl AppState {
         self.ledger.get(&LedgerShard::of(key))?.get(&key.name)
     }
 
+    /// Gives an object to another app, with all that is recorded of it, so that it goes on as it is.
+    pub fn hand_over(&mut self, key: &Key, to: &mut Self) {
+        let shard = LedgerShard::of(key);
+        if let Some(entries) = self.ledger.get_mut(&shard)
+            && let Some(entry) = Arc::make_mut(entries).remove(&key.name)
+        {
+            let is_empty = entries.is_empty();
+            Arc::make_mut(to.ledger.entry(shard.clone()).or_default())
+                .insert(key.name.clone(), entry);
+            if is_empty {
+                self.ledger.remove(&shard);
+            }
+        }
+        let Some(namespace) = &key.namespace else {
+            return;
+        };
+        let own = RecordKey::new(namespace, &key.name);
+        if key.kind == Kind::Deployment {
+            to.deployments.extend(self.deployments.remove_entry(&own));
+            let is_its = |at: &RecordKey, set: &SetRecord| {
+                at.namespace == own.namespace && set.deployment == own.name
+            };
+            let sets = std::mem::take(&mut self.sets);
+            let (its, others) = sets.into_iter().partition(|(at, set)| is_its(at, set));
+            self.sets = others;
+            let its: BTreeMap<RecordKey, Arc<SetRecord>> = its;
+            to.sets.extend(its);
+        }
+        if key.kind == Kind::StatefulSet {
+            to.stateful_sets.extend(self.stateful_sets.remove_entry(&own));
+        }
+        if key.kind == Kind::Job {
+            to.jobs.extend(self.jobs.remove_entry(&own));
+        }
+        if key.kind == Kind::CronJob {
+            to.cron_jobs.extend(self.cron_jobs.remove_entry(&own));
+            let is_its = |at: &RecordKey, job: &JobRecord| {
+                let made = job.made.as_ref().map(|made| &made.cron_job);
+                at.namespace == own.namespace && made == Some(&own.name)
+            };
+            let jobs = std::mem::take(&mut self.jobs);
+            let (its, others): (BTreeMap<_, _>, BTreeMap<_, _>) =
+                jobs.into_iter().partition(|(at, job)| is_its(at, job));
+            self.jobs = others;
+            to.jobs.extend(its);
+        }
+        let revisions = std::mem::take(&mut self.revisions);
+        let (its, others): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            revisions.into_iter().partition(|(_, revision)| revision.owner == *key);
+        self.revisions = others;
+        to.revisions.extend(its);
+    }
+
+    /// Whether nothing of the app is left but what it was.
+    pub fn is_over(&self) -> bool {
+        let head = Arc::clone(&self.head);
+        head.applied.is_none()
+            && head.waiting.is_none()
+            && *self == Self { head, ..Self::default() }
+    }
+
     /// Every object of the ledger.
     pub fn objects(&self) -> impl Iterator<Item = (Key, &LedgerEntry)> {
         self.ledger.iter().flat_map(|(shard, entries)| {
@@ -163,6 +228,21 @@ impl State {
     /// Every binding with its place.
     pub fn all_pods(&self) -> impl Iterator<Item = (&Placement, &Arc<Binding>)> {
         self.pods.iter().flat_map(|(node, pods)| pods.values().map(move |pod| (node, pod)))
+    }
+
+    /// The last commit whose word on an app is in force: what a newer one is compared with. None
+    /// where nothing of it is in force.
+    pub fn base_of(&self, app: &AppName) -> Option<&Oid> {
+        let head = &self.apps.get(app)?.head;
+        let applied = head.applied.as_ref()?;
+        Some(head.base.as_ref().or(self.tip.as_ref()).unwrap_or(&applied.revision))
+    }
+
+    /// Whether everything that a commit says of an app is in force.
+    pub fn is_in_step(&self, app: &AppName, commit: &Oid) -> bool {
+        let is_settled = |head: &AppHead| head.base.is_none() && head.waiting.is_none();
+        self.tip.as_ref() == Some(commit)
+            && self.apps.get(app).is_some_and(|app| is_settled(&app.head))
     }
 
     /// Whether a node is taken to be away.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::codec::{StateFault, lines, read, record};
 use super::records::{DrainOptions, Unknown};
+use crate::kinds::binding::AppName;
 use crate::kinds::name::{NodeName, PodKey, Uid};
 use crate::kinds::node::NodeFacts;
 use crate::kinds::status::{EventRecord, PodReport};
@@ -98,6 +99,16 @@ pub enum RequestKind {
         node: NodeName,
         /// Whether to delete it as well.
         forget: bool,
+    },
+    /// Take no newer revision of an app.
+    Suspend {
+        /// Which.
+        app: AppName,
+    },
+    /// Take newer revisions again, also one that failed.
+    Resume {
+        /// Which.
+        app: AppName,
     },
     /// Something of a later version: whoever knows it may carry it out.
     #[serde(untagged)]

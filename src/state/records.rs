@@ -26,10 +26,84 @@ pub struct AppHead {
     /// A later revision that is not in force, and why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting: Option<WaitingRevision>,
+    /// The last commit whose word on this app is in force, while that of a later one is not; absent
+    /// while it is in step with [`super::State::tip`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<Oid>,
+    /// The last revision before the one in force that was healthy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub healthy: Option<Kept>,
+    /// The last revision that was in force and did not become healthy in its time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<Attempt>,
+    /// Who keeps newer revisions away, beside what Git says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspended: Option<Suspension>,
     /// Trees that were in force before, the newest last, bounded by [`TREES_MAX`]: going back to
     /// one of them is a revert, which no guard holds up.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub trees: Vec<Oid>,
+    /// Fields of a later version, kept.
+    #[serde(flatten)]
+    pub unknown: Unknown,
+}
+
+impl AppHead {
+    /// That the revision in force did not become healthy in its time.
+    pub fn failed_now(&self) -> Option<&Attempt> {
+        let applied = self.applied.as_ref()?;
+        self.failed.as_ref().filter(|failed| failed.revision == applied.revision)
+    }
+}
+
+/// A revision to go back to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Kept {
+    /// What was in force.
+    pub applied: Applied,
+    /// The last commit with which it was in step: [`AppHead::base`] when it is in force again.
+    pub base: Oid,
+    /// Fields of a later version, kept.
+    #[serde(flatten)]
+    pub unknown: Unknown,
+}
+
+/// A revision that did not become healthy in its time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Attempt {
+    /// The commit.
+    pub revision: Oid,
+    /// Its tree.
+    pub tree: Oid,
+    /// The commit's first line.
+    pub subject: String,
+    /// The commit's author.
+    pub author: String,
+    /// What was the matter.
+    pub why: String,
+    /// When that was found, by the coordinator's clock.
+    pub since: Wall,
+    /// Whether the last healthy revision is to take its place.
+    #[serde(default)]
+    pub goes_back: bool,
+    /// Why that can't be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stays: Option<String>,
+    /// Fields of a later version, kept.
+    #[serde(flatten)]
+    pub unknown: Unknown,
+}
+
+/// Somebody keeps newer revisions of an app away.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Suspension {
+    /// Who.
+    pub by: String,
+    /// Since when, by the coordinator's clock.
+    pub since: Wall,
     /// Fields of a later version, kept.
     #[serde(flatten)]
     pub unknown: Unknown,
@@ -56,6 +130,9 @@ pub struct Applied {
     pub origin: String,
     /// How many objects it has.
     pub objects: u32,
+    /// When all of it was healthy for the first time, by the coordinator's clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub healthy: Option<Wall>,
     /// Warnings found in it; bounded.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Finding>,
@@ -100,13 +177,27 @@ pub enum Verdict {
     Refused(String),
     /// It would delete too much and waits for a commit with the prune trailer.
     Held(String),
+    /// Nothing is wrong with it: something else must come first, or somebody must let it go on.
+    Waits(String),
+    /// It was in force and did not become healthy: what was before it is in force again.
+    Reverted(String),
 }
 
 impl Verdict {
     /// The sentence for people.
     pub fn why(&self) -> &str {
         match self {
-            Self::Refused(why) | Self::Held(why) => why,
+            Self::Refused(why) | Self::Held(why) | Self::Waits(why) | Self::Reverted(why) => why,
+        }
+    }
+
+    /// What has become of the revision, in a word.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Refused(_) => "refused",
+            Self::Held(_) => "held",
+            Self::Waits(_) => "waiting",
+            Self::Reverted(_) => "reverted",
         }
     }
 }

@@ -93,6 +93,9 @@ pub struct App {
     pub in_force: Option<InForce>,
     /// What does not, though it is newer.
     pub waiting: Option<Waiting>,
+    /// Who keeps newer revisions away, beside what Git says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspended_by: Option<String>,
 }
 
 /// A revision in force.
@@ -109,6 +112,12 @@ pub struct InForce {
     pub since: Wall,
     /// How many objects it has.
     pub objects: u32,
+    /// When all of it was healthy for the first time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub healthy: Option<Wall>,
+    /// Why it did not become healthy in its time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
     /// What somebody should look at.
     pub warnings: Vec<Finding>,
 }
@@ -125,8 +134,15 @@ pub struct Waiting {
     pub author: String,
     /// Since when it waits.
     pub since: Wall,
-    /// It is held until somebody agrees; otherwise it is refused until somebody mends it.
+    /// It is held until somebody agrees.
     pub is_held: bool,
+    /// Nothing is wrong with it, something else must come first. If neither, it is refused until
+    /// somebody mends it.
+    #[serde(default)]
+    pub is_waiting: bool,
+    /// It was in force and did not become healthy: what was before it is in force again.
+    #[serde(default)]
+    pub is_reverted: bool,
     /// Why.
     pub why: String,
     /// What is wrong with it.
@@ -236,7 +252,9 @@ fn trouble_of(pod: &serde_json::Value) -> TroubledPod {
 }
 
 fn apps(picture: &Picture) -> Vec<App> {
-    let states = picture.state.apps.iter();
+    // One that is gone may be remembered for what its Jobs have done.
+    let is_shown = |head: &AppHead| head.applied.is_some() || head.waiting.is_some();
+    let states = picture.state.apps.iter().filter(|(_, state)| is_shown(&state.head));
     states
         .map(|(name, state)| App {
             name: name.to_string(),
@@ -246,9 +264,15 @@ fn apps(picture: &Picture) -> Vec<App> {
                 author: applied.author.clone(),
                 since: applied.since,
                 objects: applied.objects,
+                healthy: applied.healthy,
+                failed: state.head.failed_now().map(|failed| match &failed.stays {
+                    Some(stays) => format!("{}; it can't be taken back: {stays}", failed.why),
+                    None => failed.why.clone(),
+                }),
                 warnings: applied.warnings.clone(),
             }),
             waiting: waiting(picture, name, &state.head),
+            suspended_by: state.head.suspended.as_ref().map(|suspension| suspension.by.clone()),
         })
         .collect()
 }
@@ -266,6 +290,8 @@ fn waiting(
         author: waiting.author.clone(),
         since: waiting.since,
         is_held,
+        is_waiting: matches!(waiting.verdict, Verdict::Waits(_)),
+        is_reverted: matches!(waiting.verdict, Verdict::Reverted(_)),
         why: waiting.verdict.why().to_owned(),
         findings: waiting.findings.clone(),
         finding_count: waiting.finding_count,
@@ -287,13 +313,15 @@ fn would_delete(
     let candidate = input
         .and_then(|input| input.candidate.as_ref())
         .filter(|candidate| candidate.commit.id == *commit);
-    let (Some(candidate), Some(state)) = (candidate, picture.state.apps.get(app)) else {
+    let (Some(_), Some(state)) = (candidate, picture.state.apps.get(app)) else {
         return Vec::new();
     };
+    let others = picture.apps.values().filter_map(|input| input.candidate.as_ref());
+    let offers: Vec<_> = others.collect();
     state
         .objects()
         .map(|(key, _)| key)
-        .filter(|key| !candidate.desired.objects.contains_key(key))
+        .filter(|key| !offers.iter().any(|offer| offer.desired.objects.contains_key(key)))
         .map(|key| key.to_string())
         .collect()
 }
@@ -367,6 +395,18 @@ fn settings(picture: &Picture) -> Vec<Trouble> {
 /// The labels of the page's lines stand in a column of this width.
 const LABEL: usize = 13;
 
+impl Waiting {
+    /// What has become of it, in a word.
+    pub fn word(&self) -> &'static str {
+        match (self.is_held, self.is_waiting, self.is_reverted) {
+            (true, ..) => "held",
+            (_, true, _) => "waiting",
+            (.., true) => "reverted",
+            _ => "refused",
+        }
+    }
+}
+
 impl Status {
     /// The page, for people.
     pub fn text(&self) -> String {
@@ -436,8 +476,20 @@ impl Status {
             },
         );
         line(page, &label("In force"), &in_force);
+        let failed = app.in_force.as_ref().and_then(|revision| revision.failed.as_ref());
+        if let Some(why) = failed {
+            line(page, &label("Failed"), why);
+        }
+        if let Some(by) = &app.suspended_by {
+            let how = format!("by {by}; `windlass app resume {}` ends it", app.name);
+            line(page, &label("Suspended"), &how);
+        }
         if let Some(waiting) = &app.waiting {
-            let word = if waiting.is_held { "Held" } else { "Refused" };
+            let word = match waiting.word() {
+                "waiting" => "Waits".to_owned(),
+                word => capital(word),
+            };
+            let word = word.as_str();
             self.waiting_text(waiting, &label(word), page);
         }
     }
@@ -498,7 +550,7 @@ impl Status {
 
 fn line(page: &mut String, label: &str, text: &str) {
     // Writing to a String cannot fail.
-    let _ = writeln!(page, "{:LABEL$}{text}", format!("{label}:"));
+    let _ = writeln!(page, "{:LABEL$}{text}", format!("{label}: "));
 }
 
 /// Lines below a line, up to a bound.
@@ -529,4 +581,85 @@ fn capital(text: &str) -> String {
     characters
         .next()
         .map_or_else(String::new, |first| first.to_uppercase().chain(characters).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn in_force(commit: &str, subject: &str) -> InForce {
+        InForce {
+            commit: Oid::new(commit),
+            subject: subject.into(),
+            author: "Ada <ada@example.org>".into(),
+            since: Wall::from_seconds(1_000),
+            objects: 3,
+            healthy: None,
+            failed: None,
+            warnings: Vec::new(),
+        }
+    }
+
+    fn waiting(is_held: bool, is_waiting: bool, is_reverted: bool) -> Waiting {
+        Waiting {
+            commit: Oid::new("ccccccccc"),
+            subject: "third".into(),
+            author: "Bob <bob@example.org>".into(),
+            since: Wall::from_seconds(1_060),
+            is_held,
+            is_waiting,
+            is_reverted,
+            why: "so it is".into(),
+            findings: Vec::new(),
+            finding_count: 0,
+            would_delete: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn each_app_has_its_lines() {
+        let app = |name: &str, in_force, waiting, suspended_by: Option<&str>| App {
+            name: name.into(),
+            in_force: Some(in_force),
+            waiting,
+            suspended_by: suspended_by.map(str::to_owned),
+        };
+        let failed =
+            InForce { failed: Some("it crashes".into()), ..in_force("bbbbbbbbb", "second") };
+        let apps = vec![
+            app("base", in_force("aaaaaaaaa", "first"), None, None),
+            app("web", in_force("aaaaaaaaa", "first"), Some(waiting(false, false, true)), None),
+            app("api", failed, Some(waiting(false, true, false)), Some("ada")),
+        ];
+        let status = Status {
+            node: "n1".into(),
+            version: "1".into(),
+            now: Wall::from_seconds(1_120),
+            is_known: true,
+            is_coordinator: false,
+            coordinator: None,
+            decision: Generation::default(),
+            adoptable: None,
+            repository: Repository { reached: None, newest: None, branch_is_missing: false },
+            apps,
+            nodes: Counted::default(),
+            pods: Counted::default(),
+            troubled_pods: Vec::new(),
+            faults: Vec::new(),
+        };
+        let page = status.text();
+        let lines: Vec<&str> = page.lines().skip(2).take(7).collect();
+        assert_eq!(
+            lines,
+            [
+                "In force (base): aaaaaaa \"first\" by Ada, for 2m, 3 objects",
+                "In force (web): aaaaaaa \"first\" by Ada, for 2m, 3 objects",
+                "Reverted (web): ccccccc \"third\" by Bob, 60s ago: so it is",
+                "In force (api): bbbbbbb \"second\" by Ada, for 2m, 3 objects",
+                "Failed (api): it crashes",
+                "Suspended (api): by ada; `windlass app resume api` ends it",
+                "Waits (api): ccccccc \"third\" by Bob, 60s ago: so it is",
+            ]
+        );
+    }
 }

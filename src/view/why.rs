@@ -23,7 +23,7 @@ use crate::kinds::time::{Wall, human_duration};
 use crate::kinds::workload::StatefulSet;
 use crate::plan::Pod;
 use crate::plan::storage::claims_of;
-use crate::state::records::{Verdict, WaitingRevision};
+use crate::state::records::WaitingRevision;
 
 /// So many events are told, the newest last.
 const EVENTS_TOLD: usize = 6;
@@ -581,10 +581,7 @@ fn waits(picture: &Picture, app: &Name, waiting: &WaitingRevision, key: &Key) ->
     if about.is_empty() && !is_in_it {
         return None;
     }
-    let word = match waiting.verdict {
-        Verdict::Refused(_) => "refused",
-        Verdict::Held(_) => "held",
-    };
+    let word = waiting.verdict.word();
     let commit = commit_line(picture, &waiting.revision);
     let mut why = Why {
         outcome: format!("{key} is not in force: the commit it came with is {word}."),

@@ -1,5 +1,6 @@
 //! The whole program on real parts: push, and see what runs.
 
+mod apps;
 mod deploy;
 mod failures;
 mod fleet;

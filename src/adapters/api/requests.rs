@@ -1,6 +1,6 @@
 //! What is asked of the coordinator on kubectl's paths and on ours: a node cordoned, drained, deleted,
-//! declared dead; a pod evicted. Nothing of it is written in Git, which says in its own time what
-//! stays.
+//! declared dead; a pod evicted; an app suspended. Nothing of it is written in Git, which says in its
+//! own time what stays.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use super::serve::{Api, Caller};
 use super::write::{self, is_trial};
 use crate::agent::event::Ask;
 use crate::desired::Desired;
-use crate::kinds::name::{NameRule, NodeName, Uid};
+use crate::kinds::name::{Name, NameRule, NodeName, Uid};
 use crate::kinds::object::{Body, Key};
 use crate::kinds::registry::Kind;
 use crate::plan::{self, Pod};
@@ -190,6 +190,20 @@ pub(super) async fn fence(
     let node = named(asked)?;
     let message = format!("node {node} is declared dead");
     request(api, caller, RequestKind::Fence { node, forget: false }).await?;
+    Ok(reply::json(&json!({"message": message})))
+}
+
+/// Suspends an app, or lets it go on: `POST /windlass/v1/app?name=NAME&do=suspend`.
+pub(super) async fn app(api: &Arc<Api>, caller: Caller, asked: &Parameters) -> Result<Answer, No> {
+    let name = asked.get("name").ok_or_else(|| No::bad("name: is missing"))?;
+    let app = Name::parse(name, NameRule::Label).map_err(|why| No::bad(format!("name: {why}")))?;
+    let (what, word) = match asked.get("do") {
+        Some("suspend") => (RequestKind::Suspend { app }, "suspended"),
+        Some("resume") => (RequestKind::Resume { app }, "resumed"),
+        _ => return Err(No::bad("do: is neither suspend nor resume")),
+    };
+    let message = format!("app {name} is being {word}");
+    request(api, caller, what).await?;
     Ok(reply::json(&json!({"message": message})))
 }
 

@@ -106,6 +106,7 @@ pub(super) enum Own {
     History,
     Drain,
     Fence,
+    App,
     Adopt,
 }
 
@@ -161,6 +162,7 @@ fn own_door(name: &str) -> Option<Own> {
         "history" => Own::History,
         "drain" => Own::Drain,
         "fence" => Own::Fence,
+        "app" => Own::App,
         "adopt" => Own::Adopt,
         _ => return None,
     })

@@ -32,6 +32,8 @@ fn verdict(fleet: &Fleet) -> String {
         Some(waiting) => match &waiting.verdict {
             Verdict::Refused(why) => format!("refused: {why}"),
             Verdict::Held(why) => format!("held: {why}"),
+            Verdict::Reverted(why) => format!("reverted: {why}"),
+            Verdict::Waits(why) => format!("waits: {why}"),
         },
     }
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::{
-    AppInput, Input, Library, Memory, NodeInput, Plan, Revision, Settings, Shelf,
-    missing_templates, plan,
+    AppInput, Input, Library, Memory, NodeInput, Offer, Plan, Revision, Settings, Shelf, Terms,
+    missing_templates, offers, plan,
 };
 use crate::kinds::binding::{Binding, DEFAULT_APP, Oid, TemplateRef};
 use crate::kinds::digest::Digest;
@@ -50,6 +50,7 @@ pub(super) struct Fleet {
     pub(super) last: Option<Plan>,
     commits: u64,
     since_applied: Vec<CommitInfo>,
+    all_commits: Vec<CommitInfo>,
     history: Vec<Arc<Revision>>,
 }
 
@@ -94,6 +95,7 @@ impl Fleet {
             last: None,
             commits: 0,
             since_applied: Vec::new(),
+            all_commits: Vec::new(),
             history: Vec::new(),
         }
     }
@@ -150,6 +152,7 @@ impl Fleet {
             message: message.into(),
         };
         self.since_applied.insert(0, commit.clone());
+        self.all_commits.push(commit.clone());
         let since = self.applied();
         Revision {
             commit,
@@ -160,7 +163,46 @@ impl Fleet {
             commits: self.since_applied.clone().into(),
             desired: Arc::new(desired),
             findings: findings.into(),
+            terms: Terms::default(),
         }
+    }
+
+    /// Commits these files, `windlass.yaml` among them, and offers each app its part.
+    pub(super) fn push_files(&mut self, message: &str, files: &[(&str, &str)]) -> &mut Self {
+        let texts = files.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned()));
+        let division = sim::divide(&texts.collect());
+        let template = self.revision(message, None, &[]);
+        for input in self.input.apps.values_mut() {
+            input.candidate = None;
+        }
+        for (app, offer) in offers(division, &self.input.state) {
+            let since = self.input.state.base_of(&app).cloned();
+            let Offer { tree, desired, findings, terms } = offer;
+            let relation = if since.is_some() { Relation::Descends } else { Relation::First };
+            let commit = template.commit.clone();
+            let mut between: Vec<CommitInfo> = Vec::new();
+            for known in self.all_commits.iter().rev() {
+                if Some(&known.id) == since.as_ref() {
+                    break;
+                }
+                between.push(known.clone());
+            }
+            let (commits, origin) = (between.into(), "main".into());
+            let revision = Arc::new(Revision {
+                commit,
+                tree,
+                origin,
+                since,
+                relation,
+                commits,
+                desired,
+                findings,
+                terms,
+            });
+            self.history.push(revision.clone());
+            self.input.apps.entry(app).or_default().candidate = Some(revision);
+        }
+        self
     }
 
     /// Makes a commit the newest.
@@ -196,7 +238,58 @@ impl Fleet {
             app.applied = app.candidate.take();
             self.since_applied.clear();
         }
+        self.adopt_parts();
+        self.read_fallbacks();
         has_changed
+    }
+
+    /// Reads what is gone back to, as the agent does.
+    fn read_fallbacks(&mut self) {
+        let state = &self.input.state;
+        for (app, input) in &mut self.input.apps {
+            let head = state.apps.get(app).map(|app| &app.head);
+            let goes_back = head.and_then(|head| head.failed_now()).is_some_and(|f| f.goes_back);
+            let kept = head.and_then(|head| head.healthy.as_ref()).filter(|_| goes_back);
+            input.fallback = kept.and_then(|kept| {
+                let mut known = self.history.iter().rev();
+                let is_it = |r: &&Arc<Revision>| {
+                    r.terms.spec.name == *app && r.commit.id == kept.applied.revision
+                };
+                known.find(is_it).cloned()
+            });
+            // What was offered was compared with another commit than is in force now.
+            if let Some(candidate) = &input.candidate
+                && candidate.since.as_ref() != state.base_of(app)
+            {
+                let since = state.base_of(app).cloned();
+                input.candidate = Some(Arc::new(Revision { since, ..Revision::clone(candidate) }));
+            }
+        }
+    }
+
+    /// Takes over what came into force of each app, as the agent does.
+    fn adopt_parts(&mut self) {
+        let state = &self.input.state;
+        for (app, input) in &mut self.input.apps {
+            let head = state.apps.get(app).and_then(|app| app.head.applied.as_ref());
+            let is_it = |revision: &Arc<Revision>| {
+                head.is_some_and(|applied| applied.revision == revision.commit.id)
+            };
+            if let Some(candidate) = &input.candidate {
+                if is_it(candidate) {
+                    input.applied = Some(candidate.clone());
+                }
+                if state.is_in_step(app, &candidate.commit.id) {
+                    input.candidate = None;
+                }
+            }
+            if !input.applied.as_ref().is_some_and(is_it) {
+                let mut known = self.history.iter().rev();
+                input.applied = known.find(|r| r.terms.spec.name == *app && is_it(r)).cloned();
+            }
+        }
+        let is_known = |app: &Name| *app == *DEFAULT_APP || state.apps.contains_key(app);
+        self.input.apps.retain(|app, _| is_known(app));
     }
 
     /// Finds the templates of earlier revisions, as the agent does in Git.
@@ -212,8 +305,9 @@ impl Fleet {
     }
 
     fn book(&self, shelf: &Shelf) -> Option<Arc<PodTemplate>> {
-        let revision = self.history.iter().find(|r| r.commit.id == shelf.revision)?;
-        revision.desired.objects.get(&shelf.owner)?.body.template().cloned()
+        let mut parts = self.history.iter().filter(|r| r.commit.id == shelf.revision);
+        let object = parts.find_map(|part| part.desired.objects.get(&shelf.owner))?;
+        object.body.template().cloned()
     }
 
     /// Lets time pass.
@@ -452,6 +546,15 @@ impl Fleet {
     pub(super) fn record(&self, deployment: &str) -> &DeploymentRecord {
         let key = RecordKey::new(&Name::trusted("shop"), &Name::trusted(deployment));
         &self.state().deployments[&key]
+    }
+
+    /// A Deployment's id and those of its sets, by the books of an app.
+    pub(super) fn record_of(&self, app: &str, deployment: &str) -> Option<(Uid, Vec<Uid>)> {
+        let state = self.input.state.apps.get(app)?;
+        let (shop, name) = (Name::trusted("shop"), Name::trusted(deployment));
+        let key = Key::namespaced(crate::kinds::registry::Kind::Deployment, &shop, &name);
+        let sets = state.sets.values().filter(|set| set.deployment == name);
+        Some((state.entry(&key)?.uid.clone(), sets.map(|set| set.uid.clone()).collect()))
     }
 
     /// What was given to a Service: `10.96.3.4 30080`.

@@ -12,7 +12,7 @@ use proptest::strategy::Strategy as Draw;
 use super::fleet::pod_key;
 use super::{Fleet, Mood, manifest};
 use crate::kinds::binding::Binding;
-use crate::kinds::name::Uid;
+use crate::kinds::name::{Name, Uid};
 use crate::kinds::status::{ContainerState, ContainerStatus, Phase, PodReport, Terminated};
 use crate::state::PersonRequest;
 use crate::state::jobs::JobRun;

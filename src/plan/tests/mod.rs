@@ -6,6 +6,7 @@
 
 mod accept;
 mod allocate;
+mod apps;
 mod claim;
 mod cronjobs;
 mod daemons;

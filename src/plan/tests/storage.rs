@@ -132,7 +132,9 @@ fn verdict(fleet: &Fleet) -> String {
         None => "in force".into(),
         Some(waiting) => match &waiting.verdict {
             Verdict::Refused(why) => format!("refused: {why} {:?}", waiting.findings),
-            Verdict::Held(why) => format!("held: {why}"),
+            Verdict::Held(why) | Verdict::Waits(why) | Verdict::Reverted(why) => {
+                format!("held: {why}")
+            }
         },
     }
 }
