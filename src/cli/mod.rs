@@ -16,6 +16,8 @@
 
 pub mod agent;
 mod api_resources;
+mod change;
+mod checkout;
 mod client;
 mod completion;
 pub mod config;
@@ -44,6 +46,7 @@ mod socket;
 mod status;
 mod sync;
 mod target;
+mod undo;
 mod validate;
 mod version;
 mod watch;
@@ -114,8 +117,10 @@ enum Command {
     Sync(sync::Sync),
     /// Show what a commit would change
     Diff(diff::Diff),
-    /// Show how far a Deployment has come, and what it was before
+    /// Follow a Deployment, and take it back, pause it, start it anew: by commits
     Rollout(rollout::Rollout),
+    /// Change how many pods there are to be: by a commit
+    Scale(change::Scale),
     /// Show the last decisions, who took them, and why
     History(history::History),
     /// End a pod; its owner makes another
@@ -195,6 +200,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Why(args) => wait(why::run(&args, context)),
         Command::Diff(args) => wait(diff::run(&args, context)),
         Command::Rollout(args) => wait(rollout::run(&args, context)),
+        Command::Scale(args) => change::scale(&args, context),
         Command::History(args) => wait(history::run(&args, context)),
         Command::Delete(args) => wait(delete::run(&args, context)),
         Command::Cordon(args) => wait(nodes::cordon(&args, context)),

@@ -89,9 +89,6 @@ pub fn consequence(kind: Kind) -> &'static str {
             "rights are not checked by it yet"
         }
         Kind::Ingress | Kind::IngressClass => "no requests from outside are routed by it yet",
-        Kind::PodDisruptionBudget => {
-            "only drains, evictions and preemption heed it; its status is not shown yet"
-        }
         Kind::HorizontalPodAutoscaler => "replicas are not changed by it yet",
         Kind::StorageClass | Kind::CSIDriver => "no volumes are made by it yet",
         _ => "nothing acts on it yet",
@@ -137,6 +134,11 @@ const RUNS: &[(&str, &str)] = &[
     ),
     ("apps.v1.DeploymentStrategy", "rollingUpdate type"),
     ("apps.v1.RollingUpdateDeployment", "maxSurge maxUnavailable"),
+    ("policy.v1.PodDisruptionBudget", "apiVersion kind metadata spec"),
+    (
+        "policy.v1.PodDisruptionBudgetSpec",
+        "maxUnavailable minAvailable selector unhealthyPodEvictionPolicy",
+    ),
     ("core.v1.PodTemplateSpec", "metadata spec"),
     (
         "core.v1.PodSpec",

@@ -121,7 +121,7 @@ kinds! {
     /// Which pods may talk.
     NetworkPolicy, "networking.k8s.io", "v1", "networkpolicies", "networkpolicy", ["netpol"], Namespaced, false, Subdomain, Refused;
     /// How many pods may be missing on purpose.
-    PodDisruptionBudget, "policy", "v1", "poddisruptionbudgets", "poddisruptionbudget", ["pdb"], Namespaced, false, Subdomain, Shown;
+    PodDisruptionBudget, "policy", "v1", "poddisruptionbudgets", "poddisruptionbudget", ["pdb"], Namespaced, false, Subdomain, Runs;
     /// Containers that share a network and a fate.
     Pod, "", "v1", "pods", "pod", ["po"], Namespaced, true, Subdomain, Runs;
     /// A number of pods (old form).

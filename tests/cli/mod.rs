@@ -4,6 +4,7 @@
 mod fake;
 mod init;
 mod lab;
+mod rollout;
 mod talk;
 mod validate;
 
@@ -207,7 +208,6 @@ fn pages() {
             "rollout history deploy/web -n shop --revision 7",
             "rollout status deploy/web -n shop",
             "rollout status rs/web -n shop",
-            "rollout undo deploy/web -n shop",
             "version",
             "version --client",
             "version -o json",

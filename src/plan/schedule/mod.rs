@@ -55,6 +55,7 @@ use super::work::Work;
 pub use weigh::{PLUGINS, Scale, Weighed, weigh};
 
 pub(super) use budgets::Budgets;
+pub use budgets::Standing;
 use choose::Scheduler;
 use cluster::{Cluster, Machine, Shape};
 use preempt::{Board, Candidate, Resident};

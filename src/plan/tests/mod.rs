@@ -6,6 +6,7 @@
 
 mod accept;
 mod allocate;
+mod budgets;
 mod claim;
 mod drain;
 mod evict;

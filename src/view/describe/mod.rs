@@ -40,6 +40,7 @@ pub fn describe(picture: &Picture, key: &Key) -> Option<String> {
         Kind::ConfigMap => config::config_map(&mut page, object),
         Kind::Secret => config::secret(&mut page, picture, key, object),
         Kind::Namespace => config::namespace(&mut page, object),
+        Kind::PodDisruptionBudget => workload::budget(&mut page, object),
         _ => config::other(&mut page, object),
     }
     if has_events(key.kind) {
