@@ -71,13 +71,12 @@ pub fn edit(file: &FileContent, key: &Key, wish: Wish<'_>) -> Result<String, Unp
     let bare = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mark = &text[..text.len() - bare.len()];
     let pencil = Pencil::new(bare);
-    let drawn = spans::read(bare)
-        .and_then(|documents| {
-            let spot = documents.iter().find_map(|document| find(document, key))?;
-            Some(pencil.change(spot, key, wish))
-        })
-        .unwrap_or(Err((None, "its document can't be told from its neighbours")));
-    let new = match drawn {
+    let documents = spans::read(bare).unwrap_or_default();
+    let Some(spot) = documents.iter().find_map(|document| find(document, key)) else {
+        return Err(unplaced(line, "its document can't be told from its neighbours"));
+    };
+    let line = pencil.line(nearest(spot, wish.path()));
+    let new = match pencil.change(spot, key, wish) {
         Ok(new) => format!("{mark}{new}"),
         Err((at, why)) => return Err(unplaced(at.map_or(line, |at| pencil.line(at)), why)),
     };
@@ -96,6 +95,18 @@ pub fn is_just(before: &FileContent, after: &FileContent, key: &Key, wish: Wish<
 }
 
 impl Wish<'_> {
+    /// The field that changes.
+    fn path(&self) -> &'static [&'static str] {
+        match self {
+            Self::Replicas(_) => &["spec", "replicas"],
+            Self::Paused(_) => &["spec", "paused"],
+            Self::RestartedAt(_) => {
+                &["spec", "template", "metadata", "annotations", ANNOTATION_RESTARTED]
+            }
+            Self::TemplateOf(_) => &["spec", "template"],
+        }
+    }
+
     fn what(&self, file: &FileContent) -> String {
         match self {
             Self::Replicas(count) => format!("set spec.replicas to {count}"),
@@ -136,35 +147,19 @@ fn holds(before: &ParsedFile, after: &ParsedFile, old: &Object, wish: Wish<'_>) 
 fn says(was: &str, is: &str, wish: Wish<'_>) -> bool {
     let read = |json: &str| serde_json::from_str::<Value>(json).unwrap_or_default();
     let (mut was, mut is) = (read(was), read(is));
+    let template = match wish {
+        Wish::TemplateOf(file) => template_like(&document::parse(file), &is),
+        _ => None,
+    };
+    take(&mut was, wish.path());
+    let now = take(&mut is, wish.path());
     let as_asked = match wish {
-        Wish::Replicas(count) => take(&mut is, "/spec", "replicas") == Some(count.into()),
-        Wish::Paused(paused) => {
-            take(&mut is, "/spec", "paused").unwrap_or(Value::Bool(false)) == Value::Bool(paused)
-        }
-        Wish::RestartedAt(time) => {
-            let annotations = "/spec/template/metadata/annotations";
-            take(&mut is, annotations, ANNOTATION_RESTARTED) == Some(time.into())
-        }
-        Wish::TemplateOf(file) => {
-            let file = document::parse(file);
-            let meant = is.get("kind").zip(is.pointer("/metadata/name"));
-            let other = file.objects.iter().find_map(|object| {
-                let json = read(&object.json);
-                let is_it = json.get("kind").zip(json.pointer("/metadata/name")) == meant
-                    && json.pointer("/metadata/namespace") == is.pointer("/metadata/namespace");
-                is_it.then(|| json.pointer("/spec/template").cloned())
-            });
-            let template = take(&mut is, "/spec", "template");
-            template.is_some() && other.flatten() == template
-        }
+        Wish::Replicas(count) => now == Some(count.into()),
+        // What is not written is not paused.
+        Wish::Paused(paused) => now.unwrap_or(Value::Bool(false)) == Value::Bool(paused),
+        Wish::RestartedAt(time) => now == Some(time.into()),
+        Wish::TemplateOf(_) => template.is_some() && now == template,
     };
-    let (parent, field) = match wish {
-        Wish::Replicas(_) => ("/spec", "replicas"),
-        Wish::Paused(_) => ("/spec", "paused"),
-        Wish::RestartedAt(_) => ("/spec/template/metadata/annotations", ANNOTATION_RESTARTED),
-        Wish::TemplateOf(_) => ("/spec", "template"),
-    };
-    take(&mut was, parent, field);
     for json in [&mut was, &mut is] {
         let metadata = json.pointer_mut("/spec/template/metadata").and_then(Value::as_object_mut);
         if let Some(metadata) = metadata
@@ -176,8 +171,31 @@ fn says(was: &str, is: &str, wish: Wish<'_>) -> bool {
     as_asked && was == is
 }
 
-fn take(json: &mut Value, parent: &str, field: &str) -> Option<Value> {
-    json.pointer_mut(parent)?.as_object_mut()?.remove(field)
+/// The template of the object of the same name in another file.
+fn template_like(file: &ParsedFile, object: &Value) -> Option<Value> {
+    let read = |json: &str| serde_json::from_str::<Value>(json).unwrap_or_default();
+    let name = |json: &Value| {
+        let fields = ["/kind", "/metadata/namespace", "/metadata/name"];
+        fields.map(|field| json.pointer(field).cloned())
+    };
+    let mut all = file.objects.iter().map(|object| read(&object.json));
+    all.find(|json| name(json) == name(object))?.pointer("/spec/template").cloned()
+}
+
+fn take(json: &mut Value, path: &[&str]) -> Option<Value> {
+    let (field, parents) = path.split_last()?;
+    let parent = parents.iter().try_fold(json, |json, field| json.get_mut(*field))?;
+    parent.as_object_mut()?.remove(*field)
+}
+
+/// Where the field stands, or as much of the way to it as is written.
+fn nearest(object: &Spot<'_>, path: &[&str]) -> usize {
+    let (mut spot, mut at) = (object, object.from);
+    for field in path {
+        let Some(pair) = spot.pair(field) else { break };
+        (spot, at) = (&pair.value, pair.key.from);
+    }
+    at
 }
 
 /// The object's own map: a document, or an item of a list.
@@ -230,13 +248,10 @@ impl<'t> Pencil<'t> {
 
     fn change(&self, object: &Spot<'_>, key: &Key, wish: Wish<'_>) -> Result<String, Blot> {
         match wish {
-            Wish::Replicas(count) => self.set(object, &["spec", "replicas"], &count.to_string()),
-            Wish::Paused(true) => self.set(object, &["spec", "paused"], "true"),
+            Wish::Replicas(count) => self.set(object, wish.path(), &count.to_string()),
+            Wish::Paused(true) => self.set(object, wish.path(), "true"),
             Wish::Paused(false) => self.unpause(object),
-            Wish::RestartedAt(time) => {
-                let path = ["spec", "template", "metadata", "annotations", ANNOTATION_RESTARTED];
-                self.set(object, &path, &format!("\"{time}\""))
-            }
+            Wish::RestartedAt(time) => self.set(object, wish.path(), &format!("\"{time}\"")),
             Wish::TemplateOf(file) => self.restore(object, key, file),
         }
     }
@@ -251,7 +266,7 @@ impl<'t> Pencil<'t> {
         if around.iter().all(|rest| rest.trim().is_empty()) {
             return Ok(self.replaced(from, to, ""));
         }
-        self.set(object, &["spec", "paused"], "false")
+        self.set(object, Wish::Paused(false).path(), "false")
     }
 
     /// Writes a value at a path, with as much of the path as is missing.

@@ -84,7 +84,6 @@ pub fn refusal(kind: Kind) -> &'static str {
 /// What follows from nothing acting on a kind that is accepted; goes on after "but".
 pub fn consequence(kind: Kind) -> &'static str {
     match kind {
-        Kind::ServiceAccount => "pods get no token of it yet",
         Kind::ClusterRole | Kind::ClusterRoleBinding | Kind::Role | Kind::RoleBinding => {
             "rights are not checked by it yet"
         }
@@ -101,6 +100,10 @@ const RUNS: &[(&str, &str)] = &[
     ("meta.v1.LabelSelector", "matchExpressions matchLabels"),
     ("meta.v1.LabelSelectorRequirement", "key operator values"),
     ("core.v1.Namespace", "apiVersion kind metadata spec"),
+    (
+        "core.v1.ServiceAccount",
+        "apiVersion automountServiceAccountToken imagePullSecrets kind metadata",
+    ),
     ("core.v1.Node", "apiVersion kind metadata spec"),
     ("core.v1.NodeSpec", "taints unschedulable"),
     ("core.v1.Taint", "effect key value"),
@@ -301,6 +304,9 @@ const ROWS: &[FieldSupport] = rows! {
     }
     Shown "scheduling.v1.PriorityClass" {
         "description" "is for people";
+    }
+    Shown "core.v1.ServiceAccount" {
+        "secrets" "lists what others may hand out";
     }
     Shown "core.v1.ServicePort" {
         "appProtocol" "is a hint for others";

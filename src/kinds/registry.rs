@@ -99,7 +99,7 @@ kinds! {
     /// Who has rights in a namespace.
     RoleBinding, "rbac.authorization.k8s.io", "v1", "rolebindings", "rolebinding", [], Namespaced, false, PathSegment, Shown;
     /// Who a pod is.
-    ServiceAccount, "", "v1", "serviceaccounts", "serviceaccount", ["sa"], Namespaced, false, Subdomain, Shown;
+    ServiceAccount, "", "v1", "serviceaccounts", "serviceaccount", ["sa"], Namespaced, false, Subdomain, Runs;
     /// Defaults and bounds for containers of a namespace.
     LimitRange, "", "v1", "limitranges", "limitrange", ["limits"], Namespaced, false, Subdomain, Refused;
     /// What a namespace may use.
