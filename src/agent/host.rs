@@ -43,6 +43,9 @@ pub(super) struct Host {
     pub(super) runtime: Option<RuntimeSeen>,
     pub(super) network: Option<NetworkSeen>,
     pub(super) report: Option<NodeReport>,
+    pub(super) emptying: super::volumes::Emptying,
+    /// Whether the state store was reached since this agent started.
+    pub(super) has_been_in_touch: bool,
     has_succeeded: bool,
     needs_look: bool,
     needs_around: bool,
@@ -76,6 +79,8 @@ impl Host {
             runtime: None,
             network: None,
             report: None,
+            emptying: super::volumes::Emptying::default(),
+            has_been_in_touch: false,
             has_succeeded: false,
             needs_look: true,
             needs_around: true,
@@ -103,6 +108,7 @@ impl Host {
             self.memory.succeed(report.pods.values().map(|pod| &**pod));
             let mut own = report.clone();
             own.pods = Arc::default();
+            self.emptying.removed = report.removed_volumes.clone();
             self.report.get_or_insert(own);
         }
     }
@@ -159,7 +165,8 @@ impl Host {
         let list = self.list_at.filter(|_| self.listing.is_none());
         let survey = self.survey_at.filter(|_| !self.is_surveying);
         let look = self.memory.next_wake();
-        [list, survey, look].into_iter().flatten().min()
+        let empty = self.emptying.next_wake();
+        [list, survey, look, empty].into_iter().flatten().min()
     }
 
     /// When the report that waits may be written.
@@ -213,6 +220,13 @@ impl Agent {
         if self.host.memory.next_wake().is_some_and(|at| at <= now.elapsed) {
             self.host.needs_look = true;
         }
+        if !self.host.has_been_in_touch && self.store.is_heard() {
+            self.host.has_been_in_touch = true;
+            self.host_needs_look();
+        }
+        if self.host.emptying.next_wake().is_some_and(|at| at <= now.elapsed) {
+            self.host.needs_look = true;
+        }
         if !self.host.needs_look {
             return;
         }
@@ -229,6 +243,7 @@ impl Agent {
             self.call(purpose, action.call, action.timeout);
         }
         self.sweep_links();
+        self.tend_volumes(now);
         self.refresh_report(&around, now);
     }
 
@@ -282,9 +297,11 @@ impl Agent {
             mtu: self.config.overlay.pod_mtu(self.link_mtu(network)),
             standing: facts.as_ref().and_then(|facts| self.standing(&facts.labels)),
             allocatable: facts.map(|facts| facts.allocatable.clone()).unwrap_or_default(),
+            claims: self.claimed_volumes(),
             desired: desired.collect(),
             services: Arc::new(self.service_variables()),
             released: self.released_everywhere(),
+            has_heard: self.host.has_been_in_touch,
             files_version: 0,
         };
         let before = self.host.around.as_deref();

@@ -82,7 +82,8 @@ impl Agent {
             installation: self.config.installation.clone(),
             has_acted: self.store.has_acted(),
             contact: self.config.contact.clone(),
-            knows: self.store.bereft_of(),
+            knows: self.store.knows(),
+            settings: Some((*self.config.fleet).clone()),
             unknown: BTreeMap::new(),
         }
     }
@@ -114,12 +115,16 @@ impl Agent {
 
     /// Says how the pods here are, if that has changed.
     pub(super) fn refresh_report(&mut self, around: &Around, now: Now) {
-        let Host { mine, seen, memory, report, .. } = &mut self.host;
+        let Host { mine, seen, memory, report, emptying, .. } = &mut self.host;
         let pods = node::reports(mine, seen, around, memory, now);
         let events = memory.take_events();
         let report = report.get_or_insert_default();
         if !events.is_empty() {
             report.events = Arc::new(plan::append_events(&report.events, events));
+        }
+        if report.removed_volumes != emptying.removed {
+            report.removed_volumes = emptying.removed.clone();
+            self.lead.needs_turn();
         }
         if *report.pods != pods {
             report.pods = Arc::new(pods);
@@ -131,7 +136,8 @@ impl Agent {
     /// Whether the node's register may be written now.
     pub(super) fn may_report(&self) -> bool {
         let is_busy = self.host.is_reporting || self.lead.is_writing();
-        let is_known = self.store.is_read() && self.store.is_in_touch();
+        let is_read = self.store.is_read() || self.store.is_without_decisions();
+        let is_known = is_read && self.store.is_in_touch();
         // After a race one look comes first: what waits for no interval would otherwise be written at
         // once on the same base, and each write makes the look that runs beside it worthless.
         let has_looked = self.host.raced.is_none_or(|looks| self.store.looks() > looks);
@@ -144,11 +150,16 @@ impl Agent {
             return;
         }
         self.forget_answered_requests();
-        let Some(report) = self.host.report().cloned() else {
+        let Some(mut report) = self.host.report().cloned() else {
             return;
         };
         let me = &self.config.node;
         let known = self.store.node(me);
+        if self.store.is_without_decisions() {
+            // Which pods are its own it does not know: what it said of them last stands.
+            let Some(known) = known else { return };
+            report = NodeReport { facts: report.facts, ..known.value.clone() };
+        }
         // One that somebody deleted is written anew, whole.
         let known = known.filter(|known| known.rev.is_some());
         if known.is_some_and(|known| known.value == report) {

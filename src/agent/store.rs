@@ -15,6 +15,7 @@ use crate::ports::store::{
 use crate::ports::{Answer, Call, Fault, FaultKind};
 use crate::state::{NodeReport, State};
 
+use super::adopt::WAYS_OUT;
 use super::lease::is_since;
 use super::{Agent, Purpose};
 
@@ -49,10 +50,21 @@ pub(super) struct Store {
     pub(super) vigil: plan::Vigil,
     /// Content that was written, in bytes, for metrics.
     pub(super) written_bytes: u64,
-    /// The coordinator's register as it stands there, if it can't be followed, and why.
-    refused: Option<(Rev, Fault)>,
+    /// The coordinator's register as it stands there, if it can't be followed.
+    refused: Option<Refused>,
+    /// The coordinator's register is gone, was there, and is in no copy here.
+    is_lost: bool,
     /// The store's last fault, if it failed.
     pub(super) fault: Option<Fault>,
+}
+
+/// A coordinator's register that can't be followed.
+#[derive(Clone, Debug)]
+struct Refused {
+    rev: Rev,
+    fault: Fault,
+    /// What it holds, if it can be read: then it is only older than what was acted on.
+    stands: Option<(Tree, State)>,
 }
 
 /// A register as it was last read or written.
@@ -92,6 +104,13 @@ impl Store {
     /// Whether the last look succeeded: what is known is what is there.
     pub(super) fn is_in_touch(&self) -> bool {
         self.is_in_touch
+    }
+
+    /// Whether what is known of the coordinator's register is what stands in the store, as of the last
+    /// look.
+    pub(super) fn is_heard(&self) -> bool {
+        let known = self.coordinator.as_ref();
+        self.is_in_touch && self.is_read() && known.is_some_and(|known| known.rev.is_some())
     }
 
     pub(super) fn looks(&self) -> u64 {
@@ -150,6 +169,7 @@ impl Store {
 
     /// Takes what this agent itself wrote.
     pub(super) fn wrote_state(&mut self, rev: Rev, tree: Tree, value: State) {
+        (self.refused, self.is_lost, self.fault) = (None, false, None);
         self.coordinator = Some(Known { rev: Some(rev), tree, value });
     }
 
@@ -193,10 +213,38 @@ impl Store {
     }
 
     fn refuses(&self, rev: &Rev) -> bool {
-        self.refused.as_ref().is_some_and(|(refused, _)| refused == rev)
+        self.refused.as_ref().is_some_and(|refused| refused.rev == *rev)
     }
 
-    fn highest_seen(&self) -> Generation {
+    /// The register that can't be followed, and what it holds if it can be read.
+    pub(super) fn stands(&self) -> Option<(&Rev, Option<&(Tree, State)>)> {
+        self.refused.as_ref().map(|refused| (&refused.rev, refused.stands.as_ref()))
+    }
+
+    /// Whether the store has lost the coordinator's register, and this node knows that there was one
+    /// but not what it held.
+    pub(super) fn is_lost(&self) -> bool {
+        self.is_lost && self.coordinator.is_none()
+    }
+
+    /// Whether nothing stands in the coordinator's register, as the last look showed.
+    pub(super) fn is_gone(&self) -> bool {
+        self.glance.as_ref().is_some_and(|glance| glance.coordinator.is_none())
+    }
+
+    /// Whether all that there is was read, and no decision among it that this node may follow.
+    pub(super) fn is_without_decisions(&self) -> bool {
+        let is_missed = self.refused.is_some() || self.is_lost;
+        self.coordinator.is_none() && self.reading == 0 && is_missed
+    }
+
+    /// The newest decision acted on here, while the store does not hold it.
+    pub(super) fn knows(&self) -> Option<Generation> {
+        let is_missed = self.bereft_of().is_some() || self.refused.is_some() || self.is_lost();
+        Some(self.highest_seen()).filter(|highest| is_missed && *highest > Generation::default())
+    }
+
+    pub(super) fn highest_seen(&self) -> Generation {
         let fence = self.glance.as_ref().map(|glance| glance.fence).unwrap_or_default();
         let state = self.state().map(|state| state.generation).unwrap_or_default();
         fence.max(state)
@@ -236,8 +284,13 @@ impl Agent {
             // What kept the store away may have kept the desired repository away too.
             self.wish.fetch_soon(now);
         }
-        self.store.refused.take_if(|(rev, _)| glance.coordinator.as_ref() != Some(&*rev));
-        self.store.fault = self.store.refused.as_ref().map(|(_, fault)| fault.clone());
+        // Something else there is believed when it was read.
+        if let Some(known) = &self.store.coordinator
+            && (glance.coordinator.is_none() || glance.coordinator == known.rev)
+        {
+            self.store.refused = None;
+        }
+        self.store.fault = self.store.refused.as_ref().map(|refused| refused.fault.clone());
         let poll = self.store_poll(now);
         let next = now.elapsed + self.config.jittered(poll, self.store.looks);
         self.store.look_at.get_or_insert(next);
@@ -250,7 +303,7 @@ impl Agent {
         }
         self.read_what_moved(&glance, now);
         let says = self.host.report().and_then(|report| report.facts.knows);
-        if says != self.store.bereft_of() {
+        if says != self.store.knows() {
             self.refresh_facts(now);
         }
         let could_lead = self.store.holds_lock() && self.store.is_local();
@@ -313,9 +366,11 @@ impl Agent {
         if fence == Generation::default() && !reports.any(|report| report.facts.has_acted) {
             return self.begin_anew(fence);
         }
+        self.store.is_lost = true;
         self.store.fault = Some(Fault::stalled(
             "the state store has lost refs/windlass/coordinator, and nodes have acted on it. Nothing \
-             is changed until an agent that knows the last decision has written it anew",
+             is changed until an agent that knows the last decision has written it anew, or, if there \
+             is none, `windlass state adopt` lets the fleet begin anew",
         ));
     }
 
@@ -397,9 +452,8 @@ impl Agent {
         }
         let taken = match register {
             Register::Coordinator => {
-                let taken = self.take_state(rev.clone(), tree);
-                if let Err(fault) = &taken {
-                    self.store.refused = Some((rev, fault.clone()));
+                let taken = self.take_state(rev, tree);
+                if taken.is_err() {
                     self.recall();
                 }
                 taken
@@ -414,16 +468,34 @@ impl Agent {
         self.network_needs_look();
     }
 
+    fn refuse(
+        &mut self,
+        rev: Rev,
+        fault: Fault,
+        stands: Option<(Tree, State)>,
+    ) -> Result<(), Fault> {
+        self.store.refused = Some(Refused { rev, fault: fault.clone(), stands });
+        Err(fault)
+    }
+
     fn take_state(&mut self, rev: Rev, tree: Tree) -> Result<(), Fault> {
-        let value = State::decode(&tree).map_err(Fault::stalled)?;
+        let value = match State::decode(&tree) {
+            Ok(value) => value,
+            Err(fault) => return self.refuse(rev, Fault::stalled(fault), None),
+        };
         let highest = self.store.highest_seen();
         if value.generation < highest {
-            return Err(Fault::stalled(format!(
+            let fault = Fault::stalled(format!(
                 "the state store holds decision {}, and this node has acted on {highest}: it was \
-                 set back; nothing is changed until a newer decision comes or the epoch is raised",
+                 set back, and nothing is changed. {WAYS_OUT}",
                 value.generation
-            )));
+            ));
+            // Foreign content reads as an empty state.
+            let is_ours = value.generation > Generation::default();
+            return self.refuse(rev, fault, is_ours.then_some((tree, value)));
         }
+        (self.store.refused, self.store.is_lost) = (None, false);
+        self.remember(value.generation);
         self.store.coordinator = Some(Known { rev: Some(rev), tree, value });
         let seen = self.store.glance.as_ref().filter(|_| self.store.is_in_touch);
         if seen.is_some_and(|glance| glance.coordinator.is_none()) {
@@ -431,6 +503,14 @@ impl Agent {
             self.coordinator_is_gone();
         }
         Ok(())
+    }
+
+    /// Writes down, where a restored store can't take it back, that this decision is acted on.
+    fn remember(&mut self, generation: Generation) {
+        let fence = self.store.glance.as_ref().map(|glance| glance.fence).unwrap_or_default();
+        if generation > fence && self.store.is_in_touch {
+            self.call(Purpose::Fence, Call::Store(StoreCall::Fence(generation)), STORE_TIMEOUT);
+        }
     }
 
     fn take_report(&mut self, name: NodeName, rev: Rev, tree: Tree) -> Result<(), Fault> {

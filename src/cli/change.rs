@@ -30,11 +30,11 @@ pub(super) struct Scale {
     making: Making,
 }
 
-/// Arguments of `windlass rollout pause`, `resume` and `restart`.
+/// Arguments of `windlass rollout pause`, `resume` (Deployments only) and `restart`.
 #[derive(Args, Debug)]
 #[command(after_help = "Prints the change of the manifest, as a patch; --commit makes it.")]
 pub(super) struct Change {
-    /// deploy/NAME
+    /// deploy/NAME; also sts/NAME and ds/NAME to restart
     #[arg(value_name = "WORDS", required = true)]
     words: Vec<String>,
     #[command(flatten)]

@@ -56,6 +56,9 @@ pub struct File {
     /// What does not.
     #[serde(default = "run_dir")]
     pub run_dir: PathBuf,
+    /// What outlives its pods.
+    #[serde(default)]
+    pub volumes: Volumes,
     /// The socket.
     #[serde(default)]
     pub api: Api,
@@ -138,6 +141,8 @@ pub struct State {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Fleet {
+    /// Raised by whoever changes what must be the same on every node.
+    pub version: u64,
     /// How long others wait for a silent coordinator.
     pub lease: String,
     /// How often a node shows that it lives.
@@ -151,6 +156,7 @@ pub struct Fleet {
 impl Default for Fleet {
     fn default() -> Self {
         Self {
+            version: 1,
             lease: "15s".into(),
             beat: "10s".into(),
             not_ready_after: "40s".into(),
@@ -238,6 +244,14 @@ impl Default for Api {
     fn default() -> Self {
         Self { socket: DEFAULT_SOCKET.into(), metrics: None, peer_port: None }
     }
+}
+
+/// Volumes that outlive their pods.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Volumes {
+    /// The directory in which they are made; `volumes` in the data directory where absent.
+    pub path: Option<PathBuf>,
 }
 
 /// The log.
@@ -364,7 +378,7 @@ fn check(file: File, hostname: &str, incarnation: &str) -> Result<Loaded, Vec<St
         .url
         .clone()
         .unwrap_or_else(|| file.data_dir.join("state.git").display().to_string());
-    let agent = Config {
+    let mut agent = Config {
         node,
         incarnation: incarnation.to_owned(),
         // The data directory says which.
@@ -373,7 +387,12 @@ fn check(file: File, hostname: &str, incarnation: &str) -> Result<Loaded, Vec<St
         labels: file.node.labels.clone(),
         address: file.node.address,
         settings: Arc::new(settings),
-        layout: Layout { run_dir: file.run_dir.clone(), data_dir: file.data_dir.clone() },
+        fleet: Arc::default(),
+        layout: Layout {
+            run_dir: file.run_dir.clone(),
+            data_dir: file.data_dir.clone(),
+            volumes_dir: file.volumes.path.clone().unwrap_or_else(|| file.data_dir.join("volumes")),
+        },
         domain: file.network.cluster_domain.clone(),
         origin: format!("{}:{}", file.desired.branch, file.desired.directory),
         poll,
@@ -390,6 +409,7 @@ fn check(file: File, hostname: &str, incarnation: &str) -> Result<Loaded, Vec<St
         version: env!("CARGO_PKG_VERSION").to_owned(),
         jitter: crate::kinds::digest::Digest::of(incarnation.as_bytes()).first_u64(),
     };
+    agent.fleet = Arc::new(super::common::of(&file, &agent));
     let state_credentials = credentials(&file.state.credentials);
     let credentials = credentials(&file.desired.credentials);
     // Whoever keeps the state store to himself has nobody to talk to.

@@ -1,5 +1,5 @@
-//! `windlass rollout`: how far a Deployment has come, which templates it had, and the commits that take
-//! it back ([`super::undo`]) or change its course ([`super::change`]).
+//! `windlass rollout`: how far a Deployment, StatefulSet or DaemonSet has come, which templates it had,
+//! and the commits that take it back ([`super::undo`]) or change its course ([`super::change`]).
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use super::{change, undo};
 use crate::kinds::registry::Kind;
 use crate::view::tabs;
 
-pub(super) const REVISION: &str = "deployment.kubernetes.io/revision";
+const REVISION: &str = "deployment.kubernetes.io/revision";
 const CAUSE: &str = "kubernetes.io/change-cause";
 
 /// Arguments of `windlass rollout`.
@@ -29,9 +29,9 @@ pub(super) struct Rollout {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Wait until a Deployment has been rolled out
+    /// Wait until a workload has been rolled out
     Status(Status),
-    /// List the templates a Deployment has had, and the commits they came with
+    /// List the templates a workload has had, and the commits they came with
     History(History),
     /// Go back to an earlier template: by git revert where that does it
     Undo(undo::Undo),
@@ -45,7 +45,7 @@ enum What {
 
 #[derive(Args, Debug)]
 struct Status {
-    /// deploy/NAME
+    /// deploy/NAME, sts/NAME or ds/NAME
     #[arg(value_name = "WORDS", required = true)]
     words: Vec<String>,
     /// Say how it stands, and don't wait
@@ -67,7 +67,7 @@ struct Status {
 
 #[derive(Args, Debug)]
 struct History {
-    /// deploy/NAME
+    /// deploy/NAME, sts/NAME or ds/NAME
     #[arg(value_name = "WORDS", required = true)]
     words: Vec<String>,
     /// Show this one whole
@@ -86,19 +86,50 @@ pub(super) async fn run(args: &Rollout, context: &mut Context) -> Result<(), Fai
     }
 }
 
-/// The Deployment that is meant.
-fn deployment(words: &[String]) -> Result<String, Failure> {
-    match target::parse_one(words, None)? {
-        (Kind::Deployment, name) => Ok(name),
-        (kind, _) => Err(Failure::usage(format!("a {kind} is not rolled out; name deploy/NAME"))),
+/// The workload that is meant.
+#[derive(Clone, Debug)]
+struct Rolled {
+    kind: Kind,
+    name: String,
+}
+
+impl Rolled {
+    fn parse(words: &[String]) -> Result<Self, Failure> {
+        match target::parse_one(words, None)? {
+            (kind @ (Kind::Deployment | Kind::StatefulSet | Kind::DaemonSet), name) => {
+                Ok(Self { kind, name })
+            }
+            (kind, _) => Err(Failure::usage(format!(
+                "a {kind} is not rolled out; name deploy/NAME, sts/NAME or ds/NAME"
+            ))),
+        }
+    }
+
+    /// As kubectl names it: `deployment "web"`, `daemon set "web"`.
+    fn title(&self) -> String {
+        let kind = match self.kind {
+            Kind::DaemonSet => "daemon set",
+            kind => kind.info().singular,
+        };
+        format!("{kind} \"{}\"", self.name)
+    }
+
+    /// As a person names it: `deploy/web`.
+    fn word(&self) -> String {
+        let info = self.kind.info();
+        format!("{}/{}", info.short.first().unwrap_or(&info.singular), self.name)
+    }
+
+    fn target(&self) -> Target {
+        Target { kind: self.kind, name: Some(self.name.clone()) }
     }
 }
 
 async fn status(args: &Status, context: &mut Context) -> Result<(), Failure> {
-    let name = deployment(&args.words)?;
+    let rolled = Rolled::parse(&args.words)?;
     let limit = parse_duration(&args.timeout)
         .map_err(|fault| Failure::usage(format!("--timeout: {fault}")))?;
-    let work = follow(&name, args.watch, context);
+    let work = follow(&rolled, args.watch, context);
     if limit == Duration::ZERO {
         return work.await;
     }
@@ -106,53 +137,53 @@ async fn status(args: &Status, context: &mut Context) -> Result<(), Failure> {
         Ok(done) => done,
         Err(_) => Err(Failure::hinted(
             "timed out waiting for the condition",
-            format!("windlass why deploy/{name} says what it waits for"),
+            format!("windlass why {} says what it waits for", rolled.word()),
         )),
     }
 }
 
-async fn follow(name: &str, is_watch: bool, context: &mut Context) -> Result<(), Failure> {
+async fn follow(rolled: &Rolled, is_watch: bool, context: &mut Context) -> Result<(), Failure> {
     // One that is not there is an error, not a wait.
-    let target = Target { kind: Kind::Deployment, name: Some(name.to_owned()) };
-    context.client.json(&target.path(Some(&context.namespace)), client::JSON).await?;
-    let path = target::collection(Kind::Deployment, Some(&context.namespace));
-    let path = with_query(&path, &[("fieldSelector", &format!("metadata.name={name}"))]);
+    let path = rolled.target().path(Some(&context.namespace));
+    context.client.json(&path, client::JSON).await?;
+    let path = target::collection(rolled.kind, Some(&context.namespace));
+    let path = with_query(&path, &[("fieldSelector", &format!("metadata.name={}", rolled.name))]);
     let mut said = String::new();
     loop {
         let list = context.client.json(&path, client::JSON).await?;
         let since = list.pointer("/metadata/resourceVersion").and_then(Value::as_str);
         let since = since.unwrap_or_default();
         let Some(object) = list.pointer("/items/0") else {
-            return Err(gone(name));
+            return Err(gone(rolled));
         };
-        if say(name, object, &mut said, context)? || !is_watch {
+        if say(rolled, object, &mut said, context)? || !is_watch {
             return Ok(());
         }
         let client = context.client.clone();
         let mut watch = Watch::new(&client, path.clone(), client::JSON, since);
         while let Some(event) = watch.next().await? {
             if event.change == "DELETED" {
-                return Err(gone(name));
+                return Err(gone(rolled));
             }
-            if say(name, &event.object, &mut said, context)? {
+            if say(rolled, &event.object, &mut said, context)? {
                 return Ok(());
             }
         }
     }
 }
 
-fn gone(name: &str) -> Failure {
-    Failure::plain(format!("deployment \"{name}\" was deleted while it was rolled out"))
+fn gone(rolled: &Rolled) -> Failure {
+    Failure::plain(format!("{} was deleted while it was rolled out", rolled.title()))
 }
 
 /// Says how it stands, if that is news, and whether it is done.
 fn say(
-    name: &str,
+    rolled: &Rolled,
     object: &Value,
     said: &mut String,
     context: &mut Context,
 ) -> Result<bool, Failure> {
-    let (line, is_done) = progress(name, object)?;
+    let (line, is_done) = progress(rolled, object)?;
     if line != *said {
         context.out.text(&line)?;
         *said = line;
@@ -161,9 +192,73 @@ fn say(
 }
 
 /// How it stands, in kubectl's words (`k8s.io/kubectl/pkg/polymorphichelpers/rollout_status.go`).
-fn progress(name: &str, object: &Value) -> Result<(String, bool), Failure> {
-    let number = |path: &str| object.pointer(path).and_then(Value::as_i64).unwrap_or_default();
-    if number("/metadata/generation") > number("/status/observedGeneration") {
+fn progress(rolled: &Rolled, object: &Value) -> Result<(String, bool), Failure> {
+    match rolled.kind {
+        Kind::StatefulSet => stateful_progress(object),
+        Kind::DaemonSet => daemon_progress(&rolled.name, object),
+        _ => deployment_progress(&rolled.name, object),
+    }
+}
+
+fn number(object: &Value, path: &str) -> i64 {
+    object.pointer(path).and_then(Value::as_i64).unwrap_or_default()
+}
+
+/// Whether the object says more than has been taken in of it.
+fn is_unseen(object: &Value) -> bool {
+    number(object, "/metadata/generation") > number(object, "/status/observedGeneration")
+}
+
+/// Of a set that is not rolled out by itself it can't be said how far it has come.
+fn check_strategy(object: &Value) -> Result<(), Failure> {
+    match object.pointer("/spec/updateStrategy/type").and_then(Value::as_str) {
+        Some("RollingUpdate") => Ok(()),
+        _ => {
+            Err(Failure::plain("rollout status is only available for RollingUpdate strategy type"))
+        }
+    }
+}
+
+fn stateful_progress(object: &Value) -> Result<(String, bool), Failure> {
+    check_strategy(object)?;
+    if is_unseen(object) {
+        return Ok(("Waiting for statefulset spec update to be observed...\n".to_owned(), false));
+    }
+    let wanted = object.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or(1);
+    let missing = wanted - number(object, "/status/readyReplicas");
+    let updated = number(object, "/status/updatedReplicas");
+    let new = wanted - number(object, "/spec/updateStrategy/rollingUpdate/partition");
+    Ok(if missing > 0 {
+        (format!("Waiting for {missing} pods to be ready...\n"), false)
+    } else if updated < new {
+        let waiting = "Waiting for partitioned roll out to finish";
+        (format!("{waiting}: {updated} out of {new} new pods have been updated...\n"), false)
+    } else {
+        (format!("partitioned roll out complete: {updated} new pods have been updated...\n"), true)
+    })
+}
+
+fn daemon_progress(name: &str, object: &Value) -> Result<(String, bool), Failure> {
+    check_strategy(object)?;
+    if is_unseen(object) {
+        return Ok(("Waiting for daemon set spec update to be observed...\n".to_owned(), false));
+    }
+    let wanted = number(object, "/status/desiredNumberScheduled");
+    let updated = number(object, "/status/updatedNumberScheduled");
+    let available = number(object, "/status/numberAvailable");
+    let waiting = format!("Waiting for daemon set \"{name}\" rollout to finish");
+    Ok(if updated < wanted {
+        (format!("{waiting}: {updated} out of {wanted} new pods have been updated...\n"), false)
+    } else if available < wanted {
+        (format!("{waiting}: {available} of {wanted} updated pods are available...\n"), false)
+    } else {
+        (format!("daemon set \"{name}\" successfully rolled out\n"), true)
+    })
+}
+
+fn deployment_progress(name: &str, object: &Value) -> Result<(String, bool), Failure> {
+    let number = |path: &str| number(object, path);
+    if is_unseen(object) {
         return Ok(("Waiting for deployment spec update to be observed...\n".to_owned(), false));
     }
     let conditions = object.pointer("/status/conditions").and_then(Value::as_array);
@@ -193,31 +288,42 @@ fn progress(name: &str, object: &Value) -> Result<(String, bool), Failure> {
     })
 }
 
-/// The templates that a Deployment has had, as its ReplicaSets, the oldest first, each with its number.
+/// The templates that a workload has had, as the objects made for them, the oldest first, each with its
+/// number.
 pub(super) async fn revisions(
-    deployment: &Value,
+    kind: Kind,
+    workload: &Value,
     context: &Context,
 ) -> Result<Vec<(u64, Value)>, Failure> {
-    let uid = deployment.pointer("/metadata/uid").and_then(Value::as_str).unwrap_or_default();
-    let path = target::collection(Kind::ReplicaSet, Some(&context.namespace));
+    let uid = workload.pointer("/metadata/uid").and_then(Value::as_str).unwrap_or_default();
+    let made = made_for(kind);
+    let path = target::collection(made, Some(&context.namespace));
     let mut sets = context.client.json(&path, client::JSON).await?;
     let sets = sets.get_mut("items").and_then(Value::as_array_mut).map(std::mem::take);
     let mut revisions: Vec<(u64, Value)> = sets
         .into_iter()
         .flatten()
         .filter(|set| owner(set) == Some(uid))
-        .filter_map(|set| Some((annotation(&set, REVISION)?.parse().ok()?, set)))
+        .filter_map(|set| Some((revision(made, &set)?, set)))
         .collect();
     revisions.sort_by_key(|(revision, _)| *revision);
     Ok(revisions)
 }
 
+/// What remembers the templates of such a workload.
+fn made_for(kind: Kind) -> Kind {
+    match kind {
+        Kind::Deployment => Kind::ReplicaSet,
+        _ => Kind::ControllerRevision,
+    }
+}
+
 async fn history(args: &History, context: &mut Context) -> Result<(), Failure> {
-    let name = deployment(&args.words)?;
-    let target = Target { kind: Kind::Deployment, name: Some(name.clone()) };
-    let path = target.path(Some(&context.namespace));
-    let deployment = context.client.json(&path, client::JSON).await?;
-    let revisions = revisions(&deployment, context).await?;
+    let rolled = Rolled::parse(&args.words)?;
+    let path = rolled.target().path(Some(&context.namespace));
+    let object = context.client.json(&path, client::JSON).await?;
+    let revisions = revisions(rolled.kind, &object, context).await?;
+    let title = format!("{}/{}", rolled.kind.resource_name(), rolled.name);
     let Some(wanted) = args.revision else {
         let mut table = "REVISION\tCHANGE-CAUSE\n".to_owned();
         for (revision, set) in &revisions {
@@ -225,18 +331,26 @@ async fn history(args: &History, context: &mut Context) -> Result<(), Failure> {
             table.push_str(&format!("{revision}\t{cause}\n"));
         }
         let table = tabs::lay_out(&table, 0, 2);
-        return context.out.page(&format!("deployment.apps/{name} \n{table}\n"));
+        return context.out.page(&format!("{title} \n{table}\n"));
     };
     let Some((_, set)) = revisions.iter().find(|(revision, _)| *revision == wanted) else {
         return Err(Failure::hinted(
-            format!("deployment \"{name}\" has no revision {wanted}"),
-            format!("windlass rollout history deploy/{name} lists those that are kept"),
+            format!("{} has no revision {wanted}", rolled.title()),
+            format!("windlass rollout history {} lists those that are kept", rolled.word()),
         ));
     };
     let set_name = set.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
     let namespace = context.namespace.clone();
-    let page = super::describe::page(Kind::ReplicaSet, &namespace, set_name, context).await?;
-    context.out.page(&format!("deployment.apps/{name} with revision #{wanted}\n{page}"))
+    let page = super::describe::page(made_for(rolled.kind), &namespace, set_name, context).await?;
+    context.out.page(&format!("{title} with revision #{wanted}\n{page}"))
+}
+
+/// The number of what was made for a template in its owner's history.
+fn revision(kind: Kind, made: &Value) -> Option<u64> {
+    match kind {
+        Kind::ReplicaSet => annotation(made, REVISION)?.parse().ok(),
+        _ => made.get("revision")?.as_u64(),
+    }
 }
 
 fn owner(set: &Value) -> Option<&str> {
@@ -289,11 +403,69 @@ mod tests {
             (deployment(2, 3, 3, 3, ""), "deployment \"web\" successfully rolled out".to_owned()),
         ];
         for (object, line) in table {
-            let (said, is_done) = progress("web", &object).expect("it goes on");
+            let (said, is_done) = deployment_progress("web", &object).expect("it goes on");
             assert_eq!(said, format!("{line}\n"));
             assert_eq!(is_done, line.contains("successfully"), "{line}");
         }
         let late = deployment(2, 1, 4, 3, "ProgressDeadlineExceeded");
-        assert!(progress("web", &late).is_err());
+        assert!(deployment_progress("web", &late).is_err());
+    }
+
+    #[test]
+    fn sets_are_told_of_in_kubectls_words_too() {
+        let rolling = |spec: Value, status: Value| {
+            let mut object = json!({"metadata": {"generation": 2}, "spec": spec, "status": status});
+            object["spec"]["updateStrategy"]["type"] = "RollingUpdate".into();
+            object["status"]["observedGeneration"] = 2.into();
+            object
+        };
+        let stateful = |ready: i64, updated: i64, partition: i64| {
+            let strategy = json!({"rollingUpdate": {"partition": partition}});
+            rolling(
+                json!({"replicas": 3, "updateStrategy": strategy}),
+                json!({"readyReplicas": ready, "updatedReplicas": updated}),
+            )
+        };
+        let daemon = |updated: i64, available: i64| {
+            rolling(
+                json!({}),
+                json!({"desiredNumberScheduled": 3, "updatedNumberScheduled": updated,
+                       "numberAvailable": available}),
+            )
+        };
+        let waiting = "Waiting for daemon set \"web\" rollout to finish: ";
+        let table = [
+            (Kind::StatefulSet, stateful(1, 3, 0), "Waiting for 2 pods to be ready...".to_owned()),
+            (
+                Kind::StatefulSet,
+                stateful(3, 1, 1),
+                "Waiting for partitioned roll out to finish: 1 out of 2 new pods have been updated..."
+                    .to_owned(),
+            ),
+            (
+                Kind::StatefulSet,
+                stateful(3, 2, 1),
+                "partitioned roll out complete: 2 new pods have been updated...".to_owned(),
+            ),
+            (
+                Kind::DaemonSet,
+                daemon(2, 3),
+                format!("{waiting}2 out of 3 new pods have been updated..."),
+            ),
+            (
+                Kind::DaemonSet,
+                daemon(3, 2),
+                format!("{waiting}2 of 3 updated pods are available..."),
+            ),
+            (Kind::DaemonSet, daemon(3, 3), "daemon set \"web\" successfully rolled out".to_owned()),
+        ];
+        for (kind, object, line) in table {
+            let rolled = Rolled { kind, name: "web".to_owned() };
+            let (said, is_done) = progress(&rolled, &object).expect("it goes on");
+            assert_eq!(said, format!("{line}\n"));
+            assert_eq!(is_done, !line.starts_with("Waiting"), "{line}");
+        }
+        let by_hand = json!({"spec": {"updateStrategy": {"type": "OnDelete"}}});
+        assert!(stateful_progress(&by_hand).is_err() && daemon_progress("web", &by_hand).is_err());
     }
 }

@@ -1,7 +1,7 @@
-//! `windlass rollout undo`: a Deployment's template becomes one that it had before.
+//! `windlass rollout undo`: a workload's template becomes one that it had before.
 //!
 //! ```text
-//!   which template   the agent's ReplicaSets, or a commit that is named
+//!   which template   the ReplicaSets or ControllerRevisions that the agent shows, or a commit that is named
 //!   how              back along the branch to where it stood last: the commits on the way that changed it
 //!                    ├─ reverting them does that and nothing else     git revert, the newest first
 //!                    └─ it would take other things along, or clash    its lines in that file, as they were
@@ -18,7 +18,7 @@ use super::checkout::{Checkout, Making, Written, short, unread};
 use super::client;
 use super::fault::Failure;
 use super::out::talk;
-use super::rollout::{REVISION, annotation, revisions};
+use super::rollout::{annotation, revisions};
 use super::target::Target;
 use crate::desired::{self, Wish};
 use crate::kinds::digest::Digest;
@@ -30,6 +30,9 @@ use crate::view::objects::ANNOTATION_COMMIT;
 /// How far back the branch is looked through; what is older is restored by an edit.
 const COMMITS_MAX: usize = 1000;
 
+/// What goes back.
+const KINDS: [Kind; 3] = [Kind::Deployment, Kind::StatefulSet, Kind::DaemonSet];
+
 /// Arguments of `windlass rollout undo`.
 #[derive(Args, Debug)]
 #[command(
@@ -37,7 +40,7 @@ const COMMITS_MAX: usize = 1000;
                   --commit makes it."
 )]
 pub(super) struct Undo {
-    /// deploy/NAME
+    /// deploy/NAME, sts/NAME, ds/NAME
     #[arg(value_name = "WORDS", required = true)]
     words: Vec<String>,
     /// Which of `rollout history`; 0 is the one before the current
@@ -51,7 +54,7 @@ pub(super) struct Undo {
 }
 
 pub(super) async fn run(args: &Undo, context: &mut Context) -> Result<(), Failure> {
-    let key = key(&args.words, &[Kind::Deployment], context)?;
+    let key = key(&args.words, &KINDS, context)?;
     let checkout = Checkout::open(&args.making)?;
     let (commit, what) = match &args.to_commit {
         Some(commit) => (commit.clone(), "the template".to_owned()),
@@ -85,9 +88,8 @@ fn missing(commit: &str) -> Failure {
 }
 
 fn skip(key: &Key, context: &mut Context) -> Result<(), Failure> {
-    let name = &key.name;
-    let line =
-        format!("deployment.apps/{name} skipped rollback (current template already matches)\n");
+    let object = format!("{}/{}", key.kind.resource_name(), key.name);
+    let line = format!("{object} skipped rollback (current template already matches)\n");
     context.out.text(&line)
 }
 
@@ -105,27 +107,28 @@ async fn wanted(
     let name = &key.name;
     let target = Target { kind: key.kind, name: Some(name.to_string()) };
     let path = target.path(Some(&context.namespace));
-    let deployment = context.client.json(&path, client::JSON).await?;
-    if deployment.pointer("/spec/paused").is_some_and(|paused| paused == true) {
+    let workload = context.client.json(&path, client::JSON).await?;
+    if workload.pointer("/spec/paused").is_some_and(|paused| paused == true) {
         return Err(Failure::plain(format!(
             "you cannot rollback a paused deployment; resume it first with 'windlass rollout resume \
              deploy/{name}' and try again"
         )));
     }
-    let in_force = annotation(&deployment, ANNOTATION_COMMIT).unwrap_or_default();
+    let in_force = annotation(&workload, ANNOTATION_COMMIT).unwrap_or_default();
     must_contain(checkout, in_force)?;
-    let sets = revisions(&deployment, context).await?;
-    let current = annotation(&deployment, REVISION).and_then(|text| text.parse::<u64>().ok());
+    let sets = revisions(key.kind, &workload, context).await?;
+    let current = sets.last().map(|(number, _)| *number);
     let chosen = match revision {
         0 => sets.iter().rev().find(|(number, _)| Some(*number) < current),
         wanted => sets.iter().find(|(number, _)| *number == wanted),
     };
     let Some((number, set)) = chosen else {
+        let kind = key.kind.info().singular;
         let what = match revision {
-            0 => format!("no rollout history found for deployment \"{name}\""),
+            0 => format!("no rollout history found for {kind} \"{name}\""),
             wanted => format!("unable to find specified revision {wanted} in history"),
         };
-        let hint = format!("windlass rollout history deploy/{name} lists those that are kept");
+        let hint = format!("windlass rollout history {kind}/{name} lists those that are kept");
         return Err(Failure::hinted(what, hint));
     };
     let commit = annotation(set, ANNOTATION_COMMIT).unwrap_or_default();

@@ -212,6 +212,7 @@ impl<'f> World<'f> {
         self.check_mentions(findings);
         self.check_selectors(findings);
         self.check_default_class(findings);
+        self.check_pod_names(findings);
         self.tell_of_shown(findings);
     }
 
@@ -266,6 +267,10 @@ impl<'f> World<'f> {
                 Finding::error(nowhere, format!("there is no PriorityClass {name}"))
             }
             Kind::ServiceAccount => Finding::warning(nowhere, format!("there is no {key}")),
+            Kind::Service => Finding::warning(
+                nowhere,
+                format!("there is no {key}: the pods have no names in DNS without it"),
+            ),
             _ => Finding::warning(nowhere, format!("there is no {key}: the pod will wait for it")),
         })
     }
@@ -299,6 +304,33 @@ impl<'f> World<'f> {
                 let finding =
                     Finding::warning(place, message).of(&workload.object.key).at("spec.selector");
                 findings.push(finding);
+            }
+        }
+    }
+
+    /// Pods written by hand under a name that a StatefulSet gives to one of its own.
+    fn check_pod_names(&self, findings: &mut Vec<Finding>) {
+        for (pod, _) in self.objects.iter().filter(|(object, _)| object.key.kind == Kind::Pod) {
+            let Some((name, number)) = pod.key.name.as_str().rsplit_once('-') else {
+                continue;
+            };
+            let (Some(namespace), Ok(number)) = (&pod.key.namespace, number.parse::<u32>()) else {
+                continue;
+            };
+            let key = Key::namespaced(Kind::StatefulSet, namespace, &Name::trusted(name));
+            let found = self.objects.binary_search_by(|(object, _)| object.key.cmp(&key));
+            let Ok(at) = found else {
+                continue;
+            };
+            let set = self.objects[at].0;
+            let takes = match &set.body {
+                Body::StatefulSet(spec) => spec.ordinals().contains(&number),
+                _ => false,
+            };
+            // `db-01` is another name than `db-1`.
+            if takes && pod.key.name.as_str() == format!("{name}-{number}") {
+                let message = format!("has the name of a pod of {} ({})", set.key, set.place);
+                findings.push(Finding::error(pod.place.clone(), message).of(&pod.key));
             }
         }
     }
@@ -381,11 +413,7 @@ struct Workload<'o> {
 }
 
 fn workload(object: &Object) -> Option<Workload<'_>> {
-    let (selector, template) = match &object.body {
-        Body::Deployment(deployment) => (&deployment.selector, &deployment.template),
-        Body::ReplicaSet(set) => (&set.selector, &set.template),
-        _ => return None,
-    };
+    let (selector, template) = (object.body.selector()?, object.body.template()?);
     Some(Workload {
         object,
         namespace: object.key.namespace_str(),

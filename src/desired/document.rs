@@ -480,7 +480,11 @@ struct Template<'n, 't>(Cow<'n, Node<'t>>);
 impl<'n, 't> Template<'n, 't> {
     fn of(kind: Kind, root: &'n Node<'t>) -> Option<Self> {
         match kind {
-            Kind::Deployment | Kind::ReplicaSet | Kind::ReplicationController => {
+            Kind::Deployment
+            | Kind::ReplicaSet
+            | Kind::ReplicationController
+            | Kind::StatefulSet
+            | Kind::DaemonSet => {
                 let template = root.get("spec")?.get("template")?;
                 Some(Self(Cow::Borrowed(template)))
             }

@@ -65,12 +65,7 @@ pub fn refusal(kind: Kind) -> &'static str {
         Kind::LimitRange | Kind::ResourceQuota => {
             "is not enforced yet, and would leave free what it is to limit"
         }
-        Kind::PersistentVolume | Kind::PersistentVolumeClaim => {
-            "is not carried out yet: there are no volumes that outlive their pod"
-        }
-        Kind::StatefulSet | Kind::DaemonSet | Kind::Job | Kind::CronJob => {
-            "is not carried out yet: its pods would not run"
-        }
+        Kind::Job | Kind::CronJob => "is not carried out yet: its pods would not run",
         Kind::Endpoints | Kind::EndpointSlice => {
             "is not carried out yet: packets would not reach what it names"
         }
@@ -89,7 +84,7 @@ pub fn consequence(kind: Kind) -> &'static str {
         }
         Kind::Ingress | Kind::IngressClass => "no requests from outside are routed by it yet",
         Kind::HorizontalPodAutoscaler => "replicas are not changed by it yet",
-        Kind::StorageClass | Kind::CSIDriver => "no volumes are made by it yet",
+        Kind::CSIDriver => "no volumes are made by it",
         _ => "nothing acts on it yet",
     }
 }
@@ -142,6 +137,24 @@ const RUNS: &[(&str, &str)] = &[
         "policy.v1.PodDisruptionBudgetSpec",
         "maxUnavailable minAvailable selector unhealthyPodEvictionPolicy",
     ),
+    ("apps.v1.StatefulSet", "apiVersion kind metadata spec"),
+    (
+        "apps.v1.StatefulSetSpec",
+        "minReadySeconds ordinals persistentVolumeClaimRetentionPolicy podManagementPolicy \
+         replicas revisionHistoryLimit selector serviceName template updateStrategy \
+         volumeClaimTemplates",
+    ),
+    ("apps.v1.StatefulSetOrdinals", "start"),
+    ("apps.v1.StatefulSetPersistentVolumeClaimRetentionPolicy", "whenDeleted whenScaled"),
+    ("apps.v1.StatefulSetUpdateStrategy", "rollingUpdate type"),
+    ("apps.v1.RollingUpdateStatefulSetStrategy", "maxUnavailable partition"),
+    ("apps.v1.DaemonSet", "apiVersion kind metadata spec"),
+    (
+        "apps.v1.DaemonSetSpec",
+        "minReadySeconds revisionHistoryLimit selector template updateStrategy",
+    ),
+    ("apps.v1.DaemonSetUpdateStrategy", "rollingUpdate type"),
+    ("apps.v1.RollingUpdateDaemonSet", "maxSurge maxUnavailable"),
     ("core.v1.PodTemplateSpec", "metadata spec"),
     (
         "core.v1.PodSpec",
@@ -244,6 +257,29 @@ const RUNS: &[(&str, &str)] = &[
     ("core.v1.EmptyDirVolumeSource", "medium sizeLimit"),
     ("core.v1.HostPathVolumeSource", "path type"),
     ("core.v1.PersistentVolumeClaimVolumeSource", "claimName readOnly"),
+    ("core.v1.PersistentVolumeClaim", "apiVersion kind metadata spec"),
+    (
+        "core.v1.PersistentVolumeClaimSpec",
+        "accessModes resources selector storageClassName volumeMode volumeName",
+    ),
+    ("core.v1.VolumeResourceRequirements", "limits requests"),
+    ("core.v1.PersistentVolume", "apiVersion kind metadata spec"),
+    (
+        "core.v1.PersistentVolumeSpec",
+        "accessModes capacity claimRef hostPath local mountOptions nfs nodeAffinity \
+         persistentVolumeReclaimPolicy storageClassName volumeMode",
+    ),
+    ("core.v1.LocalVolumeSource", "path"),
+    ("core.v1.NFSVolumeSource", "path readOnly server"),
+    ("core.v1.VolumeNodeAffinity", "required"),
+    ("core.v1.ObjectReference", "apiVersion kind name namespace"),
+    (
+        "storage.v1.StorageClass",
+        "allowedTopologies apiVersion kind metadata parameters provisioner reclaimPolicy \
+         volumeBindingMode",
+    ),
+    ("core.v1.TopologySelectorTerm", "matchLabelExpressions"),
+    ("core.v1.TopologySelectorLabelRequirement", "key values"),
     ("core.v1.ProjectedVolumeSource", "defaultMode sources"),
     ("core.v1.VolumeProjection", "configMap downwardAPI secret"),
     ("core.v1.ConfigMapProjection", "items name optional"),
@@ -398,6 +434,49 @@ const ROWS: &[FieldSupport] = rows! {
         "scaleIO" "is not supported: there are no volume plug-ins";
         "storageos" "is not supported: there are no volume plug-ins";
         "vsphereVolume" "is not supported: Windlass has no cloud disks";
+    }
+    Refused "core.v1.PersistentVolumeClaimSpec" {
+        "dataSource" "is not supported: there are no snapshots, and volumes are not cloned";
+        "dataSourceRef" "is not supported: there are no snapshots, and volumes are not cloned";
+        "volumeAttributesClassName" "is not supported: there are no CSI drivers";
+    }
+    Refused "core.v1.PersistentVolumeSpec" {
+        "awsElasticBlockStore" "is not supported: Windlass has no cloud disks";
+        "azureDisk" "is not supported: Windlass has no cloud disks";
+        "azureFile" "is not supported: Windlass has no cloud disks";
+        "cephfs" "is not supported: mount it on the node and use hostPath";
+        "cinder" "is not supported: Windlass has no cloud disks";
+        "csi" "is not supported: there are no CSI drivers; use local, hostPath, nfs, or a class of a Docker volume driver";
+        "fc" "is not supported: mount it on the node and use hostPath";
+        "flexVolume" "is not supported: there are no volume plug-ins";
+        "flocker" "is not supported: there are no volume plug-ins";
+        "gcePersistentDisk" "is not supported: Windlass has no cloud disks";
+        "glusterfs" "is not supported: mount it on the node and use hostPath";
+        "iscsi" "is not supported: mount it on the node and use hostPath";
+        "photonPersistentDisk" "is not supported: Windlass has no cloud disks";
+        "portworxVolume" "is not supported: there are no volume plug-ins";
+        "quobyte" "is not supported: there are no volume plug-ins";
+        "rbd" "is not supported: mount it on the node and use hostPath";
+        "scaleIO" "is not supported: there are no volume plug-ins";
+        "storageos" "is not supported: there are no volume plug-ins";
+        "volumeAttributesClassName" "is not supported: there are no CSI drivers";
+        "vsphereVolume" "is not supported: Windlass has no cloud disks";
+    }
+    Warned "core.v1.LocalVolumeSource" {
+        "fsType" "has no effect: what is mounted at the path is used as it is";
+    }
+    Dropped "core.v1.ObjectReference" {
+        "resourceVersion" "is set by the API";
+        "uid" "is set by the API";
+    }
+    Warned "core.v1.ObjectReference" {
+        "fieldPath" "has no effect";
+    }
+    Warned "storage.v1.StorageClass" {
+        "allowVolumeExpansion" "has no effect: volumes are not bounded in size, so a claim may ask for more at any time";
+    }
+    Refused "storage.v1.StorageClass" {
+        "mountOptions" except [] "is not supported: give them to the driver, under parameters";
     }
     Refused "core.v1.ConfigMapVolumeSource" {
         "defaultUser" "is newer than this version of Windlass, which does not carry it out";

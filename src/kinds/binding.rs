@@ -35,6 +35,13 @@ impl Generation {
         Self { epoch: self.epoch, number: self.number.saturating_add(1) }
     }
 
+    /// The generation of the next write, under a new epoch: above any of an earlier one, also of those
+    /// that nobody here knows.
+    #[must_use]
+    pub fn next_in(self, epoch: u64) -> Self {
+        Self { epoch: self.epoch.max(epoch), ..self.next() }
+    }
+
     /// The generation of a write that replaces a register that is gone: beyond any that may have
     /// been written to it without our knowledge.
     #[must_use]

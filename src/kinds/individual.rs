@@ -13,7 +13,16 @@ use super::pod::{PodSpec, PodTemplate};
 use super::registry::Kind;
 use super::volume::VolumeSource;
 
+/// The annotation by which a template's author lets pods that have an identity begin on a machine that
+/// has booted and reaches nobody.
+pub const ANNOTATION_START_OFFLINE: &str = "windlass.dev/start-offline";
+
 impl Binding {
+    /// Whether there must never be two of it: a StatefulSet's pod, one of an Indexed Job.
+    pub fn is_identity(&self) -> bool {
+        self.index.is_some()
+    }
+
     /// The template as this pod has it; the template itself where nothing sets its pods apart.
     pub fn own_template(&self, template: &Arc<PodTemplate>) -> Arc<PodTemplate> {
         let named = self.template.owner.kind == Kind::StatefulSet;

@@ -7,13 +7,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::name::{LABEL_LEN_MAX, NameRule};
 
 /// An object's labels, or its annotations, in order of key.
 pub type Labels = BTreeMap<String, String>;
 
 /// One condition of a selector.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Requirement {
     /// `key=value`, `key in (a, b)`.
     In(String, BTreeSet<String>),
@@ -82,7 +85,7 @@ impl fmt::Display for Requirement {
 }
 
 /// All of its requirements must hold.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Selector(Vec<Requirement>);
 
 impl Selector {

@@ -10,6 +10,7 @@ pub mod config;
 pub mod container;
 pub mod digest;
 pub mod finding;
+pub mod fleet;
 pub mod image;
 pub mod individual;
 pub mod labels;

@@ -9,13 +9,16 @@ use serde::{Deserialize, Serialize};
 use super::config::{ConfigMap, Secret, ServiceAccount};
 use super::digest::Digest;
 use super::finding::Place;
-use super::labels::Labels;
+use super::labels::{Labels, Selector};
 use super::name::Name;
 use super::node::NodeWish;
 use super::pod::PodTemplate;
 use super::registry::Kind;
 use super::service::Service;
-use super::workload::{Deployment, DisruptionBudget, PriorityClass, ReplicaSet};
+use super::storage::{ClaimSpec, OwnClaims, PersistentVolume, StorageClass};
+use super::workload::{
+    DaemonSet, Deployment, DisruptionBudget, PriorityClass, ReplicaSet, StatefulSet,
+};
 
 /// What an object is called: kind, namespace, name. Ordered by kind first, in the order in which
 /// kinds are listed.
@@ -96,8 +99,18 @@ pub enum Body {
     ReplicaSet(Arc<ReplicaSet>),
     /// See [`Deployment`].
     Deployment(Arc<Deployment>),
+    /// See [`StatefulSet`].
+    StatefulSet(Arc<StatefulSet>),
+    /// See [`DaemonSet`].
+    DaemonSet(Arc<DaemonSet>),
     /// What the operator wishes of a machine.
     Node(Arc<NodeWish>),
+    /// What a PersistentVolumeClaim asks for.
+    Claim(Arc<ClaimSpec>),
+    /// See [`PersistentVolume`].
+    Volume(Arc<PersistentVolume>),
+    /// See [`StorageClass`].
+    StorageClass(Arc<StorageClass>),
     /// See [`PriorityClass`].
     PriorityClass(PriorityClass),
     /// See [`DisruptionBudget`].
@@ -105,12 +118,34 @@ pub enum Body {
 }
 
 impl Body {
+    /// The claims that each pod of a set has for itself.
+    pub fn own_claims(&self) -> Option<OwnClaims<'_>> {
+        let Self::StatefulSet(set) = self else {
+            return None;
+        };
+        let (templates, retention) = (set.claims.as_slice(), set.retention);
+        Some(OwnClaims { templates, retention, ordinals: set.ordinals() })
+    }
+
     /// The pod template of a workload, or of a Pod.
     pub fn template(&self) -> Option<&Arc<PodTemplate>> {
         match self {
             Self::Pod(template) => Some(template),
             Self::ReplicaSet(set) => Some(&set.template),
             Self::Deployment(deployment) => Some(&deployment.template),
+            Self::StatefulSet(set) => Some(&set.template),
+            Self::DaemonSet(set) => Some(&set.template),
+            _ => None,
+        }
+    }
+
+    /// Which pods a workload counts as its own.
+    pub fn selector(&self) -> Option<&Selector> {
+        match self {
+            Self::ReplicaSet(set) => Some(&set.selector),
+            Self::Deployment(deployment) => Some(&deployment.selector),
+            Self::StatefulSet(set) => Some(&set.selector),
+            Self::DaemonSet(set) => Some(&set.selector),
             _ => None,
         }
     }

@@ -83,11 +83,11 @@ kinds! {
     /// How important pods are to each other.
     PriorityClass, "scheduling.k8s.io", "v1", "priorityclasses", "priorityclass", ["pc"], Cluster, false, Subdomain, Runs;
     /// How volumes are made.
-    StorageClass, "storage.k8s.io", "v1", "storageclasses", "storageclass", ["sc"], Cluster, false, Subdomain, Shown;
+    StorageClass, "storage.k8s.io", "v1", "storageclasses", "storageclass", ["sc"], Cluster, false, Subdomain, Runs;
     /// A storage driver.
     CSIDriver, "storage.k8s.io", "v1", "csidrivers", "csidriver", [], Cluster, false, Subdomain, Shown;
     /// A volume.
-    PersistentVolume, "", "v1", "persistentvolumes", "persistentvolume", ["pv"], Cluster, false, Subdomain, Refused;
+    PersistentVolume, "", "v1", "persistentvolumes", "persistentvolume", ["pv"], Cluster, false, Subdomain, Runs;
     /// Which Ingress controller serves an Ingress.
     IngressClass, "networking.k8s.io", "v1", "ingressclasses", "ingressclass", [], Cluster, false, Subdomain, Shown;
     /// Rights everywhere.
@@ -109,7 +109,7 @@ kinds! {
     /// Confidential configuration.
     Secret, "", "v1", "secrets", "secret", [], Namespaced, false, Subdomain, Runs;
     /// A request for a volume.
-    PersistentVolumeClaim, "", "v1", "persistentvolumeclaims", "persistentvolumeclaim", ["pvc"], Namespaced, false, Subdomain, Refused;
+    PersistentVolumeClaim, "", "v1", "persistentvolumeclaims", "persistentvolumeclaim", ["pvc"], Namespaced, false, Subdomain, Runs;
     /// Pods of one purpose behind one address.
     Service, "", "v1", "services", "service", ["svc"], Namespaced, true, DnsLabel, Runs;
     /// Where a Service's packets go (old form).
@@ -131,9 +131,9 @@ kinds! {
     /// A number of pods, rolled from one template to the next.
     Deployment, "apps", "v1", "deployments", "deployment", ["deploy"], Namespaced, true, Subdomain, Runs;
     /// Pods with names of their own.
-    StatefulSet, "apps", "v1", "statefulsets", "statefulset", ["sts"], Namespaced, true, Subdomain, Refused;
+    StatefulSet, "apps", "v1", "statefulsets", "statefulset", ["sts"], Namespaced, true, Label, Runs;
     /// A pod on every node.
-    DaemonSet, "apps", "v1", "daemonsets", "daemonset", ["ds"], Namespaced, true, Subdomain, Refused;
+    DaemonSet, "apps", "v1", "daemonsets", "daemonset", ["ds"], Namespaced, true, Subdomain, Runs;
     /// A remembered template.
     ControllerRevision, "apps", "v1", "controllerrevisions", "controllerrevision", [], Namespaced, false, Subdomain, Made;
     /// Pods that end.

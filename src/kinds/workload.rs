@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use super::labels::Selector;
-use super::pod::PodTemplate;
+use super::name::Name;
+use super::pod::{PodTemplate, TaintEffect};
+use super::storage::{ClaimRetention, ClaimTemplate};
 
 /// A number of pods of one template; also a ReplicationController.
 #[derive(Clone, Debug)]
@@ -49,6 +51,102 @@ pub enum Strategy {
         /// How many pods there may be above `replicas`; rounds up.
         max_surge: Share,
         /// How many pods may be missing; rounds down.
+        max_unavailable: Share,
+    },
+}
+
+/// Pods with names of their own, numbered from [`Self::start`].
+#[derive(Clone, Debug)]
+pub struct StatefulSet {
+    /// How many.
+    pub replicas: u32,
+    /// The number of the first.
+    pub start: u32,
+    /// Which pods count as its own.
+    pub selector: Selector,
+    /// What new ones are made from. The domain of their names is in it, and a volume for each claim
+    /// that a pod has for itself.
+    pub template: Arc<PodTemplate>,
+    /// The Service under whose name theirs are published.
+    pub service: Option<Name>,
+    /// Whether pods are made and ended all at once; otherwise one waits for the other.
+    pub is_parallel: bool,
+    /// How the next template takes over.
+    pub update: SetUpdate,
+    /// How long a pod must be ready to count as available, in seconds.
+    pub min_ready_s: u32,
+    /// How many old templates are kept to return to.
+    pub revision_history_limit: u32,
+    /// The claims that each pod has for itself.
+    pub claims: Vec<ClaimTemplate>,
+    /// What becomes of them when nobody uses them any more.
+    pub retention: ClaimRetention,
+}
+
+impl StatefulSet {
+    /// The numbers that its pods are to have.
+    pub fn ordinals(&self) -> std::ops::Range<u32> {
+        self.start..self.start.saturating_add(self.replicas)
+    }
+}
+
+/// How the next template takes over in a StatefulSet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SetUpdate {
+    /// A pod that somebody ends comes back with it.
+    OnDelete,
+    /// From the last pod to the first.
+    RollingUpdate {
+        /// So many pods, counted from the first, stay with the template they had.
+        partition: u32,
+        /// How many pods may be missing; rounds down, and one always may.
+        max_unavailable: Share,
+    },
+}
+
+/// A pod on every node that its template allows.
+#[derive(Clone, Debug)]
+pub struct DaemonSet {
+    /// Which pods count as its own.
+    pub selector: Selector,
+    /// What new ones are made from. What every such pod puts up with is in it.
+    pub template: Arc<PodTemplate>,
+    /// How the next template takes over.
+    pub update: DaemonUpdate,
+    /// How long a pod must be ready to count as available, in seconds.
+    pub min_ready_s: u32,
+    /// How many old templates are kept to return to.
+    pub revision_history_limit: u32,
+}
+
+impl DaemonSet {
+    /// The taints that its pods put up with whether or not they say so.
+    /// <https://kubernetes.io/docs/concepts/workloads/controllers/daemonset/#taints-and-tolerations>
+    pub fn tolerations(host_network: bool) -> impl Iterator<Item = (&'static str, TaintEffect)> {
+        use TaintEffect::{NoExecute, NoSchedule};
+        let all = [
+            ("node.kubernetes.io/not-ready", NoExecute),
+            ("node.kubernetes.io/unreachable", NoExecute),
+            ("node.kubernetes.io/disk-pressure", NoSchedule),
+            ("node.kubernetes.io/memory-pressure", NoSchedule),
+            ("node.kubernetes.io/pid-pressure", NoSchedule),
+            ("node.kubernetes.io/unschedulable", NoSchedule),
+        ];
+        let hosts = host_network.then_some(("node.kubernetes.io/network-unavailable", NoSchedule));
+        all.into_iter().chain(hosts)
+    }
+}
+
+/// How the next template takes over in a DaemonSet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DaemonUpdate {
+    /// A pod that somebody ends comes back with it.
+    OnDelete,
+    /// Node by node.
+    RollingUpdate {
+        /// On how many nodes the new pod comes before the old one goes; rounds up.
+        max_surge: Share,
+        /// On how many nodes the pod may be missing; rounds up.
         max_unavailable: Share,
     },
 }

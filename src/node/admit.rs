@@ -12,10 +12,11 @@ use std::fmt;
 
 use crate::kinds::name::Uid;
 use crate::kinds::node::LABEL_OS;
-use crate::kinds::pod::{HostPort, PodSpec, ResourceList, TaintEffect};
+use crate::kinds::pod::{HostPort, NodeTerm, PodSpec, ResourceList, TaintEffect};
 use crate::kinds::quantity::Quantity;
 use crate::kinds::status::Phase;
 use crate::kinds::time::Now;
+use crate::kinds::volume::VolumeSource;
 
 use super::house::House;
 use super::memory::{Memory, Over};
@@ -40,6 +41,7 @@ enum Why {
     NodeName,
     NodePorts,
     Taint,
+    Volume,
 }
 
 impl Why {
@@ -52,6 +54,7 @@ impl Why {
             Self::NodeName => "NodeName".to_owned(),
             Self::NodePorts => "NodePorts".to_owned(),
             Self::Taint => "TaintToleration".to_owned(),
+            Self::Volume => "VolumeBinding".to_owned(),
         }
     }
 }
@@ -75,6 +78,7 @@ impl fmt::Display for Why {
             Self::NodeName => "node(s) didn't match the requested node name",
             Self::NodePorts => "node(s) didn't have free ports for the requested pod ports",
             Self::Taint => "node(s) had taints that the pod didn't tolerate",
+            Self::Volume => "node(s) didn't match PersistentVolume's node affinity",
         };
         write!(f, "Predicate {} failed: {why}", self.reason())
     }
@@ -113,7 +117,8 @@ pub(super) fn receive(
     }
     newcomers.sort_by_key(|(_, pod, _)| pod.binding.sequence);
     for (uid, pod, spec) in newcomers {
-        let refusal = refuses(spec, &taken, around);
+        let refusal = refuses(spec, &taken, around)
+            .or_else(|| is_elsewhere(pod, spec, around).then_some(Why::Volume));
         let record = memory.pod(uid, &pod.binding.key, now);
         match refusal {
             None => {
@@ -175,6 +180,26 @@ fn refuses(spec: &PodSpec, taken: &Taken, around: &Around) -> Option<Why> {
                 standing?.taints.iter().filter(|taint| taint.effect == TaintEffect::NoExecute);
             taints.any(|taint| !spec.tolerates(taint)).then_some(Why::Taint)
         })
+}
+
+/// Whether a volume of the pod is known to be another node's. One that is not known yet is waited for.
+fn is_elsewhere(pod: &Assignment, spec: &PodSpec, around: &Around) -> bool {
+    let claims = spec.volumes.iter().filter_map(|volume| match &volume.source {
+        VolumeSource::Claim { name, .. } => Some(name),
+        _ => None,
+    });
+    let mut volumes =
+        claims.filter_map(|name| around.claimed(&pod.binding.key.namespace, name).ok());
+    volumes.any(|volume| {
+        let is_others = volume.node.as_ref().is_some_and(|node| *node != around.node);
+        let is_out_of_reach = around.standing.as_ref().is_some_and(|standing| {
+            let allows = |terms: &Vec<NodeTerm>| {
+                terms.iter().any(|term| term.matches(&around.node, &standing.labels))
+            };
+            !volume.nodes.as_ref().is_none_or(allows)
+        });
+        is_others || is_out_of_reach
+    })
 }
 
 fn wrong_system(spec: &PodSpec, standing: &Standing) -> Option<Why> {

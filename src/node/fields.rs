@@ -6,8 +6,10 @@ use std::net::Ipv4Addr;
 use crate::kinds::binding::Binding;
 use crate::kinds::container::{Container, ResourceRef};
 use crate::kinds::labels::Labels;
+use crate::kinds::name::Name;
 use crate::kinds::pod::PodTemplate;
 use crate::kinds::quantity::Quantity;
+use crate::kinds::storage::ClaimedVolume;
 
 use super::Around;
 
@@ -20,6 +22,11 @@ pub(crate) struct Myself<'a> {
 }
 
 impl Myself<'_> {
+    /// The volume of one of its claims, or why it can't be used.
+    pub(crate) fn claimed(&self, claim: &Name) -> Result<&ClaimedVolume, String> {
+        self.around.claimed(&self.binding.key.namespace, claim)
+    }
+
     /// All of the pod's labels.
     pub(crate) fn labels(&self) -> Labels {
         let mut labels = self.template.labels.clone();

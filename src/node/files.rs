@@ -10,6 +10,7 @@ use crate::kinds::container::{Container, Mount, SubPath};
 use crate::kinds::digest::Digest;
 use crate::kinds::name::Name;
 use crate::kinds::pod::{DnsPolicy, PodSpec};
+use crate::kinds::storage::Medium;
 use crate::kinds::volume::{
     ConfigFiles, DownwardFile, DownwardValue, FileSource, FileVolume, VolumeSource,
 };
@@ -93,7 +94,19 @@ pub(super) fn wishes(
             }
             VolumeSource::Claim { name: claim, .. }
             | VolumeSource::OwnClaim { template: claim } => {
-                return Err(Missing(format!("persistentvolumeclaim \"{claim}\" not found")));
+                let volume = myself.claimed(claim).map_err(|why| {
+                    Missing(format!("MountVolume.SetUp failed for volume \"{name}\" : {why}"))
+                })?;
+                match &volume.medium {
+                    Medium::Directory(name) => {
+                        wishes.push(FileWish::Kept { name: name.clone(), group });
+                    }
+                    Medium::Path { path, kind } => {
+                        wishes.push(FileWish::HostPath { path: path.clone(), kind: *kind });
+                    }
+                    // Docker makes it with the container.
+                    Medium::Docker { .. } => {}
+                }
             }
         }
     }
@@ -328,7 +341,13 @@ pub(super) fn place(
         VolumeSource::EmptyDir { memory, .. } => VolumeRoot::Directory(name, *memory),
         VolumeSource::HostPath { path, .. } => VolumeRoot::Host(path.clone()),
         VolumeSource::Files(_) => VolumeRoot::Set(name),
-        VolumeSource::Claim { .. } | VolumeSource::OwnClaim { .. } => return None,
+        VolumeSource::Claim { name, .. } | VolumeSource::OwnClaim { template: name } => {
+            match &myself.claimed(name).ok()?.medium {
+                Medium::Directory(name) => VolumeRoot::Kept(name.clone()),
+                Medium::Path { path, .. } => VolumeRoot::Host(path.clone()),
+                Medium::Docker { .. } => return None,
+            }
+        }
     };
     let part = match &mount.sub_path {
         None => None,

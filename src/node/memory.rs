@@ -416,6 +416,25 @@ impl Memory {
         self.event(uid, true, "FailedCreatePodSandBox", message, now);
     }
 
+    /// A pod is not begun before the state store was read.
+    pub(super) fn awaits_word(&mut self, uid: &Uid, now: Now) {
+        let message = "the state store has not been reached since this node booted, and another node \
+                       may have been given this pod's name meanwhile";
+        let Some(memory) = self.pods.get_mut(uid) else {
+            return;
+        };
+        if memory.sandbox_trouble.as_ref().is_some_and(|trouble| trouble.message == message) {
+            return;
+        }
+        memory.sandbox_trouble = Some(Trouble {
+            count: 0,
+            at: now.elapsed,
+            reason: "AwaitsStateStore".to_owned(),
+            message: message.to_owned(),
+        });
+        self.event(uid, true, "AwaitsStateStore", message.to_owned(), now);
+    }
+
     fn attached(
         &mut self,
         uid: &Uid,

@@ -46,10 +46,11 @@ use crate::desired::Desired;
 use crate::kinds::binding::{AppName, Binding};
 use crate::kinds::config::{ConfigMap, DEFAULT_ACCOUNT, Secret, ServiceAccount};
 use crate::kinds::labels::Labels;
-use crate::kinds::name::{Name, NodeName, Uid};
+use crate::kinds::name::{Name, NodeName, PodKey as RecordKey, Uid};
 use crate::kinds::object::{Body, Key};
 use crate::kinds::pod::{PodSpec, PodTemplate, ResourceList, Taint};
 use crate::kinds::registry::Kind;
+use crate::kinds::storage::ClaimedVolume;
 use crate::kinds::time::Now;
 use crate::ports::Call;
 use crate::ports::files::Layout;
@@ -116,12 +117,17 @@ pub struct Around {
     /// What this node is called and asks for, by which pods are judged at the door; absent while it
     /// is not known for certain, and then nobody is turned away for it.
     pub standing: Option<Standing>,
+    /// The volumes of the claims that this node's pods use, or why there is none.
+    pub claims: BTreeMap<RecordKey, Result<ClaimedVolume, String>>,
     /// The revisions in force, for ConfigMaps and Secrets.
     pub desired: BTreeMap<AppName, Arc<Desired>>,
     /// Services with their addresses, for variables (`enableServiceLinks`).
     pub services: Arc<Vec<ServiceEnv>>,
     /// Pods that are being ended and to which no packet is led any more: they may be told.
     pub released: BTreeSet<Uid>,
+    /// Whether the state store has been read since the agent began. Until then another machine may
+    /// have been given what this one's copy still binds here.
+    pub has_heard: bool,
     /// Raised whenever something changes from which pods' files follow: ConfigMaps and Secrets,
     /// resolvers, the node's address. What was written for it is not looked at again.
     pub files_version: u64,
@@ -159,11 +165,21 @@ impl Around {
         same_desired
             && self.node_ip == other.node_ip
             && self.layout == other.layout
+            && self.claims == other.claims
             && self.dns == other.dns
             && self.domain == other.domain
             && self.resolvers == other.resolvers
             && self.searches == other.searches
             && self.allocatable == other.allocatable
+    }
+
+    /// The volume of a claim, or why it can't be used.
+    pub fn claimed(&self, namespace: &Name, name: &Name) -> Result<&ClaimedVolume, String> {
+        match self.claims.get(&RecordKey::new(namespace, name)) {
+            Some(Ok(volume)) => Ok(volume),
+            Some(Err(why)) => Err(why.clone()),
+            None => Err(format!("persistentvolumeclaim \"{name}\" not found")),
+        }
     }
 
     /// A ConfigMap of the revisions in force.

@@ -8,9 +8,11 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use crate::kinds::digest::Digest;
-use crate::kinds::name::{NodeName, Uid};
+use crate::kinds::individual::ANNOTATION_START_OFFLINE;
+use crate::kinds::name::{NodeName, PodKey, Uid};
 use crate::kinds::pod::PodSpec;
 use crate::kinds::time::Now;
+use crate::kinds::volume::VolumeSource;
 use crate::ports::links::{Attachment, Call as LinksCall, LINK_PREFIX};
 use crate::ports::runtime::{
     Call as RuntimeCall, ContainerId, ContainerSeen, ContainerSpec, Marks, NetworkMode, Role, Share,
@@ -78,6 +80,10 @@ pub(super) fn next(
     record.ip = ip;
     let files_are_ready = write_files(uid, pod, around, memory, wants, now);
     let Some(pause) = house.pause().filter(|pause| pause.is_running()) else {
+        if !may_begin(pod, around) {
+            memory.awaits_word(uid, now);
+            return None;
+        }
         make_pause(uid, pod, house, &around.node, ip, memory, wants, now);
         return None;
     };
@@ -85,6 +91,34 @@ pub(super) fn next(
         || give_link(uid, pause, ip, &template.spec, seen, around, memory, wants, now);
     (files_are_ready && link_is_ready)
         .then(|| Ready { pause: pause.id.clone(), number: pause.marks.sandbox })
+}
+
+/// Whether a pod that does not run may be begun. One that has an identity waits after a boot until it is
+/// known that nobody else was given its name (docs/DESIGN.md, Hard cases 2), unless its data is on this
+/// node alone, or its author takes that upon himself.
+fn may_begin(pod: &Assignment, around: &Around) -> bool {
+    if around.has_heard || !pod.binding.is_identity() {
+        return true;
+    }
+    let annotations = pod.template.as_ref().map(|template| &template.annotations);
+    let is_let = annotations
+        .and_then(|annotations| annotations.get(ANNOTATION_START_OFFLINE))
+        .is_some_and(|value| value == "true");
+    is_let || has_data_here(pod, around)
+}
+
+/// Whether a volume of the pod is on this node and on no other.
+fn has_data_here(pod: &Assignment, around: &Around) -> bool {
+    let namespace = &pod.binding.key.namespace;
+    let mut volumes = pod.template.iter().flat_map(|template| &template.spec.volumes);
+    volumes.any(|volume| {
+        let VolumeSource::Claim { name, .. } = &volume.source else {
+            return false;
+        };
+        let volume = around.claims.get(&PodKey::new(namespace, name));
+        let home = volume.and_then(|volume| volume.as_ref().ok()?.node.as_ref());
+        home == Some(&around.node)
+    })
 }
 
 /// Writes the pod's files if they differ from what is written; true if containers may rely on them.

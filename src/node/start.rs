@@ -7,6 +7,7 @@ use crate::kinds::image::Reference;
 use crate::kinds::name::Name;
 use crate::kinds::pod::{AppArmor, PodSecurity, PodSpec, QosClass, Seccomp};
 use crate::kinds::quantity::Quantity;
+use crate::kinds::storage::Medium;
 use crate::kinds::volume::VolumeSource;
 use crate::ports::credentials;
 use crate::ports::runtime::{
@@ -277,6 +278,33 @@ pub(super) fn mounts(
     let words = last_words_file(&container.name);
     mounts.push(own(&words, &container.termination_message_path, false));
     for mount in &container.mounts {
+        let claim = claim_of(mount.volume.as_str(), spec);
+        let claimed = claim.map(|(name, read_only)| (myself.claimed(name), read_only));
+        let is_read_only = match &claimed {
+            Some((Ok(volume), read_only)) => *read_only || volume.read_only,
+            _ => false,
+        };
+        if let Some((Ok(volume), _)) = &claimed
+            && let Medium::Docker { name, driver, options } = &volume.medium
+        {
+            if mount.sub_path.is_some() {
+                return Err(Missing(format!(
+                    "volume {}: subPath is not supported on a volume of Docker's driver {driver}",
+                    mount.volume
+                )));
+            }
+            mounts.push(MountSpec {
+                source: MountSource::Volume {
+                    name: name.clone(),
+                    driver: driver.clone(),
+                    options: options.clone(),
+                },
+                target: mount.path.clone(),
+                read_only: mount.read_only || is_read_only,
+                propagation: "rprivate",
+            });
+            continue;
+        }
         let Some((root, part)) = place(mount, container, myself) else {
             return Err(Missing(format!("volume {} can't be mounted yet", mount.volume)));
         };
@@ -287,7 +315,9 @@ pub(super) fn mounts(
         mounts.push(MountSpec {
             source: MountSource::Path(source.display().to_string()),
             target: mount.path.clone(),
-            read_only: mount.read_only || is_written_by_us(mount.volume.as_str(), spec),
+            read_only: mount.read_only
+                || is_read_only
+                || is_written_by_us(mount.volume.as_str(), spec),
             propagation: match mount.propagation {
                 Propagation::None => "rprivate",
                 Propagation::HostToContainer => "rslave",
@@ -302,6 +332,15 @@ pub(super) fn mounts(
 fn under(path: &str, directory: &str) -> bool {
     let rest = path.strip_prefix(directory.trim_end_matches('/'));
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// The claim that a volume of the pod names, and whether the pod may only read it.
+fn claim_of<'s>(volume: &str, spec: &'s PodSpec) -> Option<(&'s Name, bool)> {
+    let volume = spec.volumes.iter().find(|its| its.name == *volume)?;
+    match &volume.source {
+        VolumeSource::Claim { name, read_only } => Some((name, *read_only)),
+        _ => None,
+    }
 }
 
 /// ConfigMaps, Secrets and the like are read-only in their containers, whatever the mount says.

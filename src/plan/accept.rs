@@ -13,11 +13,11 @@ use crate::kinds::name::Name;
 use crate::kinds::object::Key;
 use crate::kinds::registry::Kind;
 use crate::ports::source::Relation;
-use crate::state::AppState;
 use crate::state::records::{AppHead, Applied, FINDINGS_MAX, TREES_MAX, Verdict, WaitingRevision};
+use crate::state::{AppState, State};
 
-use super::Revision;
 use super::work::Work;
+use super::{Revision, storage};
 
 /// The trailer with which an author says that a large deletion is meant.
 pub(super) const PRUNE_TRAILER: &str = "Windlass-Allow-Prune";
@@ -45,6 +45,8 @@ fn accept_app(work: &mut Work, app: &AppName) {
     let Some(candidate) = input.candidate.clone() else {
         return;
     };
+    work.next.apps.entry(app.clone()).or_default();
+    let lost = storage::would_lose(&work.next, app, &candidate.desired);
     let state = work.next.apps.entry(app.clone()).or_default();
     let in_force = state.head.applied.as_ref().map(|applied| applied.revision.clone());
     if candidate.since != in_force {
@@ -55,8 +57,14 @@ fn accept_app(work: &mut Work, app: &AppName) {
         clear_waiting(state);
         return;
     }
-    match judge(&candidate, state, work.input.settings.follows_rewrites) {
-        Ok(()) => apply(work, app, &candidate),
+    match judge(&candidate, state, lost.first(), work.input.settings.follows_rewrites) {
+        Ok(()) => {
+            if !is_prune_allowed(&candidate) {
+                // A revert to before there was a claim: nobody said that its data may go.
+                storage::keep_data(work, &lost);
+            }
+            apply(work, app, &candidate);
+        }
         Err(verdict) => wait(work, app, &candidate, verdict),
     }
 }
@@ -73,15 +81,33 @@ fn clear_waiting(state: &mut AppState) {
     }
 }
 
+/// Whether a commit would be taken, for whoever must know before it is.
+pub fn may_accept(
+    candidate: &Revision,
+    state: &State,
+    app: &AppName,
+    follows_rewrites: bool,
+) -> bool {
+    let lost = storage::would_lose(state, app, &candidate.desired);
+    let nothing = AppState::default();
+    let app = state.apps.get(app).unwrap_or(&nothing);
+    judge(candidate, app, lost.first(), follows_rewrites).is_ok()
+}
+
 /// The three doors.
-fn judge(candidate: &Revision, state: &AppState, follows_rewrites: bool) -> Result<(), Verdict> {
+fn judge(
+    candidate: &Revision,
+    state: &AppState,
+    lost: Option<&Key>,
+    follows_rewrites: bool,
+) -> Result<(), Verdict> {
     check_history(candidate.relation, follows_rewrites)?;
     let errors = candidate.findings.iter().filter(|finding| finding.is_error()).count();
     if errors > 0 {
         let s = if errors == 1 { "" } else { "s" };
         return Err(Verdict::Refused(format!("{errors} error{s} in it")));
     }
-    check_prune(candidate, state)
+    check_prune(candidate, state, lost)
 }
 
 fn check_history(relation: Relation, follows_rewrites: bool) -> Result<(), Verdict> {
@@ -103,7 +129,7 @@ fn check_history(relation: Relation, follows_rewrites: bool) -> Result<(), Verdi
 }
 
 /// Whether the commit deletes no more than its author seems to have meant.
-fn check_prune(candidate: &Revision, state: &AppState) -> Result<(), Verdict> {
+fn check_prune(candidate: &Revision, state: &AppState, lost: Option<&Key>) -> Result<(), Verdict> {
     let was_in_force = candidate.tree.as_ref().is_some_and(|tree| state.head.trees.contains(tree));
     if was_in_force || is_prune_allowed(candidate) {
         return Ok(());
@@ -114,7 +140,7 @@ fn check_prune(candidate: &Revision, state: &AppState) -> Result<(), Verdict> {
         .filter(|key| !candidate.desired.objects.contains_key(key))
         .collect();
     let had = state.objects().count();
-    match prune_complaint(candidate, state, &gone, had) {
+    match prune_complaint(candidate, state, &gone, had, lost) {
         None => Ok(()),
         Some(complaint) => Err(Verdict::Held(format!(
             "{complaint}; if that is meant, push a commit with the trailer `{PRUNE_TRAILER}: yes`"
@@ -133,8 +159,9 @@ fn prune_complaint(
     state: &AppState,
     gone: &[Key],
     had: usize,
+    lost: Option<&Key>,
 ) -> Option<String> {
-    if had == 0 || gone.is_empty() {
+    if had == 0 || gone.is_empty() && lost.is_none() {
         return None;
     }
     if candidate.tree.is_none() {
@@ -156,8 +183,8 @@ fn prune_complaint(
     if let Some(namespace) = gone.iter().find(|key| key.kind == Kind::Namespace) {
         return Some(format!("it would delete {namespace} and everything in it"));
     }
-    if let Some(claim) = gone.iter().find(|key| key.kind == Kind::PersistentVolumeClaim) {
-        return Some(format!("it would delete {claim} and its data"));
+    if let Some(lost) = lost {
+        return Some(format!("it would delete {lost}, which has data"));
     }
     (gone.len() > PRUNE_FREE.max(had / 2))
         .then(|| format!("it would delete {} of {had} objects", gone.len()))

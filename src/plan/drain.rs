@@ -53,6 +53,10 @@ pub(super) fn drain_nodes(work: &mut Work) {
 
 /// Whether a drain ends this pod. One of which it is not known what it runs is waited for.
 fn may_go(pod: &Pod, how: &DrainOptions) -> bool {
+    if pod.binding.owner.kind == Kind::DaemonSet {
+        // It would come back at once: its pods heed no cordon.
+        return false;
+    }
     if pod.is_leaving() || pod.phase().is_over() {
         return true;
     }

@@ -9,7 +9,7 @@ use crate::desired::MEANING_VERSION;
 use crate::kinds::binding::{AppName, Binding, Oid, TemplateRef};
 use crate::kinds::object::Key;
 use crate::kinds::pod::PodTemplate;
-use crate::state::State;
+use crate::state::{RecordKey, State};
 
 use super::AppInput;
 
@@ -106,7 +106,16 @@ pub fn references(state: &State) -> impl Iterator<Item = &TemplateRef> {
         .flat_map(|app| app.sets.values())
         .filter(|set| set.replicas > 0 || set.template.meaning_version != MEANING_VERSION)
         .map(|set| &set.template);
-    pods.chain(sets)
+    // Pods below a partition are made anew from what was in force before.
+    let revisions = state.apps.values().flat_map(|app| {
+        let current = app.stateful_sets.iter().filter_map(|(key, set)| {
+            app.revisions.get(&RecordKey::new(&key.namespace, &set.current))
+        });
+        let unread = app.revisions.values();
+        let unread = unread.filter(|own| own.template.meaning_version != MEANING_VERSION);
+        current.chain(unread).map(|revision| &revision.template)
+    });
+    pods.chain(sets).chain(revisions)
 }
 
 /// The templates that pods and ReplicaSets refer to and that neither the revision in force nor the

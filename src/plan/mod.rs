@@ -9,6 +9,7 @@
 //! ```text
 //! lease    this agent says that it coordinates
 //! nodes    which are heard of, which are lost?
+//! common   what must all nodes share?
 //! accept   is the newest commit taken, refused or held?
 //! ledger   which objects are new, which are gone?
 //! pods     what do the nodes say of each pod; which have ended?
@@ -18,7 +19,10 @@
 //! claim    which ReplicaSet owns which pod?
 //! deploy   Deployments: ReplicaSets up and down, step by step
 //! sets     ReplicaSets, ReplicationControllers: pods made and ended
+//! stateful StatefulSets: pods by number, one after the other
+//! daemons  DaemonSets: a pod on each node
 //! single   Pods written by hand
+//! storage  claims, and the volumes they are bound to
 //! allocate addresses for nodes and Services
 //! schedule pods without a node get one
 //! ```
@@ -28,6 +32,8 @@
 mod accept;
 mod allocate;
 mod claim;
+pub mod common;
+mod daemonset;
 mod deployment;
 mod drain;
 mod evict;
@@ -40,9 +46,12 @@ mod memory;
 mod people;
 mod pods;
 mod replicaset;
+mod revisions;
 mod rollout;
 pub mod schedule;
 mod single;
+mod statefulset;
+pub mod storage;
 #[cfg(test)]
 mod tests;
 mod unsaid;
@@ -58,6 +67,7 @@ use ipnetwork::Ipv4Network;
 use crate::desired::Desired;
 use crate::kinds::binding::{AppName, Oid};
 use crate::kinds::finding::Finding;
+use crate::kinds::fleet::FleetSettings;
 use crate::kinds::name::{NodeName, Uid};
 use crate::kinds::node::NodeFacts;
 use crate::kinds::status::PodReport;
@@ -65,7 +75,10 @@ use crate::kinds::time::{Elapsed, Now};
 use crate::ports::source::{CommitInfo, Relation};
 use crate::state::{PersonRequest, State};
 
+pub use accept::may_accept;
+pub use daemonset::wanted_nodes;
 pub use deployment::{REASON_PAUSED, REASON_RESUMED, runs_template};
+pub use lease::{Leader, adopted};
 pub use library::{Library, Shelf, missing_templates, references, template_for, template_of};
 pub use memory::Memory;
 pub use pods::{Pod, Tally};
@@ -91,6 +104,8 @@ pub struct Input {
     pub not_ready_after: Duration,
     /// What the operator has set.
     pub settings: Arc<Settings>,
+    /// What this node says must be the same on every node.
+    pub fleet: Arc<FleetSettings>,
     /// The coordinator's register as it is.
     pub state: State,
     /// The desired repository, by app.
@@ -159,8 +174,12 @@ pub struct NodeInput {
     pub pods: Arc<BTreeMap<Uid, Arc<PodReport>>>,
     /// What people asked of it.
     pub requests: Arc<Vec<PersonRequest>>,
+    /// Volumes whose data it removed.
+    pub removed_volumes: Arc<std::collections::BTreeSet<Uid>>,
     /// Whether it says that pods may be placed on it.
     pub is_ready: bool,
+    /// Whether its settings are others than its fleet's.
+    pub differs: bool,
     /// For how long it has not been heard of.
     pub silence: Silence,
 }
@@ -189,8 +208,10 @@ pub fn plan(input: &Input, memory: &mut Memory, now: Now) -> Plan {
     let mut work = Work::new(input, memory, now);
     lease::take_lease(&mut work);
     liveness::judge_nodes(&mut work);
+    common::keep_settings(&mut work);
     work.take_in_pods();
     accept::accept_revisions(&mut work);
+    work.raise_epoch();
     ledger::keep_ledger(&mut work);
     pods::take_reports(&mut work);
     people::answer_requests(&mut work);
@@ -201,8 +222,12 @@ pub fn plan(input: &Input, memory: &mut Memory, now: Now) -> Plan {
     claim::settle_ownership(&mut work);
     deployment::roll_deployments(&mut work);
     replicaset::fill_sets(&mut work);
+    revisions::forget_orphans(&mut work);
+    statefulset::keep_stateful_sets(&mut work);
+    daemonset::keep_daemon_sets(&mut work);
     single::keep_pods(&mut work);
     allocate::give_addresses(&mut work);
+    storage::keep_storage(&mut work);
     schedule::place_pods(&mut work);
     work.finish()
 }

@@ -72,6 +72,18 @@ impl<'a> Work<'a> {
         }
     }
 
+    /// Begins the epoch that a commit in force names, if it is a new one: a store of an older epoch can't
+    /// be taken for this one's then.
+    pub(super) fn raise_epoch(&mut self) {
+        let named = self.revisions.values().map(|revision| revision.desired.settings.state_epoch);
+        let epoch = named.max().unwrap_or(0);
+        if epoch > self.generation.epoch {
+            self.generation = self.generation.next_in(epoch);
+            self.next.generation = self.generation;
+            self.note(format!("epoch {epoch} begins, as stateEpoch says"));
+        }
+    }
+
     /// Takes the pods apart, once it is known which nodes are lost.
     pub(super) fn take_in_pods(&mut self) {
         for (node, binding) in self.input.state.all_pods() {
@@ -297,7 +309,8 @@ impl<'a> Work<'a> {
         self.push_event(about, source, reason, message, true);
     }
 
-    fn push_event(
+    /// An event for people; `warning` says whether something is the matter.
+    pub(super) fn push_event(
         &mut self,
         about: &Key,
         source: &str,

@@ -11,6 +11,8 @@
 //!                        memory/<volume>/   FileWish::Directory in memory: a tmpfs of its own
 //!                        parts/<digest>     FileWish::SubPath: the part, bound here
 //!   <data_dir>/pods/<uid>/volumes/<volume>/ FileWish::Directory on disk
+//!   <volumes_dir>/<name>/                   FileWish::Kept: outlives its pods
+//!                .<name>.windlass           our mark: only what bears it is ever removed
 //! ```
 //!
 //! Where things are is said by [`Layout`], without looking, so that whoever asks for a container can
@@ -30,6 +32,8 @@ pub struct Layout {
     pub run_dir: PathBuf,
     /// What must: `/var/lib/windlass`.
     pub data_dir: PathBuf,
+    /// What must outlive its pods: `/var/lib/windlass/volumes`.
+    pub volumes_dir: PathBuf,
 }
 
 impl Layout {
@@ -58,7 +62,18 @@ impl Layout {
                 on_disk.join("volumes").join(safe(volume))
             }
             VolumeRoot::Host(path) => Path::new(path).to_path_buf(),
+            VolumeRoot::Kept(name) => self.kept(name),
         }
+    }
+
+    /// Where a [`FileWish::Kept`] is.
+    pub fn kept(&self, name: &str) -> PathBuf {
+        self.volumes_dir.join(safe(name))
+    }
+
+    /// The mark of a [`FileWish::Kept`], beside it: within, a container could remove it.
+    pub fn kept_mark(&self, name: &str) -> PathBuf {
+        self.volumes_dir.join(format!(".{}.windlass", safe(name)))
     }
 
     /// Where a [`FileWish::SubPath`] is bound: a place of its own, so that what the container gets
@@ -123,6 +138,12 @@ pub enum Call {
         /// The pod.
         pod: Uid,
     },
+    /// Remove a [`FileWish::Kept`] and everything in it. One that is not there is as good as removed;
+    /// one without our mark is none of ours.
+    RemoveKept {
+        /// Its name.
+        name: String,
+    },
     /// Which pods have files.
     List,
 }
@@ -160,6 +181,13 @@ pub enum FileWish {
         /// The group that owns it.
         group: Option<u32>,
     },
+    /// A directory that outlives the pod, kept once made.
+    Kept {
+        /// Its name among all that are kept.
+        name: String,
+        /// The group that owns it.
+        group: Option<u32>,
+    },
     /// A path of the node, checked or made.
     HostPath {
         /// The path.
@@ -185,6 +213,8 @@ pub enum VolumeRoot {
     Directory(String, bool),
     /// A path of the node.
     Host(String),
+    /// A directory that outlives its pods.
+    Kept(String),
 }
 
 /// One file of a set. Its content is not printed: it may be a Secret's.
@@ -205,7 +235,7 @@ impl std::fmt::Debug for FileBody {
 /// What comes back.
 #[derive(Clone, Debug)]
 pub enum Answer {
-    /// To [`Call::Write`] and [`Call::Remove`].
+    /// To [`Call::Write`], [`Call::Remove`] and [`Call::RemoveKept`].
     Done,
     /// To [`Call::LastWords`]; bounded.
     Text(String),
@@ -219,7 +249,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn layout() -> Layout {
-        Layout { run_dir: "/run/windlass".into(), data_dir: "/var/lib/windlass".into() }
+        Layout {
+            run_dir: "/run/windlass".into(),
+            data_dir: "/var/lib/windlass".into(),
+            volumes_dir: "/srv/volumes".into(),
+        }
     }
 
     #[test]
@@ -240,6 +274,7 @@ mod tests {
             "/var/lib/windlass/pods/u-1/volumes/d"
         );
         assert_eq!(volume(VolumeRoot::Host("/srv".into())), "/srv");
+        assert_eq!(volume(VolumeRoot::Kept("pvc-1_shop_d".into())), "/srv/volumes/pvc-1_shop_d");
         let part = |root: &VolumeRoot, path| layout.sub_path(&pod, root, path);
         let (one, other) = (VolumeRoot::Set("a".into()), VolumeRoot::Set("b".into()));
         assert_ne!(part(&one, "x"), part(&other, "x"));

@@ -35,6 +35,8 @@ pub const GRACE_S: &str = "io.windlass.grace-s";
 pub const IP: &str = "io.windlass.ip";
 /// See [`Marks::sandbox`].
 pub const SANDBOX: &str = "io.windlass.sandbox";
+/// On volumes of Docker's that we had made: only those are ever removed.
+pub const VOLUME: &str = "io.windlass.volume";
 
 /// The layout written and read here. A label may be added without raising it: readers pass over
 /// labels they don't know. Raise it when a label changes its meaning.

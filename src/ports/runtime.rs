@@ -36,6 +36,12 @@ pub enum Call {
         /// Which.
         ids: Vec<ContainerId>,
     },
+    /// Remove a Docker volume that bears our mark, data and all. One that is not there is as good as
+    /// removed.
+    RemoveVolume {
+        /// Its name.
+        name: String,
+    },
     /// Run a program in a container and wait for its end.
     Exec {
         /// Where.
@@ -68,7 +74,7 @@ pub enum Answer {
     Image(Box<ImageSeen>),
     /// To [`Call::Start`].
     Started(Box<ContainerSeen>),
-    /// To [`Call::Signal`] and [`Call::Remove`].
+    /// To [`Call::Signal`], [`Call::Remove`] and [`Call::RemoveVolume`].
     Done,
     /// To [`Call::Exec`].
     Exec(ExecResult),
@@ -278,8 +284,15 @@ pub struct MountSpec {
 pub enum MountSource {
     /// A path of the node.
     Path(String),
-    /// A Docker volume.
-    Volume(String),
+    /// A Docker volume, made if it is missing.
+    Volume {
+        /// Its name.
+        name: String,
+        /// Its driver.
+        driver: String,
+        /// What the driver is told.
+        options: BTreeMap<String, String>,
+    },
 }
 
 /// A container as the runtime sees it.

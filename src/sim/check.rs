@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::kinds::binding::DEFAULT_APP;
-use crate::kinds::name::Uid;
+use crate::agent::Agent;
+use crate::kinds::binding::{DEFAULT_APP, Generation};
+use crate::kinds::name::{Name, NodeName, PodKey, Uid};
 use crate::kinds::object::Body;
+use crate::kinds::storage::Reclaim;
 use crate::kinds::workload::Strategy;
 use crate::ports::runtime::{ContainerSeen, Role};
 use crate::ports::store::Register;
@@ -18,8 +20,17 @@ pub type Violation = String;
 /// Remembers what was seen before, for what may only grow.
 #[derive(Debug, Default)]
 pub struct Safety {
-    generation: crate::kinds::binding::Generation,
+    generation: Generation,
     last_write: usize,
+    /// Pods whose node a person declared dead, whether it was or not.
+    declared_dead: BTreeSet<Uid>,
+    restores: usize,
+    /// What each life of an agent has acted on.
+    acted: BTreeMap<(NodeName, u64), Generation>,
+    /// Directories that outlive their pods, by node.
+    kept: BTreeMap<NodeName, BTreeSet<String>>,
+    /// Volumes whose data was to be removed, by a decision that was written.
+    doomed: BTreeSet<Name>,
 }
 
 impl Safety {
@@ -30,7 +41,23 @@ impl Safety {
         no_container_twice(world)?;
         one_address_one_pod(world)?;
         one_writer_per_ref(world)?;
-        self.decisions_only_grow(world)
+        self.nobody_goes_back(world)?;
+        self.data_is_kept(world)?;
+        self.decisions_only_grow(world)?;
+        self.no_identity_twice(world)
+    }
+
+    /// No agent follows an older decision than it has followed.
+    fn nobody_goes_back(&mut self, world: &World) -> Result<(), Violation> {
+        for (node, machine) in &world.machines {
+            let Some(now) = machine.agent().and_then(Agent::follows) else { continue };
+            let before = self.acted.entry((node.clone(), machine.process())).or_default();
+            if now < *before {
+                return Err(format!("{node} follows {now} after {before}"));
+            }
+            *before = now;
+        }
+        Ok(())
     }
 
     /// An older generation changes nothing: the register's number only rises, by one with each write.
@@ -39,15 +66,100 @@ impl Safety {
         if count == self.last_write {
             return Ok(());
         }
+        if world.store.tree(&Register::Coordinator).is_none() {
+            return Ok(());
+        }
         self.last_write = count;
         let state = decoded(world)?;
+        if std::mem::replace(&mut self.restores, world.store.restores) != world.store.restores {
+            // Whoever had not seen what came after the backup can't tell that there was any.
+            self.generation = Generation::default();
+        }
         if state.generation <= self.generation {
             return Err(format!("{} was written after {}", state.generation, self.generation));
         }
         self.generation = state.generation;
+        let fences = state.nodes.values().filter_map(|node| node.fenced.as_ref());
+        self.declared_dead.extend(fences.flat_map(|fence| fence.pods.iter().cloned()));
         no_name_twice(&state)?;
+        pods_are_with_their_data(&state)?;
+        self.doom(&state)?;
         budgets_hold(&state)
     }
+
+    /// No two pods of one name run, on whatever machines. A person who declares a node dead answers
+    /// for it (docs/DESIGN.md, Hard cases 2), and so does one who sets the store back: what it has
+    /// forgotten runs on until its node has read so.
+    fn no_identity_twice(&self, world: &World) -> Result<(), Violation> {
+        if world.store.restores > 0 {
+            return Ok(());
+        }
+        let mut alive: BTreeMap<&PodKey, (&NodeName, &Uid)> = BTreeMap::new();
+        for (node, machine) in &world.machines {
+            let running = machine.runtime.containers().filter(|container| container.is_running());
+            for container in running.filter(|its| matches!(its.marks.role, Role::App(_))) {
+                let marks = &container.marks;
+                if self.declared_dead.contains(&marks.uid) {
+                    continue;
+                }
+                match alive.insert(&marks.pod, (node, &marks.uid)) {
+                    Some((other, uid)) if (other, uid) != (node, &marks.uid) => {
+                        return Err(format!("pod {} runs on {other} and on {node}", marks.pod));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Safety {
+    /// Data is removed only after it was decided, and that only where its class says so.
+    fn doom(&mut self, state: &State) -> Result<(), Violation> {
+        for (name, volume) in state.volumes.iter().filter(|(_, its)| its.leaving.is_some()) {
+            let goes = volume.made.as_ref().is_some_and(|made| made.reclaim == Reclaim::Delete);
+            if !goes || !volume.is_released {
+                return Err(format!("volume {name} is to be emptied: {volume:?}"));
+            }
+            self.doomed.insert(name.clone());
+        }
+        Ok(())
+    }
+
+    fn data_is_kept(&mut self, world: &World) -> Result<(), Violation> {
+        for (node, machine) in &world.machines {
+            let before = self.kept.entry(node.clone()).or_default();
+            if *before == machine.kept {
+                continue;
+            }
+            let gone = before.difference(&machine.kept);
+            for directory in gone {
+                let volume = directory.split('_').next().unwrap_or_default();
+                if !self.doomed.contains(volume) {
+                    return Err(format!("{node}: {directory} is gone, and nobody decided that"));
+                }
+            }
+            before.clone_from(&machine.kept);
+        }
+        Ok(())
+    }
+}
+
+/// A pod is bound to the node that has the data of its claim. In the scenario a workload's claim has
+/// its name.
+fn pods_are_with_their_data(state: &State) -> Result<(), Violation> {
+    for (node, pod) in state.all_pods() {
+        let claim = state.claim(&pod.key.namespace, &pod.template.owner.name);
+        let volume = claim.and_then(|claim| state.volumes.get(claim.volume.as_ref()?));
+        let has_data = volume.and_then(|volume| volume.node.as_ref());
+        if let (Some(node), Some(has_data)) = (node, has_data)
+            && node != has_data
+        {
+            return Err(format!("pod {} is bound to {node}, its data is on {has_data}", pod.key));
+        }
+    }
+    Ok(())
 }
 
 /// The coordinator's register.
@@ -180,7 +292,10 @@ pub fn settled(world: &World) -> Result<(), String> {
         // A roll-out to an image that never runs stands still within its surge, beside pods of
         // the image before: that is its end.
         let most = if runs_well(image) { *count } else { count + count.div_ceil(4) };
-        if bound.len() < *count || bound.len() > most {
+        // A StatefulSet makes no further pod while one does not come up.
+        let is_ordered = bound.iter().any(|(_, pod)| pod.index.is_some());
+        let least = if is_ordered && !runs_well(image) { 1 } else { *count };
+        if bound.len() < least || bound.len() > most {
             return Err(format!("{owner} has {} pods, {count} are wanted", bound.len()));
         }
         for (node, pod) in bound {
@@ -276,6 +391,8 @@ fn wanted_pods(
                 Body::Deployment(deployment) => deployment.replicas,
                 Body::ReplicaSet(set) => set.replicas,
                 Body::Pod(_) => 1,
+                Body::StatefulSet(set) => set.replicas,
+                Body::DaemonSet(_) => u32::try_from(world.machines.len()).unwrap_or(u32::MAX),
                 _ => continue,
             };
             let template = object.body.template();

@@ -9,6 +9,7 @@ use crate::agent::Agent;
 use crate::agent::config::Config;
 use crate::agent::event::{Effect, Event};
 use crate::kinds::binding::Generation;
+use crate::kinds::fleet::FleetSettings;
 use crate::kinds::labels::Labels;
 use crate::kinds::name::{NodeName, Uid};
 use crate::kinds::node::Contact;
@@ -54,6 +55,8 @@ pub struct Machine {
     pub has_read: BTreeSet<Rev>,
     /// Pods that have files.
     pub files: BTreeSet<Uid>,
+    /// Directories that outlive their pods, and every reboot.
+    pub kept: BTreeSet<String>,
     /// Links of pods.
     pub links: BTreeSet<String>,
     /// The packet filter; absent when somebody has flushed it.
@@ -66,6 +69,8 @@ pub struct Machine {
     pub always_leads: bool,
     /// How long its agents let pods stay on a lost node, in seconds.
     pub eviction_s: u32,
+    /// What its `agent.yaml` says of what must be the same on every node.
+    pub fleet: FleetSettings,
     /// By how much its clock is wrong.
     pub clock_skew_s: i64,
     booted: Duration,
@@ -89,12 +94,14 @@ impl Machine {
             looked: None,
             has_read: BTreeSet::new(),
             files: BTreeSet::new(),
+            kept: BTreeSet::new(),
             links: BTreeSet::new(),
             rules: None,
             zone: None,
             is_cut_off: false,
             always_leads: false,
             eviction_s: settings().eviction_s,
+            fleet: FleetSettings { version: 1, ..FleetSettings::default() },
             clock_skew_s: 0,
             booted: time,
             wake_is_set: None,
@@ -214,13 +221,22 @@ impl Machine {
 
     fn perform_files(&mut self, call: &files::Call) -> files::Answer {
         match call {
-            files::Call::Write { pod, .. } => {
+            files::Call::Write { pod, wishes } => {
                 self.files.insert(pod.clone());
+                for wish in wishes {
+                    if let files::FileWish::Kept { name, .. } = wish {
+                        self.kept.insert(name.clone());
+                    }
+                }
                 files::Answer::Done
             }
             files::Call::LastWords { .. } => files::Answer::Text(String::new()),
             files::Call::Remove { pod } => {
                 self.files.remove(pod);
+                files::Answer::Done
+            }
+            files::Call::RemoveKept { name } => {
+                self.kept.remove(name);
                 files::Answer::Done
             }
             files::Call::List => files::Answer::Pods(self.files.iter().cloned().collect()),
@@ -293,7 +309,12 @@ fn config(machine: &Machine) -> Config {
         labels: Labels::new(),
         address: None,
         settings: Arc::new(Settings { eviction_s: *eviction_s, ..settings() }),
-        layout: Layout { run_dir: "/run/windlass".into(), data_dir: "/var/lib/windlass".into() },
+        fleet: Arc::new(machine.fleet.clone()),
+        layout: Layout {
+            run_dir: "/run/windlass".into(),
+            data_dir: "/var/lib/windlass".into(),
+            volumes_dir: "/var/lib/windlass/volumes".into(),
+        },
         domain: "cluster.local".into(),
         origin: "main".into(),
         poll: Duration::from_secs(10),

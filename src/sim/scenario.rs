@@ -109,6 +109,7 @@ impl Scenario {
             trouble(&mut world, &mut rng, &nodes, &mut shop, at);
         }
         self.plan_people(&mut world, &nodes);
+        self.plan_restore(&mut world, &nodes, &shop);
         world
     }
 
@@ -135,6 +136,31 @@ impl Scenario {
             };
             world.plan(at, Interference::Ask(asked.clone(), what));
         }
+    }
+
+    /// In some runs a backup of the state store is restored, and then somebody says that it is meant, in
+    /// a commit or on a machine; or deletes the ref, or does nothing until the end.
+    fn plan_restore(&self, world: &mut World, nodes: &[NodeName], shop: &Shop) {
+        let mut rng = Rng::new(self.seed ^ 0x0bac_0bac);
+        let Some(node) = rng.pick(nodes).filter(|_| rng.chance(400) && !self.all_lead) else {
+            return;
+        };
+        let backup = rng.between(self.trouble / 6, self.trouble / 2);
+        let restored = rng.between(backup, self.trouble * 5 / 6);
+        let said = restored + rng.between(Duration::from_secs(1), Duration::from_secs(60));
+        world.plan(backup, Interference::BackUp);
+        world.plan(restored, Interference::Restore);
+        let what = match rng.below(4) {
+            0 => {
+                let mut files = shop.files();
+                files.insert("windlass.yaml".into(), "stateEpoch: 5\n".into());
+                Interference::Push("epoch 5\n\nWindlass-Allow-Prune: yes".into(), files)
+            }
+            1 => Interference::Adopt(node.clone()),
+            2 if !world.store.is_local => Interference::DeleteRegister(Register::Coordinator),
+            _ => return,
+        };
+        world.plan(said, what);
     }
 
     fn report(&self, world: &World, what: &str) -> String {
@@ -169,7 +195,9 @@ fn trouble(world: &mut World, rng: &mut Rng, nodes: &[NodeName], shop: &mut Shop
             let mut files = shop.files();
             files.insert("bad.yaml".into(), BAD.into());
             world.plan(at, Interference::Push("a typo".into(), files));
-            world.plan(end, Interference::Push("mended".into(), shop.files()));
+            // By then others may have added what is not in it.
+            let message = "mended\n\nWindlass-Allow-Prune: yes".to_owned();
+            world.plan(end, Interference::Push(message, shop.files()));
         }
         5 | 6 => {
             world.plan(at, Interference::KillAgent(node.clone()));
@@ -240,8 +268,21 @@ struct Workload {
     name: String,
     replicas: u64,
     image: String,
-    recreate: bool,
+    shape: Shape,
+    /// The class of the claim that its pods share, if they have one.
+    claim: Option<&'static str>,
 }
+
+/// Of which kind it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shape {
+    Deployment { recreate: bool },
+    Stateful { is_parallel: bool },
+    Daemon { surges: bool },
+}
+
+/// Classes of claims: data is kept, and data goes with its claim.
+const CLASSES: [&str; 2] = ["local-path", "gone"];
 
 const IMAGES: [&str; 7] = ["run", "run", "run", "slow", "deaf", "crash", "missing"];
 
@@ -286,8 +327,14 @@ impl Shop {
             name: format!("w{}", self.edits),
             replicas: rng.below(4) + 1,
             image: new_image(rng, self.edits),
-            recreate: rng.chance(250),
+            shape: new_shape(rng.chance(250), self.edits),
+            claim: None,
         };
+        // By the number, not by chance, so that the rest of a seed stays what it is.
+        let shares = matches!(workload.shape, Shape::Deployment { .. });
+        let claim =
+            (shares && self.edits % 3 == 1).then(|| CLASSES[usize::from(self.edits % 2 == 0)]);
+        let workload = Workload { claim, ..workload };
         let message =
             format!("add {} with {} of {}", workload.name, workload.replicas, workload.image);
         self.deployments.push(workload);
@@ -298,10 +345,21 @@ impl Shop {
         let mut files = Files::new();
         let namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n";
         files.insert("namespace.yaml".into(), namespace.into());
+        files.insert("class.yaml".into(), CLASS.into());
         for workload in &self.deployments {
             files.insert(format!("{}.yaml", workload.name), workload.manifest());
         }
         files
+    }
+}
+
+/// Of three workloads one is a Deployment; which, follows from their numbers, so that the faults of a
+/// seed stay what they are.
+fn new_shape(is_special: bool, number: u64) -> Shape {
+    match number % 3 {
+        0 => Shape::Stateful { is_parallel: is_special },
+        1 => Shape::Deployment { recreate: is_special },
+        _ => Shape::Daemon { surges: is_special },
     }
 }
 
@@ -311,15 +369,35 @@ fn new_image(rng: &mut Rng, version: u64) -> String {
 
 impl Workload {
     fn manifest(&self) -> String {
-        let Self { name, replicas, image, recreate } = self;
-        let strategy = if *recreate { "Recreate" } else { "RollingUpdate" };
+        let Self { name, replicas, image, shape, claim } = self;
+        let (mount, claim) = match claim {
+            None => (String::new(), String::new()),
+            Some(class) => (volume(name), claim_of(name, class)),
+        };
+        let (kind, fields) = match shape {
+            Shape::Deployment { recreate } => {
+                let strategy = if *recreate { "Recreate" } else { "RollingUpdate" };
+                ("Deployment", format!("replicas: {replicas}\n  strategy: {{type: {strategy}}}"))
+            }
+            Shape::Stateful { is_parallel } => {
+                let policy = if *is_parallel { "Parallel" } else { "OrderedReady" };
+                let fields = format!(
+                    "replicas: {replicas}\n  serviceName: {name}\n  podManagementPolicy: {policy}"
+                );
+                ("StatefulSet", fields)
+            }
+            Shape::Daemon { surges: true } => {
+                let bounds = "{maxSurge: 1, maxUnavailable: 0}";
+                ("DaemonSet", format!("updateStrategy: {{rollingUpdate: {bounds}}}"))
+            }
+            Shape::Daemon { surges: false } => ("DaemonSet", "minReadySeconds: 1".to_owned()),
+        };
         format!(
             "apiVersion: apps/v1
-kind: Deployment
+kind: {kind}
 metadata: {{name: {name}, namespace: shop}}
 spec:
-  replicas: {replicas}
-  strategy: {{type: {strategy}}}
+  {fields}
   selector: {{matchLabels: {{app: {name}}}}}
   template:
     metadata: {{labels: {{app: {name}}}}}
@@ -327,7 +405,7 @@ spec:
       terminationGracePeriodSeconds: 10
       containers:
         - {{name: main, image: \"{image}\"}}
----
+{mount}{claim}---
 apiVersion: v1
 kind: Service
 metadata: {{name: {name}, namespace: shop}}
@@ -337,6 +415,25 @@ spec:
 "
         )
     }
+}
+
+/// A class whose data goes with its claim.
+const CLASS: &str = "apiVersion: storage.k8s.io/v1\nkind: StorageClass\nmetadata: {name: gone}\n\
+provisioner: rancher.io/local-path\nreclaimPolicy: Delete\nvolumeBindingMode: WaitForFirstConsumer\n";
+
+fn volume(claim: &str) -> String {
+    format!("      volumes: [{{name: data, persistentVolumeClaim: {{claimName: {claim}}}}}]\n")
+}
+
+fn claim_of(name: &str, class: &str) -> String {
+    format!(
+        "---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {{name: {name}, namespace: shop}}
+spec: {{storageClassName: {class}, accessModes: [ReadWriteOnce], resources: {{requests: {{storage: 1Gi}}}}}}
+"
+    )
 }
 
 #[cfg(test)]

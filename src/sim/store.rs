@@ -15,6 +15,9 @@ pub struct Registers {
     current: BTreeMap<Register, Rev>,
     trees: BTreeMap<Rev, Tree>,
     log: Vec<(Register, Rev, String)>,
+    backup: BTreeMap<Register, Rev>,
+    /// How often a backup was restored.
+    pub restores: usize,
     writers: Vec<(Register, NodeName)>,
     writes: u64,
     decisions: usize,
@@ -51,6 +54,19 @@ impl Registers {
         };
         self.current.insert(register.clone(), rev.clone());
         true
+    }
+
+    /// Remembers what every register is.
+    pub fn back_up(&mut self) {
+        self.backup.clone_from(&self.current);
+    }
+
+    /// Puts every register back to what it was when that was last remembered.
+    pub fn restore(&mut self) {
+        if !self.backup.is_empty() {
+            self.current.clone_from(&self.backup);
+            self.restores += 1;
+        }
     }
 
     /// Deletes a register, as somebody with a right to push may.

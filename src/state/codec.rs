@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::records::{DeploymentRecord, SetRecord};
+use super::records::{DeploymentRecord, RevisionRecord, SetRecord, StatefulSetRecord};
 use super::{AppState, FORMAT, LedgerShard, PodList, RecordKey, State};
 use crate::kinds::binding::{Binding, Generation, Placement};
 use crate::kinds::name::Name;
@@ -15,9 +15,11 @@ use crate::ports::store::{Edit, Tree};
 
 const TURN: &str = "turn.json";
 const LEASE: &str = "lease.json";
+const SETTINGS: &str = "settings.json";
 const EVENTS: &str = "events.json";
 const ANSWERED: &str = "answered.json";
 const NODES: &str = "alloc/nodes.json";
+const VOLUMES: &str = "storage/volumes.json";
 const UNPLACED: &str = "_unplaced";
 const CLUSTER: &str = "_cluster";
 
@@ -122,11 +124,16 @@ impl State {
                 self.sequence = turn.sequence;
             }
             [LEASE] => self.lease = Some(read(path, bytes)?),
+            [SETTINGS] => self.settings = Some(Arc::new(read(path, bytes)?)),
             [EVENTS] => self.events = Arc::new(read(path, bytes)?),
             [ANSWERED] => self.answered = Arc::new(read(path, bytes)?),
             ["alloc", "nodes.json"] => self.nodes = Arc::new(read_named(path, bytes)?),
             ["alloc", "services", file] => {
                 self.services.insert(stem(file), Arc::new(read_named(path, bytes)?));
+            }
+            ["storage", "volumes.json"] => self.volumes = Arc::new(read_named(path, bytes)?),
+            ["storage", "claims", file] => {
+                self.claims.insert(stem(file), Arc::new(read_named(path, bytes)?));
             }
             ["pods", file] => {
                 let list: Vec<Arc<Binding>> = read(path, bytes)?;
@@ -158,6 +165,9 @@ impl State {
         if self.lease != next.lease {
             edits.set(LEASE, next.lease.as_ref().map(record));
         }
+        if self.settings != next.settings {
+            edits.set(SETTINGS, next.settings.as_ref().map(|settings| record(&**settings)));
+        }
         if !same(&self.events, &next.events) {
             edits.put(EVENTS, lines(next.events.iter()));
         }
@@ -169,6 +179,12 @@ impl State {
         }
         edits.maps(&self.services, &next.services, same, |namespace, entries| {
             (format!("alloc/services/{namespace}.json"), named_lines(entries))
+        });
+        if !same(&self.volumes, &next.volumes) {
+            edits.put(VOLUMES, named_lines(&next.volumes));
+        }
+        edits.maps(&self.claims, &next.claims, same, |namespace, claims| {
+            (format!("storage/claims/{namespace}.json"), named_lines(claims))
         });
         edits.maps(&self.pods, &next.pods, same, |place, pods| {
             (pods_path(place), lines(pods.values().map(|pod| &**pod)))
@@ -256,6 +272,14 @@ impl AppState {
                 let key = RecordKey::new(&Name::trusted(namespace), &stem(file));
                 self.sets.insert(key, Arc::new(read::<SetRecord>(path, bytes)?));
             }
+            ["statefulsets", namespace, file] => {
+                let key = RecordKey::new(&Name::trusted(namespace), &stem(file));
+                self.stateful_sets.insert(key, Arc::new(read::<StatefulSetRecord>(path, bytes)?));
+            }
+            ["controllerrevisions", namespace, file] => {
+                let key = RecordKey::new(&Name::trusted(namespace), &stem(file));
+                self.revisions.insert(key, Arc::new(read::<RevisionRecord>(path, bytes)?));
+            }
             _ => return Ok(false),
         }
         Ok(true)
@@ -279,6 +303,12 @@ impl AppState {
         edits.maps(&self.sets, &next.sets, same, |key, value| {
             (path("replicasets", key), record(&**value))
         });
+        edits.maps(&self.stateful_sets, &next.stateful_sets, same, |key, value| {
+            (path("statefulsets", key), record(&**value))
+        });
+        edits.maps(&self.revisions, &next.revisions, same, |key, value| {
+            (path("controllerrevisions", key), record(&**value))
+        });
     }
 }
 
@@ -288,6 +318,7 @@ mod tests {
     use super::*;
     use crate::kinds::binding::{Oid, TemplateRef};
     use crate::kinds::digest::Digest;
+    use crate::kinds::fleet::FleetSettings;
     use crate::kinds::labels::Labels;
     use crate::kinds::lease::Lease;
     use crate::kinds::name::{PodKey, Uid};
@@ -323,6 +354,10 @@ mod tests {
                 released: false,
                 unknown: BTreeMap::new(),
             }),
+            settings: Some(Arc::new(FleetSettings {
+                version: 2,
+                fields: BTreeMap::from([("fleet.lease".into(), "15s".into())]),
+            })),
             ..State::default()
         };
         let set = SetRecord {
@@ -366,6 +401,21 @@ mod tests {
         let shard = LedgerShard { kind: Kind::Namespace, namespace: None };
         app.ledger.insert(shard, Arc::new(BTreeMap::from([(name("shop"), entry)])));
         app.sets.insert(PodKey::new(&name("shop"), &name("web-abc")), Arc::new(set));
+        let revision = RevisionRecord {
+            uid: Uid::trusted("r"),
+            owner: Key::namespaced(Kind::StatefulSet, &name("shop"), &name("db")),
+            template: template(),
+            revision: 1,
+            created: Wall::from_seconds(5),
+            unknown: BTreeMap::new(),
+        };
+        app.revisions.insert(PodKey::new(&name("shop"), &name("db-abc")), Arc::new(revision));
+        let set = StatefulSetRecord {
+            current: name("db-abc"),
+            update: name("db-abc"),
+            unknown: BTreeMap::new(),
+        };
+        app.stateful_sets.insert(PodKey::new(&name("shop"), &name("db")), Arc::new(set));
         let pods = PodList::from([(binding.key.clone(), Arc::new(binding))]);
         state.pods.insert(None, Arc::new(pods.clone()));
         state.pods.insert(Some(name("a")), Arc::new(pods));

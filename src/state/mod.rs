@@ -4,14 +4,19 @@
 //! refs/windlass/coordinator                          refs/windlass/nodes/<name>
 //!   turn.json            generation, sequence          node.json      what the node says of itself
 //!   lease.json           who coordinates               pods.json      how its pods are, a line each
+//!   settings.json        what all nodes must share
 //!   events.json          what the coordinator did      events.json    what happened on it
 //!   answered.json        people's requests, done
 //!   apps/<app>/head.json          revision in force     requests.json  what people asked of it
 //!   apps/<app>/ledger/<kind>/<namespace>.json           objects and their ids, a line each
 //!   apps/<app>/deployments/<namespace>/<name>.json
 //!   apps/<app>/replicasets/<namespace>/<name>.json
+//!   apps/<app>/statefulsets/<namespace>/<name>.json
+//!   apps/<app>/controllerrevisions/<namespace>/<name>.json
 //!   pods/<node>.json, pods/_unplaced.json               bindings, a line each
 //!   alloc/services/<namespace>.json, alloc/nodes.json   addresses given out
+//!   storage/claims/<namespace>.json, storage/volumes.json   claims and their volumes, a line each
+//!                                                     volumes.json   volumes whose data it removed
 //! ```
 //!
 //! One file holds what changes together, a line per thing that changes alone, so that
@@ -24,11 +29,13 @@
 mod codec;
 mod node_report;
 pub mod records;
+pub mod storage;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::kinds::binding::{AppName, Binding, Generation, Placement};
+use crate::kinds::fleet::FleetSettings;
 use crate::kinds::lease::Lease;
 use crate::kinds::name::{Name, NodeName, PodKey, Uid};
 use crate::kinds::object::Key;
@@ -37,8 +44,10 @@ use crate::kinds::status::EventRecord;
 pub use codec::StateFault;
 pub use node_report::{NodeReport, PersonRequest, RequestKind};
 use records::{
-    AppHead, DeploymentRecord, LedgerEntry, NodeAllocation, ServiceAllocation, SetRecord,
+    AppHead, DeploymentRecord, LedgerEntry, NodeAllocation, RevisionRecord, ServiceAllocation,
+    SetRecord, StatefulSetRecord,
 };
+use storage::{ClaimRecord, VolumeRecord};
 
 /// The format this version writes; it also reads the one before.
 pub const FORMAT: u32 = 1;
@@ -58,6 +67,8 @@ pub struct State {
     pub sequence: u64,
     /// Who coordinates.
     pub lease: Option<Lease>,
+    /// What must be the same on every node; absent before the first decision.
+    pub settings: Option<Arc<FleetSettings>>,
     /// What the coordinator did lately, the newest last; bounded by [`EVENTS_MAX`].
     pub events: Arc<Vec<EventRecord>>,
     /// The ids of people's requests that were carried out, by the node whose register still holds
@@ -69,6 +80,10 @@ pub struct State {
     pub pods: BTreeMap<Placement, Arc<PodList>>,
     /// Addresses and ports given to Services, by namespace and name.
     pub services: BTreeMap<Name, Arc<BTreeMap<Name, ServiceAllocation>>>,
+    /// Claims, by namespace and name.
+    pub claims: BTreeMap<Name, Arc<BTreeMap<Name, ClaimRecord>>>,
+    /// Volumes that are or were bound, and those we made, by name.
+    pub volumes: Arc<BTreeMap<Name, VolumeRecord>>,
     /// Pod networks given to nodes.
     pub nodes: Arc<BTreeMap<NodeName, NodeAllocation>>,
     /// Paths of a later version, kept as they are.
@@ -89,6 +104,10 @@ pub struct AppState {
     pub deployments: BTreeMap<RecordKey, Arc<DeploymentRecord>>,
     /// ReplicaSets made by Deployments, by namespace and name.
     pub sets: BTreeMap<RecordKey, Arc<SetRecord>>,
+    /// By namespace and name.
+    pub stateful_sets: BTreeMap<RecordKey, Arc<StatefulSetRecord>>,
+    /// ControllerRevisions of StatefulSets and DaemonSets, by namespace and name.
+    pub revisions: BTreeMap<RecordKey, Arc<RevisionRecord>>,
 }
 
 /// Objects of one kind in one namespace (or outside namespaces) share a file of the ledger.
@@ -140,6 +159,31 @@ impl State {
     /// Whether a node is taken to be away.
     pub fn is_away(&self, node: &NodeName) -> bool {
         self.nodes.get(node).is_some_and(NodeAllocation::is_away)
+    }
+
+    /// Whether a node was deleted by a person.
+    pub fn is_forgotten(&self, node: &NodeName) -> bool {
+        self.nodes.get(node).is_some_and(NodeAllocation::is_forgotten)
+    }
+
+    /// What is recorded of a claim.
+    pub fn claim(&self, namespace: &Name, name: &Name) -> Option<&ClaimRecord> {
+        self.claims.get(namespace)?.get(name)
+    }
+
+    /// Every claim.
+    pub fn all_claims(&self) -> impl Iterator<Item = (RecordKey, &ClaimRecord)> {
+        self.claims.iter().flat_map(|(namespace, claims)| {
+            claims.iter().map(|(name, claim)| (RecordKey::new(namespace, name), claim))
+        })
+    }
+
+    /// Changes a claim, if there is one.
+    pub fn edit_claim(&mut self, key: &RecordKey, change: impl FnOnce(&mut ClaimRecord)) {
+        let claims = self.claims.get_mut(&key.namespace).map(Arc::make_mut);
+        if let Some(claim) = claims.and_then(|claims| claims.get_mut(&key.name)) {
+            change(claim);
+        }
     }
 
     /// What was given to a Service.

@@ -1,7 +1,7 @@
 //! A node's register: what it says of itself, of its pods, of what happened, and what people asked
 //! of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -25,6 +25,8 @@ pub struct NodeReport {
     pub events: Arc<Vec<EventRecord>>,
     /// What people asked of its agent, until the coordinator has answered.
     pub requests: Arc<Vec<PersonRequest>>,
+    /// Volumes whose data it removed because it was told to, until the coordinator has forgotten them.
+    pub removed_volumes: Arc<BTreeSet<Uid>>,
     /// Paths of a later version, kept as they are.
     pub unknown: BTreeMap<String, Arc<[u8]>>,
 }
@@ -106,6 +108,7 @@ const FACTS: &str = "node.json";
 const PODS: &str = "pods.json";
 const EVENTS: &str = "events.json";
 const REQUESTS: &str = "requests.json";
+const REMOVED_VOLUMES: &str = "volumes.json";
 
 impl NodeReport {
     /// Decodes a register.
@@ -121,6 +124,7 @@ impl NodeReport {
                 }
                 EVENTS => report.events = Arc::new(read(path, bytes)?),
                 REQUESTS => report.requests = Arc::new(read(path, bytes)?),
+                REMOVED_VOLUMES => report.removed_volumes = Arc::new(read(path, bytes)?),
                 _ => {
                     report.unknown.insert(path.clone(), bytes.clone());
                 }
@@ -146,6 +150,9 @@ impl NodeReport {
         }
         if self.requests != next.requests {
             put(REQUESTS, lines(next.requests.iter()));
+        }
+        if self.removed_volumes != next.removed_volumes {
+            put(REMOVED_VOLUMES, lines(next.removed_volumes.iter()));
         }
         edits
     }
@@ -178,6 +185,7 @@ mod tests {
         let report = NodeReport {
             pods: Arc::new(BTreeMap::from([(uid, Arc::new(pod))])),
             requests: Arc::new(vec![request]),
+            removed_volumes: Arc::new(BTreeSet::from([Uid::trusted("v")])),
             ..NodeReport::default()
         };
         let tree = Tree::default().with(&NodeReport::default().edits_to(&report));

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::kinds::binding::{Oid, TemplateRef};
 use crate::kinds::finding::Finding;
 use crate::kinds::name::{Name, Uid};
+use crate::kinds::object::Key;
 use crate::kinds::time::Wall;
 
 /// Fields of a later version, kept.
@@ -186,6 +187,39 @@ pub struct SetRecord {
     pub created: Wall,
     /// The order in which sets were made.
     pub sequence: u64,
+    /// Fields of a later version, kept.
+    #[serde(flatten)]
+    pub unknown: Unknown,
+}
+
+/// A template of a StatefulSet or DaemonSet, remembered: a ControllerRevision.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RevisionRecord {
+    /// This life of it.
+    pub uid: Uid,
+    /// Whose it is.
+    pub owner: Key,
+    /// The template.
+    pub template: TemplateRef,
+    /// Its place in the owner's history; the highest is in force.
+    pub revision: u64,
+    /// When it was made.
+    pub created: Wall,
+    /// Fields of a later version, kept.
+    #[serde(flatten)]
+    pub unknown: Unknown,
+}
+
+/// What the coordinator remembers of a StatefulSet.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StatefulSetRecord {
+    /// The ControllerRevision that was in force before the roll-out that goes on: pods below the
+    /// partition stay with it, also when they are made anew.
+    pub current: Name,
+    /// The ControllerRevision that is in force.
+    pub update: Name,
     /// Fields of a later version, kept.
     #[serde(flatten)]
     pub unknown: Unknown,

@@ -25,7 +25,7 @@ pub(super) fn lines(picture: &Picture, pod: &Pod) -> Vec<String> {
         .map(|revision| &*revision.desired)
         .collect();
     let pods: Vec<Pod> = picture.pods().collect();
-    let scale = weigh(&picture.nodes, &picture.state.nodes, &desired, &pods, pod);
+    let scale = weigh(&picture.nodes, &picture.state, &desired, &pods, pod);
     scale.map(|scale| told(&scale, pod)).unwrap_or_default()
 }
 

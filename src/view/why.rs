@@ -15,10 +15,12 @@ use super::status::name_of;
 use super::{table, weigh};
 use crate::kinds::binding::Oid;
 use crate::kinds::name::{Name, PodKey};
-use crate::kinds::object::Key;
+use crate::kinds::object::{Body, Key};
 use crate::kinds::registry::Kind;
 use crate::kinds::time::{Wall, human_duration};
+use crate::kinds::workload::StatefulSet;
 use crate::plan::Pod;
+use crate::plan::storage::claims_of;
 use crate::state::records::{Verdict, WaitingRevision};
 
 /// So many events are told, the newest last.
@@ -173,6 +175,22 @@ fn pod_outcome(picture: &Picture, pod: &Pod, summary: &table::Summary) -> String
     }
 }
 
+/// Which claims of a pod draw it to a node, because their data is there.
+fn data(picture: &Picture, pod: &Pod) -> Vec<String> {
+    let namespace = &pod.binding.key.namespace;
+    let claims = pod.template.iter().flat_map(|template| claims_of(&template.spec));
+    let volumes = claims.filter_map(|claim| {
+        let volume = picture.state.claim(namespace, claim)?.volume.as_ref()?;
+        let node = picture.state.volumes.get(volume)?.node.as_ref()?;
+        let at = match &pod.node {
+            Some(at) if at == node => format!("it is on {node} because"),
+            _ => format!("it can run on {node} only:"),
+        };
+        Some(format!("{at} the data of its claim {claim} is there, in volume {volume}"))
+    });
+    volumes.collect()
+}
+
 /// What a deletion's word means.
 fn ending(reason: &str) -> String {
     match reason {
@@ -245,7 +263,13 @@ fn place(picture: &Picture, key: &Key, pod: &Pod, why: &mut Why) -> Vec<String> 
         if message.contains("topology spread") {
             why.hint("raise maxSkew, make room in the emptiest domain, or say ScheduleAnyway");
         }
+        if message.contains("PersistentVolume") || message.contains("persistentvolumeclaim") {
+            why.hint(
+                "`windlass get pvc,pv` shows claims and volumes, `describe` which node has them",
+            );
+        }
         let mut lines = vec![message.clone()];
+        lines.extend(data(picture, pod));
         if let Some(node) = &pod.binding.nominated {
             lines.push(format!(
                 "it waits for room on {node}: less important pods are being ended there for it"
@@ -270,6 +294,7 @@ fn place(picture: &Picture, key: &Key, pod: &Pod, why: &mut Why) -> Vec<String> 
         }
         None => format!("the scheduler chose {node}{when} among {} nodes", picture.nodes.len()),
     });
+    lines.extend(data(picture, pod));
     if picture.nodes.get(node).is_some_and(|input| !input.is_ready) {
         lines.push(format!("{node} has not been heard of: what follows may be old"));
         why.hint(format!("see to {node}: is it up, does its agent run?"));
@@ -425,6 +450,33 @@ fn why_written(picture: &Picture, key: &Key) -> Option<Why> {
     not_in_force(picture, key)
 }
 
+/// Whom a StatefulSet waits for before it goes on with the next pod.
+fn whom_it_awaits(set: &StatefulSet, key: &Key, pods: &[Pod]) -> Vec<String> {
+    let of = |number: u32| pods.iter().find(|pod| pod.binding.index == Some(number));
+    let mut lines: Vec<String> = pods
+        .iter()
+        .filter(|pod| pod.is_lost)
+        .filter_map(|pod| Some((&pod.binding.key.name, pod.node.as_ref()?)))
+        .map(|(name, node)| {
+            format!(
+                "{name} may still run on {node}, which is not heard of: its name is given to \
+                 another only when {node} says that it is gone, or when `windlass fence {node}` \
+                 declares it dead"
+            )
+        })
+        .collect();
+    if !set.is_parallel {
+        let is_ready = |number: &u32| of(*number).is_some_and(Pod::is_ready);
+        let first = set.ordinals().find(|number| !is_ready(number));
+        let next = first.and_then(|first| set.ordinals().find(|n| *n > first && of(*n).is_none()));
+        if let (Some(first), Some(next)) = (first, next) {
+            let name = &key.name;
+            lines.push(format!("{name}-{next} is made when {name}-{first} is ready"));
+        }
+    }
+    lines
+}
+
 /// How a Deployment or a set gets on, and which of its pods don't.
 fn workload(picture: &Picture, key: &Key, why: &mut Why) {
     let Some(namespace) = &key.namespace else {
@@ -436,12 +488,18 @@ fn workload(picture: &Picture, key: &Key, why: &mut Why) {
             .iter()
             .map(|set| Key::namespaced(Kind::ReplicaSet, namespace, &set.key.name))
             .collect(),
-        Kind::ReplicaSet | Kind::ReplicationController => vec![key.clone()],
+        Kind::ReplicaSet | Kind::ReplicationController | Kind::StatefulSet | Kind::DaemonSet => {
+            vec![key.clone()]
+        }
         _ => return,
     };
     if let Some(shown) = objects::find(picture, key) {
         let json = &shown.json;
-        let (ready, wanted) = (number(json, "status.readyReplicas"), number(json, "spec.replicas"));
+        let (ready, wanted) = match key.kind {
+            Kind::DaemonSet => ("status.numberReady", "status.desiredNumberScheduled"),
+            _ => ("status.readyReplicas", "spec.replicas"),
+        };
+        let (ready, wanted) = (number(json, ready), number(json, wanted));
         why.outcome = format!("{} {ready} of {wanted} pods are ready.", why.outcome);
         let conditions = items(json, "status.conditions").iter().map(|condition| {
             let field = |name| text(condition, name);
@@ -449,7 +507,11 @@ fn workload(picture: &Picture, key: &Key, why: &mut Why) {
         });
         why.add("How it gets on", conditions.collect());
     }
-    let pods: Vec<Pod> = owners.iter().flat_map(|owner| picture.pods_of(owner)).collect();
+    let mut pods: Vec<Pod> = owners.iter().flat_map(|owner| picture.pods_of(owner)).collect();
+    pods.sort_by_key(|pod| pod.binding.index);
+    if let Some(Body::StatefulSet(set)) = picture.object(key).map(|found| &found.object.body) {
+        why.add("What it waits for", whom_it_awaits(set, key, &pods));
+    }
     let mut lines = Vec::new();
     for pod in pods.iter().filter(|pod| !pod.is_ready()) {
         let name = &pod.binding.key.name;

@@ -9,7 +9,11 @@ use crate::support::host::Host;
 use crate::support::pods::Node;
 
 fn files(host: &Host, name: &str) -> Files {
-    let layout = Layout { run_dir: host.run_dir().join(name), data_dir: host.dir().join(name) };
+    let layout = Layout {
+        run_dir: host.run_dir().join(name),
+        data_dir: host.dir().join(name),
+        volumes_dir: host.dir().join(name).join("kept"),
+    };
     Files::open(layout).expect("opens")
 }
 

@@ -7,3 +7,5 @@ mod nodes;
 mod operate;
 mod refuse;
 mod remotes;
+mod sets;
+mod storage;

@@ -50,7 +50,7 @@ const WAIT_STEP: Duration = Duration::from_millis(50);
 pub(crate) struct Fleet {
     pub(crate) lab: Lab,
     work: PathBuf,
-    _files: tempfile::TempDir,
+    files: tempfile::TempDir,
     /// Held open for as long as the lab is wanted.
     keeper: Option<(Child, ChildStdin)>,
 }
@@ -120,7 +120,7 @@ impl Fleet {
         // So that it is ended with the others.
         lab.nodes.insert(SPARE.to_owned(), 14);
         lab.save().expect("saved");
-        Some(Self { lab, work, _files: files, keeper: Some(keeper) })
+        Some(Self { lab, work, files, keeper: Some(keeper) })
     }
 
     /// Plugs in, starts and pushes whatever is not as it was at the beginning.
@@ -139,7 +139,9 @@ impl Fleet {
         for name in extra.filter(|name| name.to_string_lossy().starts_with("extra")) {
             fs::remove_file(self.work.join(name)).expect("removed");
         }
-        let commit = self.push("The shop", &[("web.yaml", &shop("one", PODS))]);
+        // A test that failed may have left claims.
+        let message = "The shop\n\nWindlass-Allow-Prune: yes";
+        let commit = self.push(message, &[("web.yaml", &shop("one", PODS))]);
         for node in NODES {
             self.wait_in_force(node, &commit);
         }
@@ -191,10 +193,17 @@ impl Fleet {
 
     /// What `windlass status` prints on a node.
     pub(crate) fn said(&self, node: &str) -> String {
+        self.windlass(node, &["status"])
+    }
+
+    /// What the program prints on a node.
+    pub(crate) fn windlass(&self, node: &str, args: &[&str]) -> String {
         let mut command = Command::new(env!("CARGO_BIN_EXE_windlass"));
         let output =
-            command.arg("status").env("WINDLASS_SOCKET", self.lab.agent_socket(node)).output();
-        String::from_utf8_lossy(&output.expect("it runs").stdout).into_owned()
+            command.args(args).env("WINDLASS_SOCKET", self.lab.agent_socket(node)).output();
+        let output = output.expect("it runs");
+        let text = [output.stdout, output.stderr].concat();
+        String::from_utf8_lossy(&text).into_owned()
     }
 
     /// Who coordinates, as these nodes say.
@@ -236,6 +245,11 @@ impl Fleet {
     /// Does `work` in a node's network.
     pub(crate) fn inside<T: Send>(&self, node: &str, work: impl FnOnce() -> T + Send) -> T {
         inside(&self.lab.host(node).netns(), work)
+    }
+
+    /// The archive with the shop's image.
+    pub(crate) fn image(&self) -> PathBuf {
+        self.files.path().join("images/app.tar")
     }
 
     /// The shop's door on a node.

@@ -51,7 +51,9 @@ fn subs(kind: Kind) -> &'static [Sub] {
     const SCALED: &[Sub] = &[SCALE];
     match kind {
         Kind::Pod => POD,
-        Kind::Deployment | Kind::ReplicaSet | Kind::ReplicationController => SCALED,
+        Kind::Deployment | Kind::ReplicaSet | Kind::ReplicationController | Kind::StatefulSet => {
+            SCALED
+        }
         _ => &[],
     }
 }

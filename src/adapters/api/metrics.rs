@@ -121,7 +121,12 @@ impl Collector for Fleet {
         let mut all = pod_families(&pods);
         all.extend(deployment_families(&deployments));
         all.extend(set_families(&sets));
+        let (stateful, daemons) = (list(Kind::StatefulSet), list(Kind::DaemonSet));
+        all.extend(fields(&stateful, "statefulset", &STATEFUL_SETS));
+        all.extend(fields(&daemons, "daemonset", &DAEMON_SETS));
         all.extend(node_families(&nodes));
+        let (claims, volumes) = (list(Kind::PersistentVolumeClaim), list(Kind::PersistentVolume));
+        all.extend(storage_families(&claims, &volumes));
         all.iter().try_for_each(|family| family.encode(&mut encoder))
     }
 }
@@ -286,6 +291,37 @@ fn pod_families<'v>(pods: &'v [Value]) -> Vec<Family<'v>> {
     vec![info, phase, ready, restarts, is_ready, waiting]
 }
 
+/// The phases of claims and volumes, as kube-state-metrics counts them.
+fn storage_families<'v>(claims: &'v [Value], volumes: &'v [Value]) -> Vec<Family<'v>> {
+    let mut phase = gauge("kube_persistentvolumeclaim_status_phase", "The phase the claim is in");
+    let mut info = gauge("kube_persistentvolumeclaim_info", "The claim's class and volume");
+    for claim in claims {
+        let own = vec![
+            ("namespace", text_at(claim, "/metadata/namespace")),
+            ("persistentvolumeclaim", text_at(claim, "/metadata/name")),
+        ];
+        for name in ["Lost", "Bound", "Pending"] {
+            let is_so = text_at(claim, "/status/phase") == name;
+            phase.add([own.clone(), vec![("phase", name)]].concat(), truth(is_so));
+        }
+        let more = vec![
+            ("storageclass", text_at(claim, "/spec/storageClassName")),
+            ("volumename", text_at(claim, "/spec/volumeName")),
+        ];
+        info.add([own, more].concat(), 1.0);
+    }
+    let mut volume_phase =
+        gauge("kube_persistentvolume_status_phase", "The phase the volume is in");
+    for volume in volumes {
+        let own = vec![("persistentvolume", text_at(volume, "/metadata/name"))];
+        for name in ["Pending", "Available", "Bound", "Released", "Failed"] {
+            let is_so = text_at(volume, "/status/phase") == name;
+            volume_phase.add([own.clone(), vec![("phase", name)]].concat(), truth(is_so));
+        }
+    }
+    vec![phase, info, volume_phase]
+}
+
 /// One gauge for each field of each object.
 fn fields<'v>(
     objects: &'v [Value],
@@ -338,6 +374,61 @@ fn set_families(sets: &[Value]) -> Vec<Family<'_>> {
     ];
     fields(sets, "replicaset", &NAMES)
 }
+
+const STATEFUL_SETS: [(&str, &str, &str); 6] = [
+    ("kube_statefulset_replicas", "/spec/replicas", "Pods wanted"),
+    ("kube_statefulset_status_replicas", "/status/replicas", "Pods there are"),
+    ("kube_statefulset_status_replicas_ready", "/status/readyReplicas", "Pods that are ready"),
+    (
+        "kube_statefulset_status_replicas_available",
+        "/status/availableReplicas",
+        "Pods that have been ready for long enough",
+    ),
+    (
+        "kube_statefulset_status_replicas_current",
+        "/status/currentReplicas",
+        "Pods of the template that was in force before the roll-out",
+    ),
+    (
+        "kube_statefulset_status_replicas_updated",
+        "/status/updatedReplicas",
+        "Pods of the newest template",
+    ),
+];
+
+const DAEMON_SETS: [(&str, &str, &str); 7] = [
+    (
+        "kube_daemonset_status_desired_number_scheduled",
+        "/status/desiredNumberScheduled",
+        "Nodes that should have a pod",
+    ),
+    (
+        "kube_daemonset_status_current_number_scheduled",
+        "/status/currentNumberScheduled",
+        "Nodes that should have a pod, and have",
+    ),
+    (
+        "kube_daemonset_status_number_misscheduled",
+        "/status/numberMisscheduled",
+        "Nodes that have a pod, and should not",
+    ),
+    ("kube_daemonset_status_number_ready", "/status/numberReady", "Nodes whose pod is ready"),
+    (
+        "kube_daemonset_status_number_available",
+        "/status/numberAvailable",
+        "Nodes whose pod has been ready for long enough",
+    ),
+    (
+        "kube_daemonset_status_number_unavailable",
+        "/status/numberUnavailable",
+        "Nodes whose pod has not",
+    ),
+    (
+        "kube_daemonset_status_updated_number_scheduled",
+        "/status/updatedNumberScheduled",
+        "Nodes whose pod is of the newest template",
+    ),
+];
 
 fn node_families(nodes: &[Value]) -> Vec<Family<'_>> {
     let mut info = gauge("kube_node_info", "What a node is made of");

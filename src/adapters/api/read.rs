@@ -173,8 +173,10 @@ pub(super) async fn list(
 
 /// `scale`: how many there are, how many should be.
 pub(super) async fn scale(api: &Arc<Api>, key: Key) -> Result<Answer, No> {
-    let is_scaled =
-        matches!(key.kind, Kind::Deployment | Kind::ReplicaSet | Kind::ReplicationController);
+    let is_scaled = matches!(
+        key.kind,
+        Kind::Deployment | Kind::ReplicaSet | Kind::ReplicationController | Kind::StatefulSet
+    );
     if !is_scaled {
         return Err(No::path());
     }

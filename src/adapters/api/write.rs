@@ -124,6 +124,11 @@ fn place(picture: &Picture, key: &Key) -> Option<String> {
                 .find(|set| set.key.namespace == *namespace && set.key.name == key.name)?;
             Key::namespaced(Kind::Deployment, namespace, &set.record.deployment)
         }
+        Kind::ControllerRevision => {
+            let own = crate::state::RecordKey::new(key.namespace.as_ref()?, &key.name);
+            let mut apps = picture.state.apps.values();
+            apps.find_map(|app| app.revisions.get(&own))?.owner.clone()
+        }
         Kind::Endpoints => Key { kind: Kind::Service, ..key.clone() },
         _ => return None,
     };

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use bollard::models::{
     ContainerCreateBody, HostConfig, HostConfigLogConfig, Mount, MountBindOptions,
-    MountBindOptionsPropagationEnum, MountType, RestartPolicy, RestartPolicyNameEnum,
+    MountBindOptionsPropagationEnum, MountType, MountVolumeOptions, MountVolumeOptionsDriverConfig,
+    RestartPolicy, RestartPolicyNameEnum,
 };
 
+use crate::ports::marks::VOLUME;
 use crate::ports::runtime::{ContainerSpec, MountSource, MountSpec, NetworkMode, Share};
 
 /// CFS' own period; quotas in specs are for it.
@@ -170,9 +172,12 @@ fn share(share: &Share, own: &str, open: &str) -> String {
 /// As a mount, never as `source:target` text: paths may hold colons, and a missing source is an
 /// error instead of an empty directory.
 fn mount(spec: &MountSpec) -> Mount {
-    let (kind, source, bind) = match &spec.source {
-        MountSource::Path(path) => (MountType::BIND, path, Some(bind_options(spec))),
-        MountSource::Volume(name) => (MountType::VOLUME, name, None),
+    let (kind, source, bind, volume) = match &spec.source {
+        MountSource::Path(path) => (MountType::BIND, path, Some(bind_options(spec)), None),
+        MountSource::Volume { name, driver, options } => {
+            let options = volume_options(driver, options);
+            (MountType::VOLUME, name, None, Some(options))
+        }
     };
     Mount {
         typ: Some(kind),
@@ -180,7 +185,22 @@ fn mount(spec: &MountSpec) -> Mount {
         target: Some(spec.target.clone()),
         read_only: Some(spec.read_only),
         bind_options: bind,
+        volume_options: volume,
         ..Mount::default()
+    }
+}
+
+/// Docker makes a volume that is missing as it makes the container. What the image has at that place
+/// is not copied into it, as in Kubernetes.
+fn volume_options(driver: &str, options: &BTreeMap<String, String>) -> MountVolumeOptions {
+    MountVolumeOptions {
+        no_copy: Some(true),
+        labels: Some([(VOLUME.to_owned(), String::new())].into()),
+        driver_config: Some(MountVolumeOptionsDriverConfig {
+            name: Some(driver.to_owned()),
+            options: Some(options.clone().into_iter().collect()),
+        }),
+        ..MountVolumeOptions::default()
     }
 }
 
@@ -277,7 +297,11 @@ mod tests {
                     propagation: "rslave",
                 },
                 MountSpec {
-                    source: MountSource::Volume("v".into()),
+                    source: MountSource::Volume {
+                        name: "v".into(),
+                        driver: "local".into(),
+                        options: BTreeMap::from([("type".into(), "tmpfs".into())]),
+                    },
                     target: "/v".into(),
                     read_only: false,
                     propagation: "rprivate",

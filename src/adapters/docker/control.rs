@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use bollard::query_parameters::KillContainerOptions;
+use bollard::query_parameters::{KillContainerOptions, RemoveVolumeOptions};
 use futures_util::StreamExt as _;
 
 use super::{AT_ONCE_MIN, Docker, fault};
 use crate::ports::Fault;
+use crate::ports::marks::VOLUME;
 use crate::ports::runtime::ContainerId;
 
 /// Docker's own default where neither the image nor the spec names a signal.
@@ -67,6 +68,26 @@ impl Docker {
             });
         }
         worst.map_or(Ok(()), Err)
+    }
+
+    /// Removes a volume that we had made.
+    pub(super) async fn remove_volume(&self, name: &str) -> Result<(), Fault> {
+        let _turn = self.turn().await?;
+        let client = self.client().await?;
+        let doing = |fault: Fault| fault.while_doing(format!("removing volume {name}"));
+        let seen = match client.inspect_volume(name).await {
+            Ok(seen) => seen,
+            Err(error) if fault::status(&error) == Some(404) => return Ok(()),
+            Err(error) => return Err(doing(self.fault(&error))),
+        };
+        if !seen.labels.contains_key(VOLUME) {
+            return Err(Fault::stalled(format!("volume {name} was not made by Windlass")));
+        }
+        match client.remove_volume(name, None::<RemoveVolumeOptions>).await {
+            Ok(()) => Ok(()),
+            Err(error) if fault::status(&error) == Some(404) => Ok(()),
+            Err(error) => Err(doing(self.fault(&error))),
+        }
     }
 
     async fn remove_one(&self, id: &str) -> Result<(), Fault> {

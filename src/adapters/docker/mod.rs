@@ -138,6 +138,7 @@ impl Docker {
             }
             Call::Signal { id, signal } => self.signal(&id, &signal).await.map(|()| Answer::Done),
             Call::Remove { ids } => self.remove(&ids).await.map(|()| Answer::Done),
+            Call::RemoveVolume { name } => self.remove_volume(&name).await.map(|()| Answer::Done),
             Call::Exec { id, command, timeout } => {
                 self.exec(&id, command, timeout).await.map(Answer::Exec)
             }

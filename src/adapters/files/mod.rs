@@ -106,6 +106,7 @@ fn carry_out(layout: &Layout, call: Call) -> Result<Answer, Fault> {
             }
             Ok(Answer::Done)
         }
+        Call::RemoveKept { name } => remove_kept(layout, &name),
         Call::List => list(layout),
     }
 }
@@ -128,6 +129,10 @@ fn grant(layout: &Layout, pod: &Uid, wish: &FileWish) -> Result<(), Fault> {
                 None => make_empty_dir(&path, *group),
             };
             made.map_err(|error| fault(&error, &path))
+        }
+        FileWish::Kept { name, group } => {
+            let path = layout.kept(name);
+            make_kept(layout, name, *group).map_err(|error| fault(&error, &path))
         }
         FileWish::HostPath { path, kind } => part::host_path(Path::new(path), *kind),
         FileWish::SubPath { root, path } => {
@@ -225,6 +230,33 @@ fn make_empty_dir(path: &Path, group: Option<u32>) -> io::Result<()> {
     };
     fs::set_permissions(&draft, fs::Permissions::from_mode(mode))?;
     fs::rename(&draft, path)
+}
+
+/// Makes a directory that outlives its pods. The mark comes first: what is there without one was not
+/// made by us, and is neither given to a pod nor ever removed.
+fn make_kept(layout: &Layout, name: &str, group: Option<u32>) -> io::Result<()> {
+    let (path, mark) = (layout.kept(name), layout.kept_mark(name));
+    make_directory(parent_of(&path)?, 0o711)?;
+    let is_marked = fs::symlink_metadata(&mark).is_ok_and(|seen| seen.is_file());
+    if !is_marked {
+        if fs::symlink_metadata(&path).is_ok() {
+            return Err(io::Error::other("is there already and was not made by Windlass"));
+        }
+        create_whole(&mark, format!("{name}\n").as_bytes(), 0o600)?;
+    }
+    make_empty_dir(&path, group)
+}
+
+fn remove_kept(layout: &Layout, name: &str) -> Result<Answer, Fault> {
+    let (path, mark) = (layout.kept(name), layout.kept_mark(name));
+    match fs::symlink_metadata(&mark) {
+        Ok(seen) if seen.is_file() => {}
+        // It was removed before, or never made; what stands there unmarked is not ours.
+        _ => return Ok(Answer::Done),
+    }
+    tree::remove(&path)?;
+    fs::remove_file(&mark).map_err(|error| fault(&error, &mark))?;
+    Ok(Answer::Done)
 }
 
 fn mount_memory(path: &Path, bytes: u64, group: Option<u32>) -> io::Result<()> {

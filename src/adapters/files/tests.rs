@@ -34,6 +34,7 @@ fn with_layout(bytes: u64, work: impl FnOnce(&Layout, &Path) + Send) {
                 let layout = Layout {
                     run_dir: scratch.path().join("run"),
                     data_dir: scratch.path().join("data"),
+                    volumes_dir: scratch.path().join("kept"),
                 };
                 fs::create_dir(&layout.run_dir).expect("made");
                 let size = format!("size={bytes},mode=755");

@@ -50,15 +50,7 @@ fn node_affinity(
     check: &mut Check<'_, '_>,
 ) {
     if let Some(required) = &affinity.required_during_scheduling_ignored_during_execution {
-        let path = path.field(REQUIRED);
-        let terms_path = path.field("nodeSelectorTerms");
-        if required.node_selector_terms.is_empty() {
-            check.error(&terms_path, "needs at least one term");
-        }
-        let terms = required.node_selector_terms.iter().enumerate();
-        result.node_required = Some(
-            terms.map(|(index, term)| node_term(&terms_path.index(index), term, check)).collect(),
-        );
+        result.node_required = Some(node_selector(&path.field(REQUIRED), required, check));
     }
     let path = path.field(PREFERRED);
     let preferred = affinity.preferred_during_scheduling_ignored_during_execution.iter();
@@ -68,6 +60,20 @@ fn node_affinity(
         let term = node_term(&path.field("preference"), &term.preference, check);
         result.node_preferred.push((weight, term));
     }
+}
+
+/// `ValidateNodeSelector`.
+pub(super) fn node_selector(
+    path: &Path<'_>,
+    selector: &api::NodeSelector,
+    check: &mut Check<'_, '_>,
+) -> Vec<NodeTerm> {
+    let terms_path = path.field("nodeSelectorTerms");
+    if selector.node_selector_terms.is_empty() {
+        check.error(&terms_path, "needs at least one term");
+    }
+    let terms = selector.node_selector_terms.iter().enumerate();
+    terms.map(|(index, term)| node_term(&terms_path.index(index), term, check)).collect()
 }
 
 fn weight(path: &Path<'_>, weight: i32, check: &mut Check<'_, '_>) -> i32 {

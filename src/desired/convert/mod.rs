@@ -18,6 +18,8 @@ mod resources;
 mod security;
 mod selector;
 mod service;
+mod sets;
+mod storage;
 mod volume;
 mod workload;
 
@@ -80,7 +82,15 @@ pub(super) fn body(
         Kind::PriorityClass => {
             typed(json, check, |class, check| node::priority_class(class, &meta.name, check))
         }
-        Kind::Pod | Kind::Deployment | Kind::ReplicaSet | Kind::ReplicationController => {
+        Kind::PersistentVolumeClaim => typed(json, check, storage::claim),
+        Kind::PersistentVolume => typed(json, check, storage::volume),
+        Kind::StorageClass => typed(json, check, |class, check| storage::class(class, meta, check)),
+        Kind::Pod
+        | Kind::Deployment
+        | Kind::ReplicaSet
+        | Kind::ReplicationController
+        | Kind::StatefulSet
+        | Kind::DaemonSet => {
             let Some(parts) = template else {
                 let spec = Path::Root.field("spec");
                 check.error(&spec.field("template"), "is required");
@@ -90,6 +100,10 @@ pub(super) fn body(
                 Kind::Pod => typed(json, check, |p, c| workload::pod(p, meta, parts, c)),
                 Kind::Deployment => typed(json, check, |d, c| workload::deployment(d, parts, c)),
                 Kind::ReplicaSet => typed(json, check, |r, c| workload::replica_set(r, parts, c)),
+                Kind::StatefulSet => {
+                    typed(json, check, |s, c| sets::stateful_set(s, meta, parts, c))
+                }
+                Kind::DaemonSet => typed(json, check, |d, c| sets::daemon_set(d, parts, c)),
                 _ => typed(json, check, |r, c| workload::replication_controller(r, parts, c)),
             }
         }

@@ -22,8 +22,13 @@ use crate::kinds::volume::{DownwardValue, FileSource, FileVolume, VolumeSource};
 /// `v1.DefaultTerminationGracePeriodSeconds`.
 const GRACE_SECONDS: i64 = 30;
 
-/// `ValidatePodSpec`.
-pub(super) fn spec(path: &Path<'_>, spec: &api::PodSpec, check: &mut Check<'_, '_>) -> PodSpec {
+/// `ValidatePodSpec`. `claims` are volumes that the pod will have beside its own.
+pub(super) fn spec(
+    path: &Path<'_>,
+    spec: &api::PodSpec,
+    claims: BTreeSet<String>,
+    check: &mut Check<'_, '_>,
+) -> PodSpec {
     let most = i64::from(i32::MAX);
     let grace = spec.termination_grace_period_seconds.unwrap_or(GRACE_SECONDS);
     let grace_path = path.field("terminationGracePeriodSeconds");
@@ -31,7 +36,8 @@ pub(super) fn spec(path: &Path<'_>, spec: &api::PodSpec, check: &mut Check<'_, '
     let host_network = spec.host_network.unwrap_or(false);
     let host_ipc = spec.host_ipc.unwrap_or(false);
     let given = spec.volumes.as_deref().unwrap_or_default();
-    let (volumes, volume_names) = volumes(&path.field("volumes"), given, check);
+    let (volumes, mut volume_names) = volumes(&path.field("volumes"), given, check);
+    volume_names.extend(claims);
     let pod = Pod { volumes: &volume_names, grace_s: grace, host_network };
     let (init_containers, containers) = containers(path, spec, &pod, check);
     let policies = [

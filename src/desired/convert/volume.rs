@@ -137,7 +137,7 @@ const HOST_PATH_KINDS: &[(&str, HostPathKind)] = &[
     ("BlockDevice", HostPathKind::BlockDevice),
 ];
 
-fn host_path(
+pub(super) fn host_path(
     path: &Path<'_>,
     host_path: &api::HostPathVolumeSource,
     check: &mut Check<'_, '_>,

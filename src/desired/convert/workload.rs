@@ -1,5 +1,6 @@
 //! Workloads: what asks for pods.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use k8s_openapi::api::{apps, core, policy};
@@ -27,7 +28,7 @@ pub(super) fn pod(
         check.error(&path, "is required");
         return Body::Plain;
     };
-    let spec = pods::spec(&path, &spec, check);
+    let spec = pods::spec(&path, &spec, BTreeSet::new(), check);
     Body::Pod(Arc::new(PodTemplate {
         labels: meta.labels.clone(),
         annotations: meta.annotations.clone(),
@@ -39,9 +40,10 @@ pub(super) fn pod(
 }
 
 /// `ValidatePodTemplateSpec`, and what replicated pods must be besides
-/// (`ValidatePodTemplateSpecForReplicaSet`).
-fn template(
+/// (`ValidatePodTemplateSpecForReplicaSet`). `claims` are volumes that pods have beside the template's.
+pub(super) fn template(
     template: Option<core::v1::PodTemplateSpec>,
+    claims: BTreeSet<String>,
     parts: TemplateParts,
     check: &mut Check<'_, '_>,
 ) -> Arc<PodTemplate> {
@@ -61,7 +63,7 @@ fn template(
     if template.spec.is_none() {
         check.error(&pod_path, "is required");
     }
-    let spec = pods::spec(&pod_path, &template.spec.unwrap_or_default(), check);
+    let spec = pods::spec(&pod_path, &template.spec.unwrap_or_default(), claims, check);
     if spec.restart_policy != RestartPolicy::Always {
         let message = "must be Always here: use a Pod or a Job for what ends";
         check.error(&pod_path.field("restartPolicy"), message);
@@ -90,7 +92,7 @@ pub(super) fn deployment(
     let path = Path::Root.field("spec");
     let selector_path = path.field("selector");
     let selector = selector(&selector_path, &spec.selector, check);
-    let template = template(Some(spec.template), parts, check);
+    let template = template(Some(spec.template), BTreeSet::new(), parts, check);
     workload_selector(&selector_path, &selector, &template.labels, check);
     let min_ready_s = check.count(&path.field("minReadySeconds"), spec.min_ready_seconds, 0);
     let deadline_path = path.field("progressDeadlineSeconds");
@@ -134,8 +136,10 @@ fn strategy(
     let rolling = strategy.rolling_update.clone().unwrap_or_default();
     let surge_path = rolling_path.field("maxSurge");
     let unavailable_path = rolling_path.field("maxUnavailable");
-    let max_surge = share(&surge_path, rolling.max_surge.as_ref(), check);
-    let max_unavailable = share(&unavailable_path, rolling.max_unavailable.as_ref(), check);
+    let quarter = Share::Percent(25);
+    let max_surge = share_or(&surge_path, rolling.max_surge.as_ref(), quarter, check);
+    let max_unavailable =
+        share_or(&unavailable_path, rolling.max_unavailable.as_ref(), quarter, check);
     if let Share::Percent(101..) = max_unavailable {
         check.error(&unavailable_path, "can't be more than 100%");
     }
@@ -146,12 +150,20 @@ fn strategy(
     Strategy::RollingUpdate { max_surge, max_unavailable }
 }
 
+pub(super) fn share_or(
+    path: &Path<'_>,
+    value: Option<&IntOrString>,
+    default: Share,
+    check: &mut Check<'_, '_>,
+) -> Share {
+    value.map_or(default, |value| share(path, value, check))
+}
+
 /// `ValidatePositiveIntOrPercent`.
-fn share(path: &Path<'_>, value: Option<&IntOrString>, check: &mut Check<'_, '_>) -> Share {
+fn share(path: &Path<'_>, value: &IntOrString, check: &mut Check<'_, '_>) -> Share {
     match value {
-        None => Share::Percent(25),
-        Some(IntOrString::Int(count)) => Share::Count(check.count(path, Some(*count), 0)),
-        Some(IntOrString::String(text)) => {
+        IntOrString::Int(count) => Share::Count(check.count(path, Some(*count), 0)),
+        IntOrString::String(text) => {
             let percent = text
                 .strip_suffix('%')
                 .filter(|digits| digits.bytes().all(|b| b.is_ascii_digit()))
@@ -179,8 +191,8 @@ pub(super) fn disruption_budget(
             check.error(&most_path, "can't be set beside minAvailable");
             Bound::MaxUnavailable(Share::Count(0))
         }
-        (Some(least), None) => Bound::MinAvailable(share(&least_path, Some(least), check)),
-        (None, Some(most)) => Bound::MaxUnavailable(share(&most_path, Some(most), check)),
+        (Some(least), None) => Bound::MinAvailable(share(&least_path, least, check)),
+        (None, Some(most)) => Bound::MaxUnavailable(share(&most_path, most, check)),
         // Neither forbids nothing.
         (None, None) => Bound::MinAvailable(Share::Count(0)),
     };
@@ -208,7 +220,7 @@ pub(super) fn replica_set(
     let path = Path::Root.field("spec");
     let selector_path = path.field("selector");
     let selector = selector(&selector_path, &spec.selector, check);
-    let template = template(spec.template, parts, check);
+    let template = template(spec.template, BTreeSet::new(), parts, check);
     workload_selector(&selector_path, &selector, &template.labels, check);
     Body::ReplicaSet(Arc::new(ReplicaSet {
         replicas: check.count(&path.field("replicas"), spec.replicas, 1),
@@ -233,7 +245,7 @@ pub(super) fn replication_controller(
     let selector_path = path.field("selector");
     check.labels(&selector_path, &labels);
     let selector = Selector::from_labels(&labels);
-    let template = template(spec.template, parts, check);
+    let template = template(spec.template, BTreeSet::new(), parts, check);
     workload_selector(&selector_path, &selector, &template.labels, check);
     Body::ReplicaSet(Arc::new(ReplicaSet {
         replicas: check.count(&path.field("replicas"), spec.replicas, 1),

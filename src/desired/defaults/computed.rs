@@ -20,6 +20,8 @@ pub(in super::super) fn finish(definition: &str) -> Option<Finish> {
         "core.v1.Secret" => secret,
         "core.v1.ReplicationController" => replication_controller,
         "apps.v1.DeploymentStrategy" => strategy,
+        "apps.v1.StatefulSetUpdateStrategy" => set_strategy,
+        "apps.v1.DaemonSetUpdateStrategy" => daemon_strategy,
         _ => return None,
     })
 }
@@ -192,6 +194,24 @@ fn strategy(entries: &mut Vec<Entry<'_>>, at: At) {
                 rolling.put(at, bound, Node::text(at, "25%"));
             }
         }
+    }
+}
+
+/// `SetDefaults_StatefulSet`, its strategy.
+fn set_strategy(entries: &mut Vec<Entry<'_>>, at: At) {
+    rolling_update(entries, at, [("maxUnavailable", 1), ("partition", 0)]);
+}
+
+/// `SetDefaults_DaemonSet`, its strategy.
+fn daemon_strategy(entries: &mut Vec<Entry<'_>>, at: At) {
+    rolling_update(entries, at, [("maxSurge", 0), ("maxUnavailable", 1)]);
+}
+
+/// A `rollingUpdate` that nobody wrote; one that somebody did has its own defaults.
+fn rolling_update(entries: &mut Vec<Entry<'_>>, at: At, bounds: [(&'static str, i64); 2]) {
+    if text(entries, "type") == Some("RollingUpdate") && !entries.has("rollingUpdate") {
+        let bounds = bounds.map(|(key, value)| entry(at, key, Node::int(at, value)));
+        entries.put(at, "rollingUpdate", map(at, bounds.into()));
     }
 }
 

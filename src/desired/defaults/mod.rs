@@ -22,6 +22,8 @@ use Fill::{Int, Structure, Text};
 /// 0644 in octal, as JSON writes it.
 const MODE_0644: i64 = 0o644;
 
+const RETENTION: &str = "apps.v1.StatefulSetPersistentVolumeClaimRetentionPolicy";
+
 /// Defaults by type and field.
 pub(super) const FILLS: &[(&str, &str, Fill)] = &[
     ("core.v1.PodSpec", "restartPolicy", Text("Always")),
@@ -60,11 +62,29 @@ pub(super) const FILLS: &[(&str, &str, Fill)] = &[
     ("apps.v1.DeploymentSpec", "progressDeadlineSeconds", Int(600)),
     ("apps.v1.DeploymentSpec", "strategy", Structure),
     ("apps.v1.DeploymentStrategy", "type", Text("RollingUpdate")),
+    ("apps.v1.StatefulSetSpec", "replicas", Int(1)),
+    ("apps.v1.StatefulSetSpec", "revisionHistoryLimit", Int(10)),
+    ("apps.v1.StatefulSetSpec", "podManagementPolicy", Text("OrderedReady")),
+    ("apps.v1.StatefulSetSpec", "updateStrategy", Structure),
+    ("apps.v1.StatefulSetSpec", "persistentVolumeClaimRetentionPolicy", Structure),
+    (RETENTION, "whenDeleted", Text("Retain")),
+    (RETENTION, "whenScaled", Text("Retain")),
+    ("apps.v1.StatefulSetUpdateStrategy", "type", Text("RollingUpdate")),
+    ("apps.v1.RollingUpdateStatefulSetStrategy", "maxUnavailable", Int(1)),
+    ("apps.v1.RollingUpdateStatefulSetStrategy", "partition", Int(0)),
+    ("apps.v1.DaemonSetSpec", "revisionHistoryLimit", Int(10)),
+    ("apps.v1.DaemonSetSpec", "updateStrategy", Structure),
+    ("apps.v1.DaemonSetUpdateStrategy", "type", Text("RollingUpdate")),
+    ("apps.v1.RollingUpdateDaemonSet", "maxSurge", Int(0)),
+    ("apps.v1.RollingUpdateDaemonSet", "maxUnavailable", Int(1)),
     ("scheduling.v1.PriorityClass", "preemptionPolicy", Text("PreemptLowerPriority")),
     ("autoscaling.v2.HorizontalPodAutoscalerSpec", "minReplicas", Int(1)),
     ("core.v1.PersistentVolumeClaimSpec", "volumeMode", Text("Filesystem")),
     ("core.v1.PersistentVolumeSpec", "volumeMode", Text("Filesystem")),
     ("core.v1.PersistentVolumeSpec", "persistentVolumeReclaimPolicy", Text("Retain")),
+    // Kubernetes' default is Delete. Here it takes a word of the author's to have data destroyed.
+    ("storage.v1.StorageClass", "reclaimPolicy", Text("Retain")),
+    ("storage.v1.StorageClass", "volumeBindingMode", Text("Immediate")),
 ];
 
 /// Fields that are no pointers in Go: there `0` and `false` are the same as nothing, and are not
@@ -75,6 +95,7 @@ pub(super) const ZERO_IS_ABSENT: &[(&str, &str)] = &[
     ("core.v1.ContainerPort", "hostPort"),
     ("core.v1.VolumeMount", "readOnly"),
     ("core.v1.PersistentVolumeClaimVolumeSource", "readOnly"),
+    ("core.v1.NFSVolumeSource", "readOnly"),
     (
         "core.v1.Probe",
         "failureThreshold initialDelaySeconds periodSeconds successThreshold timeoutSeconds",
@@ -85,5 +106,7 @@ pub(super) const ZERO_IS_ABSENT: &[(&str, &str)] = &[
     ("core.v1.NodeSpec", "unschedulable"),
     ("apps.v1.ReplicaSetSpec", "minReadySeconds"),
     ("apps.v1.DeploymentSpec", "minReadySeconds paused"),
+    ("apps.v1.StatefulSetSpec", "minReadySeconds"),
+    ("apps.v1.DaemonSetSpec", "minReadySeconds"),
     ("scheduling.v1.PriorityClass", "globalDefault"),
 ];

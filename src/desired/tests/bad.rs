@@ -12,6 +12,7 @@ const TABLES: &[(&str, &str)] = &[
     ("metadata", include_str!("bad/metadata.txt")),
     ("pods", include_str!("bad/pods.txt")),
     ("volumes", include_str!("bad/volumes.txt")),
+    ("storage", include_str!("bad/storage.txt")),
     ("placement", include_str!("bad/placement.txt")),
     ("workloads", include_str!("bad/workloads.txt")),
     ("services", include_str!("bad/services.txt")),

@@ -438,7 +438,11 @@ pub(super) fn around() -> Around {
     Around {
         node: Name::trusted("a"),
         node_ip: Some([192, 168, 0, 10].into()),
-        layout: Layout { run_dir: "/run/windlass".into(), data_dir: "/var/lib/windlass".into() },
+        layout: Layout {
+            run_dir: "/run/windlass".into(),
+            data_dir: "/var/lib/windlass".into(),
+            volumes_dir: "/var/lib/windlass/volumes".into(),
+        },
         pod_network: Some("10.244.0.0/24".parse().expect("a network")),
         dns: [10, 96, 0, 10].into(),
         domain: "cluster.local".into(),
@@ -447,9 +451,11 @@ pub(super) fn around() -> Around {
         mtu: 1500,
         allocatable: BTreeMap::new(),
         standing: None,
+        claims: BTreeMap::new(),
         desired: BTreeMap::new(),
         services: Arc::default(),
         released: BTreeSet::new(),
+        has_heard: true,
         files_version: 1,
     }
 }

@@ -172,6 +172,7 @@ fn replicas(desired: &[&Desired], owner: &Key) -> u32 {
     match object.map(|object| &object.body) {
         Some(Body::Deployment(deployment)) => deployment.replicas,
         Some(Body::ReplicaSet(set)) => set.replicas,
+        Some(Body::StatefulSet(set)) => set.replicas,
         _ => 1,
     }
 }

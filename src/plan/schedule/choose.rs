@@ -6,7 +6,7 @@ use super::levels::Levels;
 use super::outlook::Outlook;
 use super::ranking::{Rank, Ranking, refusals};
 use super::spread::Spreads;
-use super::{Cluster, Unfit, Why};
+use super::{Cluster, Reach, Unfit, Why};
 
 /// kube-scheduler's default weights.
 const WEIGHT_INTERPOD: i64 = 2;
@@ -37,11 +37,18 @@ impl Scheduler {
     }
 
     /// Finds a node for a pod and reserves what it needs there, or says why there is none. The node
-    /// on which room was made for it is taken if it fits there.
-    pub(super) fn place(&mut self, shape: usize, nominated: Option<usize>) -> Result<usize, Unfit> {
+    /// on which room was made for it is taken if it fits there. `reach` is what its claims refuse.
+    pub(super) fn place(
+        &mut self,
+        shape: usize,
+        nominated: Option<usize>,
+        reach: Option<&Reach>,
+    ) -> Result<usize, Unfit> {
         let now = self.cluster.log.len();
         let asked = |(of, at, _): &&(usize, usize, Unfit)| *of == shape && *at == now;
-        if let Some((_, _, unfit)) = self.unfit.iter().find(asked) {
+        if reach.is_none()
+            && let Some((_, _, unfit)) = self.unfit.iter().find(asked)
+        {
             return Err(unfit.clone());
         }
         let ranking = self.ranking(shape);
@@ -49,22 +56,24 @@ impl Scheduler {
         let fits = |node: &usize| {
             let refuses =
                 outlook.as_ref().and_then(|outlook| outlook.refuses(*node, &self.cluster));
-            ranking.takes(*node) && refuses.is_none()
+            ranking.takes(*node) && refuses.is_none() && is_reached(reach, *node)
         };
-        let node =
-            nominated.filter(fits).or_else(|| best(&ranking, outlook.as_ref(), &self.cluster));
+        let best = || best(&ranking, outlook.as_ref(), reach, &self.cluster);
+        let node = nominated.filter(fits).or_else(best);
         let result = match node {
             Some(node) => {
                 self.cluster.put(node, shape);
                 Ok(node)
             }
-            None => Err(self.say_why(shape, outlook.as_ref())),
+            None => Err(self.say_why(shape, outlook.as_ref(), reach)),
         };
         self.keep_ranking(ranking);
         if let Some(outlook) = outlook {
             self.keep_outlook(outlook);
         }
-        if let Err(unfit) = &result {
+        if let Err(unfit) = &result
+            && reach.is_none()
+        {
             keep(&mut self.unfit, (shape, now, unfit.clone()));
         }
         result
@@ -121,11 +130,14 @@ impl Scheduler {
         }
     }
 
-    fn say_why(&self, shape: usize, outlook: Option<&Outlook>) -> Unfit {
+    fn say_why(&self, shape: usize, outlook: Option<&Outlook>, reach: Option<&Reach>) -> Unfit {
         let cluster = &self.cluster;
         let mut unfit = Unfit { nodes: cluster.machines.len(), ..Unfit::default() };
         for node in 0..cluster.machines.len() {
             let mut reasons: Vec<Why> = refusals(&cluster.shapes[shape], node, cluster);
+            if reasons.is_empty() {
+                reasons.extend(reach.and_then(|reach| reach[node].clone()));
+            }
             if reasons.is_empty() {
                 reasons.extend(outlook.and_then(|outlook| outlook.refuses(node, cluster)));
             }
@@ -144,14 +156,25 @@ fn keep<T>(kept: &mut Vec<T>, new: T) {
     kept.push(new);
 }
 
-fn best(ranking: &Ranking, outlook: Option<&Outlook>, cluster: &Cluster) -> Option<usize> {
+/// Whether the pod's claims let it run on a node.
+pub(super) fn is_reached(reach: Option<&Reach>, node: usize) -> bool {
+    reach.is_none_or(|reach| reach[node].is_none())
+}
+
+fn best(
+    ranking: &Ranking,
+    outlook: Option<&Outlook>,
+    reach: Option<&Reach>,
+    cluster: &Cluster,
+) -> Option<usize> {
     let Some(outlook) = outlook else {
-        return ranking.best_first().next().map(|rank| rank.node);
+        let mut able = ranking.best_first().filter(|rank| is_reached(reach, rank.node));
+        return able.next().map(|rank| rank.node);
     };
-    if let Some(levels) = outlook.levels() {
+    if let Some(levels) = outlook.levels().filter(|_| reach.is_none()) {
         return best_by_level(ranking, levels, &outlook.spreads, cluster);
     }
-    best_of_all(ranking, outlook, cluster)
+    best_of_all(ranking, outlook, reach, cluster)
 }
 
 /// Goes through the nodes, best first, until no other could catch up were it as empty as any.
@@ -181,10 +204,12 @@ fn best_by_level(
 pub(super) fn best_of_all(
     ranking: &Ranking,
     outlook: &Outlook,
+    reach: Option<&Reach>,
     cluster: &Cluster,
 ) -> Option<usize> {
-    let mut able =
-        ranking.best_first().filter(|rank| outlook.refuses(rank.node, cluster).is_none());
+    let mut able = ranking.best_first().filter(|rank| {
+        is_reached(reach, rank.node) && outlook.refuses(rank.node, cluster).is_none()
+    });
     if !outlook.has_likes() {
         return able.next().map(|rank| rank.node);
     }

@@ -25,7 +25,7 @@ pub(super) const CONSTRAINTS: [(&str, u32); 2] = [(LABEL_HOSTNAME, 3), (LABEL_ZO
 pub(super) struct Selectors {
     /// Of Services, by namespace; each asks for something.
     services: BTreeMap<Name, Vec<Selector>>,
-    /// Of Deployments, ReplicaSets and ReplicationControllers.
+    /// Of Deployments, ReplicaSets, ReplicationControllers and StatefulSets.
     sets: BTreeMap<Key, Selector>,
 }
 
@@ -53,11 +53,13 @@ impl Selectors {
                 }
                 return;
             }
-            Body::ReplicaSet(set) => &set.selector,
-            Body::Deployment(deployment) => &deployment.selector,
-            _ => return,
+            // kube-scheduler asks no DaemonSet: its pods have no choice.
+            Body::DaemonSet(_) => return,
+            body => body.selector(),
         };
-        self.sets.insert(key.clone(), set.clone());
+        if let Some(set) = set {
+            self.sets.insert(key.clone(), set.clone());
+        }
     }
 
     /// What selects pods of that shape, all taken together; none if nobody does.

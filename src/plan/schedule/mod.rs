@@ -7,6 +7,7 @@
 //! ```text
 //! priority   who is served first
 //! ranking    name taints affinity ports resources images   the node and the pod alone
+//! volumes                                              the pod's own claims
 //! outlook    interpod spread defaults                      the pods that are there
 //! levels                                                   nodes that are equally full of them
 //! choose     the best node that neither refuses, or the reasons
@@ -41,6 +42,7 @@ mod terms;
 #[cfg(test)]
 mod tests;
 mod topology;
+mod volumes;
 mod weigh;
 
 use std::cmp::Reverse;
@@ -52,6 +54,7 @@ use crate::kinds::object::Key;
 use crate::kinds::registry::Kind;
 
 use super::work::Work;
+use volumes::{Reach, Volumes};
 pub use weigh::{PLUGINS, Scale, Weighed, weigh};
 
 pub(super) use budgets::Budgets;
@@ -73,6 +76,8 @@ const PREEMPTORS_MAX: usize = 100;
 pub enum Why {
     /// The node has not been heard of for too long.
     NotReady,
+    /// Its settings are others than its fleet's.
+    Settings,
     /// It is cordoned.
     Unschedulable,
     /// The pod asks for another node by name.
@@ -97,6 +102,14 @@ pub enum Why {
     PodAntiAffinity,
     /// A pod is near that must not have this one near.
     OthersAntiAffinity,
+    /// A volume of the pod is not reached from the node.
+    VolumeAffinity,
+    /// No volume for a claim of the pod can be had there.
+    NoVolume,
+    /// A volume that one node at a time may use is used on another.
+    VolumeInUse,
+    /// A volume that one pod at a time may use is used.
+    VolumeOfOnePod,
     /// Nobody on the node matters less than the pod.
     NoVictims,
     /// The node would refuse the pod with nobody else on it.
@@ -107,6 +120,7 @@ impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotReady => f.write_str("node(s) were not ready"),
+            Self::Settings => f.write_str("node(s) had settings other than the fleet's"),
             Self::Unschedulable => f.write_str("node(s) were unschedulable"),
             Self::OtherNode => f.write_str("node(s) didn't match the requested node name"),
             Self::NodeAffinity => f.write_str("node(s) didn't match Pod's node affinity/selector"),
@@ -125,6 +139,19 @@ impl fmt::Display for Why {
             Self::OthersAntiAffinity => {
                 f.write_str("node(s) didn't satisfy existing pods anti-affinity rules")
             }
+            Self::VolumeAffinity => {
+                f.write_str("node(s) didn't match PersistentVolume's node affinity")
+            }
+            Self::NoVolume => {
+                f.write_str("node(s) didn't find available persistent volumes to bind")
+            }
+            Self::VolumeInUse => {
+                f.write_str("node(s) can't mount a volume that is in use on another node")
+            }
+            Self::VolumeOfOnePod => f.write_str(
+                "node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod \
+                 access mode",
+            ),
             Self::NoVictims => f.write_str("No preemption victims found for incoming pod"),
             Self::NotHelpful => f.write_str("Preemption is not helpful for scheduling"),
         }
@@ -182,8 +209,11 @@ pub(super) fn place_pods(work: &mut Work) {
     waiting.sort();
     let shapes: BTreeSet<usize> = waiting.iter().map(|pod| pod.shape).collect();
     cluster.prepare(&shapes);
-    let mut desk =
-        Desk { scheduler: Scheduler::new(cluster), board: None, priorities, preemptors: 0 };
+    let revisions: Vec<_> = work.revisions.values().map(|its| its.desired.clone()).collect();
+    let desired: Vec<&crate::desired::Desired> = revisions.iter().map(|its| &**its).collect();
+    let volumes = Volumes::of(&desired, work.pods.values());
+    let scheduler = Scheduler::new(cluster);
+    let mut desk = Desk { scheduler, volumes, board: None, priorities, preemptors: 0 };
     // Room that was made for a pod is kept from those that matter no more than it does
     // (`RunFilterPluginsWithNominatedPods`).
     for equals in waiting.chunk_by(|one, other| one.priority == other.priority) {
@@ -210,6 +240,7 @@ struct Waiting {
 /// Where pods are served.
 struct Desk {
     scheduler: Scheduler,
+    volumes: Volumes,
     /// Who is where; made when a pod that fits nowhere first asks.
     board: Option<Board>,
     priorities: Priorities,
@@ -246,8 +277,19 @@ impl Desk {
             self.scheduler.cluster.give_back(node, pod.shape);
         }
         let (key, about) = (&pod.key, pod_key(&pod.key));
-        let unfit = match self.scheduler.place(pod.shape, nominated) {
+        let cluster = &self.scheduler.cluster;
+        let reach = work.pods.get(key).map(|its| self.volumes.reach(&work.next, cluster, its));
+        let reach = match reach.unwrap_or(Ok(None)) {
+            Ok(reach) => reach,
+            Err(why) => {
+                let nodes = cluster.machines.len();
+                self.say_why(work, pod, Some(format!("0/{nodes} nodes are available: {why}.")));
+                return;
+            }
+        };
+        let unfit = match self.scheduler.place(pod.shape, nominated, reach.as_ref()) {
             Ok(node) => {
+                self.volumes.settle(work, &self.scheduler.cluster, key, node);
                 let node = self.scheduler.cluster.names[node].clone();
                 work.place(key, &node);
                 work.note(format!("pod {key} goes to {node}"));
@@ -257,7 +299,7 @@ impl Desk {
             }
             Err(unfit) => unfit,
         };
-        let (node, message) = match self.make_room(work, pod, nominated) {
+        let (node, message) = match self.make_room(work, pod, nominated, reach.as_ref()) {
             // What was said stays true.
             Relief::Awaited => (nominated, None),
             Relief::Made(node) => (Some(node), Some(unfit.to_string())),
@@ -289,7 +331,13 @@ impl Desk {
     }
 
     /// Ends lesser pods where that makes room and costs least.
-    fn make_room(&mut self, work: &mut Work, pod: &Waiting, nominated: Option<usize>) -> Relief {
+    fn make_room(
+        &mut self,
+        work: &mut Work,
+        pod: &Waiting,
+        nominated: Option<usize>,
+        reach: Option<&Reach>,
+    ) -> Relief {
         let nodes = self.scheduler.cluster.machines.len();
         if nodes == 0 {
             return Relief::None(String::new());
@@ -314,7 +362,7 @@ impl Desk {
             return Relief::Awaited;
         }
         let start = usize::try_from(pod.sequence).unwrap_or(0) % nodes;
-        match self.scheduler.find_victims(pod.shape, priority, board, start) {
+        match self.scheduler.find_victims(pod.shape, priority, board, start, reach) {
             Ok(candidate) => {
                 // Waiting for what leaves anyway is no progress: it must not call for another turn.
                 self.preemptors += usize::from(!candidate.victims.is_empty());

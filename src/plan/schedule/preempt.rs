@@ -14,11 +14,11 @@ use std::cmp::Reverse;
 use crate::kinds::name::PodKey;
 
 use super::budgets::Budgets;
-use super::choose::Scheduler;
+use super::choose::{Scheduler, is_reached};
 use super::cluster::Change;
 use super::outlook::Outlook;
 use super::ranking::refusals;
-use super::{Cluster, Unfit, Why};
+use super::{Cluster, Reach, Unfit, Why};
 
 /// Nodes that could be freed are compared up to this many, or a tenth of all where that is more
 /// (`minCandidateNodesAbsolute`, `minCandidateNodesPercentage`).
@@ -64,9 +64,12 @@ impl Scheduler {
         priority: i32,
         board: &Board,
         start: usize,
+        reach: Option<&Reach>,
     ) -> Result<Candidate, Unfit> {
         // A shape's pods are all of one priority.
-        if let Some(unfit) = self.known_hopeless(shape) {
+        if reach.is_none()
+            && let Some(unfit) = self.known_hopeless(shape)
+        {
             return Err(unfit.clone());
         }
         let ranking = self.ranking(shape);
@@ -78,6 +81,10 @@ impl Scheduler {
         for node in (0..nodes).map(|offset| (start + offset) % nodes) {
             if candidates.len() >= CANDIDATES_MIN.max(nodes / 10) {
                 break;
+            }
+            if !is_reached(reach, node) {
+                *unfit.reasons.entry(Why::NotHelpful).or_default() += 1;
+                continue;
             }
             let residents = &board.residents[node];
             let mut trial =
@@ -97,7 +104,9 @@ impl Scheduler {
         let cost = |candidate: &Candidate| cost(candidate, &board.residents[candidate.node]);
         let best = candidates.into_iter().min_by_key(cost);
         best.ok_or_else(|| {
-            self.keep_hopeless(shape, &unfit);
+            if reach.is_none() {
+                self.keep_hopeless(shape, &unfit);
+            }
             unfit
         })
     }
@@ -149,12 +158,17 @@ fn is_hopeless(reasons: &[Why], shape: usize, node: usize, cluster: &Cluster) ->
     let (machine, demand) = (&cluster.machines[node], &cluster.shapes[shape].demand);
     reasons.iter().any(|why| match why {
         Why::NotReady
+        | Why::Settings
         | Why::Unschedulable
         | Why::OtherNode
         | Why::NodeAffinity
         | Why::Taint(_)
         | Why::SpreadLabel
         | Why::PodAffinity
+        | Why::VolumeAffinity
+        | Why::NoVolume
+        | Why::VolumeInUse
+        | Why::VolumeOfOnePod
         | Why::NotHelpful => true,
         Why::Resource(name) => demand.requests.iter().any(|(resource, asked)| {
             cluster.resources.name(*resource) == name && *asked > machine.has(*resource)

@@ -8,11 +8,11 @@ use super::super::pods::Pod;
 use super::choose::{Likes, Scheduler, likes};
 use super::defaults::owner_of;
 use super::ranking::{Rank, fixed_parts, refusals};
-use super::{Cluster, Why, resources};
+use super::{Cluster, Reach, Volumes, Why, resources};
 use crate::desired::Desired;
 use crate::kinds::labels::Labels;
 use crate::kinds::name::NodeName;
-use crate::state::records::NodeAllocation;
+use crate::state::State;
 
 /// What is weighed, by kube-scheduler's names, in the order of [`Weighed::scores`].
 pub const PLUGINS: [&str; 7] = [
@@ -49,26 +49,31 @@ pub struct Scale {
 /// runs.
 pub fn weigh(
     nodes: &BTreeMap<NodeName, NodeInput>,
-    given: &BTreeMap<NodeName, NodeAllocation>,
+    state: &State,
     desired: &[&Desired],
     pods: &[Pod],
     pod: &Pod,
 ) -> Option<Scale> {
     let template = pod.template.as_ref()?;
     let others = pods.iter().filter(|other| other.binding.uid != pod.binding.uid);
-    let mut cluster = Cluster::from_parts(nodes, given, desired, others);
+    let mut cluster = Cluster::from_parts(nodes, &state.nodes, desired, others.clone());
     let (more, owner): (&Labels, _) = (&pod.binding.labels, owner_of(&pod.binding));
     let shape = cluster.shape(template, &pod.binding.key.namespace, more, owner, false);
     cluster.prepare(&[shape].into());
-    Some(scale(cluster, shape))
+    // What keeps it from every node is said in its binding.
+    let reach = Volumes::of(desired, others).reach(state, &cluster, pod).unwrap_or_default();
+    Some(scale(cluster, shape, reach.as_ref()))
 }
 
-pub(super) fn scale(cluster: Cluster, shape: usize) -> Scale {
+pub(super) fn scale(cluster: Cluster, shape: usize, reach: Option<&Reach>) -> Scale {
     let mut scheduler = Scheduler::new(cluster);
     let ranking = scheduler.ranking(shape);
     let outlook = scheduler.outlook(shape, &ranking);
     let cluster = &scheduler.cluster;
-    let refuses = |node| outlook.as_ref().and_then(|outlook| outlook.refuses(node, cluster));
+    let refuses = |node: usize| {
+        let volumes = reach.and_then(|reach| reach[node].clone());
+        volumes.or_else(|| outlook.as_ref().and_then(|outlook| outlook.refuses(node, cluster)))
+    };
     let able: Vec<Rank> =
         ranking.best_first().filter(|rank| refuses(rank.node).is_none()).collect();
     let liked = match &outlook {

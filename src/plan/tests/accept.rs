@@ -9,6 +9,11 @@ const CLAIM: &str = "---\napiVersion: v1\nkind: PersistentVolumeClaim\nmetadata:
                      namespace: shop}\nspec: {accessModes: [ReadWriteOnce], resources: {requests: \
                      {storage: 1Gi}}}\n";
 
+/// A pod that uses it, so that it is bound.
+const USER: &str = "---\napiVersion: v1\nkind: Pod\nmetadata: {name: user, namespace: shop}\nspec: \
+                    {containers: [{name: main, image: v1}], volumes: [{name: data, \
+                    persistentVolumeClaim: {claimName: data}}]}\n";
+
 /// So many ConfigMaps.
 fn configs(count: u32) -> String {
     (0..count)
@@ -92,7 +97,7 @@ fn history_must_follow_from_what_is_in_force() {
 fn a_commit_that_deletes_much_is_held() {
     let with =
         |text: &str| format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: shop}}\n{text}");
-    let first = format!("{}{CLAIM}", configs(30));
+    let first = format!("{}{CLAIM}{USER}", configs(29));
     let table: &[(&str, Option<String>, &str)] = &[
         (
             "nothing at all",
@@ -102,18 +107,18 @@ fn a_commit_that_deletes_much_is_held() {
         ("no directory", None, "held: the directory is missing, which would delete all 32 objects"),
         (
             "a claim less",
-            Some(with(&configs(30))),
-            "held: it would delete PersistentVolumeClaim shop/data",
+            Some(with(&format!("{}{USER}", configs(29)))),
+            "held: it would delete PersistentVolumeClaim shop/data, which has data",
         ),
         (
             "a namespace less",
             Some("apiVersion: v1\nkind: Namespace\nmetadata: {name: other}\n".into()),
             "held: it would delete Namespace shop and everything in it",
         ),
-        ("16 of 32", Some(with(&format!("{}{CLAIM}", configs(14)))), "in force"),
+        ("16 of 32", Some(with(&format!("{}{CLAIM}{USER}", configs(13)))), "in force"),
         (
             "17 of 32",
-            Some(with(&format!("{}{CLAIM}", configs(13)))),
+            Some(with(&format!("{}{CLAIM}{USER}", configs(12)))),
             "held: it would delete 17 of 32",
         ),
     ];

@@ -67,6 +67,7 @@ impl Fleet {
             eviction_s: 300,
         };
         let input = Input {
+            fleet: Arc::default(),
             me: NodeName::trusted(NODE),
             incarnation: "first".into(),
             lease_s: 15,
@@ -136,14 +137,8 @@ impl Fleet {
         tree: Option<&str>,
         files: &[(&str, &str)],
     ) -> Revision {
-        // Claims are let through: the guards know them before anything carries them out.
-        let settings = ("windlass.yaml", "unenforced: [PersistentVolumeClaim]\n");
-        let files: sim::Files = files
-            .iter()
-            .copied()
-            .chain([settings])
-            .map(|(path, text)| (path.to_owned(), text.to_owned()))
-            .collect();
+        let files: sim::Files =
+            files.iter().copied().map(|(path, text)| (path.to_owned(), text.to_owned())).collect();
         let (desired, findings) = sim::read(&files);
         self.commits += 1;
         let number = self.commits;
@@ -229,8 +224,13 @@ impl Fleet {
     }
 
     /// The node does its work: each pod becomes what `mood` says of it and its image.
-    pub(super) fn work_as(&mut self, mut mood: impl FnMut(&Binding, &str) -> Mood) {
-        let node = NodeName::trusted(NODE);
+    pub(super) fn work_as(&mut self, mood: impl FnMut(&Binding, &str) -> Mood) {
+        self.work_on(NODE, mood);
+    }
+
+    /// The same on another node.
+    pub(super) fn work_on(&mut self, node: &str, mut mood: impl FnMut(&Binding, &str) -> Mood) {
+        let node = NodeName::trusted(node);
         let before = self.input.nodes[&node].pods.clone();
         let mut reports = BTreeMap::new();
         for binding in self.input.state.pods_of(&node).into_iter().flat_map(|pods| pods.values()) {
@@ -246,6 +246,36 @@ impl Fleet {
     /// The node does its work as the images say.
     pub(super) fn work(&mut self) {
         self.work_as(|_, image| if image.starts_with("bad") { Mood::Unready } else { Mood::Ready });
+    }
+
+    /// Every node that is heard of does its work as the images say.
+    pub(super) fn work_everywhere(&mut self) {
+        let heard = self.input.nodes.iter().filter(|(_, node)| node.silence.lasts.is_zero());
+        let heard: Vec<NodeName> = heard.map(|(name, _)| name.clone()).collect();
+        for node in heard {
+            self.work_on(node.as_str(), |_, image| match image.starts_with("bad") {
+                true => Mood::Unready,
+                false => Mood::Ready,
+            });
+        }
+    }
+
+    /// Turns and work of every node that is heard of, until nothing changes any more.
+    pub(super) fn settle_everywhere(&mut self) {
+        for _ in 0..300 {
+            let before = (self.input.state.clone(), self.reports());
+            self.turn();
+            self.work_everywhere();
+            self.pass(1);
+            if (self.input.state.clone(), self.reports()) == before {
+                return;
+            }
+        }
+        panic!("it does not settle; the last turn: {:?}", self.last.as_ref().map(|p| &p.why));
+    }
+
+    fn reports(&self) -> Vec<Arc<BTreeMap<Uid, Arc<PodReport>>>> {
+        self.input.nodes.values().map(|node| node.pods.clone()).collect()
     }
 
     /// Turns and work until nothing changes any more.
@@ -347,6 +377,63 @@ impl Fleet {
         words.join(" ")
     }
 
+    /// `a:v1 b:v1! b:v2?`: a DaemonSet's pods by node, the older first, marked as in [`Self::seats`].
+    pub(super) fn lamps(&self, name: &str) -> String {
+        let mut pods = self.bindings(name);
+        pods.sort_by(|one, other| one.only_node.cmp(&other.only_node));
+        let lamps = pods.iter().map(|pod| {
+            let node = pod.only_node.as_ref().expect("a node");
+            let place = self.input.state.all_pods().find(|(_, other)| other.uid == pod.uid);
+            let is_placed = place.and_then(|(place, _)| place.as_ref()) == Some(node);
+            let said = self.input.nodes.get(node).and_then(|node| node.pods.get(&pod.uid));
+            let mark = match (&pod.deletion, said.is_some_and(|said| said.status.is_ready())) {
+                (Some(_), _) => "!",
+                (None, true) => "",
+                (None, false) if is_placed => "?",
+                (None, false) => "…",
+            };
+            format!("{node}:{}{mark}", self.image(&pod.template))
+        });
+        lamps.collect::<Vec<_>>().join(" ")
+    }
+
+    /// `0:v1 1:v2? 2:v1!`: a StatefulSet's pods by number and image; `?` is not ready, `!` is being
+    /// ended.
+    pub(super) fn seats(&self, name: &str) -> String {
+        let mut pods = self.bindings(name);
+        pods.sort_by_key(|pod| pod.index);
+        let seats = pods.iter().map(|pod| {
+            let number = pod.index.expect("a number");
+            assert_eq!(pod.key.name.as_str(), format!("{name}-{number}"));
+            let said = self.input.nodes.values().find_map(|node| node.pods.get(&pod.uid));
+            let mark = match (&pod.deletion, said.is_some_and(|said| said.status.is_ready())) {
+                (Some(_), _) => "!",
+                (None, true) => "",
+                (None, false) => "?",
+            };
+            format!("{number}:{}{mark}", self.image(&pod.template))
+        });
+        seats.collect::<Vec<_>>().join(" ")
+    }
+
+    /// Turns and work, and how a StatefulSet's pods were after each turn that changed them.
+    pub(super) fn seatings(&mut self, name: &str) -> Vec<String> {
+        let mut steps = vec![self.seats(name)];
+        for _ in 0..100 {
+            let has_changed = self.turn();
+            let step = self.seats(name);
+            if steps.last() != Some(&step) {
+                steps.push(step);
+            }
+            self.work();
+            self.pass(1);
+            if !has_changed && steps.last() == Some(&self.seats(name)) {
+                break;
+            }
+        }
+        steps
+    }
+
     /// The names of a manifest's pods that are to stay, in order of name.
     pub(super) fn names(&self, manifest: &str) -> Vec<String> {
         let staying = self.bindings(manifest).into_iter().filter(|b| b.deletion.is_none());
@@ -433,6 +520,28 @@ pub(super) fn deployment(name: &str, replicas: u32, image: &str, more: &str) -> 
         "spec:\n  replicas: {replicas}\n  selector: {{matchLabels: {{app: {name}}}}}\n{more}{template}"
     );
     manifest("apps/v1", "Deployment", name, &spec)
+}
+
+/// A StatefulSet; `more` as with a Deployment.
+pub(super) fn stateful_set(name: &str, replicas: u32, image: &str, more: &str) -> String {
+    let more: String = more.split(';').map(|field| format!("  {}\n", field.trim())).collect();
+    let template = template(name, image);
+    let spec = format!(
+        "spec:\n  serviceName: {name}\n  replicas: {replicas}\n  selector: {{matchLabels: {{app: \
+         {name}}}}}\n{more}{template}"
+    );
+    manifest("apps/v1", "StatefulSet", name, &spec)
+}
+
+/// A DaemonSet; `more` as with a Deployment, `pod` are further fields of its pods.
+pub(super) fn daemon_set(name: &str, image: &str, more: &str, pod: &str) -> String {
+    let more: String = more.split(';').map(|field| format!("  {}\n", field.trim())).collect();
+    let template = format!(
+        "  template:\n    metadata: {{labels: {{app: {name}}}}}\n    spec: {{{pod} containers: \
+         [{{name: main, image: \"{image}\"}}]}}"
+    );
+    let spec = format!("spec:\n  selector: {{matchLabels: {{app: {name}}}}}\n{more}{template}");
+    manifest("apps/v1", "DaemonSet", name, &spec)
 }
 
 /// A ReplicaSet with this selector.

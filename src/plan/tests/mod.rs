@@ -8,17 +8,24 @@ mod accept;
 mod allocate;
 mod budgets;
 mod claim;
+mod daemons;
 mod drain;
 mod evict;
 mod fence;
 mod fleet;
 mod library;
 mod liveness;
+mod namespace;
 mod properties;
 mod requests;
 mod rollout;
 mod schedule;
+mod set_properties;
 mod sets;
 mod single;
+mod stateful;
+mod storage;
 
-use fleet::{Fleet, Mood, deployment, manifest, pod, replica_set, service};
+use fleet::{
+    Fleet, Mood, daemon_set, deployment, manifest, pod, replica_set, service, stateful_set,
+};

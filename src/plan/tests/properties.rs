@@ -7,7 +7,7 @@ use proptest::prelude::{
 use proptest::strategy::Strategy as Draw;
 
 use super::fleet::spec_of;
-use super::{Fleet, Mood, deployment, pod, replica_set, service};
+use super::{Fleet, Mood, daemon_set, deployment, pod, replica_set, service, stateful_set};
 use crate::plan::plan;
 
 /// What developers may do to the Deployment, and the world to its pods.
@@ -221,12 +221,14 @@ fn bytes(fleet: &Fleet) -> (crate::ports::store::Tree, Option<String>) {
 
 fn a_fleet_of_everything() -> Fleet {
     let all = format!(
-        "{}{}{}{}{}",
+        "{}{}{}{}{}{}{}",
         web(3, "v1", "1", "0", 0),
         deployment("api", 2, "v1", "strategy: {type: Recreate}"),
         replica_set("old", 2, "v1", "{matchLabels: {app: old}}"),
         pod("lone", "v1", "app: old"),
         service("web", "type: NodePort, ports: [{port: 80}]"),
+        stateful_set("db", 2, "v1", "updateStrategy: {rollingUpdate: {partition: 1}}"),
+        daemon_set("log", "v1", "", ""),
     );
     let mut fleet = Fleet::running(&all);
     fleet.push(&all.replace("v1", "v2"));
@@ -251,7 +253,7 @@ mod wounds {
             return;
         };
         let at = number as usize;
-        match kind % 18 {
+        match kind % 21 {
             0 => app.sets.clear(),
             1 => app.deployments.clear(),
             2 => app.ledger.clear(),
@@ -293,6 +295,13 @@ mod wounds {
                 settings.node_ports = (30000, 30000 + u16::try_from(number % 3).unwrap_or(0));
             }
             16 => fleet.app().applied = None,
+            17 => app.revisions.clear(),
+            18 => app.stateful_sets.clear(),
+            19 => each_pod(fleet, at, |pod| {
+                pod.labels.clear();
+                pod.index = pod.index.map(|_| number);
+                pod.only_node = pod.only_node.as_ref().map(|_| Name::trusted("elsewhere"));
+            }),
             _ => {
                 if let Some(set) = app.sets.values_mut().next() {
                     let set = Arc::make_mut(set);

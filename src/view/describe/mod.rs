@@ -5,6 +5,8 @@ mod config;
 mod node;
 mod pod;
 mod service;
+mod sets;
+mod storage;
 mod template;
 mod workload;
 
@@ -35,12 +37,18 @@ pub fn describe(picture: &Picture, key: &Key) -> Option<String> {
         Kind::ReplicaSet | Kind::ReplicationController => {
             workload::set(&mut page, picture, key, object);
         }
+        Kind::StatefulSet => sets::stateful_set(&mut page, picture, key, object),
+        Kind::DaemonSet => sets::daemon_set(&mut page, picture, key, object),
+        Kind::ControllerRevision => sets::revision(&mut page, object),
         Kind::Service => service::describe(&mut page, picture, key, object),
         Kind::Node => node::describe(&mut page, picture, key, object),
         Kind::ConfigMap => config::config_map(&mut page, object),
         Kind::Secret => config::secret(&mut page, picture, key, object),
         Kind::Namespace => config::namespace(&mut page, object),
         Kind::PodDisruptionBudget => workload::budget(&mut page, object),
+        Kind::PersistentVolumeClaim => storage::claim(&mut page, picture, key, object),
+        Kind::PersistentVolume => storage::volume(&mut page, object),
+        Kind::StorageClass => storage::class(&mut page, object),
         _ => config::other(&mut page, object),
     }
     if has_events(key.kind) {

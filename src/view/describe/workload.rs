@@ -46,7 +46,7 @@ pub(super) fn deployment(page: &mut Page, picture: &Picture, key: &Key, deployme
     replica_sets(page, picture, key);
 }
 
-fn plain(value: &Value) -> String {
+pub(super) fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
@@ -116,7 +116,12 @@ pub(super) fn set(page: &mut Page, picture: &Picture, key: &Key, set: &Value) {
     page.field_if(0, "Revision", revision.and_then(Value::as_str).unwrap_or_default());
     let (has, wants) = (number(set, "status.replicas"), number(set, "spec.replicas"));
     page.field(0, "Replicas", format!("{has} current / {wants} desired"));
-    let pods = picture.pods_of(key);
+    pods_status(page, picture, key);
+    template(page, at(set, "spec.template").unwrap_or(&Value::Null));
+}
+
+pub(super) fn pods_status(page: &mut Page, picture: &Picture, owner: &Key) {
+    let pods = picture.pods_of(owner);
     let count = |phase: Phase| {
         let in_phase = pods.iter().filter(|pod| !pod.is_leaving() && pod.phase() == phase);
         in_phase.count()
@@ -132,7 +137,6 @@ pub(super) fn set(page: &mut Page, picture: &Picture, key: &Key, set: &Value) {
             count(Phase::Failed)
         ),
     );
-    template(page, at(set, "spec.template").unwrap_or(&Value::Null));
 }
 
 /// A PodDisruptionBudget.

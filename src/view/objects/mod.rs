@@ -16,6 +16,8 @@ mod node;
 mod pod;
 mod pull;
 mod service;
+mod sets;
+pub(in crate::view) mod storage;
 mod workload;
 mod written;
 
@@ -31,6 +33,7 @@ pub use meta::{ANNOTATION_COMMIT, ANNOTATION_PREFIX, ANNOTATION_SOURCE};
 pub(in crate::view) use meta::{
     ANNOTATION_CORDONED, ANNOTATION_DRAINING, ANNOTATION_FENCED, ANNOTATION_PULLED,
 };
+pub(in crate::view) use node::{CONDITION_SETTINGS, settings_of};
 pub(in crate::view) use workload::ANNOTATION_REVISION;
 pub use written::reveal;
 
@@ -57,12 +60,18 @@ pub fn list(picture: &Picture, kind: Kind) -> Vec<Shown> {
         Kind::Pod => pod::list(picture),
         Kind::ReplicaSet | Kind::ReplicationController => workload::sets(picture, kind),
         Kind::Deployment => workload::deployments(picture),
+        Kind::StatefulSet => sets::stateful_sets(picture),
+        Kind::DaemonSet => sets::daemon_sets(picture),
+        Kind::ControllerRevision => sets::revisions(picture),
         Kind::Service => service::services(picture),
         Kind::EndpointSlice => service::slices(picture),
         Kind::Endpoints => service::endpoints(picture),
         Kind::Node => node::list(picture),
         Kind::Namespace => cluster::namespaces(picture),
         Kind::ServiceAccount => cluster::service_accounts(picture),
+        Kind::PersistentVolumeClaim => storage::claims(picture),
+        Kind::PersistentVolume => storage::volumes(picture),
+        Kind::StorageClass => storage::classes(picture),
         Kind::PriorityClass => cluster::priority_classes(picture),
         Kind::PodDisruptionBudget => budget::list(picture),
         Kind::Event => cluster::events(picture),

@@ -11,9 +11,11 @@ use crate::kinds::config::DEFAULT_ACCOUNT;
 use crate::kinds::digest::Digest;
 use crate::kinds::name::{Name, PodKey, Uid};
 use crate::kinds::object::{Body, Key};
-use crate::kinds::pod::PodTemplate;
+use crate::kinds::pod::{PodSpec, PodTemplate};
 use crate::kinds::registry::Kind;
 use crate::kinds::status::{CONDITION_SCHEDULED, Phase};
+use crate::kinds::volume::VolumeSource;
+use crate::kinds::workload::DaemonSet;
 use crate::plan::Pod;
 use crate::view::json::child;
 use crate::view::picture::Picture;
@@ -117,6 +119,7 @@ fn spec(picture: &Picture, pod: &Pod, template: Option<&Value>) -> Value {
     }
     spec.insert("serviceAccountName".into(), account.clone());
     spec.insert("serviceAccount".into(), account);
+    individualize(&mut spec, pod);
     Value::Object(spec)
 }
 
@@ -130,6 +133,66 @@ fn pull_secrets(picture: &Picture, pod: &Pod, account: &Value) -> Option<Value> 
     let named = |name: &Name| json!({"name": name.as_str()});
     let secrets: Vec<Value> = account.image_pull_secrets.iter().map(named).collect();
     (!secrets.is_empty()).then(|| secrets.into())
+}
+
+/// What sets the pod apart from others of its template (`crate::kinds::individual`), as Kubernetes'
+/// controllers write it into the pod.
+fn individualize(spec: &mut Map<String, Value>, pod: &Pod) {
+    let binding = &pod.binding;
+    let Some(own) = pod.template.as_ref().map(|template| &template.spec) else {
+        return;
+    };
+    if binding.owner.kind == Kind::StatefulSet {
+        spec.insert("hostname".into(), binding.key.name.as_str().into());
+        if let Some(subdomain) = &own.subdomain {
+            spec.insert("subdomain".into(), subdomain.as_str().into());
+        }
+        claims(spec, own);
+    }
+    if let Some(node) = &binding.only_node {
+        // `ReplaceDaemonSetPodNodeNameNodeAffinity`.
+        let field = json!({"key": "metadata.name", "operator": "In", "values": [node.as_str()]});
+        let affinity = child(child(spec, "affinity"), "nodeAffinity");
+        affinity.insert(
+            "requiredDuringSchedulingIgnoredDuringExecution".into(),
+            json!({"nodeSelectorTerms": [{"matchFields": [field]}]}),
+        );
+        endure(spec, own.host_network);
+    }
+}
+
+/// The pod's own claims, in the place of volumes of the same name.
+fn claims(spec: &mut Map<String, Value>, own: &PodSpec) {
+    let list = spec.entry("volumes").or_insert_with(|| json!([]));
+    let Some(list) = list.as_array_mut() else {
+        return;
+    };
+    for volume in &own.volumes {
+        if let VolumeSource::Claim { name, read_only: false } = &volume.source {
+            list.retain(|shown| shown["name"] != *volume.name.as_str());
+            let claim = json!({"claimName": name.as_str()});
+            list.push(json!({"name": volume.name.as_str(), "persistentVolumeClaim": claim}));
+        }
+    }
+    if list.is_empty() {
+        spec.remove("volumes");
+    }
+}
+
+/// `AddOrUpdateDaemonPodTolerations`.
+fn endure(spec: &mut Map<String, Value>, host_network: bool) {
+    let list = spec.entry("tolerations").or_insert_with(|| json!([]));
+    let Some(list) = list.as_array_mut() else {
+        return;
+    };
+    for (key, effect) in DaemonSet::tolerations(host_network) {
+        let own = json!({"effect": effect.as_str(), "key": key, "operator": "Exists"});
+        let is_same = |its: &Value| {
+            ["effect", "key", "operator"].iter().all(|field| its.get(field) == own.get(field))
+        };
+        list.retain(|its| !is_same(its));
+        list.push(own);
+    }
 }
 
 /// The node's word; before it has spoken, what the coordinator knows.

@@ -22,13 +22,13 @@ const ANNOTATION_REVISION_HISTORY: &str = "deployment.kubernetes.io/revision-his
 const ANNOTATION_DESIRED: &str = "deployment.kubernetes.io/desired-replicas";
 const ANNOTATION_MAX: &str = "deployment.kubernetes.io/max-replicas";
 /// What `kubectl rollout history` shows beside a revision's number.
-const ANNOTATION_CAUSE: &str = "kubernetes.io/change-cause";
+pub(super) const ANNOTATION_CAUSE: &str = "kubernetes.io/change-cause";
 
 /// Pods by owner, gathered once for a whole list.
-struct Owned(BTreeMap<Key, Vec<Pod>>);
+pub(super) struct Owned(BTreeMap<Key, Vec<Pod>>);
 
 impl Owned {
-    fn of(picture: &Picture) -> Self {
+    pub(super) fn of(picture: &Picture) -> Self {
         let mut owned: BTreeMap<Key, Vec<Pod>> = BTreeMap::new();
         for pod in picture.pods() {
             let owner = pod.binding.owner.clone();
@@ -37,8 +37,12 @@ impl Owned {
         Self(owned)
     }
 
+    pub(super) fn of_owner(&self, owner: &Key) -> &[Pod] {
+        self.0.get(owner).map_or(&[], Vec::as_slice)
+    }
+
     fn tally(&self, owner: &Key, min_ready_s: u32) -> Tally {
-        Tally::of(self.0.get(owner).into_iter().flatten(), min_ready_s)
+        Tally::of(self.of_owner(owner), min_ready_s)
     }
 }
 

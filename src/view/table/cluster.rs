@@ -6,6 +6,7 @@ use super::cells::{NONE, UNKNOWN, age, joined, plain, since, used_of_hard};
 use super::{Column, count, name, shown, wide};
 use crate::kinds::time::Wall;
 use crate::view::json::{at, is_true, items, members, number, pairs, text};
+use crate::view::objects::CONDITION_SETTINGS;
 
 pub(super) const NODES: &[Column] = &[
     shown("Name"),
@@ -57,6 +58,11 @@ fn node_status(node: &Value) -> String {
         None => "Unknown",
     }
     .to_owned();
+    let conditions = items(node, "status.conditions");
+    if conditions.iter().any(|condition| text(condition, "type") == CONDITION_SETTINGS) {
+        status.push(',');
+        status.push_str(CONDITION_SETTINGS);
+    }
     if is_true(node, "spec.unschedulable") {
         status.push_str(",SchedulingDisabled");
     }
@@ -239,7 +245,7 @@ pub(super) fn driver(driver: &Value, now: Wall) -> Vec<Value> {
 }
 
 /// `RWO,ROX`.
-fn modes(object: &Value, path: &str) -> String {
+pub(in crate::view) fn access_modes(object: &Value, path: &str) -> String {
     let short = |mode: &Value| match mode.as_str() {
         Some("ReadWriteOnce") => Some("RWO"),
         Some("ReadOnlyMany") => Some("ROX"),
@@ -273,9 +279,9 @@ pub(super) fn volume(volume: &Value, now: Wall) -> Vec<Value> {
     vec![
         name(volume),
         plain(at(volume, "spec.capacity.storage")).into(),
-        modes(volume, "spec.accessModes").into(),
+        access_modes(volume, "spec.accessModes").into(),
         text(volume, "spec.persistentVolumeReclaimPolicy").into(),
-        text(volume, "status.phase").into(),
+        phase(volume).into(),
         claim.into(),
         text(volume, "spec.storageClassName").into(),
         class.into(),
@@ -283,6 +289,14 @@ pub(super) fn volume(volume: &Value, now: Wall) -> Vec<Value> {
         age(volume, now).into(),
         or_unset(text(volume, "spec.volumeMode")).into(),
     ]
+}
+
+/// `Terminating` for what is to go, as `printPersistentVolumeClaim` has it.
+pub(in crate::view) fn phase(object: &Value) -> String {
+    match at(object, "metadata.deletionTimestamp") {
+        Some(_) => "Terminating".to_owned(),
+        None => text(object, "status.phase").to_owned(),
+    }
 }
 
 fn or_unset(text: &str) -> String {
@@ -304,10 +318,10 @@ pub(super) const CLAIMS: &[Column] = &[
 pub(super) fn claim(claim: &Value, now: Wall) -> Vec<Value> {
     vec![
         name(claim),
-        text(claim, "status.phase").into(),
+        phase(claim).into(),
         text(claim, "spec.volumeName").into(),
         plain(at(claim, "status.capacity.storage")).into(),
-        modes(claim, "status.accessModes").into(),
+        access_modes(claim, "status.accessModes").into(),
         text(claim, "spec.storageClassName").into(),
         or_unset(text(claim, "spec.volumeAttributesClassName")).into(),
         age(claim, now).into(),

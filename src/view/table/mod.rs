@@ -12,7 +12,7 @@ pub mod print;
 mod workloads;
 
 pub(in crate::view) use cells::{labels, selector};
-pub(in crate::view) use cluster::roles;
+pub(in crate::view) use cluster::{access_modes, phase, roles};
 pub(in crate::view) use pods::{Summary, summary};
 
 use serde_json::{Value, json};

@@ -68,7 +68,7 @@ fn spread(cluster: Cluster, pods: usize, labels: &str, spec: &str, owner: Option
     let mut counts = vec![0; cluster.machines.len()];
     let mut scheduler = Scheduler::new(cluster);
     for _ in 0..pods {
-        counts[scheduler.place(shape, None).expect("there is room")] += 1;
+        counts[scheduler.place(shape, None, None).expect("there is room")] += 1;
     }
     let counts: Vec<String> = counts.iter().map(ToString::to_string).collect();
     counts.join("/")
@@ -160,7 +160,7 @@ fn it_is_told_where_the_spread_is_told() {
     let mut cluster = with(cluster("a; b"), &[SERVICE]);
     let shape = shape(&mut cluster, "app: web", "", None, "");
     cluster.put(0, shape);
-    let told = scale(cluster, shape);
+    let told = scale(cluster, shape, None);
     let at = PLUGINS.iter().position(|name| *name == "PodTopologySpread").expect("a column");
     let found: Vec<(&str, i64)> =
         told.able.iter().map(|node| (node.node.as_str(), node.scores[at])).collect();
@@ -197,10 +197,10 @@ proptest! {
             let ranking = scheduler.ranking(shape);
             let outlook = scheduler.outlook(shape, &ranking).expect("it spreads");
             prop_assert!(outlook.levels().is_some());
-            let expected = best_of_all(&ranking, &outlook, &scheduler.cluster);
+            let expected = best_of_all(&ranking, &outlook, None, &scheduler.cluster);
             scheduler.keep_ranking(ranking);
             scheduler.keep_outlook(outlook);
-            let found = scheduler.place(shape, None).ok();
+            let found = scheduler.place(shape, None, None).ok();
             prop_assert_eq!(found, expected, "after {:?}", placed);
             placed.extend(found.map(|node| (node, shape)));
             if goes == 0 && let Some((node, shape)) = placed.pop() {

@@ -127,7 +127,7 @@ fn place(nodes: &str, there: &[There<'_>], labels: &str, spec: &str) -> String {
     let shape = shape_in(&mut cluster, "shop", labels, spec);
     cluster.prepare(&[shape].into());
     let mut scheduler = Scheduler::new(cluster);
-    match scheduler.place(shape, None) {
+    match scheduler.place(shape, None, None) {
         Ok(node) => scheduler.cluster.names[node].to_string(),
         Err(unfit) => unfit.to_string(),
     }

@@ -65,7 +65,7 @@ fn told(scheduler: &Scheduler, board: &Board, candidate: &Candidate) -> String {
 fn room(nodes: &str, there: &[There<'_>], guarded: i64, request: &str, more: &str) -> String {
     let (mut scheduler, board) = board(nodes, there, guarded);
     let shape = shape_in(&mut scheduler.cluster, "shop", "app: big", &asks(request, more));
-    match scheduler.find_victims(shape, 10, &board, 0) {
+    match scheduler.find_victims(shape, 10, &board, 0, None) {
         Ok(candidate) => told(&scheduler, &board, &candidate),
         Err(unfit) => unfit.to_string(),
     }
@@ -263,13 +263,13 @@ proptest! {
         let spec = asks(&format!("cpu:{}m", half * 500), KINDS[kind]);
         let shape = shape_in(&mut scheduler.cluster, "shop", &format!("app: big, kind: k{kind}"), &spec);
         let before = format!("{:?}", scheduler.cluster.machines);
-        let answer = scheduler.find_victims(shape, 10, &board, 0);
+        let answer = scheduler.find_victims(shape, 10, &board, 0, None);
         let mut after = scheduler.cluster.machines.clone();
         for machine in &mut after {
             machine.ports.sort();
         }
         prop_assert_eq!(before, format!("{:?}", after));
-        prop_assert_eq!(&scheduler.find_victims(shape, 10, &board, 0), &answer, "asked again");
+        prop_assert_eq!(&scheduler.find_victims(shape, 10, &board, 0, None), &answer, "asked again");
         let Ok(Candidate { node, victims, .. }) = answer else {
             return Ok(());
         };

@@ -142,9 +142,9 @@ proptest! {
         let mut scheduler = Scheduler::new(board(&nodes, &kinds, &[]));
         for pick in order {
             let shape = pick % kinds.len();
-            let answer = scheduler.place(shape, None);
+            let answer = scheduler.place(shape, None, None);
             // Somebody who starts afresh comes to the same.
-            let afresh = Scheduler::new(board(&nodes, &kinds, &placed)).place(shape, None);
+            let afresh = Scheduler::new(board(&nodes, &kinds, &placed)).place(shape, None, None);
             prop_assert_eq!(&answer, &afresh, "after {:?}", placed);
             let cluster = &scheduler.cluster;
             match answer {

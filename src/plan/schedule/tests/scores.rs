@@ -105,12 +105,12 @@ fn what_is_told_of_the_scores_is_what_decides() {
         }
         board.prepare(&[shape].into());
         let mut scheduler = Scheduler::new(board);
-        let chosen = scheduler.place(shape, None).expect("there is room");
+        let chosen = scheduler.place(shape, None, None).expect("there is room");
         let mut board = std::mem::take(&mut scheduler.cluster);
         board.take(chosen, shape);
         board.log.clear();
         let name = board.names[chosen].clone();
-        let told = scale(board, shape);
+        let told = scale(board, shape, None);
         assert_eq!(told.able[0].node, name, "{more}: {told:?}");
         assert_eq!(told.able.len(), 3);
         assert!(told.unable.keys().eq(["d"].map(crate::kinds::name::NodeName::trusted).iter()));
