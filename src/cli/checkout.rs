@@ -273,7 +273,12 @@ impl Checkout {
     /// Runs git in the checkout; what it says is said.
     pub(super) fn git(&self, args: &[&str]) -> Result<(), Failure> {
         let mut command = Command::new("git");
-        command.arg("-C").arg(&self.root).args(args).stdin(Stdio::inherit());
+        command
+            .arg("-C")
+            .arg(&self.root)
+            .arg("--literal-pathspecs")
+            .args(args)
+            .stdin(Stdio::inherit());
         let output = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).output();
         let output = output.map_err(|error| {
             let what = format!("git can't be run: {error}");

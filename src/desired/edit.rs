@@ -163,7 +163,10 @@ fn says(was: &str, is: &str, wish: Wish<'_>) -> bool {
     for json in [&mut was, &mut is] {
         let metadata = json.pointer_mut("/spec/template/metadata").and_then(Value::as_object_mut);
         if let Some(metadata) = metadata
-            && metadata.get("annotations").and_then(Value::as_object).is_some_and(|a| a.is_empty())
+            && metadata
+                .get("annotations")
+                .and_then(Value::as_object)
+                .is_some_and(serde_json::Map::is_empty)
         {
             metadata.remove("annotations");
         }
@@ -400,6 +403,8 @@ impl<'t> Pencil<'t> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::kinds::binding::Oid;
     use crate::kinds::name::Name;
@@ -585,5 +590,31 @@ spec:
         let both = format!("{other}---\n{WEB}");
         let new = edit(&file(&both), &web(), Wish::Replicas(9)).expect("placed");
         assert_eq!(new, format!("{other}---\n{}", WEB.replace("replicas: 3", "replicas: 9")));
+    }
+
+    proptest! {
+        /// Whatever hands have done to the file: the change is made and says just that, or it is not.
+        #[test]
+        fn no_text_panics_and_none_says_more_than_was_asked(
+            cut in 0..WEB.len(),
+            length in 0..40_usize,
+            put in prop::sample::select(vec!["", "\n", "  ", "{", "}", "é", "# ", "&a ", "*a", "|", "- ", "\t", ": "]),
+        ) {
+            let at = |wanted: usize| (0..=wanted).rev().find(|at| WEB.is_char_boundary(*at));
+            let (from, to) = (at(cut).unwrap_or(0), at((cut + length).min(WEB.len())).unwrap_or(0));
+            let text = [&WEB[..from], put, &WEB[to..]].concat();
+            let restored = file(WEB);
+            for wish in [
+                Wish::Replicas(7),
+                Wish::Paused(true),
+                Wish::Paused(false),
+                Wish::RestartedAt("now"),
+                Wish::TemplateOf(&restored),
+            ] {
+                if let Ok(new) = edit(&file(&text), &web(), wish) {
+                    prop_assert!(is_just(&file(&text), &file(&new), &web(), wish), "{text}\n{new}");
+                }
+            }
+        }
     }
 }

@@ -99,6 +99,10 @@ fn an_undo_by_commit_and_push_brings_the_old_set_back_and_a_namespace_goes_with_
     site.push("The shop", &[("namespace.yaml", Some(NAMESPACE))]);
     site.push("web: one", &[("web.yaml", Some(&web("one", 2, 30080)))]);
     let first = site.wait_ready("app=web", 2);
+    let cat = "cat /var/run/secrets/kubernetes.io/serviceaccount/namespace";
+    let line = format!("exec {} -n shop -- {cat}", first[0]);
+    let (said, _) = site.windlass(&line.split(' ').collect::<Vec<_>>());
+    assert_eq!(said, "shop", "what its ServiceAccount tells it");
     site.push("web: two", &[("web.yaml", Some(&web("two", 2, 30080)))]);
     let second = site.wait("new pods only", |site| {
         let now = site.wait_ready("app=web", 2);

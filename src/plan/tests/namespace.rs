@@ -11,7 +11,7 @@ fn contents() -> String {
                   namespace: shop}\nspec: {minAvailable: 2, selector: {matchLabels: {app: web}}}\n";
     let ports = "selector: {app: web}, ports: [{port: 80}]";
     let set = replica_set("old", 1, "v1", "{matchLabels: {app: old}}");
-    [&deployment("web", 2, "v1", ""), &set, &service("web", ports), budget].map(|s| &**s).concat()
+    [deployment("web", 2, "v1", "").as_str(), &set, &service("web", ports), budget].concat()
 }
 
 #[test]

@@ -50,9 +50,9 @@ pub(super) fn namespaces(picture: &Picture) -> Vec<Shown> {
         let mut object = meta::blank(&key);
         meta::identify(&mut object, &meta::given_uid(&key), Some(left.oldest));
         let since = left.since.map(|since| since.to_string());
-        child(&mut object, "metadata").insert("deletionTimestamp".into(), since.clone().into());
+        child(&mut object, "metadata").insert("deletionTimestamp".into(), json!(since));
         let Shown { key, mut json, hidden } = namespace(key, object, false);
-        json["status"]["conditions"] = left.conditions(since);
+        json["status"]["conditions"] = left.conditions(since.as_deref());
         shown.insert(name, Shown { key, json, hidden });
     }
     shown.into_values().collect()
@@ -69,7 +69,7 @@ struct Left {
 
 impl Left {
     /// As the namespace controller words it.
-    fn conditions(&self, since: Option<String>) -> Value {
+    fn conditions(&self, since: Option<&str>) -> Value {
         let pods = self.pods;
         json!([{
             "type": "NamespaceContentRemaining",
