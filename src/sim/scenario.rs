@@ -188,7 +188,8 @@ fn trouble(world: &mut World, rng: &mut Rng, nodes: &[NodeName], shop: &mut Shop
     let end = at + lasts;
     match rng.below(18) {
         0..=3 => {
-            let message = shop.edit(rng);
+            // What was mended late may have brought back what had been dropped.
+            let message = format!("{}\n\nWindlass-Allow-Prune: yes", shop.edit(rng));
             world.plan(at, Interference::Push(message, shop.files()));
         }
         4 => {
@@ -332,8 +333,8 @@ impl Shop {
         };
         // By the number, not by chance, so that the rest of a seed stays what it is.
         let shares = matches!(workload.shape, Shape::Deployment { .. });
-        let claim =
-            (shares && self.edits % 3 == 1).then(|| CLASSES[usize::from(self.edits % 2 == 0)]);
+        let claim = (shares && self.edits % 3 == 1)
+            .then(|| CLASSES[usize::from(self.edits.is_multiple_of(2))]);
         let workload = Workload { claim, ..workload };
         let message =
             format!("add {} with {} of {}", workload.name, workload.replicas, workload.image);

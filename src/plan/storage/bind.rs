@@ -206,7 +206,7 @@ pub(in crate::plan) fn bind(
             take(work, name, of, sequence);
             name.clone()
         }
-        Choice::Make => make(work, stock, &claim, of, sequence, node),
+        Choice::Make => make(work, stock, &claim, &of, sequence, node),
     };
     work.note(format!("claim {key} is bound to volume {name}"));
     work.next.edit_claim(key, |claim| {
@@ -236,7 +236,7 @@ fn make(
     work: &mut Work,
     stock: &Stock,
     claim: &ClaimRecord,
-    of: ClaimReference,
+    of: &ClaimReference,
     sequence: u64,
     node: Option<&NodeName>,
 ) -> Name {

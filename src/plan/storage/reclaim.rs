@@ -10,6 +10,7 @@ use crate::kinds::name::Name;
 use crate::kinds::object::Key;
 use crate::kinds::registry::Kind;
 use crate::kinds::storage::Reclaim;
+use crate::state::records::NodeAllocation;
 use crate::state::storage::VolumeRecord;
 
 use super::SOURCE;
@@ -86,7 +87,7 @@ fn forget(work: &mut Work, name: &Name) {
                 let is_removed =
                     node.is_some_and(|node| node.removed_volumes.contains(&volume.uid));
                 // A node that a person deleted takes its volumes with it.
-                let is_deleted = work.next.nodes.get(home).is_none_or(|node| node.is_forgotten());
+                let is_deleted = work.next.nodes.get(home).is_none_or(NodeAllocation::is_forgotten);
                 is_removed || is_deleted
             }
         },

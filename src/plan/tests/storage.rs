@@ -216,11 +216,9 @@ fn a_claim_gets_the_smallest_volume_that_suits_it() {
 #[test]
 fn two_claims_of_one_pod_never_get_one_volume() {
     let local = |name: &str| {
-        let at = format!(
-            ", nodeAffinity: {{required: {{nodeSelectorTerms: [{{matchFields: [{{key: \
-             metadata.name, operator: In, values: [b]}}]}}]}}}}"
-        );
-        volume(name, "2Gi", &at)
+        let at = ", nodeAffinity: {required: {nodeSelectorTerms: [{matchFields: [{key: \
+                  metadata.name, operator: In, values: [b]}]}]}}";
+        volume(name, "2Gi", at)
     };
     let class = class(
         "manual",
