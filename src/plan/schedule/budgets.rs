@@ -145,17 +145,20 @@ impl Standing {
         wish: &DisruptionBudget,
     ) -> Self {
         let mut owners: BTreeMap<&Key, u32> = BTreeMap::new();
-        let (mut healthy, mut matching) = (0_u32, 0_u32);
+        let (mut healthy, mut matching, mut alone) = (0_u32, 0_u32, 0_u32);
         let pods = pods.filter(|pod| pod.binding.key.namespace == *namespace);
         for pod in pods.filter(|pod| picks(wish, &pod.labels())) {
             matching += 1;
             if pod.is_active() {
                 let owner = &pod.binding.template.owner;
-                owners.entry(owner).or_insert_with(|| replicas(desired, owner));
+                match replicas(desired, owner) {
+                    Some(count) => _ = owners.insert(owner, count),
+                    None => alone += 1,
+                }
                 healthy += u32::from(pod.is_ready());
             }
         }
-        let wanted = owners.values().fold(0_u32, |sum, count| sum.saturating_add(*count));
+        let wanted = owners.values().fold(alone, |sum, count| sum.saturating_add(*count));
         let healthy_wanted = wish.bound.healthy_wanted(wanted);
         let expected = match wish.bound {
             Bound::MinAvailable(Share::Count(_)) => matching,
@@ -166,13 +169,14 @@ impl Standing {
     }
 }
 
-/// How many pods the object in Git asks for; a Pod asks for itself.
-fn replicas(desired: &[&Desired], owner: &Key) -> u32 {
+/// How many pods the object in Git asks for. Where it names no number (a Pod, a DaemonSet, a Job) its
+/// pods count as they are: Kubernetes gives up on such a budget and allows no disruption at all.
+fn replicas(desired: &[&Desired], owner: &Key) -> Option<u32> {
     let object = desired.iter().find_map(|desired| desired.objects.get(owner));
     match object.map(|object| &object.body) {
-        Some(Body::Deployment(deployment)) => deployment.replicas,
-        Some(Body::ReplicaSet(set)) => set.replicas,
-        Some(Body::StatefulSet(set)) => set.replicas,
-        _ => 1,
+        Some(Body::Deployment(deployment)) => Some(deployment.replicas),
+        Some(Body::ReplicaSet(set)) => Some(set.replicas),
+        Some(Body::StatefulSet(set)) => Some(set.replicas),
+        _ => None,
     }
 }

@@ -14,6 +14,23 @@ fn budget(spec: &str) -> String {
     )
 }
 
+/// How the one budget stands: expected, healthy, wanted, allowed.
+pub(super) fn standing(fleet: &mut Fleet) -> String {
+    let applied = fleet.app().applied.clone().expect("is in force");
+    let mut memory = fleet.memory.clone();
+    let mut work = Work::new(&fleet.input, &mut memory, fleet.now);
+    work.take_in_pods();
+    let wish = applied.desired.objects.values().find_map(|object| match &object.body {
+        Body::DisruptionBudget(wish) => Some(wish.clone()),
+        _ => None,
+    });
+    let (desired, shop) = ([&*applied.desired], Name::trusted("shop"));
+    let wish = wish.expect("is there");
+    let standing = Standing::of(&desired, work.pods.values(), &shop, &wish);
+    let Standing { expected, healthy, healthy_wanted, allowed } = standing;
+    format!("{expected} {healthy} {healthy_wanted} {allowed}")
+}
+
 /// Each line: the budget, how many of the Deployment's three pods are ready, then expected, healthy,
 /// wanted and allowed, and whether a pod that is ready may go, and one that is not.
 #[test]
@@ -46,19 +63,12 @@ fn a_budget_counts_as_the_disruption_controller_does() {
             left -= 1;
             if left >= 0 { Mood::Ready } else { Mood::Unready }
         });
+        assert_eq!(standing(&mut fleet), counts, "{spec}");
         let applied = fleet.app().applied.clone().expect("is in force");
         let mut memory = fleet.memory.clone();
         let mut work = Work::new(&fleet.input, &mut memory, fleet.now);
         work.take_in_pods();
-        let wish = applied.desired.objects.values().find_map(|object| match &object.body {
-            Body::DisruptionBudget(wish) => Some(wish.clone()),
-            _ => None,
-        });
-        let (desired, shop) = ([&*applied.desired], Name::trusted("shop"));
-        let wish = wish.expect("is there");
-        let standing = Standing::of(&desired, work.pods.values(), &shop, &wish);
-        let Standing { expected, healthy, healthy_wanted, allowed } = standing;
-        assert_eq!(format!("{expected} {healthy} {healthy_wanted} {allowed}"), counts, "{spec}");
+        let desired = [&*applied.desired];
         let budgets = Budgets::from_parts(&desired, || work.pods.values());
         let mut said = Vec::new();
         for (word, is_ready) in [("ready", true), ("unready", false)] {
