@@ -117,11 +117,27 @@ impl Agent {
         says.fold(self.store.highest_seen(), Generation::max)
     }
 
-    /// Somebody who is heard of and knows newer decisions than are on offer, where nothing stands in
-    /// the store: what he knows is to be taken, not this.
+    /// The decision that this node would take, for the others to compare.
+    pub(super) fn holds(&self) -> Option<Generation> {
+        let holds = self.offer()?.state.generation;
+        (holds > Generation::default()).then_some(holds)
+    }
+
+    /// Somebody who is heard of and has a newer decision than is on offer, where nothing stands in the
+    /// store: what he has is to be taken, not this. Who has acted on a newer one and has it no more
+    /// is no better.
     fn better_offer(&self, offer: &Offer) -> Option<(&NodeName, Generation)> {
-        let (node, theirs) = self.outdone_by().filter(|_| offer.base.is_none())?;
-        (self.silence_of(node).lasts < self.not_ready_after()).then_some((node, theirs))
+        if offer.base.is_some() {
+            return None;
+        }
+        let others = self.store.nodes().filter(|(name, _)| **name != self.config.node);
+        others
+            .filter_map(|(name, report)| Some((name, report.facts.holds?)))
+            .filter(|(name, theirs)| {
+                *theirs > offer.state.generation
+                    && self.silence_of(name).lasts < self.not_ready_after()
+            })
+            .max_by_key(|(_, theirs)| *theirs)
     }
 
     /// Whoever held the lease has not noticed yet what has become of the store. He may be the one to
@@ -170,7 +186,7 @@ impl Agent {
             return self.reply(
                 id,
                 Reply::Refused(format!(
-                    "node {node} knows decision {theirs}, this one only {own}: say so there"
+                    "node {node} has decision {theirs}, this one only {own}: say so there"
                 )),
             );
         }

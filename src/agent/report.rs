@@ -83,6 +83,7 @@ impl Agent {
             has_acted: self.store.has_acted(),
             contact: self.config.contact.clone(),
             knows: self.store.knows(),
+            holds: self.holds(),
             settings: Some((*self.config.fleet).clone()),
             unknown: BTreeMap::new(),
         }

@@ -302,8 +302,8 @@ impl Agent {
             self.host_needs_look();
         }
         self.read_what_moved(&glance, now);
-        let says = self.host.report().and_then(|report| report.facts.knows);
-        if says != self.store.knows() {
+        let says = self.host.report().map(|report| (report.facts.knows, report.facts.holds));
+        if says.is_some_and(|says| says != (self.store.knows(), self.holds())) {
             self.refresh_facts(now);
         }
         let could_lead = self.store.holds_lock() && self.store.is_local();

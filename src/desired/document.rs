@@ -484,9 +484,14 @@ impl<'n, 't> Template<'n, 't> {
             | Kind::ReplicaSet
             | Kind::ReplicationController
             | Kind::StatefulSet
-            | Kind::DaemonSet => {
+            | Kind::DaemonSet
+            | Kind::Job => {
                 let template = root.get("spec")?.get("template")?;
                 Some(Self(Cow::Borrowed(template)))
+            }
+            Kind::CronJob => {
+                let job = root.get("spec")?.get("jobTemplate")?;
+                Some(Self(Cow::Borrowed(job.get("spec")?.get("template")?)))
             }
             Kind::Pod => {
                 let mut metadata = Node::new(root.at, Value::Map(Vec::new()));

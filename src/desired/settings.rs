@@ -220,7 +220,7 @@ mod tests {
              - Certificate.cert-manager.io\n\
              - example.com/*\n\
              - Gadget\n\
-             unenforced: [NetworkPolicy, batch/Job]\n",
+             unenforced: [NetworkPolicy, discovery.k8s.io/EndpointSlice]\n",
         );
         assert_eq!(findings, Vec::<String>::new());
         for (group, kind, is_foreign) in [
@@ -233,7 +233,7 @@ mod tests {
             assert_eq!(settings.is_foreign(group, kind), is_foreign, "{group}/{kind}");
         }
         let unenforced: Vec<Kind> = settings.unenforced.into_iter().collect();
-        assert_eq!(unenforced, [Kind::NetworkPolicy, Kind::Job]);
+        assert_eq!(unenforced, [Kind::EndpointSlice, Kind::NetworkPolicy]);
         assert_eq!(read_text("stateEpoch: 7").0.state_epoch, 7);
         assert_eq!(read_text("").0, Settings::default());
         assert_eq!(read_text("foreign:\n").1, Vec::<String>::new());

@@ -65,7 +65,6 @@ pub fn refusal(kind: Kind) -> &'static str {
         Kind::LimitRange | Kind::ResourceQuota => {
             "is not enforced yet, and would leave free what it is to limit"
         }
-        Kind::Job | Kind::CronJob => "is not carried out yet: its pods would not run",
         Kind::Endpoints | Kind::EndpointSlice => {
             "is not carried out yet: packets would not reach what it names"
         }
@@ -155,6 +154,26 @@ const RUNS: &[(&str, &str)] = &[
     ),
     ("apps.v1.DaemonSetUpdateStrategy", "rollingUpdate type"),
     ("apps.v1.RollingUpdateDaemonSet", "maxSurge maxUnavailable"),
+    ("batch.v1.Job", "apiVersion kind metadata spec"),
+    (
+        "batch.v1.JobSpec",
+        "activeDeadlineSeconds backoffLimit backoffLimitPerIndex completionMode completions \
+         manualSelector maxFailedIndexes parallelism podFailurePolicy podReplacementPolicy selector \
+         successPolicy suspend template ttlSecondsAfterFinished",
+    ),
+    ("batch.v1.CronJob", "apiVersion kind metadata spec"),
+    (
+        "batch.v1.CronJobSpec",
+        "concurrencyPolicy failedJobsHistoryLimit jobTemplate schedule startingDeadlineSeconds \
+         successfulJobsHistoryLimit suspend timeZone",
+    ),
+    ("batch.v1.JobTemplateSpec", "metadata spec"),
+    ("batch.v1.PodFailurePolicy", "rules"),
+    ("batch.v1.PodFailurePolicyRule", "action onExitCodes onPodConditions"),
+    ("batch.v1.PodFailurePolicyOnExitCodesRequirement", "containerName operator values"),
+    ("batch.v1.PodFailurePolicyOnPodConditionsPattern", "status type"),
+    ("batch.v1.SuccessPolicy", "rules"),
+    ("batch.v1.SuccessPolicyRule", "succeededCount succeededIndexes"),
     ("core.v1.PodTemplateSpec", "metadata spec"),
     (
         "core.v1.PodSpec",
@@ -319,6 +338,10 @@ const ROWS: &[FieldSupport] = rows! {
     Warned "meta.v1.ObjectMeta" {
         "finalizers" "has no effect: an object is deleted when it leaves the repository";
         "ownerReferences" "has no effect: an object of the repository belongs to the repository";
+    }
+    Refused "batch.v1.JobSpec" {
+        "scheduling" "is not supported: pods are placed one by one";
+        "managedBy" except ["kubernetes.io/job-controller"] "names another controller; Windlass has only its own";
     }
     Warned "core.v1.NamespaceSpec" {
         "finalizers" except ["kubernetes"] "has no effect";

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::config::{ConfigMap, Secret, ServiceAccount};
 use super::digest::Digest;
 use super::finding::Place;
+use super::job::{CronJob, Job};
 use super::labels::{Labels, Selector};
 use super::name::Name;
 use super::node::NodeWish;
@@ -103,6 +104,10 @@ pub enum Body {
     StatefulSet(Arc<StatefulSet>),
     /// See [`DaemonSet`].
     DaemonSet(Arc<DaemonSet>),
+    /// See [`Job`].
+    Job(Arc<Job>),
+    /// See [`CronJob`].
+    CronJob(Arc<CronJob>),
     /// What the operator wishes of a machine.
     Node(Arc<NodeWish>),
     /// What a PersistentVolumeClaim asks for.
@@ -135,6 +140,8 @@ impl Body {
             Self::Deployment(deployment) => Some(&deployment.template),
             Self::StatefulSet(set) => Some(&set.template),
             Self::DaemonSet(set) => Some(&set.template),
+            Self::Job(job) => Some(&job.template),
+            Self::CronJob(cron) => Some(&cron.job.template),
             _ => None,
         }
     }

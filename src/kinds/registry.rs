@@ -137,9 +137,9 @@ kinds! {
     /// A remembered template.
     ControllerRevision, "apps", "v1", "controllerrevisions", "controllerrevision", [], Namespaced, false, Subdomain, Made;
     /// Pods that end.
-    Job, "batch", "v1", "jobs", "job", [], Namespaced, true, Subdomain, Refused;
+    Job, "batch", "v1", "jobs", "job", [], Namespaced, true, Subdomain, Runs;
     /// Jobs at set times.
-    CronJob, "batch", "v1", "cronjobs", "cronjob", ["cj"], Namespaced, true, Subdomain, Refused;
+    CronJob, "batch", "v1", "cronjobs", "cronjob", ["cj"], Namespaced, true, Subdomain, Runs;
     /// Replicas by load.
     HorizontalPodAutoscaler, "autoscaling", "v2", "horizontalpodautoscalers", "horizontalpodautoscaler", ["hpa"], Namespaced, true, Subdomain, Shown;
     /// Something that happened.

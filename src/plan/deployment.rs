@@ -19,8 +19,6 @@ use crate::kinds::workload::Deployment;
 use crate::state::RecordKey;
 use crate::state::records::{ConditionRecord, DeploymentRecord, SetRecord};
 
-use super::AppInput;
-use super::library::{self, Library};
 use super::memory::Pace;
 use super::pods::Tally;
 use super::rollout;
@@ -112,26 +110,11 @@ fn sort_sets(
         })
         .collect();
     own.sort_by_key(|(_, set)| set.sequence);
-    let (apps, library) = (&work.input.apps, &work.input.library);
-    let is_current = |set: &SetRecord| runs_template(set, spec, apps, library);
+    let is_current =
+        |set: &SetRecord| work.still_means(&set.template, &spec.template) == Some(true);
     let current = own.iter().find(|(_, set)| is_current(set)).map(|(key, _)| *key);
     let old = own.iter().map(|(key, _)| *key).filter(|key| Some(*key) != current).cloned();
     (current.cloned(), old.collect())
-}
-
-/// Whether a set's template says what the manifest says: it is the Deployment's current set. While a
-/// Deployment is paused there may be none.
-pub fn runs_template(
-    set: &SetRecord,
-    spec: &Deployment,
-    apps: &BTreeMap<AppName, AppInput>,
-    library: &Library,
-) -> bool {
-    if set.template.meaning_version == MEANING_VERSION {
-        return set.template.meaning == spec.template.meaning;
-    }
-    let read_again = library::template_of(&set.template, apps, library);
-    read_again.is_some_and(|template| template.meaning == spec.template.meaning)
 }
 
 /// Brings the current set to the front of the history; makes it, unless the Deployment is paused.

@@ -47,7 +47,10 @@ pub(super) fn raise(work: &mut Work, name: &NodeName, by: &str, forget: bool) {
     let message = format!("Node {name} was {done} by {by}: {} pods are forgotten", keys.len());
     work.warn(&Key::cluster(Kind::Node, name), SOURCE, "NodeFenced", message);
     for key in keys {
-        work.forget(&key);
+        // A Job's turn comes later: it counts them, then it forgets them.
+        if !work.pods.get(&key).is_some_and(|pod| super::job::awaits_count(work, pod)) {
+            work.forget(&key);
+        }
     }
     if let Some(node) = Arc::make_mut(&mut work.next.nodes).get_mut(name) {
         node.draining = None;

@@ -73,6 +73,21 @@ pub fn template_of(
     library.get(&Shelf::of(reference)).cloned().flatten()
 }
 
+/// Whether a template says what `reference` said; none where that can't be read any more. By meaning,
+/// so that neither notation nor an upgrade of ours makes a difference.
+pub fn still_means(
+    reference: &TemplateRef,
+    template: &PodTemplate,
+    apps: &BTreeMap<AppName, AppInput>,
+    library: &Library,
+) -> Option<bool> {
+    if reference.meaning_version == MEANING_VERSION {
+        return Some(reference.meaning == template.meaning);
+    }
+    let read = template_of(reference, apps, library)?;
+    Some(read.meaning == template.meaning)
+}
+
 /// What a pod runs: the template its binding refers to, as this pod has it.
 pub fn template_for(
     binding: &Binding,
@@ -115,7 +130,12 @@ pub fn references(state: &State) -> impl Iterator<Item = &TemplateRef> {
         let unread = unread.filter(|own| own.template.meaning_version != MEANING_VERSION);
         current.chain(unread).map(|revision| &revision.template)
     });
-    pods.chain(sets).chain(revisions)
+    let jobs = state.apps.values().flat_map(|app| app.jobs.values());
+    let runs = jobs
+        .flat_map(|job| job.run.iter().chain(&job.past))
+        .filter(|run| run.end().is_none() || run.template.meaning_version != MEANING_VERSION)
+        .map(|run| &run.template);
+    pods.chain(sets).chain(revisions).chain(runs)
 }
 
 /// The templates that pods and ReplicaSets refer to and that neither the revision in force nor the

@@ -18,6 +18,19 @@ pub struct Memory {
     pub progress: BTreeMap<Key, Progress>,
     /// Since when each pod has been on a node with a taint that it bears for a while only.
     pub tainted_since: BTreeMap<Uid, Elapsed>,
+    /// Since when a Job's time has been counted that is not written down yet.
+    pub timers: BTreeMap<(Key, Timer), Elapsed>,
+}
+
+/// A time that a Job waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Timer {
+    /// Its `activeDeadlineSeconds`.
+    Deadline,
+    /// The wait after its last failure.
+    BackOff,
+    /// The wait after an index's last failure.
+    Index(u32),
 }
 
 /// A roll-out's last progress.
@@ -66,14 +79,16 @@ impl Memory {
         }
     }
 
-    /// Forgets pods and ReplicaSets that are no more, so that it never grows beyond what there is.
+    /// Forgets pods, ReplicaSets and Jobs that are no more, so that it never grows beyond what there is.
     pub(crate) fn keep_only(
         &mut self,
         pod_lives: impl Fn(&Uid) -> bool,
         set_lives: impl Fn(&Key) -> bool,
+        job_lives: impl Fn(&Key) -> bool,
     ) {
         self.ready_since.retain(|uid, _| pod_lives(uid));
         self.progress.retain(|key, _| set_lives(key));
         self.tainted_since.retain(|uid, _| pod_lives(uid));
+        self.timers.retain(|(key, _), _| job_lives(key));
     }
 }

@@ -17,6 +17,8 @@
 //! evict    who must leave a node for its taints?
 //! drain    who must leave a node because somebody wants it empty?
 //! claim    which ReplicaSet owns which pod?
+//! cron     CronJobs: Jobs made for the minutes that are due
+//! job      Jobs: ends counted, verdicts, pods for what is left to do
 //! deploy   Deployments: ReplicaSets up and down, step by step
 //! sets     ReplicaSets, ReplicationControllers: pods made and ended
 //! stateful StatefulSets: pods by number, one after the other
@@ -33,11 +35,13 @@ mod accept;
 mod allocate;
 mod claim;
 pub mod common;
+mod cronjob;
 mod daemonset;
 mod deployment;
 mod drain;
 mod evict;
 mod fence;
+mod job;
 mod lease;
 mod ledger;
 mod library;
@@ -77,9 +81,11 @@ use crate::state::{PersonRequest, State};
 
 pub use accept::may_accept;
 pub use daemonset::wanted_nodes;
-pub use deployment::{REASON_PAUSED, REASON_RESUMED, runs_template};
+pub use deployment::{REASON_PAUSED, REASON_RESUMED};
 pub use lease::{Leader, adopted};
-pub use library::{Library, Shelf, missing_templates, references, template_for, template_of};
+pub use library::{
+    Library, Shelf, missing_templates, references, still_means, template_for, template_of,
+};
 pub use memory::Memory;
 pub use pods::{Pod, Tally};
 pub use unsaid::RECORDS;
@@ -220,6 +226,8 @@ pub fn plan(input: &Input, memory: &mut Memory, now: Now) -> Plan {
     evict::evict_pods(&mut work, &taints, input.settings.eviction_s);
     drain::drain_nodes(&mut work);
     claim::settle_ownership(&mut work);
+    cronjob::look_at_clocks(&mut work);
+    job::run_jobs(&mut work);
     deployment::roll_deployments(&mut work);
     replicaset::fill_sets(&mut work);
     revisions::forget_orphans(&mut work);

@@ -117,7 +117,7 @@ impl std::ops::Add for Tally {
 /// `v1.DefaultTerminationGracePeriodSeconds`, for pods whose template can't be read.
 const DEFAULT_GRACE_S: u32 = 30;
 
-/// Takes the nodes' word: pods that are gone are forgotten.
+/// Takes the nodes' word: pods that are gone are forgotten, those of Jobs once their end is counted.
 pub(super) fn take_reports(work: &mut Work) {
     let gone: Vec<PodKey> = work
         .pods
@@ -127,6 +127,7 @@ pub(super) fn take_reports(work: &mut Work) {
             let nothing_began = pod.node.is_none();
             nothing_began || pod.report.as_ref().is_some_and(|report| report.gone)
         })
+        .filter(|pod| !super::job::awaits_count(work, pod))
         .map(|pod| pod.binding.key.clone())
         .collect();
     for key in gone {

@@ -14,7 +14,7 @@ use crate::kinds::pod::PodTemplate;
 use crate::kinds::registry::Kind;
 use crate::kinds::status::EventRecord;
 use crate::kinds::time::{Elapsed, Now};
-use crate::state::{EVENTS_MAX, PodList, State};
+use crate::state::{EVENTS_MAX, PodList, RecordKey, State};
 
 use super::pods::{self, Pod};
 use super::{Input, Memory, Plan, Revision, library, unsaid};
@@ -139,6 +139,15 @@ impl<'a> Work<'a> {
             meaning: template.meaning,
             meaning_version: MEANING_VERSION,
         })
+    }
+
+    /// See [`library::still_means`].
+    pub(super) fn still_means(
+        &self,
+        reference: &TemplateRef,
+        template: &PodTemplate,
+    ) -> Option<bool> {
+        library::still_means(reference, template, &self.input.apps, &self.input.library)
     }
 
     /// The pods an owner has, newest last.
@@ -324,6 +333,11 @@ impl<'a> Work<'a> {
                 let key = PodKey { namespace, name: about.name.clone() };
                 self.pods.get(&key).map(|pod| pod.binding.uid.clone())
             }
+            Kind::Job => {
+                let key = about.namespace.as_ref().map(|ns| RecordKey::new(ns, &about.name));
+                let mut jobs = self.next.apps.values().filter_map(|a| a.jobs.get(key.as_ref()?));
+                jobs.find_map(|job| job.run.as_ref()).map(|run| run.uid.clone())
+            }
             _ => self.next.apps.values().find_map(|app| app.entry(about)).map(|e| e.uid.clone()),
         };
         self.events.push(EventRecord {
@@ -361,7 +375,19 @@ impl<'a> Work<'a> {
             .flat_map(|app| app.sets.keys())
             .map(super::deployment::owner_key)
             .collect();
-        self.memory.keep_only(|uid| lives.contains(uid), |key| sets.contains(key));
+        let jobs: BTreeSet<Key> = self
+            .next
+            .apps
+            .values()
+            .flat_map(|app| &app.jobs)
+            .filter(|(_, job)| job.run.as_ref().is_some_and(|run| run.end().is_none()))
+            .map(|(key, _)| super::job::job_key(key))
+            .collect();
+        self.memory.keep_only(
+            |uid| lives.contains(uid),
+            |key| sets.contains(key),
+            |key| jobs.contains(key),
+        );
         for (place, list) in lists {
             let shared = match self.input.state.pods.get(&place) {
                 Some(before) if **before == list => before.clone(),

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::agent::Agent;
-use crate::kinds::binding::{DEFAULT_APP, Generation};
+use crate::kinds::binding::{Binding, DEFAULT_APP, Generation};
 use crate::kinds::name::{Name, NodeName, PodKey, Uid};
 use crate::kinds::object::Body;
+use crate::kinds::registry::Kind;
 use crate::kinds::storage::Reclaim;
 use crate::kinds::workload::Strategy;
 use crate::ports::runtime::{ContainerSeen, Role};
@@ -24,6 +25,7 @@ pub struct Safety {
     last_write: usize,
     /// Pods whose node a person declared dead, whether it was or not.
     declared_dead: BTreeSet<Uid>,
+    jobs: super::check_jobs::JobsSeen,
     restores: usize,
     /// What each life of an agent has acted on.
     acted: BTreeMap<(NodeName, u64), Generation>,
@@ -74,6 +76,7 @@ impl Safety {
         if std::mem::replace(&mut self.restores, world.store.restores) != world.store.restores {
             // Whoever had not seen what came after the backup can't tell that there was any.
             self.generation = Generation::default();
+            self.jobs = super::check_jobs::JobsSeen::default();
         }
         if state.generation <= self.generation {
             return Err(format!("{} was written after {}", state.generation, self.generation));
@@ -84,6 +87,7 @@ impl Safety {
         no_name_twice(&state)?;
         pods_are_with_their_data(&state)?;
         self.doom(&state)?;
+        self.jobs.check(&state)?;
         budgets_hold(&state)
     }
 
@@ -307,6 +311,7 @@ pub fn settled(world: &World) -> Result<(), String> {
             }
         }
     }
+    super::check_jobs::have_ended(&state)?;
     nothing_else(world, &state, &wanted)
 }
 
@@ -331,7 +336,10 @@ fn nothing_else(
     state: &State,
     wanted: &BTreeMap<String, (usize, String)>,
 ) -> Result<(), String> {
-    let stray = state.all_pods().find(|(_, p)| !wanted.contains_key(&p.template.owner.to_string()));
+    let is_asked_for = |pod: &Binding| {
+        pod.owner.kind == Kind::Job || wanted.contains_key(&pod.template.owner.to_string())
+    };
+    let stray = state.all_pods().find(|(_, pod)| !is_asked_for(pod));
     if let Some((_, pod)) = stray {
         return Err(format!("pod {} is bound, and nobody asks for it", pod.key));
     }

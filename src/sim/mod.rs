@@ -12,6 +12,7 @@
 //! Floor 4: the twin of [`crate::adapters`].
 
 pub mod check;
+mod check_jobs;
 #[cfg(test)]
 mod identity;
 mod machine;

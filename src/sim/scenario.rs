@@ -277,13 +277,27 @@ struct Workload {
 /// Of which kind it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Shape {
-    Deployment { recreate: bool },
-    Stateful { is_parallel: bool },
-    Daemon { surges: bool },
+    Deployment {
+        recreate: bool,
+    },
+    Stateful {
+        is_parallel: bool,
+    },
+    Daemon {
+        surges: bool,
+    },
+    /// Numbered completions, or not.
+    Job {
+        indexed: bool,
+    },
+    CronJob,
 }
 
 /// Classes of claims: data is kept, and data goes with its claim.
 const CLASSES: [&str; 2] = ["local-path", "gone"];
+
+/// What Jobs run: programs that end.
+const TASKS: [&str; 4] = ["task", "task", "task", "crash"];
 
 const IMAGES: [&str; 7] = ["run", "run", "run", "slow", "deaf", "crash", "missing"];
 
@@ -303,10 +317,10 @@ impl Shop {
         }
         let at = usize::try_from(rng.below(self.deployments.len() as u64)).unwrap_or(0);
         let edits = self.edits;
-        let image = new_image(rng, edits);
         let Some(workload) = self.deployments.get_mut(at) else {
             return "nothing".into();
         };
+        let image = new_image(rng, edits, workload.shape);
         match choice {
             3 | 4 => {
                 workload.replicas = rng.below(5);
@@ -324,17 +338,18 @@ impl Shop {
     }
 
     fn add(&mut self, rng: &mut Rng) -> String {
+        let shape = new_shape(rng.chance(250), self.edits);
         let workload = Workload {
             name: format!("w{}", self.edits),
             replicas: rng.below(4) + 1,
-            image: new_image(rng, self.edits),
-            shape: new_shape(rng.chance(250), self.edits),
+            image: new_image(rng, self.edits, shape),
+            shape,
             claim: None,
         };
         // By the number, not by chance, so that the rest of a seed stays what it is.
         let shares = matches!(workload.shape, Shape::Deployment { .. });
-        let claim = (shares && self.edits % 3 == 1)
-            .then(|| CLASSES[usize::from(self.edits.is_multiple_of(2))]);
+        let claim = (shares && self.edits % 8 == 1)
+            .then(|| CLASSES[usize::from((self.edits / 8).is_multiple_of(2))]);
         let workload = Workload { claim, ..workload };
         let message =
             format!("add {} with {} of {}", workload.name, workload.replicas, workload.image);
@@ -354,21 +369,69 @@ impl Shop {
     }
 }
 
-/// Of three workloads one is a Deployment; which, follows from their numbers, so that the faults of a
-/// seed stay what they are.
+/// Which kind a workload is of follows from its number, so that the faults of a seed stay what they are.
 fn new_shape(is_special: bool, number: u64) -> Shape {
-    match number % 3 {
+    match number % 4 {
         0 => Shape::Stateful { is_parallel: is_special },
         1 => Shape::Deployment { recreate: is_special },
-        _ => Shape::Daemon { surges: is_special },
+        2 => Shape::Daemon { surges: is_special },
+        _ if is_special => Shape::CronJob,
+        _ => Shape::Job { indexed: number % 8 == 3 },
     }
 }
 
-fn new_image(rng: &mut Rng, version: u64) -> String {
-    format!("{}:v{version}", rng.pick(&IMAGES).copied().unwrap_or("run"))
+fn new_image(rng: &mut Rng, version: u64, shape: Shape) -> String {
+    let ends = matches!(shape, Shape::Job { .. } | Shape::CronJob);
+    let images: &[&str] = if ends { &TASKS } else { &IMAGES };
+    format!("{}:v{version}", rng.pick(images).copied().unwrap_or("run"))
 }
 
 impl Workload {
+    fn job(&self, indexed: bool) -> String {
+        let Self { name, replicas, image, .. } = self;
+        let mode = if indexed { "Indexed" } else { "NonIndexed" };
+        format!(
+            "apiVersion: batch/v1
+kind: Job
+metadata: {{name: {name}, namespace: shop}}
+spec:
+  completions: {replicas}
+  parallelism: 2
+  completionMode: {mode}
+  backoffLimit: 4
+  template:
+    spec:
+      restartPolicy: Never
+      terminationGracePeriodSeconds: 10
+      containers:
+        - {{name: main, image: \"{image}\"}}
+"
+        )
+    }
+
+    fn cron_job(&self) -> String {
+        let Self { name, image, .. } = self;
+        format!(
+            "apiVersion: batch/v1
+kind: CronJob
+metadata: {{name: {name}, namespace: shop}}
+spec:
+  schedule: \"*/3 * * * *\"
+  concurrencyPolicy: Replace
+  successfulJobsHistoryLimit: 0
+  jobTemplate:
+    spec:
+      backoffLimit: 1
+      template:
+        spec:
+          restartPolicy: Never
+          terminationGracePeriodSeconds: 10
+          containers:
+            - {{name: main, image: \"{image}\"}}
+"
+        )
+    }
+
     fn manifest(&self) -> String {
         let Self { name, replicas, image, shape, claim } = self;
         let (mount, claim) = match claim {
@@ -392,6 +455,8 @@ impl Workload {
                 ("DaemonSet", format!("updateStrategy: {{rollingUpdate: {bounds}}}"))
             }
             Shape::Daemon { surges: false } => ("DaemonSet", "minReadySeconds: 1".to_owned()),
+            Shape::Job { indexed } => return self.job(*indexed),
+            Shape::CronJob => return self.cron_job(),
         };
         format!(
             "apiVersion: apps/v1

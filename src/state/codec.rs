@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::jobs::{CronRecord, JobRecord};
 use super::records::{DeploymentRecord, RevisionRecord, SetRecord, StatefulSetRecord};
 use super::{AppState, FORMAT, LedgerShard, PodList, RecordKey, State};
 use crate::kinds::binding::{Binding, Generation, Placement};
@@ -280,6 +281,14 @@ impl AppState {
                 let key = RecordKey::new(&Name::trusted(namespace), &stem(file));
                 self.revisions.insert(key, Arc::new(read::<RevisionRecord>(path, bytes)?));
             }
+            ["cronjobs", namespace, file] => {
+                let key = RecordKey::new(&Name::trusted(namespace), &stem(file));
+                self.cron_jobs.insert(key, Arc::new(read::<CronRecord>(path, bytes)?));
+            }
+            ["jobs", namespace, file] => {
+                let key = RecordKey::new(&Name::trusted(namespace), &stem(file));
+                self.jobs.insert(key, Arc::new(read::<JobRecord>(path, bytes)?));
+            }
             _ => return Ok(false),
         }
         Ok(true)
@@ -309,6 +318,11 @@ impl AppState {
         edits.maps(&self.revisions, &next.revisions, same, |key, value| {
             (path("controllerrevisions", key), record(&**value))
         });
+        edits.maps(&self.cron_jobs, &next.cron_jobs, same, |key, value| {
+            (path("cronjobs", key), record(&**value))
+        });
+        edits
+            .maps(&self.jobs, &next.jobs, same, |key, value| (path("jobs", key), record(&**value)));
     }
 }
 
@@ -416,6 +430,10 @@ mod tests {
             unknown: BTreeMap::new(),
         };
         app.stateful_sets.insert(PodKey::new(&name("shop"), &name("db")), Arc::new(set));
+        let minutes = vec![Wall::from_seconds(60)];
+        let cron = CronRecord { minutes, ..CronRecord::default() };
+        app.cron_jobs.insert(PodKey::new(&name("shop"), &name("tick")), Arc::new(cron));
+        app.jobs.insert(PodKey::new(&name("shop"), &name("load")), Arc::new(JobRecord::default()));
         let pods = PodList::from([(binding.key.clone(), Arc::new(binding))]);
         state.pods.insert(None, Arc::new(pods.clone()));
         state.pods.insert(Some(name("a")), Arc::new(pods));

@@ -13,6 +13,8 @@
 //!   apps/<app>/replicasets/<namespace>/<name>.json
 //!   apps/<app>/statefulsets/<namespace>/<name>.json
 //!   apps/<app>/controllerrevisions/<namespace>/<name>.json
+//!   apps/<app>/cronjobs/<namespace>/<name>.json         for which minutes Jobs were made
+//!   apps/<app>/jobs/<namespace>/<name>.json             runs of Jobs, also of those that are gone
 //!   pods/<node>.json, pods/_unplaced.json               bindings, a line each
 //!   alloc/services/<namespace>.json, alloc/nodes.json   addresses given out
 //!   storage/claims/<namespace>.json, storage/volumes.json   claims and their volumes, a line each
@@ -27,6 +29,7 @@
 //! Floor 1: imports `kinds` and `ports`.
 
 mod codec;
+pub mod jobs;
 mod node_report;
 pub mod records;
 pub mod storage;
@@ -42,6 +45,7 @@ use crate::kinds::object::Key;
 use crate::kinds::status::EventRecord;
 
 pub use codec::StateFault;
+use jobs::{CronRecord, JobRecord};
 pub use node_report::{NodeReport, PersonRequest, RequestKind};
 use records::{
     AppHead, DeploymentRecord, LedgerEntry, NodeAllocation, RevisionRecord, ServiceAllocation,
@@ -108,6 +112,11 @@ pub struct AppState {
     pub stateful_sets: BTreeMap<RecordKey, Arc<StatefulSetRecord>>,
     /// ControllerRevisions of StatefulSets and DaemonSets, by namespace and name.
     pub revisions: BTreeMap<RecordKey, Arc<RevisionRecord>>,
+    /// Jobs, by namespace and name: those in Git, those made by CronJobs, and, bounded by
+    /// [`jobs::GONE_JOBS_MAX`], those that have run and are in Git no more.
+    pub jobs: BTreeMap<RecordKey, Arc<JobRecord>>,
+    /// CronJobs, by namespace and name.
+    pub cron_jobs: BTreeMap<RecordKey, Arc<CronRecord>>,
 }
 
 /// Objects of one kind in one namespace (or outside namespaces) share a file of the ledger.

@@ -80,6 +80,7 @@ fn selectable(kind: Kind) -> &'static [&'static str] {
         Kind::Namespace => &["status.phase"],
         Kind::Node => &["spec.unschedulable"],
         Kind::ReplicaSet | Kind::ReplicationController => &["status.replicas"],
+        Kind::Job => &["status.successful"],
         Kind::Service => &["spec.clusterIP", "spec.type"],
         _ => &[],
     }

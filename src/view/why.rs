@@ -2,6 +2,8 @@
 //! answer begins with the outcome, gives the reasons with the commit and the line they come from, and
 //! ends with what to do next.
 
+mod job;
+
 use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
@@ -482,6 +484,10 @@ fn workload(picture: &Picture, key: &Key, why: &mut Why) {
     let Some(namespace) = &key.namespace else {
         return;
     };
+    if matches!(key.kind, Kind::Job | Kind::CronJob) {
+        job::tell(picture, key, why);
+        return;
+    }
     let owners: Vec<Key> = match key.kind {
         Kind::Deployment => picture
             .sets_of(namespace, &key.name)

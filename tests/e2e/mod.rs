@@ -3,6 +3,7 @@
 mod deploy;
 mod failures;
 mod fleet;
+mod jobs;
 mod nodes;
 mod operate;
 mod refuse;

@@ -19,6 +19,7 @@ use super::reply::{self, Answer, No};
 use super::serve::Api;
 use crate::kinds::quantity::Quantity;
 use crate::kinds::registry::Kind;
+use crate::kinds::time::Wall;
 use crate::ports::runtime::{Role, RunState};
 use crate::view::objects;
 use crate::view::picture::{Picture, TURN_SECONDS};
@@ -124,6 +125,9 @@ impl Collector for Fleet {
         let (stateful, daemons) = (list(Kind::StatefulSet), list(Kind::DaemonSet));
         all.extend(fields(&stateful, "statefulset", &STATEFUL_SETS));
         all.extend(fields(&daemons, "daemonset", &DAEMON_SETS));
+        let (jobs, cron_jobs) = (list(Kind::Job), list(Kind::CronJob));
+        all.extend(job_families(&jobs));
+        all.extend(cron_families(&cron_jobs));
         all.extend(node_families(&nodes));
         let (claims, volumes) = (list(Kind::PersistentVolumeClaim), list(Kind::PersistentVolume));
         all.extend(storage_families(&claims, &volumes));
@@ -429,6 +433,65 @@ const DAEMON_SETS: [(&str, &str, &str); 7] = [
         "Nodes whose pod is of the newest template",
     ),
 ];
+fn job_families(jobs: &[Value]) -> Vec<Family<'_>> {
+    const NAMES: [(&str, &str, &str); 5] = [
+        ("kube_job_spec_completions", "/spec/completions", "Pods that must succeed"),
+        ("kube_job_spec_parallelism", "/spec/parallelism", "Pods that may run side by side"),
+        ("kube_job_status_active", "/status/active", "Pods that run"),
+        ("kube_job_status_succeeded", "/status/succeeded", "Pods that succeeded"),
+        ("kube_job_status_failed", "/status/failed", "Pods that failed"),
+    ];
+    let mut families = fields(jobs, "job_name", &NAMES);
+    let ends = [
+        ("kube_job_complete", "Complete", "Whether the Job has ended well"),
+        ("kube_job_failed", "Failed", "Whether the Job has failed"),
+    ];
+    for (name, kind, help) in ends {
+        let mut family = gauge(name, help);
+        for job in jobs {
+            let holds = items_at(job, "/status/conditions")
+                .iter()
+                .any(|one| text_at(one, "/type") == kind && text_at(one, "/status") == "True");
+            if holds {
+                let labels = vec![
+                    ("namespace", text_at(job, "/metadata/namespace")),
+                    ("job_name", text_at(job, "/metadata/name")),
+                    ("condition", "true"),
+                ];
+                family.add(labels, 1.0);
+            }
+        }
+        families.push(family);
+    }
+    families
+}
+
+fn cron_families(cron_jobs: &[Value]) -> Vec<Family<'_>> {
+    let mut active = gauge("kube_cronjob_status_active", "Jobs of the CronJob that run");
+    let mut suspended = gauge("kube_cronjob_spec_suspend", "Whether the CronJob waits");
+    let mut last =
+        gauge("kube_cronjob_status_last_schedule_time", "For when the last Job was made");
+    let mut good = gauge("kube_cronjob_status_last_successful_time", "When a Job last ended well");
+    for cron in cron_jobs {
+        let labels = || {
+            vec![
+                ("namespace", text_at(cron, "/metadata/namespace")),
+                ("cronjob", text_at(cron, "/metadata/name")),
+            ]
+        };
+        let running = u32::try_from(items_at(cron, "/status/active").len()).unwrap_or(u32::MAX);
+        active.add(labels(), f64::from(running));
+        suspended.add(labels(), truth(cron["spec"]["suspend"] == true));
+        let times =
+            [(&mut last, "/status/lastScheduleTime"), (&mut good, "/status/lastSuccessfulTime")];
+        for (family, pointer) in times {
+            if let Some(time) = Wall::parse(text_at(cron, pointer)) {
+                family.add(labels(), real(u64::try_from(time.seconds()).unwrap_or(0)));
+            }
+        }
+    }
+    vec![active, suspended, last, good]
+}
 
 fn node_families(nodes: &[Value]) -> Vec<Family<'_>> {
     let mut info = gauge("kube_node_info", "What a node is made of");

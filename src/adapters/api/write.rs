@@ -129,6 +129,12 @@ fn place(picture: &Picture, key: &Key) -> Option<String> {
             let mut apps = picture.state.apps.values();
             apps.find_map(|app| app.revisions.get(&own))?.owner.clone()
         }
+        Kind::Job => {
+            let record_key = crate::state::RecordKey::new(key.namespace.as_ref()?, &key.name);
+            let jobs = picture.state.apps.values().filter_map(|app| app.jobs.get(&record_key));
+            let made = jobs.into_iter().find_map(|record| record.made.as_ref())?;
+            Key { kind: Kind::CronJob, name: made.cron_job.clone(), ..key.clone() }
+        }
         Kind::Endpoints => Key { kind: Kind::Service, ..key.clone() },
         _ => return None,
     };

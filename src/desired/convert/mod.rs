@@ -8,6 +8,7 @@
 //! Rules: `pkg/apis/*/validation` of Kubernetes; where a rule has a name there, it is cited.
 
 mod affinity;
+mod batch;
 mod config;
 mod container;
 mod meta;
@@ -90,7 +91,9 @@ pub(super) fn body(
         | Kind::ReplicaSet
         | Kind::ReplicationController
         | Kind::StatefulSet
-        | Kind::DaemonSet => {
+        | Kind::DaemonSet
+        | Kind::Job
+        | Kind::CronJob => {
             let Some(parts) = template else {
                 let spec = Path::Root.field("spec");
                 check.error(&spec.field("template"), "is required");
@@ -104,6 +107,8 @@ pub(super) fn body(
                     typed(json, check, |s, c| sets::stateful_set(s, meta, parts, c))
                 }
                 Kind::DaemonSet => typed(json, check, |d, c| sets::daemon_set(d, parts, c)),
+                Kind::Job => typed(json, check, |j, c| batch::job(j, meta, parts, c)),
+                Kind::CronJob => typed(json, check, |j, c| batch::cron_job(j, meta, parts, c)),
                 _ => typed(json, check, |r, c| workload::replication_controller(r, parts, c)),
             }
         }

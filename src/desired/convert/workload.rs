@@ -39,18 +39,39 @@ pub(super) fn pod(
     }))
 }
 
-/// `ValidatePodTemplateSpec`, and what replicated pods must be besides
-/// (`ValidatePodTemplateSpecForReplicaSet`). `claims` are volumes that pods have beside the template's.
+/// The template of pods that are replicated: `ValidatePodTemplateSpecForReplicaSet`. `claims` are
+/// volumes that pods have beside the template's.
 pub(super) fn template(
-    template: Option<core::v1::PodTemplateSpec>,
+    given: Option<core::v1::PodTemplateSpec>,
     claims: BTreeSet<String>,
     parts: TemplateParts,
     check: &mut Check<'_, '_>,
 ) -> Arc<PodTemplate> {
     let spec_path = Path::Root.field("spec");
     let path = spec_path.field("template");
+    let template = pod_template(&path, given, claims, parts, check);
+    let pod_path = path.field("spec");
+    if template.spec.restart_policy != RestartPolicy::Always {
+        let message = "must be Always here: use a Pod or a Job for what ends";
+        check.error(&pod_path.field("restartPolicy"), message);
+    }
+    if template.spec.active_deadline_s.is_some() {
+        let message = "can't be set here: the pods would be replaced for ever";
+        check.error(&pod_path.field("activeDeadlineSeconds"), message);
+    }
+    template
+}
+
+/// `ValidatePodTemplateSpec`. `claims` are volumes that pods have beside the template's.
+pub(super) fn pod_template(
+    path: &Path<'_>,
+    template: Option<core::v1::PodTemplateSpec>,
+    claims: BTreeSet<String>,
+    parts: TemplateParts,
+    check: &mut Check<'_, '_>,
+) -> Arc<PodTemplate> {
     if template.is_none() {
-        check.error(&path, "is required");
+        check.error(path, "is required");
     }
     let template = template.unwrap_or_default();
     let metadata = template.metadata.unwrap_or_default();
@@ -64,14 +85,6 @@ pub(super) fn template(
         check.error(&pod_path, "is required");
     }
     let spec = pods::spec(&pod_path, &template.spec.unwrap_or_default(), claims, check);
-    if spec.restart_policy != RestartPolicy::Always {
-        let message = "must be Always here: use a Pod or a Job for what ends";
-        check.error(&pod_path.field("restartPolicy"), message);
-    }
-    if spec.active_deadline_s.is_some() {
-        let message = "can't be set here: the pods would be replaced for ever";
-        check.error(&pod_path.field("activeDeadlineSeconds"), message);
-    }
     Arc::new(PodTemplate {
         labels,
         annotations,

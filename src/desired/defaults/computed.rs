@@ -22,6 +22,9 @@ pub(in super::super) fn finish(definition: &str) -> Option<Finish> {
         "apps.v1.DeploymentStrategy" => strategy,
         "apps.v1.StatefulSetUpdateStrategy" => set_strategy,
         "apps.v1.DaemonSetUpdateStrategy" => daemon_strategy,
+        "batch.v1.CronJobSpec" => cron_job_spec,
+        "batch.v1.Job" => job,
+        "batch.v1.JobSpec" => job_spec,
         _ => return None,
     })
 }
@@ -180,6 +183,54 @@ fn replication_controller(entries: &mut Vec<Entry<'_>>, at: At) {
         metadata.put(at, "labels", labels);
     }
 }
+
+/// A Job without labels takes its template's (`SetDefaults_Job`).
+fn job(entries: &mut Vec<Entry<'_>>, at: At) {
+    let spec = entries.iter().find(|entry| entry.key == "spec").map(|entry| &entry.node);
+    let labels = spec
+        .and_then(|spec| spec.get("template")?.get("metadata")?.get("labels"))
+        .filter(|labels| !labels.is_empty())
+        .cloned();
+    if let (Some(labels), Some(metadata)) =
+        (labels, entries.get_mut("metadata").and_then(Node::as_map_mut))
+        && !metadata.has("labels")
+    {
+        metadata.put(at, "labels", labels);
+    }
+}
+
+/// `SetDefaults_Job`: neither count means one pod; a limit for each index leaves the whole without one;
+/// rules for failures need to see how a pod ended before it is replaced.
+fn job_spec(entries: &mut Vec<Entry<'_>>, at: At) {
+    if !entries.has("completions") && !entries.has("parallelism") {
+        entries.put(at, "completions", Node::int(at, 1));
+    }
+    if !entries.has("parallelism") {
+        entries.put(at, "parallelism", Node::int(at, 1));
+    }
+    if !entries.has("backoffLimit") {
+        let is_per_index = entries.has("backoffLimitPerIndex");
+        let limit = if is_per_index { i64::from(i32::MAX) } else { BACKOFF_LIMIT };
+        entries.put(at, "backoffLimit", Node::int(at, limit));
+    }
+    if !entries.has("suspend") {
+        entries.put(at, "suspend", Node::bool(at, false));
+    }
+    if !entries.has("podReplacementPolicy") {
+        let has_rules = entries.has("podFailurePolicy");
+        let policy = if has_rules { "Failed" } else { "TerminatingOrFailed" };
+        entries.put(at, "podReplacementPolicy", Node::text(at, policy));
+    }
+}
+
+fn cron_job_spec(entries: &mut Vec<Entry<'_>>, at: At) {
+    if !entries.has("suspend") {
+        entries.put(at, "suspend", Node::bool(at, false));
+    }
+}
+
+/// How many pods of a Job may fail where it does not say.
+const BACKOFF_LIMIT: i64 = 6;
 
 fn strategy(entries: &mut Vec<Entry<'_>>, at: At) {
     if text(entries, "type") != Some("RollingUpdate") {

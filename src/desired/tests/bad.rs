@@ -15,6 +15,7 @@ const TABLES: &[(&str, &str)] = &[
     ("storage", include_str!("bad/storage.txt")),
     ("placement", include_str!("bad/placement.txt")),
     ("workloads", include_str!("bad/workloads.txt")),
+    ("jobs", include_str!("bad/jobs.txt")),
     ("services", include_str!("bad/services.txt")),
     ("config", include_str!("bad/config.txt")),
     ("cross", include_str!("bad/cross.txt")),

@@ -2,6 +2,7 @@
 //! comes from. The layout is `kubectl describe`'s, so that nobody has to learn another.
 
 mod config;
+mod job;
 mod node;
 mod pod;
 mod service;
@@ -40,6 +41,8 @@ pub fn describe(picture: &Picture, key: &Key) -> Option<String> {
         Kind::StatefulSet => sets::stateful_set(&mut page, picture, key, object),
         Kind::DaemonSet => sets::daemon_set(&mut page, picture, key, object),
         Kind::ControllerRevision => sets::revision(&mut page, object),
+        Kind::Job => job::job(&mut page, object),
+        Kind::CronJob => job::cron_job(&mut page, object),
         Kind::Service => service::describe(&mut page, picture, key, object),
         Kind::Node => node::describe(&mut page, picture, key, object),
         Kind::ConfigMap => config::config_map(&mut page, object),

@@ -11,6 +11,7 @@
 
 mod budget;
 mod cluster;
+mod job;
 mod meta;
 mod node;
 mod pod;
@@ -63,6 +64,8 @@ pub fn list(picture: &Picture, kind: Kind) -> Vec<Shown> {
         Kind::StatefulSet => sets::stateful_sets(picture),
         Kind::DaemonSet => sets::daemon_sets(picture),
         Kind::ControllerRevision => sets::revisions(picture),
+        Kind::Job => job::jobs(picture),
+        Kind::CronJob => job::cron_jobs(picture),
         Kind::Service => service::services(picture),
         Kind::EndpointSlice => service::slices(picture),
         Kind::Endpoints => service::endpoints(picture),

@@ -9,6 +9,7 @@ use super::{Shown, meta, pull};
 use crate::kinds::binding::Binding;
 use crate::kinds::config::DEFAULT_ACCOUNT;
 use crate::kinds::digest::Digest;
+use crate::kinds::individual::{ENV_COMPLETION_INDEX, JOB_COMPLETION_INDEX};
 use crate::kinds::name::{Name, PodKey, Uid};
 use crate::kinds::object::{Body, Key};
 use crate::kinds::pod::{PodSpec, PodTemplate};
@@ -71,8 +72,15 @@ fn describe_identity(
     if let Some(annotations) = annotations {
         metadata.insert("annotations".into(), annotations.clone());
     }
+    if let Some(index) = binding.job_index() {
+        let annotations = child(metadata, "annotations");
+        annotations.insert(JOB_COMPLETION_INDEX.into(), index.to_string().into());
+    }
     if binding.owner.kind != Kind::Pod {
-        let prefix = format!("{}-", binding.owner.name);
+        let prefix = match binding.job_index() {
+            Some(index) => format!("{}-{index}-", binding.owner.name),
+            None => format!("{}-", binding.owner.name),
+        };
         metadata.insert("generateName".into(), prefix.into());
         if let Some(uid) = owner_uid(picture, binding) {
             let owner = &binding.owner;
@@ -98,6 +106,14 @@ fn owner_uid(picture: &Picture, binding: &Binding) -> Option<Uid> {
             && owner.namespace.as_ref() == Some(&set.key.namespace)
             && owner.name == set.key.name
     });
+    let job = || {
+        let key = PodKey::new(owner.namespace.as_ref()?, &owner.name);
+        let app = picture.state.apps.get(&binding.template.app)?;
+        app.jobs.get(&key)?.run.as_ref().map(|run| run.uid.clone())
+    };
+    if owner.kind == Kind::Job {
+        return job();
+    }
     made.map(|set| set.record.uid.clone())
         .or_else(|| picture.object(owner)?.entry.map(|entry| entry.uid.clone()))
 }
@@ -110,6 +126,10 @@ fn spec(picture: &Picture, pod: &Pod, template: Option<&Value>) -> Value {
     };
     if let Some(node) = &pod.node {
         spec.insert("nodeName".into(), node.as_str().into());
+    }
+    if let Some(index) = pod.binding.job_index() {
+        spec.insert("hostname".into(), pod.binding.job_hostname(index).as_str().into());
+        tell_index(&mut spec);
     }
     let account = spec.get("serviceAccountName").cloned().unwrap_or_else(|| DEFAULT_ACCOUNT.into());
     if !spec.contains_key("imagePullSecrets")
@@ -192,6 +212,25 @@ fn endure(spec: &mut Map<String, Value>, host_network: bool) {
         };
         list.retain(|its| !is_same(its));
         list.push(own);
+    }
+}
+
+/// The variable in which the containers of an Indexed Job's pod have its number.
+fn tell_index(spec: &mut Map<String, Value>) {
+    let path = format!("metadata.labels['{JOB_COMPLETION_INDEX}']");
+    for list in ["initContainers", "containers"] {
+        let containers = spec.get_mut(list).and_then(Value::as_array_mut);
+        let each = containers.into_iter().flatten().filter_map(Value::as_object_mut);
+        for container in each {
+            let variables = container.entry("env").or_insert_with(|| json!([]));
+            let Some(variables) = variables.as_array_mut() else {
+                continue;
+            };
+            if variables.iter().all(|one| one["name"] != ENV_COMPLETION_INDEX) {
+                let from = json!({"fieldRef": {"apiVersion": "v1", "fieldPath": path}});
+                variables.push(json!({"name": ENV_COMPLETION_INDEX, "valueFrom": from}));
+            }
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use super::{Shown, meta};
 use crate::kinds::object::{Body, Key};
 use crate::kinds::registry::Kind;
 use crate::kinds::workload::Deployment;
-use crate::plan::{Pod, REASON_PAUSED, REASON_RESUMED, Tally, runs_template, template_of};
+use crate::plan::{Pod, REASON_PAUSED, REASON_RESUMED, Tally, still_means, template_of};
 use crate::state::records::{ConditionRecord, DeploymentRecord, SetRecord};
 use crate::view::json::child;
 use crate::view::picture::{Found, FoundSet, Picture};
@@ -209,7 +209,10 @@ fn status(
     let all = sets.iter().map(tally).fold(Tally::default(), |a, b| a + b);
     let current = sets
         .iter()
-        .filter(|set| runs_template(set.record, spec, &picture.apps, &picture.library))
+        .filter(|set| {
+            let said = &set.record.template;
+            still_means(said, &spec.template, &picture.apps, &picture.library) == Some(true)
+        })
         .map(tally)
         .fold(Tally::default(), |a, b| a + b);
     let wanted: u32 = sets.iter().map(|set| set.record.replicas).sum();
