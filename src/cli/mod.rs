@@ -17,6 +17,8 @@
 pub mod agent;
 mod api_resources;
 mod app;
+mod change;
+mod checkout;
 mod client;
 mod common;
 mod completion;
@@ -47,6 +49,7 @@ mod state;
 mod status;
 mod sync;
 mod target;
+mod undo;
 mod validate;
 mod version;
 mod watch;
@@ -117,8 +120,10 @@ enum Command {
     Sync(sync::Sync),
     /// Show what a commit would change
     Diff(diff::Diff),
-    /// Show how far a Deployment has come, and what it was before
+    /// Follow a Deployment, and take it back, pause it, start it anew: by commits
     Rollout(rollout::Rollout),
+    /// Change how many pods there are to be: by a commit
+    Scale(change::Scale),
     /// Show the last decisions, who took them, and why
     History(history::History),
     /// End a pod; its owner makes another
@@ -202,6 +207,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Why(args) => wait(why::run(&args, context)),
         Command::Diff(args) => wait(diff::run(&args, context)),
         Command::Rollout(args) => wait(rollout::run(&args, context)),
+        Command::Scale(args) => change::scale(&args, context),
         Command::History(args) => wait(history::run(&args, context)),
         Command::Delete(args) => wait(delete::run(&args, context)),
         Command::Cordon(args) => wait(nodes::cordon(&args, context)),

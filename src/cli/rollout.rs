@@ -1,5 +1,5 @@
-//! `windlass rollout`: how far a Deployment, StatefulSet or DaemonSet has come, and which templates it
-//! had.
+//! `windlass rollout`: how far a Deployment, StatefulSet or DaemonSet has come, which templates it had,
+//! and the commits that take it back ([`super::undo`]) or change its course ([`super::change`]).
 
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use super::config::parse_duration;
 use super::fault::Failure;
 use super::target::{self, Target};
 use super::watch::Watch;
+use super::{change, undo};
 use crate::kinds::registry::Kind;
 use crate::view::tabs;
 
@@ -32,12 +33,14 @@ enum What {
     Status(Status),
     /// List the templates a workload has had, and the commits they came with
     History(History),
-    /// Go back: by git revert
-    #[command(hide = true)]
-    Undo(Elsewhere),
-    /// Start pods anew: by a commit, or by deleting them
-    #[command(hide = true)]
-    Restart(Elsewhere),
+    /// Go back to an earlier template: by git revert where that does it
+    Undo(undo::Undo),
+    /// Keep a Deployment's next templates waiting
+    Pause(change::Change),
+    /// Let a paused Deployment roll out
+    Resume(change::Change),
+    /// Start pods anew, step by step
+    Restart(change::Change),
 }
 
 #[derive(Args, Debug)]
@@ -72,25 +75,14 @@ struct History {
     revision: Option<u64>,
 }
 
-#[derive(Args, Debug)]
-struct Elsewhere {
-    /// Anything
-    #[arg(value_name = "WORDS")]
-    _words: Vec<String>,
-}
-
 pub(super) async fn run(args: &Rollout, context: &mut Context) -> Result<(), Failure> {
     match &args.what {
         What::Status(args) => status(args, context).await,
         What::History(args) => history(args, context).await,
-        What::Undo(_) => Err(Failure::hinted(
-            "a workload goes back with the repository it is written in",
-            "windlass rollout history deploy/NAME shows the commits; git revert COMMIT && git push",
-        )),
-        What::Restart(_) => Err(Failure::hinted(
-            "a workload is as the repository has it",
-            "to start its pods anew, change an annotation of its template and push, or windlass delete pod NAME",
-        )),
+        What::Undo(args) => undo::run(args, context).await,
+        What::Pause(args) => change::pause(args, true, context),
+        What::Resume(args) => change::pause(args, false, context),
+        What::Restart(args) => change::restart(args, context),
     }
 }
 
@@ -296,35 +288,52 @@ fn deployment_progress(name: &str, object: &Value) -> Result<(String, bool), Fai
     })
 }
 
+/// The templates that a workload has had, as the objects made for them, the oldest first, each with its
+/// number.
+pub(super) async fn revisions(
+    kind: Kind,
+    workload: &Value,
+    context: &Context,
+) -> Result<Vec<(u64, Value)>, Failure> {
+    let uid = workload.pointer("/metadata/uid").and_then(Value::as_str).unwrap_or_default();
+    let made = made_for(kind);
+    let path = target::collection(made, Some(&context.namespace));
+    let mut sets = context.client.json(&path, client::JSON).await?;
+    let sets = sets.get_mut("items").and_then(Value::as_array_mut).map(std::mem::take);
+    let mut revisions: Vec<(u64, Value)> = sets
+        .into_iter()
+        .flatten()
+        .filter(|set| owner(set) == Some(uid))
+        .filter_map(|set| Some((revision(made, &set)?, set)))
+        .collect();
+    revisions.sort_by_key(|(revision, _)| *revision);
+    Ok(revisions)
+}
+
+/// What remembers the templates of such a workload.
+fn made_for(kind: Kind) -> Kind {
+    match kind {
+        Kind::Deployment => Kind::ReplicaSet,
+        _ => Kind::ControllerRevision,
+    }
+}
+
 async fn history(args: &History, context: &mut Context) -> Result<(), Failure> {
     let rolled = Rolled::parse(&args.words)?;
     let path = rolled.target().path(Some(&context.namespace));
     let object = context.client.json(&path, client::JSON).await?;
-    let uid = object.pointer("/metadata/uid").and_then(Value::as_str).unwrap_or_default();
-    let made = match rolled.kind {
-        Kind::Deployment => Kind::ReplicaSet,
-        _ => Kind::ControllerRevision,
-    };
-    let path = target::collection(made, Some(&context.namespace));
-    let sets = context.client.json(&path, client::JSON).await?;
-    let sets = sets.get("items").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-    let mut revisions: Vec<(u64, &Value)> = sets
-        .iter()
-        .filter(|set| owner(set) == Some(uid))
-        .filter_map(|set| Some((revision(made, set)?, set)))
-        .collect();
-    revisions.sort_by_key(|(revision, _)| *revision);
+    let revisions = revisions(rolled.kind, &object, context).await?;
     let title = format!("{}/{}", rolled.kind.resource_name(), rolled.name);
     let Some(wanted) = args.revision else {
         let mut table = "REVISION\tCHANGE-CAUSE\n".to_owned();
-        for (revision, set) in revisions {
+        for (revision, set) in &revisions {
             let cause = annotation(set, CAUSE).unwrap_or("<none>");
             table.push_str(&format!("{revision}\t{cause}\n"));
         }
         let table = tabs::lay_out(&table, 0, 2);
         return context.out.page(&format!("{title} \n{table}\n"));
     };
-    let Some((_, set)) = revisions.into_iter().find(|(revision, _)| *revision == wanted) else {
+    let Some((_, set)) = revisions.iter().find(|(revision, _)| *revision == wanted) else {
         return Err(Failure::hinted(
             format!("{} has no revision {wanted}", rolled.title()),
             format!("windlass rollout history {} lists those that are kept", rolled.word()),
@@ -332,7 +341,7 @@ async fn history(args: &History, context: &mut Context) -> Result<(), Failure> {
     };
     let set_name = set.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
     let namespace = context.namespace.clone();
-    let page = super::describe::page(made, &namespace, set_name, context).await?;
+    let page = super::describe::page(made_for(rolled.kind), &namespace, set_name, context).await?;
     context.out.page(&format!("{title} with revision #{wanted}\n{page}"))
 }
 
@@ -348,7 +357,7 @@ fn owner(set: &Value) -> Option<&str> {
     set.pointer("/metadata/ownerReferences/0/uid")?.as_str()
 }
 
-fn annotation<'v>(set: &'v Value, name: &str) -> Option<&'v str> {
+pub(super) fn annotation<'v>(set: &'v Value, name: &str) -> Option<&'v str> {
     set.pointer("/metadata/annotations")?.get(name)?.as_str()
 }
 

@@ -21,7 +21,8 @@
 //! and say so.
 //!
 //! Read in this order: `tree` and `path`; `yaml`, `scalar`, `json`; `shape`, `support` and
-//! `defaults`; `walk`; `convert`; `meaning`; `document`; `settings`, `apps`, `ignore` and `cross`; `changes`.
+//! `defaults`; `walk`; `convert`; `meaning`; `document`; `settings`, `apps`, `ignore` and `cross`;
+//! `changes`; `spans` and `edit`.
 
 mod apps;
 mod base64;
@@ -30,6 +31,7 @@ mod convert;
 mod cross;
 mod defaults;
 mod document;
+mod edit;
 mod envelope;
 mod ignore;
 mod json;
@@ -40,6 +42,7 @@ mod report;
 mod scalar;
 mod settings;
 mod shape;
+mod spans;
 pub mod support;
 /// Every schema of Kubernetes' objects by its name, and which of them is that of a kind in an API
 /// version: for those who show shapes to people. Made anew at each call: it takes some megabytes.
@@ -60,6 +63,7 @@ pub use apps::AppSpec;
 pub use changes::{Change, Difference, FieldChange, REDACTED};
 pub use cross::{Division, Files, Need, Part};
 pub use document::ParsedFile;
+pub use edit::{ANNOTATION_RESTARTED, Unplaced, Wish, edit, is_just, object};
 pub use settings::Settings;
 pub use shape::Schemas;
 

@@ -78,14 +78,10 @@ pub fn refusal(kind: Kind) -> &'static str {
 /// What follows from nothing acting on a kind that is accepted; goes on after "but".
 pub fn consequence(kind: Kind) -> &'static str {
     match kind {
-        Kind::ServiceAccount => "pods get no token of it yet",
         Kind::ClusterRole | Kind::ClusterRoleBinding | Kind::Role | Kind::RoleBinding => {
             "rights are not checked by it yet"
         }
         Kind::Ingress | Kind::IngressClass => "no requests from outside are routed by it yet",
-        Kind::PodDisruptionBudget => {
-            "only drains, evictions and preemption heed it; its status is not shown yet"
-        }
         Kind::HorizontalPodAutoscaler => "replicas are not changed by it yet",
         Kind::CSIDriver => "no volumes are made by it",
         _ => "nothing acts on it yet",
@@ -98,6 +94,10 @@ const RUNS: &[(&str, &str)] = &[
     ("meta.v1.LabelSelector", "matchExpressions matchLabels"),
     ("meta.v1.LabelSelectorRequirement", "key operator values"),
     ("core.v1.Namespace", "apiVersion kind metadata spec"),
+    (
+        "core.v1.ServiceAccount",
+        "apiVersion automountServiceAccountToken imagePullSecrets kind metadata",
+    ),
     ("core.v1.Node", "apiVersion kind metadata spec"),
     ("core.v1.NodeSpec", "taints unschedulable"),
     ("core.v1.Taint", "effect key value"),
@@ -131,6 +131,11 @@ const RUNS: &[(&str, &str)] = &[
     ),
     ("apps.v1.DeploymentStrategy", "rollingUpdate type"),
     ("apps.v1.RollingUpdateDeployment", "maxSurge maxUnavailable"),
+    ("policy.v1.PodDisruptionBudget", "apiVersion kind metadata spec"),
+    (
+        "policy.v1.PodDisruptionBudgetSpec",
+        "maxUnavailable minAvailable selector unhealthyPodEvictionPolicy",
+    ),
     ("apps.v1.StatefulSet", "apiVersion kind metadata spec"),
     (
         "apps.v1.StatefulSetSpec",
@@ -358,6 +363,9 @@ const ROWS: &[FieldSupport] = rows! {
     }
     Shown "scheduling.v1.PriorityClass" {
         "description" "is for people";
+    }
+    Shown "core.v1.ServiceAccount" {
+        "secrets" "lists what others may hand out";
     }
     Shown "core.v1.ServicePort" {
         "appProtocol" "is a hint for others";

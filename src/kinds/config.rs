@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use super::name::Name;
+
 /// The size Kubernetes allows a ConfigMap or Secret: `core.MaxSecretSize`, 1 MiB.
 pub const CONFIG_BYTES_MAX: usize = 1024 * 1024;
 
@@ -26,6 +28,18 @@ pub struct Secret {
     /// Whether a change of `data` under the same name is refused.
     pub immutable: bool,
 }
+
+/// What pods that run under an account are given with it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServiceAccount {
+    /// Credentials for registries, for pods that name none themselves.
+    pub image_pull_secrets: Vec<Name>,
+    /// Whether they find its files, where they don't say so themselves.
+    pub automounts: Option<bool>,
+}
+
+/// The account of pods that name none; every namespace has it.
+pub const DEFAULT_ACCOUNT: &str = "default";
 
 /// Prints the keys only: a Secret must not reach a log by way of `{:?}`.
 impl fmt::Debug for Secret {

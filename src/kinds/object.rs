@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::config::{ConfigMap, Secret};
+use super::config::{ConfigMap, Secret, ServiceAccount};
 use super::digest::Digest;
 use super::finding::Place;
 use super::job::{CronJob, Job};
@@ -90,6 +90,8 @@ pub enum Body {
     ConfigMap(Arc<ConfigMap>),
     /// See [`Secret`].
     Secret(Arc<Secret>),
+    /// See [`ServiceAccount`].
+    ServiceAccount(Arc<ServiceAccount>),
     /// See [`Service`].
     Service(Arc<Service>),
     /// A pod written by hand.

@@ -85,7 +85,7 @@ pub struct PodSpec {
     /// Who the pod is.
     pub service_account: Option<Name>,
     /// Whether it gets its account's token and namespace file.
-    pub automount_token: bool,
+    pub automount_token: Option<bool>,
     /// Whether Services of the namespace appear as variables.
     pub enable_service_links: bool,
     /// The class its priority comes from.

@@ -99,7 +99,7 @@ kinds! {
     /// Who has rights in a namespace.
     RoleBinding, "rbac.authorization.k8s.io", "v1", "rolebindings", "rolebinding", [], Namespaced, false, PathSegment, Shown;
     /// Who a pod is.
-    ServiceAccount, "", "v1", "serviceaccounts", "serviceaccount", ["sa"], Namespaced, false, Subdomain, Shown;
+    ServiceAccount, "", "v1", "serviceaccounts", "serviceaccount", ["sa"], Namespaced, false, Subdomain, Runs;
     /// Defaults and bounds for containers of a namespace.
     LimitRange, "", "v1", "limitranges", "limitrange", ["limits"], Namespaced, false, Subdomain, Refused;
     /// What a namespace may use.
@@ -121,7 +121,7 @@ kinds! {
     /// Which pods may talk.
     NetworkPolicy, "networking.k8s.io", "v1", "networkpolicies", "networkpolicy", ["netpol"], Namespaced, false, Subdomain, Refused;
     /// How many pods may be missing on purpose.
-    PodDisruptionBudget, "policy", "v1", "poddisruptionbudgets", "poddisruptionbudget", ["pdb"], Namespaced, false, Subdomain, Shown;
+    PodDisruptionBudget, "policy", "v1", "poddisruptionbudgets", "poddisruptionbudget", ["pdb"], Namespaced, false, Subdomain, Runs;
     /// Containers that share a network and a fate.
     Pod, "", "v1", "pods", "pod", ["po"], Namespaced, true, Subdomain, Runs;
     /// A number of pods (old form).

@@ -219,6 +219,9 @@ pub struct DisruptionBudget {
     pub selector: Option<Selector>,
     /// Its bound.
     pub bound: Bound,
+    /// Whether a pod that runs and is not ready may always be evicted
+    /// (`unhealthyPodEvictionPolicy: AlwaysAllow`), and not only while enough others are ready.
+    pub frees_unhealthy: bool,
 }
 
 /// What a [`DisruptionBudget`] asks for.

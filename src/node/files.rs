@@ -24,6 +24,8 @@ use super::{Around, Assignment};
 pub(super) const HOSTS: &str = "hosts";
 /// The name of the file mounted at `/etc/resolv.conf`.
 pub(super) const RESOLV_CONF: &str = "resolv.conf";
+/// The name of the file mounted as the ServiceAccount's `namespace`.
+pub(super) const ACCOUNT_NAMESPACE: &str = "account-namespace";
 /// The most name servers and search domains a resolver heeds
 /// (`validation.MaxDNSNameservers`, `MaxDNSSearchPaths`).
 const NAMESERVERS_MAX: usize = 3;
@@ -59,6 +61,8 @@ pub(super) fn wishes(
         wishes.push(file(HOSTS, hosts(pod, around, spec, ip)));
     }
     wishes.push(file(RESOLV_CONF, resolv_conf(&pod.binding.key.namespace, spec, around)));
+    // Also where nothing mounts it now: what its account says may change while the pod lives.
+    wishes.push(file(ACCOUNT_NAMESPACE, pod.binding.key.namespace.to_string()));
     for container in spec.all_containers() {
         wishes.push(FileWish::File {
             name: last_words_file(&container.name),
@@ -119,6 +123,13 @@ fn file(name: &str, content: String) -> FileWish {
         mode: 0o644,
         keep: false,
     }
+}
+
+/// Whether the pod's containers find the files of its ServiceAccount: as the pod says, else as the
+/// account says, else they do.
+pub(super) fn has_account_files(spec: &PodSpec, namespace: &Name, around: &Around) -> bool {
+    let own = spec.automount_token;
+    own.or_else(|| around.account(namespace, spec).automounts).unwrap_or(true)
 }
 
 /// A digest of everything wished, to tell whether it is written already. Secrets go into it, so it

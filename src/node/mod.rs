@@ -44,11 +44,11 @@ use ipnetwork::Ipv4Network;
 
 use crate::desired::Desired;
 use crate::kinds::binding::{AppName, Binding};
-use crate::kinds::config::{ConfigMap, Secret};
+use crate::kinds::config::{ConfigMap, DEFAULT_ACCOUNT, Secret, ServiceAccount};
 use crate::kinds::labels::Labels;
 use crate::kinds::name::{Name, NodeName, PodKey as RecordKey, Uid};
 use crate::kinds::object::{Body, Key};
-use crate::kinds::pod::{PodTemplate, ResourceList, Taint};
+use crate::kinds::pod::{PodSpec, PodTemplate, ResourceList, Taint};
 use crate::kinds::registry::Kind;
 use crate::kinds::storage::ClaimedVolume;
 use crate::kinds::time::Now;
@@ -195,6 +195,16 @@ impl Around {
         match self.body(Kind::Secret, namespace, name)? {
             Body::Secret(secret) => Some(secret),
             _ => None,
+        }
+    }
+
+    /// What a pod's ServiceAccount gives it; nothing where there is no such account.
+    pub(crate) fn account(&self, namespace: &Name, spec: &PodSpec) -> ServiceAccount {
+        let default = Name::trusted(DEFAULT_ACCOUNT);
+        let name = spec.service_account.as_ref().unwrap_or(&default);
+        match self.body(Kind::ServiceAccount, namespace, name) {
+            Some(Body::ServiceAccount(account)) => ServiceAccount::clone(account),
+            _ => ServiceAccount::default(),
         }
     }
 

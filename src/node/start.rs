@@ -17,7 +17,9 @@ use crate::ports::runtime::{
 
 use super::env::{self, Missing};
 use super::fields::Myself;
-use super::files::{HOSTS, RESOLV_CONF, last_words_file, place};
+use super::files::{
+    ACCOUNT_NAMESPACE, HOSTS, RESOLV_CONF, has_account_files, last_words_file, place,
+};
 use super::sandbox::Ready;
 use super::{Around, Assignment};
 
@@ -25,6 +27,10 @@ use super::{Around, Assignment};
 const SHARES_MIN: i64 = 2;
 /// Kubernetes' least CPU quota in µs per 100 ms (`minQuotaPeriod`).
 const QUOTA_MIN_US: i64 = 1000;
+
+/// Where programs look for what they are (`DefaultAPITokenMountPath`). There is the namespace; there is
+/// no token, which tells a client library that it is not to talk to an API server from here.
+const ACCOUNT_DIR: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 /// Which making of a container this is.
 pub(super) struct Attempt {
@@ -54,7 +60,7 @@ fn pull_credentials(container: &Container, pod: &Assignment, around: &Around) ->
     };
     let namespace = &pod.binding.key.namespace;
     let mut all = Vec::new();
-    for name in &template.spec.image_pull_secrets {
+    for name in &pull_secrets(&template.spec, namespace, around) {
         let Some(secret) = around.secret(namespace, name) else {
             continue;
         };
@@ -67,6 +73,14 @@ fn pull_credentials(container: &Container, pod: &Assignment, around: &Around) ->
         all.extend(read.unwrap_or_default());
     }
     credentials::fitting(&all, &image).into_iter().cloned().collect()
+}
+
+/// The pod's own; its account's only where it names none (`ServiceAccount` admission).
+pub(super) fn pull_secrets(spec: &PodSpec, namespace: &Name, around: &Around) -> Vec<Name> {
+    match spec.image_pull_secrets.is_empty() {
+        true => around.account(namespace, spec).image_pull_secrets,
+        false => spec.image_pull_secrets.clone(),
+    }
 }
 
 /// What Docker is asked for, or what is missing for it.
@@ -233,7 +247,10 @@ fn secure(made: &mut ContainerSpec, own: &Security, pod: &PodSecurity) {
     }
 }
 
-fn mounts(container: &Container, myself: &Myself<'_>) -> Result<Vec<MountSpec>, Missing> {
+pub(super) fn mounts(
+    container: &Container,
+    myself: &Myself<'_>,
+) -> Result<Vec<MountSpec>, Missing> {
     let around = myself.around;
     let uid = &myself.binding.uid;
     let spec = &myself.template.spec;
@@ -250,6 +267,13 @@ fn mounts(container: &Container, myself: &Myself<'_>) -> Result<Vec<MountSpec>, 
     }
     if !is_taken("/etc/resolv.conf") {
         mounts.push(own(RESOLV_CONF, "/etc/resolv.conf", false));
+    }
+    // What the pod mounts there, or above or below it, is its own affair.
+    let is_near = |path: &str| under(path, ACCOUNT_DIR) || under(ACCOUNT_DIR, path);
+    if has_account_files(spec, &myself.binding.key.namespace, around)
+        && !container.mounts.iter().any(|mount| is_near(&mount.path))
+    {
+        mounts.push(own(ACCOUNT_NAMESPACE, &format!("{ACCOUNT_DIR}/namespace"), true));
     }
     let words = last_words_file(&container.name);
     mounts.push(own(&words, &container.termination_message_path, false));
@@ -302,6 +326,12 @@ fn mounts(container: &Container, myself: &Myself<'_>) -> Result<Vec<MountSpec>, 
         });
     }
     Ok(mounts)
+}
+
+/// Whether `path` is `directory` or lies below it.
+fn under(path: &str, directory: &str) -> bool {
+    let rest = path.strip_prefix(directory.trim_end_matches('/'));
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// The claim that a volume of the pod names, and whether the pod may only read it.

@@ -24,6 +24,14 @@ use super::pods::Tally;
 use super::rollout;
 use super::work::Work;
 
+/// `Progressing` of a Deployment that is paused, and of one that was, until it moves: in both cases
+/// Kubernetes calls the condition unknown, neither true nor false.
+pub const REASON_PAUSED: &str = "DeploymentPaused";
+/// See [`REASON_PAUSED`].
+pub const REASON_RESUMED: &str = "DeploymentResumed";
+const REASON_ARRIVED: &str = "NewReplicaSetAvailable";
+const REASON_LATE: &str = "ProgressDeadlineExceeded";
+
 /// Characters of the template's digest in a set's name; Kubernetes' hash has up to ten.
 const HASH_LEN: usize = 10;
 
@@ -72,9 +80,7 @@ fn roll(work: &mut Work, app: &AppName, object: &Object, spec: &Arc<Deployment>)
     };
     let (current, old) = sort_sets(work, app, object, spec);
     let mut rolling = Rolling { app, key: &object.key, namespace, spec, current, old };
-    if !spec.paused {
-        ensure_current(work, &mut rolling, object);
-    }
+    ensure_current(work, &mut rolling, object);
     if spec.paused || rollout::is_scaling(work, &rolling) {
         rollout::scale(work, &rolling);
     }
@@ -104,16 +110,14 @@ pub(super) fn sort_sets(
         })
         .collect();
     own.sort_by_key(|(_, set)| set.sequence);
-    let current = own.iter().find(|(_, set)| means_the_same(work, set, spec)).map(|(k, _)| *k);
+    let is_current =
+        |set: &SetRecord| work.still_means(&set.template, &spec.template) == Some(true);
+    let current = own.iter().find(|(_, set)| is_current(set)).map(|(key, _)| *key);
     let old = own.iter().map(|(key, _)| *key).filter(|key| Some(*key) != current).cloned();
     (current.cloned(), old.collect())
 }
 
-fn means_the_same(work: &Work, set: &SetRecord, spec: &Deployment) -> bool {
-    work.still_means(&set.template, &spec.template).unwrap_or(false)
-}
-
-/// Makes the current set, or brings it to the front of the history.
+/// Brings the current set to the front of the history; makes it, unless the Deployment is paused.
 fn ensure_current(work: &mut Work, rolling: &mut Rolling<'_>, object: &Object) {
     let Some(reference) = work.reference(rolling.app, object, &rolling.spec.template) else {
         return;
@@ -129,6 +133,9 @@ fn ensure_current(work: &mut Work, rolling: &mut Rolling<'_>, object: &Object) {
                 set.earlier_revisions.push(earlier);
             }
         });
+        return;
+    }
+    if rolling.spec.paused {
         return;
     }
     let (key, hash) = free_set_name(work, rolling);
@@ -308,8 +315,9 @@ fn available_condition(rolling: &Rolling<'_>, all: Tally) -> Finding {
     }
 }
 
-/// Whether the roll-out moves, has arrived, or has stood still for too long; none while nothing is
-/// to be said (paused).
+/// Whether the roll-out moves, has arrived, or has stood still for too long; none where that is as it
+/// was. `NewReplicaSetCreated` and `FoundNewReplicaSet`, which Kubernetes says for a moment, are never
+/// seen here: one turn goes from the template to its pods.
 fn progressing_condition(
     work: &mut Work,
     rolling: &Rolling<'_>,
@@ -317,54 +325,61 @@ fn progressing_condition(
     old: Tally,
     before: Option<&DeploymentRecord>,
 ) -> Option<Finding> {
+    let before = before.map(|record| &record.progressing);
+    let mark_key = rolling.current.as_ref().map_or_else(|| rolling.key.clone(), owner_key);
     if rolling.spec.paused {
-        return Some(Finding {
-            status: before.is_some_and(|record| record.progressing.status),
-            reason: "DeploymentPaused",
-            message: "Deployment is paused".into(),
-        });
+        // What stood still on purpose has not been slow.
+        work.memory.progress.remove(&mark_key);
+        return paused_condition(before);
     }
     let name = rolling.current.as_ref().map(|key| key.name.to_string()).unwrap_or_default();
+    let said = |reason: &str| {
+        before.is_some_and(|condition| {
+            condition.reason == reason && condition.message.contains(&format!("\"{name}\""))
+        })
+    };
     let wanted = rolling.spec.replicas;
     let arrived = current.active == wanted && current.available >= wanted && old.active == 0;
     let mark = vec![current.active, current.ready, current.available, old.active, wanted];
-    let mark_key = rolling.current.as_ref().map_or_else(|| rolling.key.clone(), owner_key);
     let pace = work.memory.progress(&mark_key, mark, work.now.elapsed);
     if arrived {
         let message = format!("ReplicaSet \"{name}\" has successfully progressed.");
-        return Some(Finding { status: true, reason: "NewReplicaSetAvailable", message });
+        return Some(Finding { status: true, reason: REASON_ARRIVED, message });
     }
     // Once arrived, later trouble is availability's matter, not the roll-out's.
-    let had_arrived = before.is_some_and(|record| {
-        record.progressing.reason == "NewReplicaSetAvailable"
-            && record.progressing.message.contains(&format!("\"{name}\""))
-            && old.active == 0
-    });
-    if had_arrived {
+    if said(REASON_ARRIVED) && old.active == 0 {
         return None;
     }
-    let was_late = before.is_some_and(|record| {
-        record.progressing.reason == "ProgressDeadlineExceeded"
-            && record.progressing.message.contains(&format!("\"{name}\""))
-    });
     let is_late = match (rolling.spec.progress_deadline_s, pace) {
         (None, _) | (_, Pace::Moves) => false,
-        (Some(_), Pace::Unknown) => was_late,
+        (Some(_), Pace::Unknown) => said(REASON_LATE),
         (Some(deadline_s), Pace::Stands(stood)) => {
-            let deadline = Duration::from_secs(deadline_s.into());
-            was_late || stood >= deadline
+            said(REASON_LATE) || stood >= Duration::from_secs(deadline_s.into())
         }
     };
     if is_late {
         let message = format!("ReplicaSet \"{name}\" has timed out progressing.");
-        return Some(Finding { status: false, reason: "ProgressDeadlineExceeded", message });
+        return Some(Finding { status: false, reason: REASON_LATE, message });
     }
     if let Some(deadline_s) = rolling.spec.progress_deadline_s {
         let stood = if let Pace::Stands(stood) = pace { stood } else { Duration::ZERO };
         work.wake_in(Duration::from_secs(deadline_s.into()).saturating_sub(stood));
     }
+    let was_paused = before
+        .is_some_and(|before| [REASON_PAUSED, REASON_RESUMED].contains(&before.reason.as_str()));
+    if was_paused && pace != Pace::Moves {
+        let message = "Deployment is resumed".into();
+        return Some(Finding { status: false, reason: REASON_RESUMED, message });
+    }
     let message = format!("ReplicaSet \"{name}\" is progressing.");
     Some(Finding { status: true, reason: "ReplicaSetUpdated", message })
+}
+
+/// A roll-out that was called failed stays so while it is paused (`checkPausedConditions`).
+fn paused_condition(before: Option<&ConditionRecord>) -> Option<Finding> {
+    let was_late = before.is_some_and(|condition| condition.reason == REASON_LATE);
+    let message = "Deployment is paused".into();
+    (!was_late).then_some(Finding { status: false, reason: REASON_PAUSED, message })
 }
 
 fn announce_deadline(
@@ -373,9 +388,9 @@ fn announce_deadline(
     before: &ConditionRecord,
     now: &Finding,
 ) {
-    if now.reason == "ProgressDeadlineExceeded" && before.reason != now.reason {
+    if now.reason == REASON_LATE && before.reason != now.reason {
         work.note(format!("{}: {}", rolling.key, now.message));
-        work.warn(rolling.key, "deployment", "ProgressDeadlineExceeded", now.message.clone());
+        work.warn(rolling.key, "deployment", REASON_LATE, now.message.clone());
     }
 }
 

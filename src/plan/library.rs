@@ -73,6 +73,21 @@ pub fn template_of(
     library.get(&Shelf::of(reference)).cloned().flatten()
 }
 
+/// Whether a template says what `reference` said; none where that can't be read any more. By meaning,
+/// so that neither notation nor an upgrade of ours makes a difference.
+pub fn still_means(
+    reference: &TemplateRef,
+    template: &PodTemplate,
+    apps: &BTreeMap<AppName, AppInput>,
+    library: &Library,
+) -> Option<bool> {
+    if reference.meaning_version == MEANING_VERSION {
+        return Some(reference.meaning == template.meaning);
+    }
+    let read = template_of(reference, apps, library)?;
+    Some(read.meaning == template.meaning)
+}
+
 /// What a pod runs: the template its binding refers to, as this pod has it.
 pub fn template_for(
     binding: &Binding,

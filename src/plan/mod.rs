@@ -87,8 +87,11 @@ use crate::state::{PersonRequest, State};
 pub use accept::may_accept;
 pub use apps::{Offer, offers};
 pub use daemonset::wanted_nodes;
+pub use deployment::{REASON_PAUSED, REASON_RESUMED};
 pub use lease::{Leader, adopted};
-pub use library::{Library, Shelf, missing_templates, references, template_for, template_of};
+pub use library::{
+    Library, Shelf, missing_templates, references, still_means, template_for, template_of,
+};
 pub use memory::Memory;
 pub use pods::{Pod, Tally};
 pub use unsaid::RECORDS;

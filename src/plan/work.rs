@@ -141,18 +141,13 @@ impl<'a> Work<'a> {
         })
     }
 
-    /// Whether a template says what `reference` said; none where that can't be read any more. By
-    /// meaning, so that neither notation nor an upgrade of ours makes a difference.
+    /// See [`library::still_means`].
     pub(super) fn still_means(
         &self,
         reference: &TemplateRef,
         template: &PodTemplate,
     ) -> Option<bool> {
-        if reference.meaning_version == MEANING_VERSION {
-            return Some(reference.meaning == template.meaning);
-        }
-        let read = library::template_of(reference, &self.input.apps, &self.input.library)?;
-        Some(read.meaning == template.meaning)
+        library::still_means(reference, template, &self.input.apps, &self.input.library)
     }
 
     /// The pods an owner has, newest last.

@@ -4,6 +4,7 @@
 mod fake;
 mod init;
 mod lab;
+mod rollout;
 mod talk;
 mod validate;
 
@@ -108,6 +109,18 @@ fn rolling() -> World {
     panic!("no roll-out began");
 }
 
+/// The shop with a new template that waits, and one pod more of the old.
+fn paused() -> World {
+    let mut world = settled();
+    let mut files = fleet::shop();
+    let text = files.get_mut("shop/web.yaml").expect("is there");
+    let scaled = text.replace("replicas: 3", "paused: true\n  replicas: 4");
+    *text = scaled.replace("production", "staging");
+    world.remote.commit("web: staging, later", files);
+    fleet::run(&mut world, 130);
+    world
+}
+
 /// The shop while a bad commit waits.
 fn refusing() -> World {
     let mut world = settled();
@@ -207,7 +220,6 @@ fn pages() {
             "rollout history deploy/web -n shop --revision 7",
             "rollout status deploy/web -n shop",
             "rollout status rs/web -n shop",
-            "rollout undo deploy/web -n shop",
             "version",
             "version --client",
             "version -o json",
@@ -217,6 +229,19 @@ fn pages() {
     let fake = Fake::start(refusing);
     let text = session(&fake, &["status --check", "status -o yaml"]);
     expect("refused", &text);
+}
+
+#[test]
+fn what_is_paused_says_so() {
+    let fake = Fake::start(paused);
+    let lines = [
+        "get deploy web -n shop",
+        "rollout status deploy/web -n shop --watch=false",
+        "why deploy/web -n shop",
+        "rollout history deploy/web -n shop",
+        "get pdb -n shop",
+    ];
+    expect("paused", &session(&fake, &lines));
 }
 
 #[test]

@@ -81,3 +81,91 @@ fn a_rolling_update_loses_no_request() {
     assert!(pages > 100, "only {pages} requests were made");
     assert_eq!(site.fetch(30080), Ok("two".into()));
 }
+
+#[test]
+fn an_undo_by_commit_and_push_brings_the_old_set_back_and_a_namespace_goes_with_its_pods() {
+    let Some(site) = Site::start("we2e-undo-") else { return };
+    for (name, value) in [("user.name", "Bo"), ("user.email", "bo@example.org")] {
+        site.git(&["config", name, value]);
+    }
+    let work = site.host.dir().join("work").display().to_string();
+    let ask = |words: &str| {
+        let mut args: Vec<&str> = words.split(' ').collect();
+        args.extend(["-n", "shop", "--repo", &work]);
+        let (said, done) = site.windlass(&args);
+        assert!(done, "{words}: {said}");
+        said
+    };
+    site.push("The shop", &[("namespace.yaml", Some(NAMESPACE))]);
+    site.push("web: one", &[("web.yaml", Some(&web("one", 2, 30080)))]);
+    let first = site.wait_ready("app=web", 2);
+    let cat = "cat /var/run/secrets/kubernetes.io/serviceaccount/namespace";
+    let line = format!("exec {} -n shop -- {cat}", first[0]);
+    let (said, _) = site.windlass(&line.split(' ').collect::<Vec<_>>());
+    assert_eq!(said, "shop", "what its ServiceAccount tells it");
+    site.push("web: two", &[("web.yaml", Some(&web("two", 2, 30080)))]);
+    let second = site.wait("new pods only", |site| {
+        let now = site.wait_ready("app=web", 2);
+        now.iter().all(|pod| !first.contains(pod)).then_some(now)
+    });
+
+    let said = ask("rollout undo deploy/web");
+    assert!(said.contains("git revert --no-edit ") && said.contains("# web: two"), "{said}");
+    ask("rollout undo deploy/web --commit --push");
+    let log = site.git(&["log", "-1", "--format=%an: %s"]);
+    assert_eq!(log, "Bo: Revert \"web: two\"");
+    let back = site.wait("the old template only", |site| {
+        let now = site.wait_ready("app=web", 2);
+        now.iter().all(|pod| !second.contains(pod)).then_some(now)
+    });
+    assert_eq!(set_of(&back[0]), set_of(&first[0]), "the old ReplicaSet came back");
+    assert_eq!(site.fetch(30080), Ok("one".into()));
+
+    // While it is paused a new template waits, and the number of pods follows.
+    ask("rollout pause deploy/web --commit --push");
+    site.push(
+        "web: three",
+        &[(
+            "web.yaml",
+            Some(
+                &web("three", 2, 30080)
+                    .replace("spec:\n  replicas: 2", "spec:\n  paused: true\n  replicas: 2"),
+            ),
+        )],
+    );
+    ask("scale deploy/web --replicas 3 --commit --push");
+    let three = site.wait_ready("app=web", 3);
+    assert!(three.iter().all(|pod| set_of(pod) == set_of(&first[0])), "{three:?}");
+    let (said, _) =
+        site.windlass(&["rollout", "status", "deploy/web", "-n", "shop", "--watch=false"]);
+    assert!(said.contains("0 out of 3 new replicas have been updated"), "{said}");
+    ask("rollout resume deploy/web --commit --push");
+    site.wait("the third template", |site| {
+        let now = site.wait_ready("app=web", 3);
+        now.iter().all(|pod| !three.contains(pod)).then_some(())
+    });
+
+    // The namespace goes: its objects with it, and it is seen to end for as long as its pods do.
+    site.push(
+        "Nothing",
+        &[
+            ("web.yaml", None),
+            ("namespace.yaml", None),
+            ("other.yaml", Some("apiVersion: v1\nkind: Namespace\nmetadata: {name: other}\n")),
+        ],
+    );
+    let held = site.wait("it is held", |site| {
+        let waiting = site.status()["apps"][0]["waiting"].clone();
+        (!waiting.is_null()).then_some(waiting.to_string())
+    });
+    assert!(held.contains("Namespace shop"), "{held}");
+    site.push("Nothing\n\nWindlass-Allow-Prune: yes", &[]);
+    let phase = |site: &Site| site.get("/api/v1/namespaces/shop")["status"]["phase"].clone();
+    site.wait("it ends", |site| (phase(site) == "Terminating").then_some(()));
+    site.wait("it is gone", |site| phase(site).is_null().then_some(()));
+    assert_eq!(
+        site.get("/apis/apps/v1/namespaces/shop/replicasets")["items"],
+        serde_json::json!([])
+    );
+    assert_eq!(site.get("/api/v1/namespaces/default")["status"]["phase"], "Active");
+}

@@ -113,6 +113,7 @@ fn descriptions() {
         key(Kind::ConfigMap, Some("shop"), "web-settings"),
         key(Kind::Secret, Some("shop"), "web-keys"),
         key(Kind::Namespace, None, "shop"),
+        key(Kind::PodDisruptionBudget, Some("shop"), "web"),
         key(Kind::Ingress, Some("shop"), "front"),
     ];
     let mut text = String::new();

@@ -8,8 +8,8 @@ use k8s_openapi::api::core::v1 as api;
 
 use super::super::path::Path;
 use super::Check;
-use crate::kinds::config::{CONFIG_BYTES_MAX, ConfigMap, Secret};
-use crate::kinds::name::config_key_complaint;
+use crate::kinds::config::{CONFIG_BYTES_MAX, ConfigMap, Secret, ServiceAccount};
+use crate::kinds::name::{NameRule, config_key_complaint};
 use crate::kinds::object::Body;
 
 /// `ValidateConfigMap`.
@@ -46,6 +46,20 @@ pub(super) fn secret(secret: api::Secret, check: &mut Check<'_, '_>) -> Body {
     let has_account = annotations.contains_key(SERVICE_ACCOUNT_ANNOTATION);
     check_type(&kind, &data, has_account, check);
     Body::Secret(Arc::new(Secret { kind, data, immutable: secret.immutable.unwrap_or(false) }))
+}
+
+/// `ValidateServiceAccount`.
+pub(super) fn service_account(account: api::ServiceAccount, check: &mut Check<'_, '_>) -> Body {
+    let path = Path::Root.field("imagePullSecrets");
+    let secrets = account.image_pull_secrets.into_iter().flatten().enumerate();
+    let image_pull_secrets = secrets
+        .map(|(index, secret)| {
+            let item = path.index(index);
+            check.name(&item.field("name"), &secret.name, NameRule::Subdomain)
+        })
+        .collect();
+    let automounts = account.automount_service_account_token;
+    Body::ServiceAccount(Arc::new(ServiceAccount { image_pull_secrets, automounts }))
 }
 
 /// `core.ServiceAccountNameKey`.

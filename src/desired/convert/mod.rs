@@ -76,6 +76,7 @@ pub(super) fn body(
     match kind {
         Kind::ConfigMap => typed(json, check, config::config_map),
         Kind::Secret => typed(json, check, config::secret),
+        Kind::ServiceAccount => typed(json, check, config::service_account),
         Kind::Service => typed(json, check, service::service),
         Kind::Node => typed(json, check, |node, check| node::node(node, meta, check)),
         Kind::PodDisruptionBudget => typed(json, check, workload::disruption_budget),

@@ -66,7 +66,7 @@ pub(super) fn spec(
         host_ipc,
         share_process_namespace: spec.share_process_namespace.unwrap_or(false),
         set_hostname_as_fqdn: spec.set_hostname_as_fqdn.unwrap_or(false),
-        automount_token: spec.automount_service_account_token.unwrap_or(true),
+        automount_token: spec.automount_service_account_token,
         enable_service_links: spec.enable_service_links.unwrap_or(true),
         host_aliases: host_aliases(&path.field("hostAliases"), spec, check),
         ..PodSpec::default()

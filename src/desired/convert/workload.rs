@@ -216,7 +216,11 @@ pub(super) fn disruption_budget(
     }
     let selector_path = path.field("selector");
     let selector = spec.selector.as_ref().map(|given| selector(&selector_path, given, check));
-    Body::DisruptionBudget(Arc::new(DisruptionBudget { selector, bound }))
+    let policy = spec.unhealthy_pod_eviction_policy.as_deref();
+    let policies = [("IfHealthyBudget", false), ("AlwaysAllow", true)];
+    let policy_path = path.field("unhealthyPodEvictionPolicy");
+    let frees_unhealthy = check.word_or(&policy_path, policy, &policies, false);
+    Body::DisruptionBudget(Arc::new(DisruptionBudget { selector, bound, frees_unhealthy }))
 }
 
 /// `ValidateReplicaSetSpec`.

@@ -47,8 +47,6 @@ fn what_runs_has_a_body_and_what_is_only_shown_has_none() {
         let is_plain = matches!(object.body, Body::Plain);
         let acts = match key.kind {
             Kind::Namespace => false,
-            // Only preemption heeds it.
-            Kind::PodDisruptionBudget => true,
             kind => kind.info().support == Support::Runs,
         };
         assert_eq!(is_plain, !acts, "{key}");

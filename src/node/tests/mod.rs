@@ -1,6 +1,7 @@
 //! The node's tests at [`super::decide`], as tables and short stories: what is done, in which order
 //! and when.
 
+mod account;
 mod admit;
 mod containers;
 mod ends;

@@ -10,7 +10,7 @@ use crate::kinds::name::Name;
 use crate::kinds::object::{Body, Key};
 use crate::kinds::registry::Kind;
 use crate::kinds::status::Phase;
-use crate::kinds::workload::DisruptionBudget;
+use crate::kinds::workload::{Bound, DisruptionBudget, Share};
 
 use super::super::pods::Pod;
 use super::super::work::Work;
@@ -44,8 +44,10 @@ impl Budgets {
         let budgets = objects.filter_map(|(key, object)| match &object.body {
             Body::DisruptionBudget(wish) if key.kind == Kind::PodDisruptionBudget => {
                 let namespace = key.namespace.clone()?;
-                let spare = spare(desired, pods(), &namespace, wish);
-                Some(Budget { namespace, wish: wish.clone(), spare, allowed: spare.max(0) })
+                let standing = Standing::of(desired, pods(), &namespace, wish);
+                let spare = i64::from(standing.healthy) - i64::from(standing.healthy_wanted);
+                let allowed = i64::from(standing.allowed);
+                Some(Budget { namespace, wish: wish.clone(), spare, allowed })
             }
             _ => None,
         });
@@ -53,15 +55,18 @@ impl Budgets {
     }
 
     /// Whether a pod may be evicted now. A pod that does not run yet, or no more, always may; one that
-    /// is not ready may while enough others are (`IfHealthyBudget`).
+    /// is not ready may while enough others are, or always, as the budget says
+    /// (`unhealthyPodEvictionPolicy`).
     pub(in crate::plan) fn permit(&self, pod: &Pod) -> bool {
         if pod.is_leaving() || pod.phase() != Phase::Running {
             return true;
         }
         let (namespace, labels) = (&pod.binding.key.namespace, pod.labels());
-        let needed = i64::from(pod.is_ready());
         let mut budgets = self.0.iter().filter(|budget| budget.means(namespace, &labels));
-        budgets.all(|budget| budget.spare >= needed)
+        budgets.all(|budget| match pod.is_ready() {
+            true => budget.allowed > 0,
+            false => budget.wish.frees_unhealthy || budget.spare >= 0,
+        })
     }
 
     /// A pod is being evicted.
@@ -116,33 +121,62 @@ fn picks(wish: &DisruptionBudget, labels: &Labels) -> bool {
     wish.selector.as_ref().is_some_and(|selector| selector.matches(labels))
 }
 
-/// Healthy pods less those that must be healthy. What owners want is counted, not what there is: a
-/// set that is short of pods is disrupted already.
-fn spare<'p>(
-    desired: &[&Desired],
-    pods: impl Iterator<Item = &'p Pod>,
-    namespace: &Name,
-    wish: &DisruptionBudget,
-) -> i64 {
-    let mut owners: BTreeMap<&Key, u32> = BTreeMap::new();
-    let mut healthy = 0_i64;
-    let pods = pods.filter(|pod| pod.binding.key.namespace == *namespace);
-    for pod in pods.filter(|pod| pod.is_active() && picks(wish, &pod.labels())) {
-        let owner = &pod.binding.template.owner;
-        owners.entry(owner).or_insert_with(|| replicas(desired, owner));
-        healthy += i64::from(pod.is_ready());
-    }
-    let wanted = owners.values().fold(0_u32, |sum, count| sum.saturating_add(*count));
-    healthy - i64::from(wish.bound.healthy_wanted(wanted))
+/// How a budget stands: its `status`, as the disruption controller computes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// `expectedPods`.
+    pub expected: u32,
+    /// `currentHealthy`.
+    pub healthy: u32,
+    /// `desiredHealthy`.
+    pub healthy_wanted: u32,
+    /// `disruptionsAllowed`.
+    pub allowed: u32,
 }
 
-/// How many pods the object in Git asks for; a Pod asks for itself.
-fn replicas(desired: &[&Desired], owner: &Key) -> u32 {
+impl Standing {
+    /// Counts. What owners want counts, not what there is: a set that is short of pods is disrupted
+    /// already. Only where a plain number must be there nobody asks for owners
+    /// (`getExpectedPodCount`).
+    pub fn of<'p>(
+        desired: &[&Desired],
+        pods: impl Iterator<Item = &'p Pod>,
+        namespace: &Name,
+        wish: &DisruptionBudget,
+    ) -> Self {
+        let mut owners: BTreeMap<&Key, u32> = BTreeMap::new();
+        let (mut healthy, mut matching, mut alone) = (0_u32, 0_u32, 0_u32);
+        let pods = pods.filter(|pod| pod.binding.key.namespace == *namespace);
+        for pod in pods.filter(|pod| picks(wish, &pod.labels())) {
+            matching += 1;
+            if pod.is_active() {
+                let owner = &pod.binding.template.owner;
+                match replicas(desired, owner) {
+                    Some(count) => _ = owners.insert(owner, count),
+                    None => alone += 1,
+                }
+                healthy += u32::from(pod.is_ready());
+            }
+        }
+        let wanted = owners.values().fold(alone, |sum, count| sum.saturating_add(*count));
+        let healthy_wanted = wish.bound.healthy_wanted(wanted);
+        let expected = match wish.bound {
+            Bound::MinAvailable(Share::Count(_)) => matching,
+            _ => wanted,
+        };
+        let allowed = if expected == 0 { 0 } else { healthy.saturating_sub(healthy_wanted) };
+        Self { expected, healthy, healthy_wanted, allowed }
+    }
+}
+
+/// How many pods the object in Git asks for. Where it names no number (a Pod, a DaemonSet, a Job) its
+/// pods count as they are: Kubernetes gives up on such a budget and allows no disruption at all.
+fn replicas(desired: &[&Desired], owner: &Key) -> Option<u32> {
     let object = desired.iter().find_map(|desired| desired.objects.get(owner));
     match object.map(|object| &object.body) {
-        Some(Body::Deployment(deployment)) => deployment.replicas,
-        Some(Body::ReplicaSet(set)) => set.replicas,
-        Some(Body::StatefulSet(set)) => set.replicas,
-        _ => 1,
+        Some(Body::Deployment(deployment)) => Some(deployment.replicas),
+        Some(Body::ReplicaSet(set)) => Some(set.replicas),
+        Some(Body::StatefulSet(set)) => Some(set.replicas),
+        _ => None,
     }
 }

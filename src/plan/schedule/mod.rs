@@ -58,6 +58,7 @@ use volumes::{Reach, Volumes};
 pub use weigh::{PLUGINS, Scale, Weighed, weigh};
 
 pub(super) use budgets::Budgets;
+pub use budgets::Standing;
 use choose::Scheduler;
 use cluster::{Cluster, Machine, Shape};
 use preempt::{Board, Candidate, Resident};

@@ -257,3 +257,12 @@ fn a_pod_that_has_failed_makes_room_for_the_next() {
     assert_eq!(settled(&mut fleet), "a:v1 b:v1 c:v1");
     assert_ne!(fleet.uids("log"), failed);
 }
+
+#[test]
+fn a_budget_of_theirs_counts_those_there_are() {
+    let budget = "---\napiVersion: policy/v1\nkind: PodDisruptionBudget\nmetadata: {name: log, \
+                  namespace: shop}\nspec: {maxUnavailable: 1, selector: {matchLabels: {app: log}}}\n";
+    let mut fleet = fleet(&format!("{}{budget}", daemon_set("log", "v1", "", "")));
+    assert_eq!(settled(&mut fleet), "a:v1 b:v1 c:v1");
+    assert_eq!(super::budgets::standing(&mut fleet), "3 3 2 1", "and not 1 3 0 3");
+}

@@ -7,6 +7,7 @@
 mod accept;
 mod allocate;
 mod apps;
+mod budgets;
 mod claim;
 mod cronjobs;
 mod daemons;
@@ -17,6 +18,7 @@ mod fleet;
 mod jobs;
 mod library;
 mod liveness;
+mod namespace;
 mod properties;
 mod requests;
 mod rollout;

@@ -218,6 +218,58 @@ fn a_paused_deployment_scales_and_does_not_roll() {
 }
 
 #[test]
+fn what_is_paused_is_not_late_and_says_when_it_goes_on() {
+    let impatient = "progressDeadlineSeconds: 60";
+    let paused = "progressDeadlineSeconds: 60; paused: true";
+    let mut fleet = Fleet::running(&deployment("web", 2, "v1", impatient));
+    let reason = |fleet: &Fleet| fleet.record("web").progressing.reason.clone();
+    let work = |fleet: &mut Fleet| {
+        for _ in 0..5 {
+            fleet.turn();
+            fleet.work();
+        }
+    };
+    fleet.push(&deployment("web", 2, "bad", impatient));
+    work(&mut fleet);
+    let halfway = fleet.pods("web");
+    fleet.pass(50).turn();
+    assert_eq!(reason(&fleet), "ReplicaSetUpdated");
+    fleet.push(&deployment("web", 2, "bad", paused));
+    work(&mut fleet);
+    fleet.pass(3600).turn();
+    assert_eq!(reason(&fleet), "DeploymentPaused");
+    assert_eq!(fleet.pods("web"), halfway, "nothing goes on, nothing goes back");
+    fleet.push(&deployment("web", 2, "bad", impatient));
+    fleet.turn();
+    assert_eq!(reason(&fleet), "DeploymentResumed", "and not late for the hour it was paused");
+    fleet.pass(59).turn();
+    assert_eq!(reason(&fleet), "DeploymentResumed");
+    fleet.pass(1).turn();
+    assert_eq!(reason(&fleet), "ProgressDeadlineExceeded");
+    fleet.push(&deployment("web", 2, "bad", paused));
+    fleet.settle();
+    assert_eq!(reason(&fleet), "ProgressDeadlineExceeded", "a pause does not hide it");
+    fleet.push(&deployment("web", 2, "v1", impatient));
+    fleet.settle();
+    assert_eq!(reason(&fleet), "NewReplicaSetAvailable");
+}
+
+#[test]
+fn a_revert_while_paused_numbers_the_old_set_and_makes_none() {
+    let paused = "paused: true";
+    let mut fleet = Fleet::running(&deployment("web", 2, "v1", ""));
+    fleet.push(&deployment("web", 2, "v2", ""));
+    fleet.settle();
+    fleet.push(&deployment("web", 2, "v1", paused));
+    fleet.settle();
+    assert_eq!(fleet.pods("web"), "v2=2", "it waits");
+    assert_eq!(fleet.record("web").revision, 3);
+    fleet.push(&deployment("web", 2, "v3", paused));
+    fleet.settle();
+    assert_eq!((fleet.sets("web"), fleet.record("web").revision), ("v1=0 v2=2".into(), 3));
+}
+
+#[test]
 fn a_revert_brings_the_old_set_back() {
     let mut fleet = Fleet::running(&deployment("web", 2, "v1", ""));
     let first = fleet.set_records("web")[0].0.clone();

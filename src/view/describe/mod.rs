@@ -48,6 +48,7 @@ pub fn describe(picture: &Picture, key: &Key) -> Option<String> {
         Kind::ConfigMap => config::config_map(&mut page, object),
         Kind::Secret => config::secret(&mut page, picture, key, object),
         Kind::Namespace => config::namespace(&mut page, object),
+        Kind::PodDisruptionBudget => workload::budget(&mut page, object),
         Kind::PersistentVolumeClaim => storage::claim(&mut page, picture, key, object),
         Kind::PersistentVolume => storage::volume(&mut page, object),
         Kind::StorageClass => storage::class(&mut page, object),

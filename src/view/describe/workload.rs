@@ -138,3 +138,26 @@ pub(super) fn pods_status(page: &mut Page, picture: &Picture, owner: &Key) {
         ),
     );
 }
+
+/// A PodDisruptionBudget.
+pub(super) fn budget(page: &mut Page, budget: &Value) {
+    page.head(budget);
+    page.source(budget);
+    for (name, path) in
+        [("Min available", "spec.minAvailable"), ("Max unavailable", "spec.maxUnavailable")]
+    {
+        if let Some(bound) = at(budget, path) {
+            page.field(0, name, plain(bound));
+        }
+    }
+    page.field(0, "Selector", selector(budget, "spec.selector"));
+    page.line(0, "Status:");
+    for (name, path) in [
+        ("Allowed disruptions", "status.disruptionsAllowed"),
+        ("Current", "status.currentHealthy"),
+        ("Desired", "status.desiredHealthy"),
+        ("Total", "status.expectedPods"),
+    ] {
+        page.field(2, name, number(budget, path).to_string());
+    }
+}

@@ -45,24 +45,56 @@ pub(super) fn namespaces(picture: &Picture) -> Vec<Shown> {
             namespace(key, object, true)
         });
     }
-    for (name, oldest) in leaving(picture, &shown) {
+    for (name, left) in leaving(picture, &shown) {
         let key = Key::cluster(Kind::Namespace, &name);
         let mut object = meta::blank(&key);
-        meta::identify(&mut object, &meta::given_uid(&key), Some(oldest));
-        shown.insert(name, namespace(key, object, false));
+        meta::identify(&mut object, &meta::given_uid(&key), Some(left.oldest));
+        let since = left.since.map(|since| since.to_string());
+        child(&mut object, "metadata").insert("deletionTimestamp".into(), json!(since));
+        let Shown { key, mut json, hidden } = namespace(key, object, false);
+        json["status"]["conditions"] = left.conditions(since.as_deref());
+        shown.insert(name, Shown { key, json, hidden });
     }
     shown.into_values().collect()
 }
 
-/// Namespaces that are gone from Git and still have pods, with the age of the oldest.
-fn leaving(picture: &Picture, known: &BTreeMap<Name, Shown>) -> BTreeMap<Name, Wall> {
-    let mut leaving = BTreeMap::new();
+/// What is left in a namespace that is gone from Git.
+struct Left {
+    pods: usize,
+    /// Since when there has been the oldest of them.
+    oldest: Wall,
+    /// Since when the first of them has been ending.
+    since: Option<Wall>,
+}
+
+impl Left {
+    /// As the namespace controller words it.
+    fn conditions(&self, since: Option<&str>) -> Value {
+        let pods = self.pods;
+        json!([{
+            "type": "NamespaceContentRemaining",
+            "status": "True",
+            "reason": "SomeResourcesRemain",
+            "message": format!("Some resources are remaining: pods. has {pods} resource instances"),
+            "lastTransitionTime": since,
+        }])
+    }
+}
+
+/// Namespaces that are gone from Git and still have pods.
+fn leaving(picture: &Picture, known: &BTreeMap<Name, Shown>) -> BTreeMap<Name, Left> {
+    let mut leaving: BTreeMap<Name, Left> = BTreeMap::new();
     for (_, pod) in picture.state.all_pods() {
         let namespace = &pod.key.namespace;
-        if !known.contains_key(namespace) {
-            let oldest = leaving.entry(namespace.clone()).or_insert(pod.created);
-            *oldest = pod.created.min(*oldest);
+        if known.contains_key(namespace) {
+            continue;
         }
+        let none = Left { pods: 0, oldest: pod.created, since: None };
+        let left = leaving.entry(namespace.clone()).or_insert(none);
+        left.pods += 1;
+        left.oldest = left.oldest.min(pod.created);
+        let since = pod.deletion.as_ref().map(|deletion| deletion.since);
+        left.since = [left.since, since].into_iter().flatten().min();
     }
     leaving
 }
@@ -106,11 +138,25 @@ pub(super) fn priority_classes(picture: &Picture) -> Vec<Shown> {
             let mut object = meta::blank(&key);
             meta::identify(&mut object, &meta::given_uid(&key), picture.born());
             object.insert("value".into(), value.into());
+            object.insert("description".into(), description(name).into());
             object.insert("preemptionPolicy".into(), "PreemptLowerPriority".into());
             shown.push(Shown::new(key, Value::Object(object)));
         }
     }
     shown
+}
+
+/// As Kubernetes describes the classes it makes itself.
+fn description(class: &str) -> &'static str {
+    match class {
+        "system-node-critical" => {
+            "Used for system critical pods that must not be moved from their current node."
+        }
+        _ => {
+            "Used for system critical pods that must run in the cluster, but can be moved to another \
+             node if necessary."
+        }
+    }
 }
 
 pub(super) fn events(picture: &Picture) -> Vec<Shown> {

@@ -9,6 +9,7 @@
 //! A status is computed from what the nodes report, never stored. No resource version is given here:
 //! that is [`super::cache`]'s.
 
+mod budget;
 mod cluster;
 mod job;
 mod meta;
@@ -75,6 +76,7 @@ pub fn list(picture: &Picture, kind: Kind) -> Vec<Shown> {
         Kind::PersistentVolume => storage::volumes(picture),
         Kind::StorageClass => storage::classes(picture),
         Kind::PriorityClass => cluster::priority_classes(picture),
+        Kind::PodDisruptionBudget => budget::list(picture),
         Kind::Event => cluster::events(picture),
         Kind::Lease => cluster::leases(picture),
         _ => written::list(picture, kind),

@@ -7,10 +7,11 @@ use serde_json::{Map, Value, json};
 
 use super::{Shown, meta, pull};
 use crate::kinds::binding::Binding;
+use crate::kinds::config::DEFAULT_ACCOUNT;
 use crate::kinds::digest::Digest;
 use crate::kinds::individual::{ENV_COMPLETION_INDEX, JOB_COMPLETION_INDEX};
-use crate::kinds::name::{PodKey, Uid};
-use crate::kinds::object::Key;
+use crate::kinds::name::{Name, PodKey, Uid};
+use crate::kinds::object::{Body, Key};
 use crate::kinds::pod::{PodSpec, PodTemplate};
 use crate::kinds::registry::Kind;
 use crate::kinds::status::{CONDITION_SCHEDULED, Phase};
@@ -19,9 +20,6 @@ use crate::kinds::workload::DaemonSet;
 use crate::plan::Pod;
 use crate::view::json::child;
 use crate::view::picture::Picture;
-
-/// The ServiceAccount of pods that name none.
-const SERVICE_ACCOUNT: &str = "default";
 
 /// Templates' JSON, parsed once for all pods that run them.
 type Parsed = BTreeMap<Digest, Arc<Value>>;
@@ -48,7 +46,7 @@ fn show(picture: &Picture, pod: &Pod, parsed: &mut Parsed) -> Shown {
     let template = template.as_deref();
     let mut object = meta::blank(&key);
     describe_identity(picture, pod, template, &mut object);
-    object.insert("spec".into(), spec(pod, template));
+    object.insert("spec".into(), spec(picture, pod, template));
     let mut status = status(pod);
     if let Some(pulling) = picture.pulling.get(&pod.binding.uid) {
         pull::tell(pulling, &mut status, &mut object);
@@ -120,7 +118,7 @@ fn owner_uid(picture: &Picture, binding: &Binding) -> Option<Uid> {
         .or_else(|| picture.object(owner)?.entry.map(|entry| entry.uid.clone()))
 }
 
-fn spec(pod: &Pod, template: Option<&Value>) -> Value {
+fn spec(picture: &Picture, pod: &Pod, template: Option<&Value>) -> Value {
     let mut spec = match template.and_then(|template| template.get("spec")) {
         Some(Value::Object(spec)) => spec.clone(),
         // The commit it was made from can't be read: its status says so.
@@ -133,11 +131,28 @@ fn spec(pod: &Pod, template: Option<&Value>) -> Value {
         spec.insert("hostname".into(), pod.binding.job_hostname(index).as_str().into());
         tell_index(&mut spec);
     }
-    let account = spec.get("serviceAccountName").cloned().unwrap_or_else(|| SERVICE_ACCOUNT.into());
+    let account = spec.get("serviceAccountName").cloned().unwrap_or_else(|| DEFAULT_ACCOUNT.into());
+    if !spec.contains_key("imagePullSecrets")
+        && let Some(secrets) = pull_secrets(picture, pod, &account)
+    {
+        spec.insert("imagePullSecrets".into(), secrets);
+    }
     spec.insert("serviceAccountName".into(), account.clone());
     spec.insert("serviceAccount".into(), account);
     individualize(&mut spec, pod);
     Value::Object(spec)
+}
+
+/// What a pod that names no secrets has from its account.
+fn pull_secrets(picture: &Picture, pod: &Pod, account: &Value) -> Option<Value> {
+    let name = Name::trusted(account.as_str()?);
+    let key = Key::namespaced(Kind::ServiceAccount, &pod.binding.key.namespace, &name);
+    let Body::ServiceAccount(account) = &picture.object(&key)?.object.body else {
+        return None;
+    };
+    let named = |name: &Name| json!({"name": name.as_str()});
+    let secrets: Vec<Value> = account.image_pull_secrets.iter().map(named).collect();
+    (!secrets.is_empty()).then(|| secrets.into())
 }
 
 /// What sets the pod apart from others of its template (`crate::kinds::individual`), as Kubernetes'

@@ -8,7 +8,7 @@ use super::{Shown, meta};
 use crate::kinds::object::{Body, Key};
 use crate::kinds::registry::Kind;
 use crate::kinds::workload::Deployment;
-use crate::plan::{Pod, Tally, template_of};
+use crate::plan::{Pod, REASON_PAUSED, REASON_RESUMED, Tally, still_means, template_of};
 use crate::state::records::{ConditionRecord, DeploymentRecord, SetRecord};
 use crate::view::json::child;
 use crate::view::picture::{Found, FoundSet, Picture};
@@ -189,19 +189,19 @@ fn deployment(picture: &Picture, found: &Found<'_>, owned: &Owned) -> Shown {
             let annotations = child(child(&mut object, "metadata"), "annotations");
             annotations.insert(ANNOTATION_REVISION.into(), revision.to_string().into());
         }
-        object.insert("status".into(), status(spec, record, &sets, owned));
+        object.insert("status".into(), status(picture, spec, record, &sets, owned));
     }
     Shown::new(key.clone(), Value::Object(object))
 }
 
 /// The counts as `deploymentutil` computes them.
 fn status(
+    picture: &Picture,
     spec: &Deployment,
     record: Option<&DeploymentRecord>,
     sets: &[FoundSet<'_>],
     owned: &Owned,
 ) -> Value {
-    let newest = sets.iter().map(|set| set.record.revision).max();
     let tally = |set: &FoundSet<'_>| {
         let key = Key::namespaced(Kind::ReplicaSet, &set.key.namespace, &set.key.name);
         owned.tally(&key, spec.min_ready_s)
@@ -209,7 +209,10 @@ fn status(
     let all = sets.iter().map(tally).fold(Tally::default(), |a, b| a + b);
     let current = sets
         .iter()
-        .filter(|set| Some(set.record.revision) == newest)
+        .filter(|set| {
+            let said = &set.record.template;
+            still_means(said, &spec.template, &picture.apps, &picture.library) == Some(true)
+        })
         .map(tally)
         .fold(Tally::default(), |a, b| a + b);
     let wanted: u32 = sets.iter().map(|set| set.record.replicas).sum();
@@ -228,18 +231,25 @@ fn status(
         status[name] = count.into();
     }
     if let Some(record) = record {
-        status["conditions"] = json!([
-            condition("Available", &record.available),
-            condition("Progressing", &record.progressing),
-        ]);
+        let mut conditions = vec![condition("Available", &record.available)];
+        // Without a deadline nobody asks whether it moves, as in Kubernetes.
+        if spec.progress_deadline_s.is_some() {
+            conditions.push(condition("Progressing", &record.progressing));
+        }
+        status["conditions"] = conditions.into();
     }
     status
 }
 
 fn condition(kind: &str, record: &ConditionRecord) -> Value {
+    let status = match record.reason.as_str() {
+        REASON_PAUSED | REASON_RESUMED => "Unknown",
+        _ if record.status => "True",
+        _ => "False",
+    };
     json!({
         "type": kind,
-        "status": if record.status { "True" } else { "False" },
+        "status": status,
         "lastUpdateTime": record.updated.to_string(),
         "lastTransitionTime": record.since.to_string(),
         "reason": record.reason,

@@ -49,7 +49,7 @@ fn board(nodes: &str, there: &[There<'_>], guarded: i64) -> (Scheduler, Board) {
     // One budget guards pods with `guarded: "yes"`, and lets so many of them go.
     let selector = Selector::from_labels(&Labels::from([("guarded".into(), "yes".into())]));
     let bound = Bound::MinAvailable(Share::Count(0));
-    let wish = DisruptionBudget { selector: Some(selector), bound };
+    let wish = DisruptionBudget { selector: Some(selector), bound, frees_unhealthy: false };
     let budgets = Budgets::just(&Name::trusted("shop"), wish, guarded);
     (Scheduler::new(cluster), Board { residents, budgets })
 }
