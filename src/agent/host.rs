@@ -285,6 +285,7 @@ impl Agent {
             desired: desired.collect(),
             services: Arc::new(self.service_variables()),
             released: self.released_everywhere(),
+            following_takes: self.following_takes(),
             files_version: 0,
         };
         let before = self.host.around.as_deref();

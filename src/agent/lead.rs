@@ -4,7 +4,8 @@
 //! that comes too late for what it was based on is refused by the store, and the turn is taken
 //! again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::kinds::name::NodeName;
@@ -131,6 +132,7 @@ impl Agent {
             lease_s: u32::try_from(self.config.lease.as_secs()).unwrap_or(u32::MAX),
             takes_lease: is_gone || !self.is_leading(now),
             writes_anew: is_gone && self.store.bereft_of().is_some(),
+            folds_above: self.config.folds_above,
             not_ready_after: self.not_ready_after(),
             settings: self.config.settings.clone(),
             state: self.store.state()?.clone(),
@@ -243,8 +245,14 @@ impl Agent {
             tracing::info!(%generation, "{line}");
         }
         self.lead.is_dirty |= plan.is_unfinished;
+        let changed = plan.next.pods.iter().filter(|(place, pods)| {
+            known.value.pods.get(*place).is_none_or(|before| !Arc::ptr_eq(before, pods))
+        });
+        let mut concerned: BTreeSet<NodeName> =
+            changed.filter_map(|(place, _)| place.clone()).collect();
+        concerned.extend(self.leaders());
         self.store.wrote_state(rev.clone(), tree, plan.next);
-        self.say_moved(Register::Coordinator, rev);
+        self.say_decided(rev, &concerned);
         self.lead.decisions += 1;
         self.lead.writes += 1;
         self.store.count_written(edits);

@@ -10,6 +10,7 @@
 //!   wish    the desired repository: fetch, survey, read, parse
 //!   store   the state store: look, read, write
 //!   lease   who coordinates, and this node's signs of life
+//!   readers who reads what, and how often
 //!   lead    turns, while this agent coordinates
 //!   host    the pods bound here
 //!   report  what this node says of them and of itself
@@ -29,6 +30,7 @@ mod network;
 mod peers;
 mod people;
 pub mod picture;
+pub(crate) mod readers;
 mod report;
 mod store;
 mod wish;

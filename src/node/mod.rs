@@ -122,6 +122,8 @@ pub struct Around {
     pub services: Arc<Vec<ServiceEnv>>,
     /// Pods that are being ended and to which no packet is led any more: they may be told.
     pub released: BTreeSet<Uid>,
+    /// How much longer than in a small fleet it takes until all nodes lead packets elsewhere.
+    pub following_takes: std::time::Duration,
     /// Raised whenever something changes from which pods' files follow: ConfigMaps and Secrets,
     /// resolvers, the node's address. What was written for it is not looked at again.
     pub files_version: u64,

@@ -10,7 +10,7 @@ use crate::kinds::object::Key;
 use crate::kinds::time::Elapsed;
 
 /// Timers by what they are about.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Memory {
     /// Since when each pod has been seen ready.
     pub ready_since: BTreeMap<Uid, Elapsed>,
@@ -18,6 +18,8 @@ pub struct Memory {
     pub progress: BTreeMap<Key, Progress>,
     /// Since when each pod has been on a node with a taint that it bears for a while only.
     pub tainted_since: BTreeMap<Uid, Elapsed>,
+    /// When nodes' words were last folded.
+    pub(crate) folding: super::fold::Folding,
 }
 
 /// A roll-out's last progress.

@@ -21,6 +21,7 @@
 //! single   Pods written by hand
 //! allocate addresses for nodes and Services
 //! schedule pods without a node get one
+//! fold     what others need of what the nodes say
 //! ```
 //!
 //! Floor 2: imports `kinds`, `ports`, `desired`, `state`; knows no clock, disk, network or task.
@@ -32,6 +33,7 @@ mod deployment;
 mod drain;
 mod evict;
 mod fence;
+mod fold;
 mod lease;
 mod ledger;
 mod library;
@@ -84,6 +86,8 @@ pub struct Input {
     pub takes_lease: bool,
     /// Whether the register is gone from the store and is written anew.
     pub writes_anew: bool,
+    /// In fleets of more nodes than this, what they say is folded into the coordinator's register.
+    pub folds_above: usize,
     /// How long a node is silent until it counts as lost.
     pub not_ready_after: Duration,
     /// What the operator has set.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::check::{self, Safety};
-use super::{Files, Interference, Rng, Weather, World};
+use super::{Files, Interference, Reach, Rng, Weather, World};
 use crate::kinds::binding::DEFAULT_APP;
 use crate::kinds::name::NodeName;
 use crate::kinds::rules::CHAIN_PREFIX;
@@ -18,7 +18,7 @@ fn node() -> NodeName {
 }
 
 /// A Namespace, a Deployment of so many pods of this image, a Service.
-fn shop(replicas: u32, image: &str) -> Files {
+pub(super) fn shop(replicas: u32, image: &str) -> Files {
     let text = format!(
         "apiVersion: v1
 kind: Namespace
@@ -311,7 +311,7 @@ fn a_node_declared_dead_gives_up_what_it_ran_when_it_is_back() {
     let other = names.iter().find(|node| **node != gone).expect("there are others").clone();
     assert_eq!(pods_on(&world, &gone), 2);
     // Cut off, it keeps running what it has.
-    world.interfere(Interference::CutOff(gone.clone()));
+    world.interfere(Interference::Reach(gone.clone(), Reach::NONE));
     run_for(&mut world, 90);
     let fence = RequestKind::Fence { node: gone.clone(), forget: false };
     world.interfere(Interference::Ask(other.clone(), fence));
@@ -319,7 +319,7 @@ fn a_node_declared_dead_gives_up_what_it_ran_when_it_is_back() {
     assert_eq!(pods_on(&world, &gone), 0);
     let running = |world: &World| world.machines[&gone].runtime.containers().count();
     assert!(running(&world) > 0, "nobody has told it yet");
-    world.interfere(Interference::Rejoin(gone.clone()));
+    world.interfere(Interference::Reach(gone.clone(), Reach::default()));
     run_for(&mut world, 120);
     assert_eq!(running(&world), 0);
     check::settled(&world).expect("the fence has fallen");

@@ -12,6 +12,7 @@
 //!   apps/<app>/replicasets/<namespace>/<name>.json
 //!   pods/<node>.json, pods/_unplaced.json               bindings, a line each
 //!   alloc/services/<namespace>.json, alloc/nodes.json   addresses given out
+//!   fold/<node>.json               what others need of what a node says; only in large fleets
 //! ```
 //!
 //! One file holds what changes together, a line per thing that changes alone, so that
@@ -69,6 +70,9 @@ pub struct State {
     pub pods: BTreeMap<Placement, Arc<PodList>>,
     /// Addresses and ports given to Services, by namespace and name.
     pub services: BTreeMap<Name, Arc<BTreeMap<Name, ServiceAllocation>>>,
+    /// What others need of what each node says. While there is any, nobody but those who may
+    /// coordinate reads nodes' registers; without, everybody reads them all.
+    pub fold: BTreeMap<NodeName, Arc<NodeReport>>,
     /// Pod networks given to nodes.
     pub nodes: Arc<BTreeMap<NodeName, NodeAllocation>>,
     /// Paths of a later version, kept as they are.

@@ -16,7 +16,7 @@ use crate::kinds::name::Name;
 use crate::plan::Settings;
 use crate::ports::links::{Answer as LinksAnswer, Call as LinksCall};
 use crate::ports::runtime::{Answer as RuntimeAnswer, Call as RuntimeCall};
-use crate::ports::store::{Answer as StoreAnswer, Call as StoreCall, Register};
+use crate::ports::store::{Answer as StoreAnswer, Call as StoreCall, Register, Scope};
 use crate::ports::{Fault, FaultKind};
 use crate::state::State;
 
@@ -132,7 +132,7 @@ async fn fleet(loaded: &Loaded, joins: bool, scratch: &Path) -> Result<String, F
         credentials: loaded.state_credentials.clone(),
         ..StoreConfig::new(&loaded.state_url, node.clone(), scratch.to_path_buf())
     })?;
-    let StoreAnswer::Seen(glance) = store.perform(StoreCall::Look).await? else {
+    let StoreAnswer::Seen(glance) = store.perform(StoreCall::Look(Scope::Own)).await? else {
         return Err(Fault::stalled("the state store answered another question"));
     };
     // A machine that was in the fleet before keeps what makes it itself in its data directory.

@@ -61,6 +61,9 @@ pub(super) struct Fleet {
     lease: String,
     beat: String,
     not_ready_after: String,
+    /// Not in tokens of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fold_above: Option<usize>,
 }
 
 impl Common {
@@ -91,6 +94,7 @@ impl Common {
                 lease: file.fleet.lease.clone(),
                 beat: file.fleet.beat.clone(),
                 not_ready_after: file.fleet.not_ready_after.clone(),
+                fold_above: Some(file.fleet.fold_above),
             },
         }
     }

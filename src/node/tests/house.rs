@@ -450,6 +450,7 @@ pub(super) fn around() -> Around {
         desired: BTreeMap::new(),
         services: Arc::default(),
         released: BTreeSet::new(),
+        following_takes: std::time::Duration::ZERO,
         files_version: 1,
     }
 }
