@@ -68,7 +68,10 @@ impl Agent {
             let known = self.store.report_of(node);
             known.and_then(|report| report.facts.knows).is_some_and(|theirs| theirs <= last)
         };
-        let mut others = state.nodes.keys().filter(|node| **node != self.config.node);
+        // Also who has joined since, and acted on decisions that are not known here.
+        let acted = self.store.nodes().filter(|(_, report)| report.facts.has_acted);
+        let others = state.nodes.keys().chain(acted.map(|(node, _)| node));
+        let mut others = others.filter(|node| **node != self.config.node);
         self.is_leading(now) || !self.another_may_lead(state, last) && others.all(is_at_most)
     }
 

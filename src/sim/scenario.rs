@@ -438,7 +438,7 @@ mod tests {
     #[test]
     fn hundreds_of_nodes_survive_and_ask_little_of_the_server() {
         let nodes = 200;
-        let trouble = Duration::from_secs(120);
+        let trouble = Duration::from_secs(60);
         let scenario = Scenario { nodes, trouble, ..Scenario::of(3) };
         let outcome = scenario.run().unwrap_or_else(|report| panic!("{report}"));
         let seconds = outcome.lasted.as_secs_f64();
