@@ -41,6 +41,8 @@ pub(super) struct Lead {
     pub(super) writes: u64,
     pub(super) turn_times: TurnTimes,
     turn_began: Option<Elapsed>,
+    /// The newest decision of which it is not known whether it landed: its number is not used again.
+    tried: crate::kinds::binding::Generation,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -126,6 +128,10 @@ impl Agent {
 
     fn turn_input(&self, now: Now) -> Option<plan::Input> {
         let is_gone = self.store.coordinator().is_some_and(|known| known.rev.is_none());
+        let mut state = self.store.state()?.clone();
+        if is_gone {
+            state.generation = state.generation.max(self.lead.tried);
+        }
         Some(plan::Input {
             me: self.config.node.clone(),
             incarnation: self.config.incarnation.clone(),
@@ -135,7 +141,7 @@ impl Agent {
             folds_above: self.config.folds_above,
             not_ready_after: self.not_ready_after(),
             settings: self.config.settings.clone(),
-            state: self.store.state()?.clone(),
+            state,
             apps: self.wish.inputs(),
             nodes: self.node_inputs(),
             library: self.library.clone(),
@@ -231,6 +237,7 @@ impl Agent {
             Err(fault) => {
                 // It may have landed all the same: look before deciding again.
                 self.lead.is_dirty = true;
+                self.lead.tried = plan.next.generation;
                 self.lead.retry_at = Some(now.elapsed + RETRY);
                 self.store_failed(fault, now);
             }
