@@ -324,8 +324,8 @@ impl World {
                 Ok(Answer::Store(StoreAnswer::Seen(Glance { fence, ..machine.glance.clone() })))
             }
             Call::Store(call)
-                if !(self.store_is_up && machine.reach.permits(call))
-                    && !machine.has_copy_for(call) =>
+                if !(machine.has_copy_for(call)
+                    || self.store_is_up && machine.reach.permits(call)) =>
             {
                 Err(Fault::transient("the state store is unreachable"))
             }
