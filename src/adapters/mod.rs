@@ -14,6 +14,7 @@ pub mod docker;
 pub mod engine;
 pub mod files;
 pub mod git;
+pub mod heap;
 pub mod hints;
 pub mod home;
 pub mod identity;

@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::kinds::fleet::FleetSettings;
 use crate::kinds::labels::Labels;
 use crate::kinds::name::NodeName;
 use crate::kinds::node::Contact;
@@ -29,6 +30,8 @@ pub struct Config {
     pub address: Option<Ipv4Addr>,
     /// What is the same on every node.
     pub settings: Arc<Settings>,
+    /// The same and more, as text to be compared.
+    pub fleet: Arc<FleetSettings>,
     /// Where pods' files stand.
     pub layout: Layout,
     /// The cluster's domain.
@@ -67,6 +70,11 @@ pub struct Config {
 }
 
 impl Config {
+    /// How long others wait for a silent coordinator, in seconds.
+    pub fn lease_s(&self) -> u32 {
+        u32::try_from(self.lease.as_secs()).unwrap_or(u32::MAX)
+    }
+
     /// `interval`, spread by up to a tenth either way, differently on every node and every time.
     pub fn jittered(&self, interval: Duration, count: u64) -> Duration {
         let digest = crate::kinds::digest::Digest::of_parts([

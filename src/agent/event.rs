@@ -97,6 +97,11 @@ pub enum Ask {
         /// A branch, a tag, an id.
         commit: String,
     },
+    /// Take the state store as it is, under a new epoch.
+    Adopt {
+        /// Who says so.
+        by: String,
+    },
     /// Carry this out, in the name of this person.
     Request {
         /// What.

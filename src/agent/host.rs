@@ -251,7 +251,7 @@ impl Agent {
             .into_iter()
             .flat_map(|pods| pods.values())
             .map(|binding| {
-                let template = plan::template_of(&binding.template, &apps, &self.library);
+                let template = plan::template_for(binding, &apps, &self.library);
                 let assignment = Assignment { binding: binding.clone(), template };
                 (binding.uid.clone(), assignment)
             })

@@ -135,12 +135,13 @@ impl Agent {
         Some(plan::Input {
             me: self.config.node.clone(),
             incarnation: self.config.incarnation.clone(),
-            lease_s: u32::try_from(self.config.lease.as_secs()).unwrap_or(u32::MAX),
+            lease_s: self.config.lease_s(),
             takes_lease: is_gone || !self.is_leading(now),
             writes_anew: is_gone && self.store.bereft_of().is_some(),
             folds_above: self.config.folds_above,
             not_ready_after: self.not_ready_after(),
             settings: self.config.settings.clone(),
+            fleet: self.config.fleet.clone(),
             state,
             apps: self.wish.inputs(),
             nodes: self.node_inputs(),
@@ -150,11 +151,13 @@ impl Agent {
 
     /// What each node says; this one's own word is taken fresh.
     pub(super) fn node_inputs(&self) -> BTreeMap<NodeName, NodeInput> {
+        let settings = self.store.state().and_then(|state| state.settings.as_deref());
         let input = |name: &NodeName, report: &NodeReport, is_able: bool| NodeInput {
             facts: report.facts.clone(),
             pods: report.pods.clone(),
             requests: report.requests.clone(),
             is_ready: is_able,
+            differs: plan::common::differs(settings, &report.facts),
             silence: self.silence_of(name),
         };
         let mut inputs: BTreeMap<NodeName, NodeInput> = self

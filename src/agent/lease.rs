@@ -16,6 +16,7 @@ use crate::kinds::lease::Lease;
 use crate::kinds::name::NodeName;
 use crate::kinds::time::{Elapsed, Now};
 use crate::plan::Silence;
+use crate::plan::common::{self, Voice};
 use crate::ports::store::{Answer as StoreAnswer, Call as StoreCall, Landing, Register, Scope};
 use crate::ports::{Answer, Call, Fault};
 use crate::state::{NodeReport, State};
@@ -26,14 +27,15 @@ use super::{Agent, Purpose};
 /// A holder renews so many times per duration.
 const RENEWALS: u32 = 3;
 /// Each further node in the order waits this much longer, so that they don't all try at once.
-const RANK_WAIT: Duration = Duration::from_secs(2);
+pub(super) const RANK_WAIT: Duration = Duration::from_secs(2);
 /// A node is given up after it has missed so many beats, or more.
 const BEATS_MISSED: u32 = 3;
 
 impl Agent {
     /// Whether this agent coordinates.
     pub(super) fn is_leading(&self, now: Now) -> bool {
-        if self.store.coordinator().is_none() || self.name_is_taken() {
+        let is_followed = self.store.coordinator().is_some() && !self.store.is_refused();
+        if !is_followed || self.name_is_taken() {
             return false;
         }
         if self.config.always_leads {
@@ -47,12 +49,71 @@ impl Agent {
 
     /// Whether this agent may decide now: it leads, or nobody does; and it has read what all say.
     pub(super) fn may_lead(&self, now: Now) -> bool {
-        if self.store.is_refused() || self.store.scope() == Scope::Own {
+        let is_read = !self.store.is_refused() && self.store.scope() == Scope::All;
+        if !is_read || !self.has_the_fleets_settings() {
+            return false;
+        }
+        if self.store.bereft_of().is_none() && self.outdone_by().is_some() {
             return false;
         }
         match self.store.bereft_of() {
             Some(last) => self.may_write_anew(last, now),
             None => self.is_leading(now) || self.may_take_lease(now),
+        }
+    }
+
+    /// What the other nodes say of what must be the same on all.
+    fn voices(&self) -> Vec<Voice<'_>> {
+        let is_forgotten =
+            |name: &NodeName| self.store.state().is_some_and(|state| state.is_forgotten(name));
+        let is_away = |name: &NodeName| self.store.state().is_some_and(|state| state.is_away(name));
+        let limit = self.not_ready_after();
+        self.store
+            .nodes()
+            .filter(|(name, _)| **name != self.config.node && !is_forgotten(name))
+            .map(|(name, report)| Voice {
+                settings: report.facts.settings.as_ref(),
+                is_heard: !is_away(name) && self.silence_of(name).lasts < limit,
+            })
+            .collect()
+    }
+
+    /// Whether what must be the same on every node is here as it is in force, or as it is to be.
+    fn has_the_fleets_settings(&self) -> bool {
+        let own = &*self.config.fleet;
+        let recorded = self.store.state().and_then(|state| state.settings.as_deref());
+        recorded.is_none_or(|recorded| {
+            own.agree_with(recorded)
+                || own.agree_with(common::in_force(Some(recorded), own, &self.voices()))
+        })
+    }
+
+    /// Says in the log when this node's settings come to differ from its fleet's, and gives the lease
+    /// to somebody whose settings don't.
+    pub(super) fn tend_settings(&mut self, now: Now) {
+        let recorded = self.store.state().and_then(|state| state.settings.clone());
+        let own = self.config.fleet.clone();
+        let complaint = match recorded.as_deref().filter(|recorded| !own.agree_with(recorded)) {
+            Some(recorded) => {
+                common::complaint(&self.config.node, Some(recorded), &own, &self.voices())
+            }
+            None => None,
+        };
+        if complaint != self.settings_complaint {
+            match &complaint {
+                Some((what, next)) => tracing::warn!("settings differ: {what}; {next}"),
+                None => tracing::info!("settings are the fleet's"),
+            }
+            self.settings_complaint = complaint;
+        }
+        // An earlier life of this agent must not be waited for either: this one's beats are its.
+        let lease = self.store.state().and_then(|state| state.lease.as_ref());
+        let has_lease = lease.is_some_and(|lease| self.is_of_us(lease) && !lease.released);
+        let is_releasing = self.flights.values().any(|p| matches!(p, Purpose::Release));
+        let may_release = self.store.is_in_touch() && !self.store.is_refused() && !is_releasing;
+        let is_outvoted = self.settings_complaint.is_some() && !self.has_the_fleets_settings();
+        if has_lease && may_release && is_outvoted {
+            self.hand_back_lease(now, "has settings that differ from the fleet's");
         }
     }
 
@@ -100,6 +161,12 @@ impl Agent {
         lease.holder == self.config.node && lease.incarnation == self.config.incarnation
     }
 
+    /// The lease is this life's, or an earlier one's.
+    fn is_of_us(&self, lease: &Lease) -> bool {
+        lease.holder == self.config.node
+            && lease.incarnation.starts_with(&format!("{}-", self.config.installation))
+    }
+
     /// No write of ours has landed for the lease's duration.
     fn has_lapsed(&self, now: Now) -> bool {
         let renewed = self.store.renewed;
@@ -117,9 +184,7 @@ impl Agent {
         };
         // An earlier life of this very agent is over: its data directory is ours now. So is our own
         // lease that has run out while nobody took it.
-        let is_own_past = lease.holder == self.config.node
-            && lease.incarnation.starts_with(&format!("{}-", self.config.installation));
-        if is_own_past {
+        if self.is_of_us(lease) {
             return !self.is_ours(lease) || self.has_lapsed(now);
         }
         let duration = Duration::from_secs(lease.duration_s.into());
@@ -227,7 +292,13 @@ impl Agent {
 
     /// Gives the lease back, so that nobody waits for an agent that ends on purpose.
     pub(super) fn release_lease(&mut self, now: Now) {
-        if self.store.is_local() || !self.is_leading(now) || self.lead.is_writing() {
+        if self.is_leading(now) {
+            self.hand_back_lease(now, "ends");
+        }
+    }
+
+    fn hand_back_lease(&mut self, now: Now, why: &str) {
+        if self.store.is_local() || self.lead.is_writing() {
             return;
         }
         let Some(known) = self.store.coordinator() else {
@@ -243,17 +314,23 @@ impl Agent {
             register: Register::Coordinator,
             base: known.rev.clone(),
             edits: before.edits_to(&after),
-            why: format!("{} ends and gives the lease back", self.config.node),
+            why: format!("{} {why} and gives the lease back", self.config.node),
         };
+        self.store.asks_to_write(Register::Coordinator, now);
         self.call(Purpose::Release, Call::Store(call), RELEASE_TIMEOUT);
     }
 
     /// The lease was given back, or not: then others wait until it has run out.
-    pub(super) fn released(&mut self, result: Result<Answer, Fault>) {
-        if let Ok(Answer::Store(StoreAnswer::Landing(Landing::Landed(rev)))) = result {
-            // Whoever may be next is concerned.
-            let next = self.leaders();
-            self.say_decided(rev, &next);
+    pub(super) fn released(&mut self, result: Result<Answer, Fault>, now: Now) {
+        match result {
+            Ok(Answer::Store(StoreAnswer::Landing(Landing::Landed(rev)))) => {
+                // Whoever may be next is concerned.
+                let next = self.leaders();
+                self.say_decided(rev, &next);
+                self.store.look_soon(now);
+            }
+            Ok(_) => self.store.look_soon(now),
+            Err(fault) => self.store_failed(fault, now),
         }
     }
 }

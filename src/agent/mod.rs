@@ -11,6 +11,7 @@
 //!   store   the state store: look, read, write
 //!   lease   who coordinates, and this node's signs of life
 //!   readers who reads what, and how often
+//!   adopt   a store that was restored, taken on purpose
 //!   lead    turns, while this agent coordinates
 //!   host    the pods bound here
 //!   report  what this node says of them and of itself
@@ -21,6 +22,7 @@
 //!
 //! Floor 3: imports everything below; knows no clock, disk, network or task.
 
+mod adopt;
 pub mod config;
 pub mod event;
 mod host;
@@ -67,6 +69,7 @@ enum Purpose {
     Release,
     ReadRegister(crate::ports::store::Register, crate::ports::store::Rev),
     Turn,
+    Adopt(Box<adopt::Adoption>),
     Decide(Box<(crate::plan::Plan, Vec<crate::ports::store::Edit>)>),
     Report(Box<(crate::state::NodeReport, Vec<crate::ports::store::Edit>)>),
     Fence,
@@ -101,6 +104,9 @@ pub struct Agent {
     host: host::Host,
     network: network::Network,
     peers: peers::Peers,
+    /// Where this node's settings differ from its fleet's, and what to do.
+    settings_complaint: Option<(String, String)>,
+    permit: adopt::Permit,
     is_stopping: bool,
     /// A part has given another something to do.
     is_stirred: bool,
@@ -121,6 +127,8 @@ impl Agent {
             next_id: 0,
             flights: BTreeMap::new(),
             out: Vec::new(),
+            settings_complaint: None,
+            permit: adopt::Permit::default(),
             is_stopping: false,
             is_stirred: false,
             config,
@@ -151,6 +159,7 @@ impl Agent {
         let wakes = [
             self.wish.next_wake(),
             self.store.next_wake().filter(|_| !is_writing),
+            self.permit.next_wake(),
             self.lead.next_wake(),
             self.host.next_wake(),
             self.host.next_report().filter(|_| self.may_report()),
@@ -169,6 +178,11 @@ impl Agent {
     /// Whether this agent believes that it coordinates.
     pub fn is_coordinator(&self, now: Now) -> bool {
         !self.is_stopping && self.is_leading(now)
+    }
+
+    /// The decision that this agent follows.
+    pub fn follows(&self) -> Option<crate::kinds::binding::Generation> {
+        self.store.state().map(|state| state.generation)
     }
 
     /// The wake-ups of each part, for a simulation that found an agent spinning.
@@ -202,6 +216,8 @@ impl Agent {
             self.tend_store(now);
             self.tend_host(now);
             self.tend_network(now);
+            self.tend_settings(now);
+            self.tend_adoption(now);
             self.tend_lead(now);
             self.tend_report(now);
             self.tend_beat(now);
@@ -252,6 +268,7 @@ impl Agent {
             Purpose::ReadRegister(register, rev) => {
                 self.register_read(register, rev, result, now);
             }
+            Purpose::Adopt(adoption) => self.adopted(*adoption, result, now),
             Purpose::Decide(plan) => self.decided(*plan, result, now),
             Purpose::Report(report) => self.reported(*report, result, now),
             Purpose::ListContainers => self.containers_listed(result, now),
@@ -266,7 +283,7 @@ impl Agent {
             Purpose::CheckRules => self.rules_checked(result, now),
             Purpose::Names(names) => self.names_served(*names, result, now),
             Purpose::Keep => self.kept(result),
-            Purpose::Release => self.released(result),
+            Purpose::Release => self.released(result, now),
             Purpose::Fence | Purpose::Compact | Purpose::Sweep | Purpose::ForgetFlows => {
                 self.note_fault(&purpose, result.err());
             }

@@ -302,7 +302,7 @@ impl Agent {
             .all_pods()
             .filter_map(|(node, binding)| {
                 let name = node.as_ref()?;
-                let template = plan::template_of(&binding.template, &apps, &self.library)?;
+                let template = plan::template_for(binding, &apps, &self.library)?;
                 let report = nodes.get(name).and_then(|input| input.pods.get(&binding.uid));
                 // What a lost node said last may be true no longer.
                 let is_lost = state.is_away(name);

@@ -26,6 +26,7 @@ impl Agent {
                 let call = SourceCall::Resolve { text: commit };
                 self.call(Purpose::Resolve(id), Call::Source(call), RESOLVE_TIMEOUT);
             }
+            Ask::Adopt { by } => self.asked_to_adopt(id, by, now),
             Ask::Request { what, by } => self.requested(id, what, by, now),
         }
     }

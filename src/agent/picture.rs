@@ -54,7 +54,12 @@ impl Agent {
             reached: self.wish.reached,
             source_fault: text(&self.wish.fetch_fault),
             load_fault: text(&self.wish.load_fault),
-            store_fault: self.name_fault().or_else(|| text(&self.store.fault)),
+            store_fault: self
+                .name_fault()
+                .or_else(|| self.set_back_fault())
+                .or_else(|| text(&self.store.fault)),
+            adoptable: self.adoptable(),
+            decision: self.store.state().map(|state| state.generation).unwrap_or_default(),
             runtime_fault: text(&self.host.fault),
             network_fault: text(&self.network.fault),
             is_leading: self.is_leading(now),

@@ -4,7 +4,8 @@
 //!   the coordinator's register holds no fold   everybody reads every register
 //!   it holds one                               everybody reads it and its own register; every
 //!                                              other is read by whoever coordinates, may be next,
-//!                                              or finds that nobody does
+//!                                              or finds that nobody does, or that the store does
+//!                                              not hold what was acted on
 //! ```
 //! The coordinator alone decides whether there is a fold, by the size of the fleet, so nobody has to
 //! know the bound. Who may be next follows from names and from what the coordinator has written, the
@@ -50,7 +51,7 @@ impl Agent {
     pub(super) fn scope(&self, now: Now) -> Scope {
         let is_folded = self.store.state().is_some_and(|state| !state.fold.is_empty());
         let is_ordinary = is_folded
-            && self.store.bereft_of().is_none()
+            && self.store.knows().is_none()
             && !self.is_leading(now)
             && !self.is_standby()
             && !self.may_take_lease(now);

@@ -82,7 +82,9 @@ impl Agent {
             installation: self.config.installation.clone(),
             has_acted: self.store.has_acted(),
             contact: self.config.contact.clone(),
-            knows: self.store.bereft_of(),
+            knows: self.store.knows(),
+            holds: self.store.holds(),
+            settings: Some((*self.config.fleet).clone()),
             unknown: BTreeMap::new(),
         }
     }
@@ -131,7 +133,8 @@ impl Agent {
     /// Whether the node's register may be written now.
     pub(super) fn may_report(&self) -> bool {
         let is_busy = self.host.is_reporting || self.lead.is_writing();
-        let is_known = self.store.is_read() && self.store.is_in_touch();
+        let is_read = self.store.is_read() || self.store.is_without_decisions();
+        let is_known = is_read && self.store.is_in_touch();
         // After a race one look comes first: what waits for no interval would otherwise be written at
         // once on the same base, and each write makes the look that runs beside it worthless.
         let has_looked = self.host.raced.is_none_or(|looks| self.store.looks() > looks);
@@ -144,11 +147,16 @@ impl Agent {
             return;
         }
         self.forget_answered_requests();
-        let Some(report) = self.host.report().cloned() else {
+        let Some(mut report) = self.host.report().cloned() else {
             return;
         };
         let me = &self.config.node;
         let known = self.store.node(me);
+        if self.store.is_without_decisions() {
+            // Which pods are its own it does not know: what it said of them last stands.
+            let Some(known) = known else { return };
+            report = NodeReport { facts: report.facts, ..known.value.clone() };
+        }
         // One that somebody deleted is written anew, whole.
         let known = known.filter(|known| known.rev.is_some());
         if known.is_some_and(|known| known.value == report) {

@@ -2,7 +2,7 @@
 //!
 //! What was read last stays in force while the store can't be reached: losing it stops no pod.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::kinds::binding::Generation;
@@ -15,6 +15,7 @@ use crate::ports::store::{
 use crate::ports::{Answer, Call, Fault, FaultKind};
 use crate::state::{NodeReport, State};
 
+use super::adopt::WAYS_OUT;
 use super::lease::is_since;
 use super::{Agent, Purpose};
 
@@ -30,6 +31,8 @@ pub(super) struct Store {
     glance: Option<Glance>,
     coordinator: Option<Known<State>>,
     nodes: BTreeMap<NodeName, Known<NodeReport>>,
+    /// Those of them that say what the store does not hold: hardly ever any, and asked for often.
+    missing_some: BTreeSet<NodeName>,
     reading: usize,
     is_looking: bool,
     /// Which registers the look under way brings, and which the last one brought.
@@ -52,10 +55,21 @@ pub(super) struct Store {
     pub(super) vigil: plan::Vigil,
     /// Content that was written, in bytes, for metrics.
     pub(super) written_bytes: u64,
-    /// The coordinator's register as it stands there, if it can't be followed, and why.
-    refused: Option<(Rev, Fault)>,
+    /// The coordinator's register as it stands there, if it can't be followed.
+    refused: Option<Refused>,
+    /// The coordinator's register is gone, was there, and is in no copy here.
+    is_lost: bool,
     /// The store's last fault, if it failed.
     pub(super) fault: Option<Fault>,
+}
+
+/// A coordinator's register that can't be followed.
+#[derive(Clone, Debug)]
+struct Refused {
+    rev: Rev,
+    fault: Fault,
+    /// What it holds, if it can be read: then it is only older than what was acted on.
+    stands: Option<(Tree, State)>,
 }
 
 /// A register as it was last read or written.
@@ -184,12 +198,26 @@ impl Store {
 
     /// Takes what this agent itself wrote.
     pub(super) fn wrote_state(&mut self, rev: Rev, tree: Tree, value: State) {
+        (self.refused, self.is_lost, self.fault) = (None, false, None);
         self.coordinator = Some(Known { rev: Some(rev), tree, value });
     }
 
     /// Takes what this agent itself wrote.
     pub(super) fn wrote_report(&mut self, me: &NodeName, rev: Rev, tree: Tree, value: NodeReport) {
-        self.nodes.insert(me.clone(), Known { rev: Some(rev), tree, value });
+        self.put(me.clone(), Known { rev: Some(rev), tree, value });
+    }
+
+    fn put(&mut self, name: NodeName, known: Known<NodeReport>) {
+        match known.value.facts.knows {
+            Some(_) => self.missing_some.insert(name.clone()),
+            None => self.missing_some.remove(&name),
+        };
+        self.nodes.insert(name, known);
+    }
+
+    /// What nodes say of decisions that the store does not hold. Nobody's word of that is folded.
+    pub(super) fn say_missing(&self) -> impl Iterator<Item = (&NodeName, &NodeReport)> {
+        self.missing_some.iter().filter_map(|name| Some((name, &self.nodes.get(name)?.value)))
     }
 
     /// Takes note of how much was written.
@@ -227,10 +255,47 @@ impl Store {
     }
 
     fn refuses(&self, rev: &Rev) -> bool {
-        self.refused.as_ref().is_some_and(|(refused, _)| refused == rev)
+        self.refused.as_ref().is_some_and(|refused| refused.rev == *rev)
     }
 
-    fn highest_seen(&self) -> Generation {
+    /// The register that can't be followed, and what it holds if it can be read.
+    pub(super) fn stands(&self) -> Option<(&Rev, Option<&(Tree, State)>)> {
+        self.refused.as_ref().map(|refused| (&refused.rev, refused.stands.as_ref()))
+    }
+
+    /// Whether the store has lost the coordinator's register, and this node knows that there was one
+    /// but not what it held.
+    pub(super) fn is_lost(&self) -> bool {
+        self.is_lost && self.coordinator.is_none()
+    }
+
+    /// Whether nothing stands in the coordinator's register, as the last look showed.
+    pub(super) fn is_gone(&self) -> bool {
+        self.glance.as_ref().is_some_and(|glance| glance.coordinator.is_none())
+    }
+
+    /// Whether all that there is was read, and no decision among it that this node may follow.
+    pub(super) fn is_without_decisions(&self) -> bool {
+        let is_missed = self.refused.is_some() || self.is_lost;
+        self.coordinator.is_none() && self.reading == 0 && is_missed
+    }
+
+    /// The newest decision acted on here, while the store does not hold it.
+    pub(super) fn knows(&self) -> Option<Generation> {
+        let is_missed = self.bereft_of().is_some() || self.refused.is_some() || self.is_lost();
+        Some(self.highest_seen()).filter(|highest| is_missed && *highest > Generation::default())
+    }
+
+    /// What of it is still here, while the store does not hold it.
+    pub(super) fn holds(&self) -> Option<Generation> {
+        let state = match self.stands() {
+            Some((_, stands)) => stands.map(|(_, state)| state),
+            None => self.state(),
+        };
+        self.knows().map(|_| state.map(|state| state.generation).unwrap_or_default())
+    }
+
+    pub(super) fn highest_seen(&self) -> Generation {
         let fence = self.glance.as_ref().map(|glance| glance.fence).unwrap_or_default();
         let state = self.state().map(|state| state.generation).unwrap_or_default();
         fence.max(state)
@@ -272,8 +337,13 @@ impl Agent {
             // What kept the store away may have kept the desired repository away too.
             self.wish.fetch_soon(now);
         }
-        self.store.refused.take_if(|(rev, _)| glance.coordinator.as_ref() != Some(&*rev));
-        self.store.fault = self.store.refused.as_ref().map(|(_, fault)| fault.clone());
+        // Something else there is believed when it was read.
+        if let Some(known) = &self.store.coordinator
+            && (glance.coordinator.is_none() || glance.coordinator == known.rev)
+        {
+            self.store.refused = None;
+        }
+        self.store.fault = self.store.refused.as_ref().map(|refused| refused.fault.clone());
         let poll = self.store_poll(now);
         let next = now.elapsed + self.config.jittered(poll, self.store.looks);
         self.store.look_at.get_or_insert(next);
@@ -288,18 +358,23 @@ impl Agent {
             self.host_needs_look();
         }
         self.read_what_moved(&glance, scope, now);
-        if scope == Scope::Own && self.scope(now) == Scope::All {
-            // Nobody coordinates, or this node is to be next: the others' registers are wanted.
-            self.store.look_soon(now);
-        }
-        let says = self.host.report().and_then(|report| report.facts.knows);
-        if says != self.store.bereft_of() {
+        self.look_further(now);
+        let says = self.host.report().map(|report| (report.facts.knows, report.facts.holds));
+        if says.unwrap_or_default() != (self.store.knows(), self.store.holds()) {
             self.refresh_facts(now);
         }
         let could_lead = self.store.holds_lock() && self.store.is_local();
         self.store.glance = Some(glance);
         if !could_lead && self.may_lead(now) || self.has_news_of_nodes() {
             self.lead.needs_turn();
+        }
+    }
+
+    /// Nobody coordinates, or this node is to be next, or the store is not to be followed: the others'
+    /// registers are wanted.
+    fn look_further(&mut self, now: Now) {
+        if self.store.scope() == Scope::Own && self.scope(now) == Scope::All {
+            self.store.look_soon(now);
         }
     }
 
@@ -359,9 +434,11 @@ impl Agent {
         if fence == Generation::default() && !reports.any(|report| report.facts.has_acted) {
             return self.begin_anew(fence);
         }
+        self.store.is_lost = true;
         self.store.fault = Some(Fault::stalled(
             "the state store has lost refs/windlass/coordinator, and nodes have acted on it. Nothing \
-             is changed until an agent that knows the last decision has written it anew",
+             is changed until an agent that knows the last decision has written it anew, or, if there \
+             is none, `windlass state adopt` lets the fleet begin anew",
         ));
     }
 
@@ -451,9 +528,8 @@ impl Agent {
         let concerns_pods = register == Register::Coordinator || register == self.own_register();
         let taken = match register {
             Register::Coordinator => {
-                let taken = self.take_state(rev.clone(), tree);
-                if let Err(fault) = &taken {
-                    self.store.refused = Some((rev, fault.clone()));
+                let taken = self.take_state(rev, tree);
+                if taken.is_err() {
                     self.recall();
                 }
                 taken
@@ -463,11 +539,22 @@ impl Agent {
         if let Err(fault) = taken {
             self.store_failed(fault, now);
         }
+        self.look_further(now);
         self.lead.needs_turn();
         if concerns_pods {
             self.host_needs_look();
         }
         self.network_needs_look();
+    }
+
+    fn refuse(
+        &mut self,
+        rev: Rev,
+        fault: Fault,
+        stands: Option<(Tree, State)>,
+    ) -> Result<(), Fault> {
+        self.store.refused = Some(Refused { rev, fault: fault.clone(), stands });
+        Err(fault)
     }
 
     fn take_state(&mut self, rev: Rev, tree: Tree) -> Result<(), Fault> {
@@ -476,15 +563,23 @@ impl Agent {
             Some(known) => State::decode_after((&known.tree, &known.value), &tree),
             None => State::decode(&tree),
         };
-        let value = value.map_err(Fault::stalled)?;
+        let value = match value {
+            Ok(value) => value,
+            Err(fault) => return self.refuse(rev, Fault::stalled(fault), None),
+        };
         let highest = self.store.highest_seen();
         if value.generation < highest {
-            return Err(Fault::stalled(format!(
+            let fault = Fault::stalled(format!(
                 "the state store holds decision {}, and this node has acted on {highest}: it was \
-                 set back; nothing is changed until a newer decision comes or the epoch is raised",
+                 set back, and nothing is changed. {WAYS_OUT}",
                 value.generation
-            )));
+            ));
+            // Foreign content reads as an empty state.
+            let is_ours = value.generation > Generation::default();
+            return self.refuse(rev, fault, is_ours.then_some((tree, value)));
         }
+        (self.store.refused, self.store.is_lost) = (None, false);
+        self.remember(value.generation);
         if !value.fold.is_empty() {
             self.peers_need_meeting();
         }
@@ -497,12 +592,20 @@ impl Agent {
         Ok(())
     }
 
+    /// Writes down, where a restored store can't take it back, that this decision is acted on.
+    fn remember(&mut self, generation: Generation) {
+        let fence = self.store.glance.as_ref().map(|glance| glance.fence).unwrap_or_default();
+        if generation > fence && self.store.is_in_touch {
+            self.call(Purpose::Fence, Call::Store(StoreCall::Fence(generation)), STORE_TIMEOUT);
+        }
+    }
+
     fn take_report(&mut self, name: NodeName, rev: Rev, tree: Tree) -> Result<(), Fault> {
         let value = NodeReport::decode(&tree).map_err(Fault::stalled)?;
         if name == self.config.node && self.is_by_us(&value) {
             self.host.succeed(&value);
         }
-        self.store.nodes.insert(name, Known { rev: Some(rev), tree, value });
+        self.store.put(name, Known { rev: Some(rev), tree, value });
         self.peers_need_meeting();
         Ok(())
     }

@@ -15,6 +15,7 @@ use crate::adapters::engine::{Engine, Question};
 use crate::adapters::files::Files;
 use crate::adapters::git::watch::Watch;
 use crate::adapters::git::{Source, SourceConfig, Store, StoreConfig};
+use crate::adapters::heap;
 use crate::adapters::hints::Hints;
 use crate::adapters::home::Home;
 use crate::adapters::identity::Identity;
@@ -81,22 +82,13 @@ pub fn run(path: &Path) -> Result<(), StartFault> {
         hint_port,
         api_port: loaded.peer_port,
     });
-    share_one_heap();
+    heap::share_one();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .map_err(system("the runtime can't be started"))?;
     runtime.block_on(serve(loaded, identity))
-}
-
-/// Lets all threads share one heap. By default glibc gives each thread one of its own, and what a burst
-/// leaves free in one is of no use to the others: 68 MB instead of 40 with 100 pods.
-#[allow(unsafe_code)]
-fn share_one_heap() {
-    // SAFETY: only sets a number, before there are other threads. Where it is refused, the agent is
-    // larger and works as well.
-    unsafe { nix::libc::mallopt(nix::libc::M_ARENA_MAX, 1) };
 }
 
 /// Text unlike any other.

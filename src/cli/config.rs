@@ -138,6 +138,8 @@ pub struct State {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Fleet {
+    /// Raised by whoever changes what must be the same on every node.
+    pub version: u64,
     /// How long others wait for a silent coordinator.
     pub lease: String,
     /// How often a node shows that it lives.
@@ -153,6 +155,7 @@ pub struct Fleet {
 impl Default for Fleet {
     fn default() -> Self {
         Self {
+            version: 1,
             lease: "15s".into(),
             beat: "10s".into(),
             not_ready_after: "40s".into(),
@@ -367,7 +370,7 @@ fn check(file: File, hostname: &str, incarnation: &str) -> Result<Loaded, Vec<St
         .url
         .clone()
         .unwrap_or_else(|| file.data_dir.join("state.git").display().to_string());
-    let agent = Config {
+    let mut agent = Config {
         node,
         incarnation: incarnation.to_owned(),
         // The data directory says which.
@@ -376,6 +379,7 @@ fn check(file: File, hostname: &str, incarnation: &str) -> Result<Loaded, Vec<St
         labels: file.node.labels.clone(),
         address: file.node.address,
         settings: Arc::new(settings),
+        fleet: Arc::default(),
         layout: Layout { run_dir: file.run_dir.clone(), data_dir: file.data_dir.clone() },
         domain: file.network.cluster_domain.clone(),
         origin: format!("{}:{}", file.desired.branch, file.desired.directory),
@@ -394,6 +398,7 @@ fn check(file: File, hostname: &str, incarnation: &str) -> Result<Loaded, Vec<St
         version: env!("CARGO_PKG_VERSION").to_owned(),
         jitter: crate::kinds::digest::Digest::of(incarnation.as_bytes()).first_u64(),
     };
+    agent.fleet = Arc::new(super::common::of(&file, &agent));
     let state_credentials = credentials(&file.state.credentials);
     let credentials = credentials(&file.desired.credentials);
     // Whoever keeps the state store to himself has nobody to talk to.

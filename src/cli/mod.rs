@@ -17,6 +17,7 @@
 pub mod agent;
 mod api_resources;
 mod client;
+mod common;
 mod completion;
 pub mod config;
 mod delete;
@@ -41,6 +42,7 @@ mod rollout;
 mod select;
 mod simulate;
 mod socket;
+mod state;
 mod status;
 mod sync;
 mod target;
@@ -128,6 +130,8 @@ enum Command {
     Drain(drain::Drain),
     /// Declare a node dead whose machine is off: its pods are made anew elsewhere at once
     Fence(nodes::Fence),
+    /// Take a state store as it is that was restored from a backup
+    State(state::State),
     /// Check manifests as the agent does, without one
     Validate(validate::Validate),
     /// Show the kinds of objects there are, and the words for them
@@ -201,6 +205,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Uncordon(args) => wait(nodes::uncordon(&args, context)),
         Command::Drain(args) => wait(drain::run(&args, context)),
         Command::Fence(args) => wait(nodes::fence(&args, context)),
+        Command::State(args) => wait(state::run(&args, context)),
         Command::Status(args) => wait(status::run(&args, context)),
         Command::Sync(args) => wait(sync::run(&args, context)),
         Command::Simulate(args) => simulate::run(&args, context),

@@ -15,6 +15,7 @@ use super::fault::Failure;
 use super::validate;
 use crate::kinds::name::{NameRule, NodeName};
 use crate::kinds::quantity::Quantity;
+use crate::plan;
 use crate::sim::rehearsal::{Rehearsal, Story, Trouble};
 use crate::sim::scenario::Scenario;
 
@@ -138,13 +139,11 @@ fn trouble(text: &str, is_power_cut: bool) -> Result<Trouble, Failure> {
     Ok(Trouble { node, is_power_cut, from, until })
 }
 
-/// What a decision is called that only writes down what was found.
-const KEPT: &str = "keep records";
-
 fn told(story: &Story) -> String {
     let mut text = String::new();
     for (at, node, what) in &story.decisions {
-        let lines = what.lines().filter(|line| !line.is_empty() && *line != KEPT);
+        let lines =
+            what.lines().filter(|line| !line.is_empty() && !line.starts_with(plan::RECORDS));
         let lines: Vec<&str> = lines.collect();
         // The first line sums up the others where there are several.
         for line in lines.get(1..).filter(|rest| !rest.is_empty()).unwrap_or(&lines) {

@@ -18,6 +18,9 @@ pub struct Settings {
     pub foreign: BTreeSet<(String, String)>,
     /// Kinds that are accepted although nothing carries them out.
     pub unenforced: BTreeSet<Kind>,
+    /// The state store's epoch is to be this at least: a store that was restored under a lower one is
+    /// taken as it is. 0 where nothing is said.
+    pub state_epoch: u64,
 }
 
 impl Settings {
@@ -29,13 +32,10 @@ impl Settings {
 }
 
 /// Settings there are.
-const KNOWN: [&str; 2] = ["foreign", "unenforced"];
+const KNOWN: [&str; 3] = ["foreign", "stateEpoch", "unenforced"];
 
 /// Settings there will be, with what to do until then.
-const PLANNED: [(&str, &str); 2] = [
-    ("apps", "the whole repository is one app"),
-    ("stateEpoch", "a restored state store can't be taken over yet"),
-];
+const PLANNED: [(&str, &str); 1] = [("apps", "the whole repository is one app")];
 
 /// Reads the documents of `windlass.yaml`.
 pub(super) fn read(documents: Vec<Document<'_>>, report: &mut Report) -> Settings {
@@ -80,6 +80,7 @@ fn read_root(root: &Node<'_>, settings: &mut Settings, report: &mut Report) {
             "unenforced" => each(&entry.node, &path, report, |text, at, path, report| {
                 settings.unenforced.extend(unenforced(text, at, path, report));
             }),
+            "stateEpoch" => settings.state_epoch = epoch(&entry.node, &path, report),
             key => match PLANNED.iter().find(|(planned, _)| *planned == key) {
                 Some((_, until_then)) => {
                     let message = format!("is not built yet: {until_then}");
@@ -93,6 +94,23 @@ fn read_root(root: &Node<'_>, settings: &mut Settings, report: &mut Report) {
             },
         }
     }
+}
+
+/// A number from 1 up to what a person may have meant.
+fn epoch(node: &Node<'_>, path: &Path<'_>, report: &mut Report) -> u64 {
+    /// A slip such as a date would use up the numbers of a lifetime.
+    const EPOCH_MAX: u64 = 1_000_000;
+    let number = match &node.value {
+        Value::Null => return 0,
+        Value::Int(number, _) => u64::try_from(*number).ok(),
+        _ => None,
+    };
+    number.filter(|epoch| (1..=EPOCH_MAX).contains(epoch)).unwrap_or_else(|| {
+        let found = Described(&node.value, false).to_string();
+        let message = format!("expected a number from 1 to {EPOCH_MAX}, found {found}");
+        error(report, node.at, path, message);
+        0
+    })
 }
 
 /// Calls `take` for each text of a list.
@@ -216,6 +234,7 @@ mod tests {
         }
         let unenforced: Vec<Kind> = settings.unenforced.into_iter().collect();
         assert_eq!(unenforced, [Kind::NetworkPolicy, Kind::Job]);
+        assert_eq!(read_text("stateEpoch: 7").0.state_epoch, 7);
         assert_eq!(read_text("").0, Settings::default());
         assert_eq!(read_text("foreign:\n").1, Vec::<String>::new());
     }
@@ -228,6 +247,12 @@ mod tests {
                 "windlass.yaml:1:1: error: foriegn: unknown setting (did you mean \"foreign\"?)",
             ),
             ("apps: []", "windlass.yaml:1:1: error: apps: is not built yet"),
+            (
+                "stateEpoch: 0",
+                "windlass.yaml:1:13: error: stateEpoch: expected a number from 1 to 1000000",
+            ),
+            ("stateEpoch: next", "windlass.yaml:1:13: error: stateEpoch: expected a number"),
+            ("stateEpoch: 20261121", "windlass.yaml:1:13: error: stateEpoch: expected a number"),
             ("foreign: x", "windlass.yaml:1:10: error: foreign: expected a list of kinds"),
             (
                 "foreign:\n- servicemonitor",

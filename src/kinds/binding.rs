@@ -35,6 +35,13 @@ impl Generation {
         Self { epoch: self.epoch, number: self.number.saturating_add(1) }
     }
 
+    /// The generation of the next write, under a new epoch: above any of an earlier one, also of those
+    /// that nobody here knows.
+    #[must_use]
+    pub fn next_in(self, epoch: u64) -> Self {
+        Self { epoch: self.epoch.max(epoch), ..self.next() }
+    }
+
     /// The generation of a write that replaces a register that is gone: beyond any that may have
     /// been written to it without our knowledge.
     #[must_use]
@@ -141,6 +148,13 @@ pub struct Binding {
     /// (`status.nominatedNodeName`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nominated: Option<NodeName>,
+    /// Its number among the pods of its owner: a StatefulSet's ordinal, an Indexed Job's completion
+    /// index.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<u32>,
+    /// The one node it is made for: a DaemonSet's pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only_node: Option<NodeName>,
     /// Fields of a later version, kept.
     #[serde(flatten)]
     pub unknown: BTreeMap<String, serde_json::Value>,
@@ -195,6 +209,8 @@ mod tests {
             deletion: None,
             message: None,
             nominated: None,
+            index: None,
+            only_node: None,
             unknown: BTreeMap::new(),
         };
         let mut json = serde_json::to_value(&binding).expect("serializes");

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use serde::{Deserialize, Serialize};
 
 use super::binding::Generation;
+use super::fleet::FleetSettings;
 use super::labels::Labels;
 use super::pod::{ResourceList, Taint};
 use super::time::Wall;
@@ -72,6 +73,12 @@ pub struct NodeFacts {
     /// knows the newest of all can write it anew.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub knows: Option<Generation>,
+    /// The newest decision whose content the node still has, which may be older; said as `knows` is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holds: Option<Generation>,
+    /// What its `agent.yaml` says of what must be the same on every node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settings: Option<FleetSettings>,
     /// Fields of a later version, kept.
     #[serde(flatten)]
     pub unknown: BTreeMap<String, serde_json::Value>,

@@ -39,6 +39,12 @@ pub enum VolumeSource {
         /// Whether writing is refused.
         read_only: bool,
     },
+    /// The claim that each pod of a StatefulSet has for itself;
+    /// [`super::binding::Binding::own_template`] makes a [`Self::Claim`] of it.
+    OwnClaim {
+        /// The [`super::storage::ClaimTemplate`].
+        template: Name,
+    },
 }
 
 /// What must be at a `hostPath`.
@@ -145,6 +151,11 @@ impl VolumeSource {
             FileSource::Secret(files) => Some((&files.name, files.optional)),
             _ => None,
         })
+    }
+
+    /// Whether each pod has one of its own.
+    pub fn is_own_claim(&self) -> bool {
+        matches!(self, Self::OwnClaim { .. })
     }
 
     fn files<'a, T>(&'a self, pick: impl Fn(&'a FileSource) -> Option<T>) -> Vec<T> {

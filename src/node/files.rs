@@ -87,7 +87,8 @@ pub(super) fn wishes(
                 })?;
                 wishes.push(FileWish::Set { volume: name, files, group });
             }
-            VolumeSource::Claim { name: claim, .. } => {
+            VolumeSource::Claim { name: claim, .. }
+            | VolumeSource::OwnClaim { template: claim } => {
                 return Err(Missing(format!("persistentvolumeclaim \"{claim}\" not found")));
             }
         }
@@ -316,7 +317,7 @@ pub(super) fn place(
         VolumeSource::EmptyDir { memory, .. } => VolumeRoot::Directory(name, *memory),
         VolumeSource::HostPath { path, .. } => VolumeRoot::Host(path.clone()),
         VolumeSource::Files(_) => VolumeRoot::Set(name),
-        VolumeSource::Claim { .. } => return None,
+        VolumeSource::Claim { .. } | VolumeSource::OwnClaim { .. } => return None,
     };
     let part = match &mount.sub_path {
         None => None,

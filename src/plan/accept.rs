@@ -73,6 +73,11 @@ fn clear_waiting(state: &mut AppState) {
     }
 }
 
+/// Whether a commit would be taken, for whoever must know before it is.
+pub fn may_accept(candidate: &Revision, app: Option<&AppState>, follows_rewrites: bool) -> bool {
+    judge(candidate, app.unwrap_or(&AppState::default()), follows_rewrites).is_ok()
+}
+
 /// The three doors.
 fn judge(candidate: &Revision, state: &AppState, follows_rewrites: bool) -> Result<(), Verdict> {
     check_history(candidate.relation, follows_rewrites)?;

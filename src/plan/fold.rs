@@ -14,6 +14,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::kinds::fleet::FleetSettings;
 use crate::kinds::name::{NodeName, Uid};
 use crate::kinds::node::{Contact, LABEL_ZONE, NodeFacts};
 use crate::kinds::status::PodReport;
@@ -37,6 +38,8 @@ pub(crate) struct Folding {
     shown_since: Option<Elapsed>,
     /// What each node's word was made into: most nodes say what they said before.
     made: BTreeMap<NodeName, Made>,
+    /// The settings that were in force when it was.
+    settings: Option<Arc<FleetSettings>>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -88,14 +91,18 @@ fn folded(
     work: &mut Work,
     known: &BTreeMap<NodeName, Arc<NodeReport>>,
 ) -> BTreeMap<NodeName, Arc<NodeReport>> {
+    let in_force = work.next.settings.clone();
     let mut before = std::mem::take(&mut work.memory.folding.made);
+    if std::mem::replace(&mut work.memory.folding.settings, in_force.clone()) != in_force {
+        before.clear();
+    }
     let given = work.input.nodes.iter().filter(|(node, _)| work.next.nodes.contains_key(*node));
     let made = given.map(|(node, input)| {
         let is_same = |made: &Made| {
             Arc::ptr_eq(&made.facts, &input.facts) && Arc::ptr_eq(&made.pods, &input.pods)
         };
         let made = before.remove(node).filter(is_same);
-        (node.clone(), made.unwrap_or_else(|| make(input, known.get(node))))
+        (node.clone(), made.unwrap_or_else(|| make(input, known.get(node), in_force.as_deref())))
     });
     let made: BTreeMap<NodeName, Made> = made.collect();
     // A node whose register nobody can read at the moment said what it said.
@@ -107,10 +114,19 @@ fn folded(
     fold
 }
 
-fn make(input: &NodeInput, known: Option<&Arc<NodeReport>>) -> Made {
+fn make(
+    input: &NodeInput,
+    known: Option<&Arc<NodeReport>>,
+    in_force: Option<&FleetSettings>,
+) -> Made {
     let (facts, pods) = (input.facts.clone(), input.pods.clone());
-    let brief =
+    let mut brief =
         NodeReport { facts: facts.clone(), pods: pods.clone(), ..NodeReport::default() }.brief();
+    // Who has the fleet's settings need not say so: whoever says nothing asks for no others.
+    let says = facts.settings.as_ref().zip(in_force);
+    if says.is_some_and(|(own, fleet)| own.version <= fleet.version && own.agree_with(fleet)) {
+        Arc::make_mut(&mut brief.facts).settings = None;
+    }
     let brief = match known {
         Some(known) if **known == brief => known.clone(),
         _ => Arc::new(brief),

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::desired::MEANING_VERSION;
-use crate::kinds::binding::{AppName, Oid, TemplateRef};
+use crate::kinds::binding::{AppName, Binding, Oid, TemplateRef};
 use crate::kinds::object::Key;
 use crate::kinds::pod::PodTemplate;
 use crate::state::State;
@@ -71,6 +71,16 @@ pub fn template_of(
         return Some(template);
     }
     library.get(&Shelf::of(reference)).cloned().flatten()
+}
+
+/// What a pod runs: the template its binding refers to, as this pod has it.
+pub fn template_for(
+    binding: &Binding,
+    apps: &BTreeMap<AppName, AppInput>,
+    library: &Library,
+) -> Option<Arc<PodTemplate>> {
+    let template = template_of(&binding.template, apps, library)?;
+    Some(binding.own_template(&template))
 }
 
 fn in_force(

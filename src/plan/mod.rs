@@ -9,6 +9,7 @@
 //! ```text
 //! lease    this agent says that it coordinates
 //! nodes    which are heard of, which are lost?
+//! common   what must all nodes share?
 //! accept   is the newest commit taken, refused or held?
 //! ledger   which objects are new, which are gone?
 //! pods     what do the nodes say of each pod; which have ended?
@@ -29,6 +30,7 @@
 mod accept;
 mod allocate;
 mod claim;
+pub mod common;
 mod deployment;
 mod drain;
 mod evict;
@@ -47,6 +49,7 @@ pub mod schedule;
 mod single;
 #[cfg(test)]
 mod tests;
+mod unsaid;
 mod vigil;
 mod work;
 
@@ -59,6 +62,7 @@ use ipnetwork::Ipv4Network;
 use crate::desired::Desired;
 use crate::kinds::binding::{AppName, Oid};
 use crate::kinds::finding::Finding;
+use crate::kinds::fleet::FleetSettings;
 use crate::kinds::name::{NodeName, Uid};
 use crate::kinds::node::NodeFacts;
 use crate::kinds::status::PodReport;
@@ -66,9 +70,12 @@ use crate::kinds::time::{Elapsed, Now};
 use crate::ports::source::{CommitInfo, Relation};
 use crate::state::{PersonRequest, State};
 
-pub use library::{Library, Shelf, missing_templates, references, template_of};
+pub use accept::may_accept;
+pub use lease::{Leader, adopted};
+pub use library::{Library, Shelf, missing_templates, references, template_for, template_of};
 pub use memory::Memory;
 pub use pods::{Pod, Tally};
+pub use unsaid::RECORDS;
 pub use vigil::{Silence, Vigil};
 use work::Work;
 pub(crate) use work::append_events;
@@ -92,6 +99,8 @@ pub struct Input {
     pub not_ready_after: Duration,
     /// What the operator has set.
     pub settings: Arc<Settings>,
+    /// What this node says must be the same on every node.
+    pub fleet: Arc<FleetSettings>,
     /// The coordinator's register as it is.
     pub state: State,
     /// The desired repository, by app.
@@ -162,6 +171,8 @@ pub struct NodeInput {
     pub requests: Arc<Vec<PersonRequest>>,
     /// Whether it says that pods may be placed on it.
     pub is_ready: bool,
+    /// Whether its settings are others than its fleet's.
+    pub differs: bool,
     /// For how long it has not been heard of.
     pub silence: Silence,
 }
@@ -190,8 +201,10 @@ pub fn plan(input: &Input, memory: &mut Memory, now: Now) -> Plan {
     let mut work = Work::new(input, memory, now);
     lease::take_lease(&mut work);
     liveness::judge_nodes(&mut work);
+    common::keep_settings(&mut work);
     work.take_in_pods();
     accept::accept_revisions(&mut work);
+    work.raise_epoch();
     ledger::keep_ledger(&mut work);
     pods::take_reports(&mut work);
     people::answer_requests(&mut work);

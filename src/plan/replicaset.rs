@@ -151,6 +151,8 @@ fn make(work: &mut Work, set: &Wanted, count: usize) {
             template: set.template.clone(),
             owner: set.key.clone(),
             labels: set.labels.clone(),
+            index: None,
+            only_node: None,
         });
         work.event(
             &set.key,

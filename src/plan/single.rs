@@ -38,6 +38,8 @@ fn keep(work: &mut Work, app: &crate::kinds::name::Name, object: &Object, templa
                 template: reference,
                 owner: object.key.clone(),
                 labels: Labels::new(),
+                index: None,
+                only_node: None,
             });
             work.note(format!("{} is made", object.key));
         }

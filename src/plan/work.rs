@@ -17,7 +17,7 @@ use crate::kinds::time::{Elapsed, Now};
 use crate::state::{EVENTS_MAX, PodList, State};
 
 use super::pods::{self, Pod};
-use super::{Input, Memory, Plan, Revision, library};
+use super::{Input, Memory, Plan, Revision, library, unsaid};
 
 /// A commit message lists at most this many decisions; the rest are counted.
 const NOTES_MAX: usize = 100;
@@ -72,6 +72,18 @@ impl<'a> Work<'a> {
         }
     }
 
+    /// Begins the epoch that a commit in force names, if it is a new one: a store of an older epoch can't
+    /// be taken for this one's then.
+    pub(super) fn raise_epoch(&mut self) {
+        let named = self.revisions.values().map(|revision| revision.desired.settings.state_epoch);
+        let epoch = named.max().unwrap_or(0);
+        if epoch > self.generation.epoch {
+            self.generation = self.generation.next_in(epoch);
+            self.next.generation = self.generation;
+            self.note(format!("epoch {epoch} begins, as stateEpoch says"));
+        }
+    }
+
     /// Takes the pods apart, once it is known which nodes are lost.
     pub(super) fn take_in_pods(&mut self) {
         for (node, binding) in self.input.state.all_pods() {
@@ -90,8 +102,7 @@ impl<'a> Work<'a> {
             .and_then(|node| self.input.nodes.get(node))
             .and_then(|node| node.pods.get(&binding.uid))
             .cloned();
-        let template =
-            library::template_of(&binding.template, &self.input.apps, &self.input.library);
+        let template = library::template_for(&binding, &self.input.apps, &self.input.library);
         let is_lost = node.as_ref().is_some_and(|node| self.is_lost(node));
         let ready = !is_lost
             && binding.deletion.is_none()
@@ -184,6 +195,8 @@ impl<'a> Work<'a> {
             deletion: None,
             message: None,
             nominated: None,
+            index: new.index,
+            only_node: new.only_node,
             unknown: BTreeMap::new(),
         };
         self.made += 1;
@@ -362,6 +375,9 @@ impl<'a> Work<'a> {
         if is_written || self.next.fold != self.input.state.fold {
             self.next.generation = self.generation;
             self.next.events = Arc::new(append_events(&self.next.events, self.events));
+            if self.notes.is_empty() {
+                self.notes.push(unsaid::differences(&self.input.state, &self.next));
+            }
         }
         Plan {
             why: message(&self.notes),
@@ -399,7 +415,7 @@ pub(crate) fn append_events(before: &[EventRecord], new: Vec<EventRecord>) -> Ve
 /// The commit's message: the first decision as its subject, all of them below.
 fn message(notes: &[String]) -> String {
     let subject = match notes {
-        [] => "keep records".to_owned(),
+        [] => return String::new(),
         [only] => return only.clone(),
         [first, rest @ ..] => format!("{first} (and {} more)", rest.len()),
     };
@@ -417,6 +433,10 @@ pub(super) struct NewPod<'n> {
     pub(super) template: TemplateRef,
     pub(super) owner: Key,
     pub(super) labels: Labels,
+    /// See [`Binding::index`].
+    pub(super) index: Option<u32>,
+    /// See [`Binding::only_node`].
+    pub(super) only_node: Option<NodeName>,
 }
 
 /// How a new pod is called.

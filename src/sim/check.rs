@@ -5,7 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::kinds::binding::DEFAULT_APP;
+use crate::agent::Agent;
+use crate::kinds::binding::{DEFAULT_APP, Generation};
 use crate::kinds::name::{NodeName, Uid};
 use crate::kinds::object::Body;
 use crate::kinds::workload::Strategy;
@@ -21,9 +22,12 @@ pub type Violation = String;
 /// Remembers what was seen before, for what may only grow.
 #[derive(Debug, Default)]
 pub struct Safety {
-    generation: crate::kinds::binding::Generation,
+    generation: Generation,
     last_write: usize,
     leaders: BTreeSet<NodeName>,
+    restores: usize,
+    /// What each agent has acted on, in which life.
+    acted: BTreeMap<NodeName, (u64, Generation)>,
 }
 
 impl Safety {
@@ -36,6 +40,7 @@ impl Safety {
             nobody_spins(world, node, machine)?;
             no_container_twice(node, machine)?;
             one_address_one_pod(node, machine)?;
+            self.nobody_goes_back(node, machine)?;
         }
         self.one_coordinator(world)?;
         one_writer_per_ref(world)?;
@@ -67,14 +72,38 @@ impl Safety {
         }
     }
 
+    /// No agent follows an older decision than it has followed.
+    fn nobody_goes_back(&mut self, node: &NodeName, machine: &Machine) -> Result<(), Violation> {
+        let Some(now) = machine.agent().and_then(Agent::follows) else {
+            return Ok(());
+        };
+        let life = machine.process();
+        let before = self.acted.get(node).filter(|(before, _)| *before == life);
+        let before = before.map(|(_, generation)| *generation).unwrap_or_default();
+        if now < before {
+            return Err(format!("{node} follows {now} after {before}"));
+        }
+        if now > before {
+            self.acted.insert(node.clone(), (life, now));
+        }
+        Ok(())
+    }
+
     /// An older generation changes nothing: the register's number only rises, by one with each write.
     fn decisions_only_grow(&mut self, world: &World) -> Result<(), Violation> {
         let count = world.store.decisions();
         if count == self.last_write {
             return Ok(());
         }
+        if world.store.tree(&Register::Coordinator).is_none() {
+            return Ok(());
+        }
         self.last_write = count;
         let state = decoded(world)?;
+        if std::mem::replace(&mut self.restores, world.store.restores) != world.store.restores {
+            // Whoever had not seen what came after the backup can't tell that there was any.
+            self.generation = Generation::default();
+        }
         if state.generation <= self.generation {
             return Err(format!("{} was written after {}", state.generation, self.generation));
         }

@@ -44,6 +44,12 @@ pub enum Interference {
     HealStore,
     /// Somebody deletes a register.
     DeleteRegister(Register),
+    /// Somebody makes a backup of the store.
+    BackUp,
+    /// Somebody restores it.
+    Restore,
+    /// Somebody on a machine says that the store is to be taken as it is.
+    Adopt(NodeName),
     /// The remote can't be reached.
     CutRemote,
     /// The remote can be reached again.
@@ -109,6 +115,9 @@ impl World {
             Interference::CutStore => self.store_is_up = false,
             Interference::HealStore => self.store_is_up = true,
             Interference::DeleteRegister(register) => self.store.delete(&register),
+            Interference::BackUp => self.store.back_up(),
+            Interference::Restore => self.store.restore(),
+            Interference::Adopt(node) => self.ask(&node, Ask::Adopt { by: "root".to_owned() }),
             Interference::CutRemote => self.remote_is_up = false,
             Interference::HealRemote => self.remote_is_up = true,
             Interference::Push(message, files) => {
@@ -117,15 +126,18 @@ impl World {
             }
             Interference::SetBack(by) => self.set_back(by),
             Interference::Ask(node, what) => {
-                let Some(process) = self.machines.get(&node).map(Machine::process) else {
-                    return;
-                };
-                self.count += 1;
-                let ask = Ask::Request { what, by: "root".to_owned() };
-                let event = Event::Asked(AskId(self.count), ask);
-                self.send(&node, process, Duration::from_millis(1), event);
+                self.ask(&node, Ask::Request { what, by: "root".to_owned() });
             }
         }
+    }
+
+    fn ask(&mut self, node: &NodeName, ask: Ask) {
+        let Some(process) = self.machines.get(node).map(Machine::process) else {
+            return;
+        };
+        self.count += 1;
+        let event = Event::Asked(AskId(self.count), ask);
+        self.send(node, process, Duration::from_millis(1), event);
     }
 
     fn change(&mut self, node: &NodeName, change: impl FnOnce(&mut Machine)) {
@@ -196,11 +208,28 @@ impl World {
             self.start_agent(&node);
         }
         self.uncordon_all();
+        if self.store.restores > 0 {
+            self.adopt_at_last();
+        }
         self.source_moved();
     }
 }
 
 impl World {
+    /// Where a store that was restored is still refused, somebody says at last that it is meant: on one
+    /// machine after the other, because one that knows nothing newer has nothing to say, and once
+    /// more, when all have looked. In a large fleet some are enough: among them are those who may be
+    /// next, who know what all know.
+    fn adopt_at_last(&mut self) {
+        let nodes: Vec<NodeName> = self.machines.keys().take(10).cloned().collect();
+        for round in [5, 40] {
+            for (after, node) in (round..).step_by(4).zip(&nodes) {
+                let at = self.time + Duration::from_secs(after);
+                self.plan(at, Interference::Adopt(node.clone()));
+            }
+        }
+    }
+
     /// Whoever cordoned a node says that it may be used again, as soon as agents know of it.
     fn uncordon_all(&mut self) {
         let nodes: Vec<NodeName> = self.machines.keys().cloned().collect();

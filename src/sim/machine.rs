@@ -9,6 +9,7 @@ use crate::agent::Agent;
 use crate::agent::config::Config;
 use crate::agent::event::{Effect, Event};
 use crate::kinds::binding::Generation;
+use crate::kinds::fleet::FleetSettings;
 use crate::kinds::labels::Labels;
 use crate::kinds::name::{NodeName, Uid};
 use crate::kinds::node::Contact;
@@ -109,6 +110,8 @@ pub struct Machine {
     pub eviction_s: u32,
     /// Above how many nodes its agents fold what nodes say.
     pub folds_above: usize,
+    /// What its `agent.yaml` says of what must be the same on every node.
+    pub fleet: FleetSettings,
     /// By how much its clock is wrong.
     pub clock_skew_s: i64,
     booted: Duration,
@@ -142,6 +145,7 @@ impl Machine {
             always_leads: false,
             eviction_s: settings().eviction_s,
             folds_above: FOLDS_ABOVE,
+            fleet: FleetSettings { version: 1, ..FleetSettings::default() },
             clock_skew_s: 0,
             booted: time,
             wake_is_set: None,
@@ -365,6 +369,7 @@ fn config(machine: &Machine) -> Config {
         labels: Labels::new(),
         address: None,
         settings: Arc::new(Settings { eviction_s: *eviction_s, ..settings() }),
+        fleet: Arc::new(machine.fleet.clone()),
         layout: Layout { run_dir: "/run/windlass".into(), data_dir: "/var/lib/windlass".into() },
         domain: "cluster.local".into(),
         origin: "main".into(),

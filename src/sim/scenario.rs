@@ -120,6 +120,7 @@ impl Scenario {
         }
         self.plan_people(&mut world, &nodes);
         self.plan_links(&mut world, &nodes);
+        self.plan_restore(&mut world, &nodes, &shop);
         world
     }
 
@@ -174,6 +175,31 @@ impl Scenario {
             world.plan(at, Interference::Reach(node.clone(), reach));
             world.plan(end, Interference::Reach(node, whole));
         }
+    }
+
+    /// In some runs a backup of the state store is restored, and then somebody says that it is meant, in
+    /// a commit or on a machine; or deletes the ref, or does nothing until the end.
+    fn plan_restore(&self, world: &mut World, nodes: &[NodeName], shop: &Shop) {
+        let mut rng = Rng::new(self.seed ^ 0x0bac_0bac);
+        let Some(node) = rng.pick(nodes).filter(|_| rng.chance(400) && !self.all_lead) else {
+            return;
+        };
+        let backup = rng.between(self.trouble / 6, self.trouble / 2);
+        let restored = rng.between(backup, self.trouble * 5 / 6);
+        let said = restored + rng.between(Duration::from_secs(1), Duration::from_secs(60));
+        world.plan(backup, Interference::BackUp);
+        world.plan(restored, Interference::Restore);
+        let what = match rng.below(4) {
+            0 => {
+                let mut files = shop.files();
+                files.insert("windlass.yaml".into(), "stateEpoch: 5\n".into());
+                Interference::Push("epoch 5\n\nWindlass-Allow-Prune: yes".into(), files)
+            }
+            1 => Interference::Adopt(node.clone()),
+            2 if !world.store.is_local => Interference::DeleteRegister(Register::Coordinator),
+            _ => return,
+        };
+        world.plan(said, what);
     }
 
     fn report(&self, world: &World, what: &str) -> String {

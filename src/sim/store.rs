@@ -21,6 +21,9 @@ fn ring(root: &Rev, moved: u64) -> Rev {
     }
 }
 
+/// The coordinator's register and the nodes', as they were.
+type Backup = (Option<Rev>, Arc<BTreeMap<NodeName, Rev>>);
+
 /// The registers.
 #[derive(Clone, Debug, Default)]
 pub struct Registers {
@@ -31,6 +34,9 @@ pub struct Registers {
     rings: BTreeMap<NodeName, (Rev, u64)>,
     trees: BTreeMap<Rev, Tree>,
     log: Vec<(Register, Rev, String)>,
+    backup: Option<Backup>,
+    /// How often a backup was restored.
+    pub restores: usize,
     writers: Vec<(Register, NodeName)>,
     writes: u64,
     decisions: usize,
@@ -97,6 +103,19 @@ impl Registers {
         let rev = rev.clone();
         self.set(register, Some(rev));
         true
+    }
+
+    /// Remembers what every register is.
+    pub fn back_up(&mut self) {
+        self.backup = Some((self.coordinator.clone(), self.nodes.clone()));
+    }
+
+    /// Puts every register back to what it was when that was last remembered.
+    pub fn restore(&mut self) {
+        if let Some((coordinator, nodes)) = &self.backup {
+            (self.coordinator, self.nodes) = (coordinator.clone(), nodes.clone());
+            self.restores += 1;
+        }
     }
 
     /// Deletes a register, as somebody with a right to push may.

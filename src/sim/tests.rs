@@ -334,3 +334,220 @@ fn a_node_declared_dead_gives_up_what_it_ran_when_it_is_back() {
     check::settled(&world).expect("all pods have another node");
     assert!(check::decoded(&world).expect("decodes").answered.is_empty(), "all is acknowledged");
 }
+
+#[test]
+fn a_node_with_settings_of_its_own_neither_decides_nor_gets_new_pods() {
+    let mut world = World::new(5, Weather::default());
+    world.remote.commit("the beginning", shop(3, "run:v1"));
+    let names = ["n0", "n1", "n2"].map(NodeName::trusted);
+    for name in &names {
+        world.machines.insert(name.clone(), super::Machine::new(name, world.time));
+    }
+    let configure = |world: &mut World, name: &NodeName, version: u64, value: &str| {
+        world.interfere(Interference::KillAgent(name.clone()));
+        let machine = world.machines.get_mut(name).expect("a machine");
+        let fields = [("fleet.evictAfter".to_owned(), value.to_owned())];
+        machine.fleet = crate::kinds::fleet::FleetSettings { version, fields: fields.into() };
+        world.interfere(Interference::StartAgent(name.clone()));
+    };
+    for name in &names {
+        configure(&mut world, name, 1, "1m");
+    }
+    run_for(&mut world, 60);
+    check::settled(&world).expect("it runs");
+    let in_force = |world: &World| {
+        let settings = check::decoded(world).expect("decodes").settings.expect("settings");
+        (settings.version, settings.fields["fleet.evictAfter"].clone())
+    };
+    let leader = |world: &World| {
+        let leads = |machine: &super::Machine| {
+            machine.agent().is_some_and(|agent| agent.is_coordinator(machine.now(world.time)))
+        };
+        world.machines.iter().find(|(_, machine)| leads(machine)).map(|(name, _)| name.clone())
+    };
+    let pods_on = |world: &World, node: &NodeName| {
+        check::decoded(world).expect("decodes").pods_of(node).map_or(0, |pods| pods.len())
+    };
+    assert_eq!(in_force(&world), (1, "1m".to_owned()));
+
+    // A slip on one node; what runs there stays, and nothing new comes.
+    let slipped = leader(&world).expect("somebody leads");
+    let before = pods_on(&world, &slipped);
+    configure(&mut world, &slipped, 1, "9m");
+    run_for(&mut world, 60);
+    assert_ne!(leader(&world), None);
+    assert_ne!(leader(&world).as_ref(), Some(&slipped));
+    assert_eq!((in_force(&world), pods_on(&world, &slipped)), ((1, "1m".to_owned()), before));
+    world.interfere(Interference::Push("nine".into(), shop(9, "run:v1")));
+    run_for(&mut world, 60);
+    check::settled(&world).expect("all pods have another node");
+    assert_eq!(pods_on(&world, &slipped), before);
+    // Nor does it lead where it is alone.
+    let others: Vec<&NodeName> = names.iter().filter(|name| **name != slipped).collect();
+    for other in &others {
+        world.interfere(Interference::KillAgent((*other).clone()));
+    }
+    run_for(&mut world, 60);
+    assert_eq!(leader(&world), None);
+    for other in &others {
+        world.interfere(Interference::StartAgent((*other).clone()));
+    }
+    run_for(&mut world, 120);
+
+    // Meant: one after the other, and it holds from the second on.
+    configure(&mut world, &slipped, 2, "9m");
+    run_for(&mut world, 60);
+    assert_eq!(in_force(&world), (1, "1m".to_owned()));
+    configure(&mut world, others[0], 2, "9m");
+    run_for(&mut world, 60);
+    assert_eq!(in_force(&world), (2, "9m".to_owned()));
+    assert_ne!(leader(&world), None);
+    assert_ne!(leader(&world).as_ref(), Some(others[1]), "now it is the one that differs");
+    world.interfere(Interference::Push("twelve".into(), shop(12, "run:v1")));
+    configure(&mut world, others[1], 2, "9m");
+    run_for(&mut world, 120);
+    check::settled(&world).expect("it settles");
+    assert!(pods_on(&world, &slipped) > before);
+}
+
+/// A fleet of three whose store was restored from a backup: in it are three pods of `v1`, and by now
+/// there is one of `v2`.
+fn restored() -> World {
+    let mut world = World::new(13, Weather::default());
+    world.remote.commit("the beginning", shop(3, "run:v1"));
+    for name in ["n0", "n1", "n2"] {
+        world.add_machine(name);
+    }
+    run_for(&mut world, 60);
+    check::settled(&world).expect("it runs");
+    world.interfere(Interference::BackUp);
+    world.interfere(Interference::Push("fewer".into(), shop(1, "run:v2")));
+    run_for(&mut world, 60);
+    check::settled(&world).expect("settled");
+    world.interfere(Interference::Restore);
+    world
+}
+
+fn all_alive(world: &World) -> BTreeSet<(NodeName, ContainerId)> {
+    let machines = world.machines.iter();
+    machines
+        .flat_map(|(name, machine)| {
+            let running = machine.runtime.containers().filter(|container| container.is_running());
+            running.map(move |container| (name.clone(), container.id.clone()))
+        })
+        .collect()
+}
+
+#[test]
+fn a_restored_store_is_refused_until_somebody_says_that_it_is_meant() {
+    let n1 = NodeName::trusted("n1");
+    let epoch = |files: &mut Files, number: u64| {
+        files.insert("windlass.yaml".into(), format!("stateEpoch: {number}\n"));
+    };
+    let (mut low, mut high) = (shop(1, "run:v2"), shop(1, "run:v2"));
+    epoch(&mut low, 0);
+    epoch(&mut high, 3);
+    let ways = [
+        ("nobody says anything", vec![], None),
+        ("a commit that is refused", vec![Interference::Push("zero".into(), low)], None),
+        ("a commit", vec![Interference::Push("three".into(), high)], Some(3)),
+        ("a person", vec![Interference::Adopt(n1.clone())], Some(1)),
+        (
+            "a person, after every agent has ended",
+            [Interference::KillAgent as fn(NodeName) -> Interference, Interference::StartAgent]
+                .into_iter()
+                .flat_map(|what| ["n0", "n1", "n2"].map(|name| what(NodeName::trusted(name))))
+                .chain([Interference::Adopt(n1.clone())])
+                .collect(),
+            Some(1),
+        ),
+        ("the ref is deleted", vec![Interference::DeleteRegister(Register::Coordinator)], Some(0)),
+    ];
+    for (what, steps, expected) in ways {
+        let mut world = restored();
+        let before = all_alive(&world);
+        run_for(&mut world, 120);
+        assert_eq!(all_alive(&world), before, "{what}: nothing is touched");
+        let stood = check::decoded(&world).expect("decodes").generation;
+        for step in steps {
+            run_for(&mut world, 10);
+            world.interfere(step);
+        }
+        run_for(&mut world, 120);
+        let stands = check::decoded(&world).expect("decodes").generation;
+        let Some(epoch) = expected else {
+            assert_eq!((all_alive(&world), stands), (before, stood), "{what}");
+            continue;
+        };
+        assert_eq!(stands.epoch, epoch, "{what}");
+        check::settled(&world).unwrap_or_else(|missing| panic!("{what}: {missing}"));
+        // The same backup once more: it is of an older epoch now.
+        let before = all_alive(&world);
+        world.interfere(Interference::Restore);
+        run_for(&mut world, 120);
+        assert_eq!(all_alive(&world), before, "{what}, and again");
+    }
+}
+
+#[test]
+fn a_node_lost_for_good_while_the_coordinators_ref_is_gone_holds_up_nobody_who_is_told_so() {
+    let mut world = restored();
+    // Two nodes come back with the copies of their disks; the third never does.
+    for name in ["n0", "n1", "n2"] {
+        world.interfere(Interference::KillAgent(NodeName::trusted(name)));
+    }
+    world.interfere(Interference::DeleteRegister(Register::Coordinator));
+    for name in ["n1", "n2"] {
+        world.interfere(Interference::StartAgent(NodeName::trusted(name)));
+    }
+    run_for(&mut world, 300);
+    assert!(world.store.tree(&Register::Coordinator).is_none(), "the third may know better");
+    world.interfere(Interference::Adopt(NodeName::trusted("n2")));
+    run_for(&mut world, 30);
+    assert_eq!(check::decoded(&world).expect("decodes").generation.epoch, 1);
+    // And if it does come back, it follows.
+    world.interfere(Interference::StartAgent(NodeName::trusted("n0")));
+    run_for(&mut world, 300);
+    check::settled(&world).expect("it settles");
+}
+
+#[test]
+fn who_has_acted_on_more_than_he_still_has_sends_nobody_in_a_circle() {
+    let [n0, n1, n2] = ["n0", "n1", "n2"].map(NodeName::trusted);
+    let mut world = World::new(13, Weather::default());
+    world.remote.commit("the beginning", shop(3, "run:v1"));
+    for name in [&n0, &n1, &n2] {
+        world.add_machine(name.as_str());
+    }
+    let push = |world: &mut World, replicas: u32| {
+        let files = shop(replicas, "run:v1");
+        world.interfere(Interference::Push(format!("{replicas}"), files));
+        run_for(world, 60);
+    };
+    run_for(&mut world, 60);
+    world.interfere(Interference::BackUp);
+    push(&mut world, 2);
+    // One is cut off, and keeps what it read; the others act on more, and lose it.
+    world.interfere(Interference::Reach(n2.clone(), Reach::NONE));
+    push(&mut world, 1);
+    world.interfere(Interference::Restore);
+    run_for(&mut world, 60);
+    for name in [&n0, &n1] {
+        world.interfere(Interference::KillAgent(name.clone()));
+        world.interfere(Interference::StartAgent(name.clone()));
+    }
+    run_for(&mut world, 60);
+    world.interfere(Interference::DeleteRegister(Register::Coordinator));
+    world.interfere(Interference::Reach(n2.clone(), Reach::default()));
+    run_for(&mut world, 120);
+    assert!(world.store.tree(&Register::Coordinator).is_none(), "nobody has the newest");
+    world.interfere(Interference::Adopt(n0));
+    run_for(&mut world, 30);
+    assert!(world.store.tree(&Register::Coordinator).is_none(), "another has a newer one");
+    world.interfere(Interference::Adopt(n2.clone()));
+    run_for(&mut world, 120);
+    let (_, by, _) =
+        world.decisions.iter().rev().find(|(_, _, why)| why.contains("taken")).expect("taken");
+    assert_eq!(*by, n2);
+    check::settled(&world).expect("it settles");
+}

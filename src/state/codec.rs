@@ -17,6 +17,7 @@ use crate::ports::store::{Edit, Tree};
 
 const TURN: &str = "turn.json";
 const LEASE: &str = "lease.json";
+const SETTINGS: &str = "settings.json";
 const EVENTS: &str = "events.json";
 const ANSWERED: &str = "answered.json";
 const NODES: &str = "alloc/nodes.json";
@@ -168,6 +169,7 @@ impl State {
                 self.sequence = turn.sequence;
             }
             [LEASE] => self.lease = Some(read(path, bytes)?),
+            [SETTINGS] => self.settings = Some(Arc::new(read(path, bytes)?)),
             [EVENTS] => self.events = Arc::new(read(path, bytes)?),
             [ANSWERED] => self.answered = Arc::new(read(path, bytes)?),
             ["alloc", "nodes.json"] => self.nodes = Arc::new(read_named(path, bytes)?),
@@ -213,6 +215,9 @@ impl State {
         }
         if self.lease != next.lease {
             edits.set(LEASE, next.lease.as_ref().map(record));
+        }
+        if self.settings != next.settings {
+            edits.set(SETTINGS, next.settings.as_ref().map(|settings| record(&**settings)));
         }
         if !same(&self.events, &next.events) {
             edits.put(EVENTS, lines(next.events.iter()));
@@ -347,6 +352,7 @@ mod tests {
     use super::*;
     use crate::kinds::binding::{Oid, TemplateRef};
     use crate::kinds::digest::Digest;
+    use crate::kinds::fleet::FleetSettings;
     use crate::kinds::labels::Labels;
     use crate::kinds::lease::Lease;
     use crate::kinds::name::{PodKey, Uid};
@@ -382,6 +388,10 @@ mod tests {
                 released: false,
                 unknown: BTreeMap::new(),
             }),
+            settings: Some(Arc::new(FleetSettings {
+                version: 2,
+                fields: BTreeMap::from([("fleet.lease".into(), "15s".into())]),
+            })),
             ..State::default()
         };
         let set = SetRecord {
@@ -410,6 +420,8 @@ mod tests {
             deletion: None,
             message: None,
             nominated: None,
+            index: None,
+            only_node: None,
             unknown: BTreeMap::new(),
         };
         let entry = LedgerEntry {

@@ -4,6 +4,7 @@
 //! refs/windlass/coordinator                          refs/windlass/nodes/<name>
 //!   turn.json            generation, sequence          node.json      what the node says of itself
 //!   lease.json           who coordinates               pods.json      how its pods are, a line each
+//!   settings.json        what all nodes must share
 //!   events.json          what the coordinator did      events.json    what happened on it
 //!   answered.json        people's requests, done
 //!   apps/<app>/head.json          revision in force     requests.json  what people asked of it
@@ -30,6 +31,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::kinds::binding::{AppName, Binding, Generation, Placement};
+use crate::kinds::fleet::FleetSettings;
 use crate::kinds::lease::Lease;
 use crate::kinds::name::{Name, NodeName, PodKey, Uid};
 use crate::kinds::object::Key;
@@ -59,6 +61,8 @@ pub struct State {
     pub sequence: u64,
     /// Who coordinates.
     pub lease: Option<Lease>,
+    /// What must be the same on every node; absent before the first decision.
+    pub settings: Option<Arc<FleetSettings>>,
     /// What the coordinator did lately, the newest last; bounded by [`EVENTS_MAX`].
     pub events: Arc<Vec<EventRecord>>,
     /// The ids of people's requests that were carried out, by the node whose register still holds
@@ -144,6 +148,11 @@ impl State {
     /// Whether a node is taken to be away.
     pub fn is_away(&self, node: &NodeName) -> bool {
         self.nodes.get(node).is_some_and(NodeAllocation::is_away)
+    }
+
+    /// Whether a node was deleted by a person.
+    pub fn is_forgotten(&self, node: &NodeName) -> bool {
+        self.nodes.get(node).is_some_and(NodeAllocation::is_forgotten)
     }
 
     /// What was given to a Service.

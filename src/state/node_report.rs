@@ -139,6 +139,7 @@ impl NodeReport {
             installation: String::new(),
             has_acted: false,
             knows: None,
+            holds: None,
             ..(*self.facts).clone()
         };
         let brief = |pod: &PodReport| PodReport {

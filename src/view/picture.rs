@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::kinds::binding::{AppName, Binding, Oid, Placement};
+use serde::{Deserialize, Serialize};
+
+use crate::kinds::binding::{AppName, Binding, Generation, Oid, Placement};
 use crate::kinds::name::{Name, NodeName, PodKey, Uid};
 use crate::kinds::object::{Key, Object};
 use crate::kinds::registry::Kind;
@@ -67,6 +69,10 @@ pub struct Health {
     pub load_fault: Option<String>,
     /// Why the state store could not be read or written.
     pub store_fault: Option<String>,
+    /// What of the state store could be taken on purpose, while it can't be followed.
+    pub adoptable: Option<Adoptable>,
+    /// The newest decision that is followed.
+    pub decision: Generation,
     /// Why the runtime does not answer.
     pub runtime_fault: Option<String>,
     /// Why rules, routes or names are not as they should be.
@@ -83,6 +89,22 @@ pub struct Health {
     pub written_bytes: u64,
     /// How long turns took.
     pub turn_times: TurnTimes,
+}
+
+/// A state store that can't be followed, and could be taken as it is on purpose.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Adoptable {
+    /// What is the matter with it.
+    pub what: String,
+    /// The decision that would be taken.
+    pub decision: Generation,
+    /// The newest that anybody is known to have acted on.
+    pub newest: Generation,
+    /// The epoch that would begin.
+    pub epoch: u64,
+    /// Nothing is left to be taken: the fleet would begin with no pods.
+    pub is_empty: bool,
 }
 
 /// The bounds between short turns and long ones, in seconds.
@@ -211,7 +233,7 @@ impl Picture {
             binding: binding.clone(),
             node: node.clone(),
             report,
-            template: plan::template_of(&binding.template, &self.apps, &self.library),
+            template: plan::template_for(binding, &self.apps, &self.library),
             ready_for: ready_for.filter(|_| !is_lost),
             is_lost,
         }

@@ -6,11 +6,11 @@ use std::fmt::Write as _;
 use serde::{Deserialize, Serialize};
 
 use super::json::text;
-use super::objects;
-use super::picture::Picture;
+use super::objects::{self, settings_of};
+use super::picture::{Adoptable, Picture};
 use super::table;
 use super::tabs;
-use crate::kinds::binding::Oid;
+use crate::kinds::binding::{Generation, Oid};
 use crate::kinds::finding::Finding;
 use crate::kinds::registry::Kind;
 use crate::kinds::time::{Wall, human_duration};
@@ -18,6 +18,8 @@ use crate::state::records::{AppHead, Verdict};
 
 /// Pods that are not well are listed up to this many; `get pods` has the rest.
 const PODS_LISTED: usize = 10;
+/// Nodes whose settings differ are listed up to this many; `get nodes` has the rest.
+const NODES_LISTED: usize = 5;
 /// Findings, and objects that would be deleted, are listed up to this many each.
 const LISTED: usize = 20;
 
@@ -37,6 +39,12 @@ pub struct Status {
     pub is_coordinator: bool,
     /// Who coordinates.
     pub coordinator: Option<Coordinator>,
+    /// The newest decision that is followed: its epoch and its number.
+    #[serde(default)]
+    pub decision: Generation,
+    /// What `windlass state adopt` would take, while the store can't be followed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adoptable: Option<Adoptable>,
     /// The desired repository.
     pub repository: Repository,
     /// Its apps.
@@ -184,6 +192,8 @@ pub fn status(picture: &Picture) -> Status {
             term: lease.term,
             since: lease.acquired,
         }),
+        decision: picture.health.decision,
+        adoptable: picture.health.adoptable.clone(),
         repository: Repository {
             reached: picture.health.reached,
             newest: picture.health.tip.clone(),
@@ -328,7 +338,30 @@ fn faults(picture: &Picture) -> Vec<Trouble> {
             next: "push it, or name another in agent.yaml".to_owned(),
         });
     }
+    faults.extend(settings(picture));
     faults
+}
+
+/// Nodes whose settings are others than their fleet's.
+fn settings(picture: &Picture) -> Vec<Trouble> {
+    let differing =
+        picture.nodes.keys().filter_map(|name| Some((name, settings_of(picture, name)?)));
+    let mut all: Vec<Trouble> = differing
+        .map(|(name, (what, next))| Trouble {
+            part: format!("settings of {name}"),
+            message: what,
+            next,
+        })
+        .collect();
+    if let Some(more) = all.len().checked_sub(NODES_LISTED).filter(|more| *more > 0) {
+        all.truncate(NODES_LISTED);
+        all.push(Trouble {
+            part: "settings".to_owned(),
+            message: format!("{more} more nodes differ from the fleet"),
+            next: "`windlass get nodes` shows which".to_owned(),
+        });
+    }
+    all
 }
 
 /// The labels of the page's lines stand in a column of this width.

@@ -64,6 +64,7 @@ impl Backend for Fake {
     fn ask(&self, ask: Ask) -> Later<'_, Result<Reply, Fault>> {
         let reply = match ask {
             Ask::Sync => Reply::Synced("nothing new".into()),
+            Ask::Adopt { .. } => Reply::Refused("the state store is as it should be".into()),
             Ask::Diff { commit } => {
                 Reply::Diff { commit, changes: Vec::new(), findings: Vec::new() }
             }

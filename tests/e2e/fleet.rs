@@ -366,6 +366,120 @@ fn a_ref_that_was_tampered_with_is_refused_and_mended_by_deleting_it() {
 }
 
 #[test]
+fn a_restored_backup_of_the_state_is_refused_until_somebody_says_that_it_is_meant() {
+    let Some(fleet) = Fleet::settled() else { return };
+    let (state, backup) = (fleet.state(), fleet.state().with_extension("backup"));
+    let _ = fs::remove_dir_all(&backup);
+    let mirror = |from: &std::path::Path, to: &std::path::Path| {
+        let (from, to) = (from.to_str().expect("text"), to.to_str().expect("text"));
+        must_git(std::path::Path::new("/"), &["clone", "-q", "--mirror", from, to]);
+    };
+    mirror(&state, &backup);
+    fleet.push("Four", &[("web.yaml", &shop("two", 4))]);
+    let after = fleet.wait_settled(4);
+    let running = fleet.running();
+    let restore = || {
+        fleet.lab.stop_server().expect("stopped");
+        must_git(&backup, &["push", "-q", "--mirror", state.to_str().expect("text")]);
+        fleet.lab.start_server(&mut |_| ()).expect("started");
+        for node in NODES {
+            fleet.wait(&format!("{node} says so"), || {
+                fleet.said(node).contains("it was set back").then_some(())
+            });
+        }
+    };
+    restore();
+    std::thread::sleep(NOT_READY_AFTER + Duration::from_secs(1));
+    assert_eq!(fleet.running(), running, "nothing was touched");
+
+    // A person says so on one of them, and it is as if the backup were yesterday's decisions: the
+    // newest commit is carried out on top of them.
+    let before = fleet.status(NODES[1])["decision"]["epoch"].as_u64().expect("an epoch");
+    let began = now();
+    let said = fleet.windlass(NODES[1], &["state", "adopt", "--yes"]);
+    assert!(said.contains(&format!("in epoch {}", before + 1)), "{said}");
+    assert!(said.contains("The state store is taken as it is"), "{said}");
+    took("restored store, adopted", now().since(began));
+    let pods = fleet.wait_settled(4);
+    took("restored store, adopted and settled", now().since(began));
+    assert_ne!(pods.keys().collect::<Vec<_>>(), after.keys().collect::<Vec<_>>(), "made anew");
+    let said = fleet.windlass(NODES[2], &["state", "adopt", "--yes"]);
+    assert!(said.contains("as it should be"), "{said}");
+
+    // The same once more, by a commit.
+    restore();
+    let epoch = format!("stateEpoch: {}\n", before + 5);
+    let began = now();
+    fleet.push("The backup is meant", &[("windlass.yaml", &epoch)]);
+    fleet.wait("the epoch", || {
+        let epochs = NODES.map(|node| fleet.status(node)["decision"]["epoch"].as_u64());
+        epochs.iter().all(|epoch| *epoch == Some(before + 5)).then_some(())
+    });
+    took("restored store, taken by a commit", now().since(began));
+    fleet.wait_settled(4);
+    let _ = fs::remove_dir_all(&backup);
+}
+
+#[test]
+fn a_node_with_other_settings_gets_no_new_pods_and_does_not_coordinate() {
+    let Some(fleet) = Fleet::settled() else { return };
+    let leader = fleet.coordinator();
+    let configure = |node: &str, settings: &[(&str, &str)]| {
+        let mut lab = fleet.lab.clone();
+        for (field, value) in settings {
+            lab.settings.insert((*field).to_owned(), (*value).to_owned());
+        }
+        fleet.kill_agent(node);
+        lab.start_node(node, &mut |_| ()).expect("it starts");
+    };
+    // The coordinator's own file is changed, by a slip.
+    let running = fleet.running();
+    configure(leader, &[("fleet.evictAfter", "9m")]);
+    let (next, time) = successor(&fleet, leader);
+    took("coordinator with other settings, another leads", time);
+    fleet.wait("it says so", || {
+        let said = fleet.said(leader);
+        let words = format!("fleet.evictAfter is 9m on {leader} and 5s in the fleet");
+        (said.contains(&words) && said.contains("fleet.version: 2")).then_some(())
+    });
+    fleet.wait("the others say so", || {
+        let nodes = fleet.windlass(next, &["get", "nodes"]);
+        let line = nodes.lines().find(|line| line.starts_with(leader))?.to_owned();
+        line.contains("Ready,SettingsDiffer").then_some(())
+    });
+    let had = spread(&fleet.pods(next)).get(leader).copied();
+    fleet.push("Nine", &[("web.yaml", &shop("one", PODS + 3))]);
+    fleet.wait("nine pods", || {
+        let pods = fleet.pods(next);
+        (pods.len() == PODS + 3 && pods.values().all(is_ready)).then_some(())
+    });
+    assert_eq!(spread(&fleet.pods(next)).get(leader).copied(), had, "no new pod came");
+    let now_runs = fleet.running();
+    assert!(running.iter().all(|(pod, ids)| now_runs.get(pod) == Some(ids)), "what ran, runs");
+    // As the fleet has it, again.
+    configure(leader, &[]);
+    fleet.wait_settled(PODS + 3);
+
+    // Meant for all: it holds from the second node on.
+    let meant = [("fleet.evictAfter", "6s"), ("fleet.version", "2")];
+    let others = Fleet::others(leader);
+    configure(others[0], &meant);
+    fleet.wait("one of three", || fleet.said(leader).contains("1 of the 3 nodes").then_some(()));
+    configure(others[1], &meant);
+    fleet.wait("the third differs", || {
+        let words = format!("fleet.evictAfter is 5s on {leader} and 6s in the fleet");
+        fleet.said(leader).contains(&words).then_some(())
+    });
+    configure(leader, &meant);
+    fleet.wait_settled(PODS + 3);
+    // For the tests that follow.
+    for node in NODES {
+        configure(node, &[("fleet.version", "3")]);
+    }
+    fleet.wait_settled(PODS + 3);
+}
+
+#[test]
 fn an_empty_repository_in_place_of_the_state_is_filled_by_the_nodes() {
     let Some(fleet) = Fleet::settled() else { return };
     let running = fleet.running();

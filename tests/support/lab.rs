@@ -24,7 +24,7 @@ use super::host::{at_exit, inside, may_run};
 use super::http::Connection;
 use super::images::busybox;
 use super::must_git;
-use super::site::{IMAGE, NAMESPACE, is_ready};
+use super::site::{IMAGE, NAMESPACE, is_ready, web};
 
 /// What the nodes are called.
 pub(crate) const NODES: [&str; 3] = ["n1", "n2", "n3"];
@@ -191,10 +191,17 @@ impl Fleet {
 
     /// What `windlass status` prints on a node.
     pub(crate) fn said(&self, node: &str) -> String {
+        self.windlass(node, &["status"])
+    }
+
+    /// What the program prints on a node.
+    pub(crate) fn windlass(&self, node: &str, args: &[&str]) -> String {
         let mut command = Command::new(env!("CARGO_BIN_EXE_windlass"));
         let output =
-            command.arg("status").env("WINDLASS_SOCKET", self.lab.agent_socket(node)).output();
-        String::from_utf8_lossy(&output.expect("it runs").stdout).into_owned()
+            command.args(args).env("WINDLASS_SOCKET", self.lab.agent_socket(node)).output();
+        let output = output.expect("it runs");
+        let text = [output.stdout, output.stderr].concat();
+        String::from_utf8_lossy(&text).into_owned()
     }
 
     /// Who coordinates, as these nodes say.
@@ -429,44 +436,7 @@ fn clean_leftovers() {
     }
 }
 
-/// A web server with a Service on every node's port [`PORT`]. Its page is `page`; `/cgi-bin/who` says
-/// which pod answers and whom it sees.
+/// A web server behind every node's port [`PORT`].
 pub(crate) fn shop(page: &str, replicas: usize) -> String {
-    format!(
-        r#"apiVersion: apps/v1
-kind: Deployment
-metadata: {{name: web, namespace: shop}}
-spec:
-  replicas: {replicas}
-  selector: {{matchLabels: {{app: web}}}}
-  template:
-    metadata: {{labels: {{app: web}}}}
-    spec:
-      terminationGracePeriodSeconds: 10
-      containers:
-        - name: web
-          image: {IMAGE}
-          command: [sh, -c]
-          args:
-            - |
-              mkdir -p /tmp/www/cgi-bin; echo {page} > /tmp/www/index.html
-              printf '#!/bin/sh\nprintf "\\r\\n$HOSTNAME $REMOTE_ADDR\\n"\n' > /tmp/www/cgi-bin/who
-              busybox chmod +x /tmp/www/cgi-bin/who
-              httpd -f -p 8080 -h /tmp/www & server=$!
-              trap 'kill $server; sleep 0.5; exit 0' TERM
-              wait
-          ports: [{{name: http, containerPort: 8080}}]
-          readinessProbe:
-            tcpSocket: {{port: http}}
-            periodSeconds: 1
----
-apiVersion: v1
-kind: Service
-metadata: {{name: web, namespace: shop}}
-spec:
-  type: NodePort
-  selector: {{app: web}}
-  ports: [{{port: 80, targetPort: http, nodePort: {PORT}}}]
-"#
-    )
+    web(page, u32::try_from(replicas).expect("a few"), PORT)
 }

@@ -304,8 +304,9 @@ fn tail(log: &str) -> String {
 /// A Namespace, for the files of tests.
 pub(crate) const NAMESPACE: &str = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n";
 
-/// A web server whose page is `page`, with a Service on a node port. It ends as a well-behaved server
-/// does: it takes no more connections and finishes those it has.
+/// A web server whose page is `page`, with a Service on a node port; `/cgi-bin/who` says which pod
+/// answers and whom it sees. It ends as a well-behaved server does: it takes no more connections and
+/// finishes those it has.
 pub(crate) fn web(page: &str, replicas: u32, port: u16) -> String {
     format!(
         r#"apiVersion: apps/v1
@@ -324,7 +325,9 @@ spec:
           command: [sh, -c]
           args:
             - |
-              mkdir /tmp/www; echo {page} > /tmp/www/index.html
+              mkdir -p /tmp/www/cgi-bin; echo {page} > /tmp/www/index.html
+              printf '#!/bin/sh\nprintf "\\r\\n$HOSTNAME $REMOTE_ADDR\\n"\n' > /tmp/www/cgi-bin/who
+              busybox chmod +x /tmp/www/cgi-bin/who
               httpd -f -p 8080 -h /tmp/www & server=$!
               trap 'kill $server; sleep 0.5; exit 0' TERM
               wait

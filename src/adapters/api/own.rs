@@ -40,7 +40,7 @@ pub(super) async fn answer(
     headers: &HeaderMap,
 ) -> Result<Answer, No> {
     let is_allowed = match door {
-        Own::Sync | Own::Drain | Own::Fence => *method == Method::POST,
+        Own::Sync | Own::Drain | Own::Fence | Own::Adopt => *method == Method::POST,
         _ => matches!(*method, Method::GET | Method::HEAD),
     };
     if !is_allowed {
@@ -76,6 +76,7 @@ pub(super) async fn answer(
         }
         Own::Drain => requests::drain(api, caller, asked).await,
         Own::Fence => requests::fence(api, caller, asked).await,
+        Own::Adopt => requests::adopt(api, caller).await,
         Own::Diff => diff(api, asked, is_text).await,
         Own::History => history(api, asked, is_text).await,
     }

@@ -16,7 +16,7 @@ use super::serve::{Api, Caller};
 use super::write::{self, is_trial};
 use crate::agent::event::Ask;
 use crate::desired::Desired;
-use crate::kinds::name::{Name, NodeName, Uid};
+use crate::kinds::name::{NameRule, NodeName, Uid};
 use crate::kinds::object::{Body, Key};
 use crate::kinds::registry::Kind;
 use crate::plan::{self, Pod};
@@ -26,9 +26,12 @@ use crate::view::picture::Picture;
 
 /// Puts a request to the coordinator, in the caller's name.
 pub(super) async fn request(api: &Arc<Api>, caller: Caller, what: RequestKind) -> Result<(), No> {
-    let by = tokio::task::spawn_blocking(move || caller.name());
-    let by = by.await.map_err(|_| No::defect())?;
+    let by = name_of(caller).await?;
     own::ask(api, Ask::Request { what, by }).await.map(|_| ())
+}
+
+async fn name_of(caller: Caller) -> Result<String, No> {
+    tokio::task::spawn_blocking(move || caller.name()).await.map_err(|_| No::defect())
 }
 
 /// Cordons a node or uncordons it: of a node nothing else can be changed here.
@@ -190,9 +193,16 @@ pub(super) async fn fence(
     Ok(reply::json(&json!({"message": message})))
 }
 
+/// Takes the state store as it is: `POST /windlass/v1/adopt`.
+pub(super) async fn adopt(api: &Arc<Api>, caller: Caller) -> Result<Answer, No> {
+    let by = name_of(caller).await?;
+    own::ask(api, Ask::Adopt { by }).await?;
+    Ok(reply::json(&json!({"message": "the state store is being taken as it is"})))
+}
+
 fn named(asked: &Parameters) -> Result<NodeName, No> {
     let name = asked.get("node").ok_or_else(|| No::bad("node: is missing"))?;
-    Ok(Name::trusted(name))
+    NodeName::parse(name, NameRule::Subdomain).map_err(|why| No::bad(format!("node: {why}")))
 }
 
 /// Whether a kind's objects are changed by [`patch_node`] and [`delete_node`].

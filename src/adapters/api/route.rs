@@ -106,6 +106,7 @@ pub(super) enum Own {
     History,
     Drain,
     Fence,
+    Adopt,
 }
 
 /// Groups without objects of their own.
@@ -160,6 +161,7 @@ fn own_door(name: &str) -> Option<Own> {
         "history" => Own::History,
         "drain" => Own::Drain,
         "fence" => Own::Fence,
+        "adopt" => Own::Adopt,
         _ => return None,
     })
 }

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::token::Common;
@@ -12,11 +13,12 @@ use crate::adapters::git::{Store, StoreConfig};
 use crate::adapters::links::Links;
 use crate::cli::config::{self, Loaded};
 use crate::cli::progress::Steps;
+use crate::kinds::fleet::FleetSettings;
 use crate::kinds::name::Name;
 use crate::plan::Settings;
 use crate::ports::links::{Answer as LinksAnswer, Call as LinksCall};
 use crate::ports::runtime::{Answer as RuntimeAnswer, Call as RuntimeCall};
-use crate::ports::store::{Answer as StoreAnswer, Call as StoreCall, Register, Scope};
+use crate::ports::store::{Answer as StoreAnswer, Call as StoreCall, Register, Rev, Scope};
 use crate::ports::{Fault, FaultKind};
 use crate::state::State;
 
@@ -125,13 +127,36 @@ async fn state_store(
     Ok(format!("{url}, may be written"))
 }
 
+fn open(loaded: &Loaded, scratch: &Path) -> Result<Store, Fault> {
+    Store::open(StoreConfig {
+        credentials: loaded.state_credentials.clone(),
+        ..StoreConfig::new(&loaded.state_url, loaded.agent.node.clone(), scratch.to_path_buf())
+    })
+}
+
+async fn decisions(store: &Store, rev: Rev) -> Result<State, Fault> {
+    let call = StoreCall::Read { register: Register::Coordinator, rev };
+    let StoreAnswer::Tree(tree) = store.perform(call).await? else {
+        return Err(Fault::stalled("the state store answered another question"));
+    };
+    State::decode(&tree).map_err(Fault::stalled)
+}
+
+/// What the fleet has written down that all nodes must share. Nothing where it can't be read: [`check`]
+/// says why.
+pub(super) async fn recorded(loaded: &Loaded, scratch: &Path) -> Option<FleetSettings> {
+    let store = open(loaded, scratch).ok()?;
+    let StoreAnswer::Seen(glance) = store.perform(StoreCall::Look(Scope::Own)).await.ok()? else {
+        return None;
+    };
+    let state = decisions(&store, glance.coordinator?).await.ok()?;
+    state.settings.map(Arc::unwrap_or_clone)
+}
+
 /// Who is in the fleet already, and whether our settings agree with what it has given out.
 async fn fleet(loaded: &Loaded, joins: bool, scratch: &Path) -> Result<String, Fault> {
     let node = loaded.agent.node.clone();
-    let store = Store::open(StoreConfig {
-        credentials: loaded.state_credentials.clone(),
-        ..StoreConfig::new(&loaded.state_url, node.clone(), scratch.to_path_buf())
-    })?;
+    let store = open(loaded, scratch)?;
     let StoreAnswer::Seen(glance) = store.perform(StoreCall::Look(Scope::Own)).await? else {
         return Err(Fault::stalled("the state store answered another question"));
     };
@@ -147,11 +172,7 @@ async fn fleet(loaded: &Loaded, joins: bool, scratch: &Path) -> Result<String, F
         let word = if joins { "nobody has coordinated it yet" } else { "new" };
         return Ok(word.to_owned());
     };
-    let call = StoreCall::Read { register: Register::Coordinator, rev };
-    let StoreAnswer::Tree(tree) = store.perform(call).await? else {
-        return Err(Fault::stalled("the state store answered another question"));
-    };
-    let state = State::decode(&tree).map_err(Fault::stalled)?;
+    let state = decisions(&store, rev).await?;
     let complaints = disagreements(&loaded.agent.settings, &state);
     if !complaints.is_empty() {
         let why = complaints.join("; ");
@@ -278,8 +299,7 @@ pub(super) fn keeps_to_itself(common: &Common) -> Option<&'static str> {
             "its state is on its own disk (--state names a repository that all can reach)",
         );
     }
-    config::is_path(&common.desired.url)
-        .then_some("its desired repository is a path of this machine")
+    config::is_path(&common.desired).then_some("its desired repository is a path of this machine")
 }
 
 #[cfg(test)]
@@ -289,7 +309,6 @@ mod tests {
     use crate::kinds::time::Wall;
     use crate::state::records::{NodeAllocation, ServiceAllocation};
     use std::collections::BTreeMap;
-    use std::sync::Arc;
 
     #[test]
     fn settings_that_can_not_be_the_fleets_are_found() {

@@ -29,6 +29,7 @@ use super::Context;
 use super::config::{self, Loaded};
 use super::fault::Failure;
 use super::progress::Steps;
+use crate::kinds::fleet::FleetSettings;
 
 /// The unit's name.
 const UNIT: &str = "windlass.service";
@@ -41,7 +42,7 @@ pub(super) async fn init(args: &Init, context: &mut Context) -> Result<(), Failu
         return context.out.text(&join_line(&loaded)?);
     }
     let settings = from_flags(&args.common)?;
-    let done = set_up(&settings, &args.machine, false).await?;
+    let done = set_up(&settings, &args.machine, Begin::First).await?;
     context.out.text(&done.text)?;
     let common = Common::of(&done.loaded);
     if let Some(why) = checks::keeps_to_itself(&common) {
@@ -64,11 +65,13 @@ pub(super) async fn init(args: &Init, context: &mut Context) -> Result<(), Failu
 
 /// Runs `windlass join`.
 pub(super) async fn join(args: &Join, context: &mut Context) -> Result<(), Failure> {
-    let settings = match &args.token {
+    let (settings, begin) = match &args.token {
         Some(token) => {
-            Common::parse(token).map_err(|why| Failure::usage(format!("the token {why}")))?.config()
+            let common = Common::parse(token);
+            let common = common.map_err(|why| Failure::usage(format!("the token {why}")))?;
+            (common.config(), Begin::Token)
         }
-        None => from_flags(&args.common)?,
+        None => (from_flags(&args.common)?, Begin::Flags),
     };
     if settings["state"]["url"].as_str().is_none_or(config::is_path) {
         return Err(Failure::hinted(
@@ -77,7 +80,7 @@ pub(super) async fn join(args: &Join, context: &mut Context) -> Result<(), Failu
             "copy the line that `windlass init --print-join` prints on its first node",
         ));
     }
-    let done = set_up(&settings, &args.machine, true).await?;
+    let done = set_up(&settings, &args.machine, begin).await?;
     context.out.text(&done.text)?;
     context.out.text("\nwindlass get nodes shows it as soon as its agent runs.\n")
 }
@@ -143,25 +146,44 @@ fn put<T: serde::Serialize>(settings: &mut Value, part: &str, field: &str, value
     }
 }
 
+/// How a machine comes to be a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Begin {
+    /// It is the first.
+    First,
+    /// It joins the others, by a token that one of them has printed.
+    Token,
+    /// It joins the others, by what somebody has typed.
+    Flags,
+}
+
 /// What has been done.
 struct Done {
     loaded: Loaded,
     text: String,
 }
 
-async fn set_up(settings: &Value, machine: &Machine, joins: bool) -> Result<Done, Failure> {
+async fn set_up(settings: &Value, machine: &Machine, begin: Begin) -> Result<Done, Failure> {
     may_write(machine)?;
     let unique = super::agent::random();
     let scratch = Scratch::make(&unique)?;
     let draft = scratch.0.join("agent.yaml");
     let loaded = load(&draft, &machine.config, &own(settings.clone(), machine)?)?;
+    let mut common = Common::of(&loaded);
+    let mut notes = Vec::new();
+    if begin != Begin::First
+        && let Some(fleet) = checks::recorded(&loaded, &scratch.0.join("recorded")).await
+    {
+        notes = agree(&mut common, &fleet, settings, begin)?;
+    }
     // Settings that others must share are written out, also where they are the default: another
     // version may have another.
-    let mut settings = Common::of(&loaded).config();
+    let mut settings = common.config();
     settings["node"]["name"] = json!(loaded.agent.node);
     let text = own(settings, machine)?;
     let loaded = load(&draft, &machine.config, &text)?;
     let mut steps = Steps::new(checks::STEPS + 2);
+    let joins = begin != Begin::First;
     let found = checks::check(&loaded, joins, &unique, &scratch.0, &mut steps).await;
     if !found.bad.is_empty() {
         steps.end("this machine can't be a node yet");
@@ -181,10 +203,45 @@ async fn set_up(settings: &Value, machine: &Machine, joins: bool) -> Result<Done
     for (what, how) in lines {
         text.push_str(&format!("{what:<10}{how}\n"));
     }
-    for note in found.notes {
+    for note in notes.into_iter().chain(found.notes) {
         text.push_str(&format!("note: {note}.\n"));
     }
     Ok(Done { loaded, text })
+}
+
+/// Takes over what the fleet has written down, which is newer than any token; what somebody has typed
+/// otherwise is refused.
+fn agree(
+    common: &mut Common,
+    fleet: &FleetSettings,
+    given: &Value,
+    begin: Begin,
+) -> Result<Vec<String>, Failure> {
+    let is_given = |field: &str| given.pointer(&format!("/{}", field.replace('.', "/"))).is_some();
+    let differences = common.settings.differences(fleet);
+    let given: Vec<String> = differences
+        .iter()
+        .filter(|difference| is_given(&difference.field))
+        .map(|difference| match begin {
+            Begin::Token => difference.told("in the token"),
+            Begin::First | Begin::Flags => difference.told("here"),
+        })
+        .collect();
+    if begin == Begin::Flags && !given.is_empty() {
+        return Err(Failure::hinted(
+            format!("settings differ from those of the fleet: {}", given.join(", ")),
+            "leave those flags out: what all nodes share is read from the fleet's state",
+        ));
+    }
+    let mut next = fleet.completed_by(&common.settings);
+    next.version = fleet.version;
+    common.settings = next;
+    let changed = given.iter().map(|given| {
+        format!(
+            "{given}: the fleet has changed it since the token was printed, and its value was taken"
+        )
+    });
+    Ok(changed.collect())
 }
 
 /// Refuses to take away what somebody has written. The template that `make install` puts there names

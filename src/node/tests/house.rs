@@ -488,6 +488,8 @@ pub(super) fn assignment(spec: &str) -> Assignment {
         deletion: None,
         message: None,
         nominated: None,
+        index: None,
+        only_node: None,
         unknown: BTreeMap::new(),
     };
     Assignment { binding: Arc::new(binding), template: Some(template.clone()) }

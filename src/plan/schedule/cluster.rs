@@ -74,6 +74,8 @@ pub(super) struct Machine {
     pub(super) is_ready: bool,
     /// Whether new pods are kept away.
     pub(super) is_cordoned: bool,
+    /// Whether its settings are others than its fleet's.
+    pub(super) differs: bool,
     /// Its taints.
     pub(super) taints: Vec<Taint>,
     /// How many pods it runs.
@@ -128,6 +130,7 @@ impl Cluster {
         for (name, input) in nodes {
             let mut machine = Machine::new(input.facts.clone(), &mut cluster.resources);
             machine.is_ready = input.is_ready;
+            machine.differs = input.differs;
             let key = Key::cluster(Kind::Node, name);
             let wish = desired.iter().find_map(|desired| desired.objects.get(&key));
             if let Some(Body::Node(wish)) = wish.map(|object| &object.body) {

@@ -72,6 +72,8 @@ const PREEMPTORS_MAX: usize = 100;
 pub enum Why {
     /// The node has not been heard of for too long.
     NotReady,
+    /// Its settings are others than its fleet's.
+    Settings,
     /// It is cordoned.
     Unschedulable,
     /// The pod asks for another node by name.
@@ -106,6 +108,7 @@ impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotReady => f.write_str("node(s) were not ready"),
+            Self::Settings => f.write_str("node(s) had settings other than the fleet's"),
             Self::Unschedulable => f.write_str("node(s) were unschedulable"),
             Self::OtherNode => f.write_str("node(s) didn't match the requested node name"),
             Self::NodeAffinity => f.write_str("node(s) didn't match Pod's node affinity/selector"),

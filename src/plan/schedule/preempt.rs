@@ -149,6 +149,7 @@ fn is_hopeless(reasons: &[Why], shape: usize, node: usize, cluster: &Cluster) ->
     let (machine, demand) = (&cluster.machines[node], &cluster.shapes[shape].demand);
     reasons.iter().any(|why| match why {
         Why::NotReady
+        | Why::Settings
         | Why::Unschedulable
         | Why::OtherNode
         | Why::NodeAffinity

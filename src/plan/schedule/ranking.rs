@@ -57,7 +57,8 @@ impl Ranking {
                 let is_affine = affinity::refuses(spec, node, machine).is_none();
                 let is_tolerated = taints::refuses(spec, machine).is_none();
                 let is_named = name::refuses(spec, node).is_none();
-                let is_open = machine.is_ready && is_named && is_affine && is_tolerated;
+                let is_open =
+                    machine.is_ready && !machine.differs && is_named && is_affine && is_tolerated;
                 let fixed = fixed.affinity + fixed.taints + fixed.images;
                 Standing { is_open, is_affine, is_tolerated, fixed, rank: None }
             })
@@ -180,6 +181,9 @@ pub(super) fn refusals(shape: &Shape, node: usize, cluster: &Cluster) -> Vec<Why
     let (name, machine) = (&cluster.names[node], &cluster.machines[node]);
     if !machine.is_ready {
         return vec![Why::NotReady];
+    }
+    if machine.differs {
+        return vec![Why::Settings];
     }
     let first = None
         .or_else(|| name::refuses(&shape.spec, name))

@@ -67,6 +67,7 @@ impl Fleet {
             eviction_s: 300,
         };
         let input = Input {
+            fleet: Arc::default(),
             me: NodeName::trusted(NODE),
             incarnation: "first".into(),
             lease_s: 15,

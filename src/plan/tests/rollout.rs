@@ -349,3 +349,19 @@ fn order_of_sets_does_not_hang_on_the_wall_clock() {
     fleet.turn();
     assert_eq!(fleet.sets("web"), "v1=0 v2=1 v3=1");
 }
+
+#[test]
+fn a_turn_that_only_keeps_records_says_which() {
+    let mut fleet = Fleet::new();
+    fleet.push(&deployment("web", 2, "v1", ""));
+    let mut said = Vec::new();
+    for _ in 0..6 {
+        fleet.turn();
+        said.extend(fleet.last.as_ref().map(|plan| plan.why.clone()));
+        fleet.work();
+    }
+    said.retain(|why| why.starts_with(crate::plan::RECORDS));
+    let both = "Deployment shop/web: MinimumReplicasAvailable; \
+                Deployment shop/web: NewReplicaSetAvailable";
+    assert_eq!(said, [format!("{} {both}", crate::plan::RECORDS)]);
+}

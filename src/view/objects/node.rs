@@ -13,6 +13,7 @@ use crate::kinds::pod::{Taint, TaintEffect};
 use crate::kinds::registry::Kind;
 use crate::kinds::time::Wall;
 use crate::plan::NodeInput;
+use crate::plan::common::{self, Voice};
 use crate::state::records::NodeAllocation;
 use crate::view::json::child;
 use crate::view::picture::{Found, Picture};
@@ -27,6 +28,9 @@ const PRESSURES: [(&str, &str, &str); 3] = [
     ("DiskPressure", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
     ("PIDPressure", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
 ];
+
+/// The condition of a node whose settings are others than its fleet's.
+pub(in crate::view) const CONDITION_SETTINGS: &str = "SettingsDiffer";
 
 pub(super) fn list(picture: &Picture) -> Vec<Shown> {
     let reporting = picture.nodes.keys().cloned();
@@ -148,7 +152,7 @@ fn status(
         "addresses": addresses,
         "allocatable": facts.allocatable,
         "capacity": facts.capacity,
-        "conditions": conditions(picture, facts, said.is_some() && !picture.is_lost(name)),
+        "conditions": conditions(picture, name, facts, said.is_some() && !picture.is_lost(name)),
         "daemonEndpoints": {"kubeletEndpoint": {"Port": 0}},
         "images": images.collect::<Vec<_>>(),
         "nodeInfo": info(facts),
@@ -176,7 +180,21 @@ fn info(facts: &NodeFacts) -> Value {
     Value::Object(fields.collect())
 }
 
-fn conditions(picture: &Picture, facts: &NodeFacts, is_heard: bool) -> Vec<Value> {
+/// Where a node's settings differ from its fleet's, and what to do; nothing if they don't.
+pub(in crate::view) fn settings_of(picture: &Picture, name: &NodeName) -> Option<(String, String)> {
+    let input = picture.nodes.get(name).filter(|input| input.differs)?;
+    let others = picture.nodes.iter().filter(|(other, _)| *other != name);
+    let voices: Vec<Voice<'_>> = others
+        .map(|(other, input)| Voice {
+            settings: input.facts.settings.as_ref(),
+            is_heard: !picture.is_lost(other),
+        })
+        .collect();
+    let recorded = picture.state.settings.as_deref();
+    common::complaint(name, recorded, input.facts.settings.as_ref()?, &voices)
+}
+
+fn conditions(picture: &Picture, name: &NodeName, facts: &NodeFacts, is_heard: bool) -> Vec<Value> {
     let heartbeat = heartbeat(picture.now.wall);
     let mut conditions: Vec<Value> = Vec::new();
     for (kind, reason, message) in PRESSURES {
@@ -202,6 +220,12 @@ fn conditions(picture: &Picture, facts: &NodeFacts, is_heard: bool) -> Vec<Value
         .filter(|(kind, _)| *kind != "Ready" && PRESSURES.iter().all(|(known, ..)| known != kind));
     for (kind, condition) in others {
         conditions.push(condition_json(kind, condition, is_heard, heartbeat));
+    }
+    if let Some((what, next)) = settings_of(picture, name) {
+        let message = format!("{what}; {next}.");
+        let reason = "SettingsDiffer".to_owned();
+        let condition = NodeCondition { status: true, reason, message, since: facts.started };
+        conditions.push(condition_json(CONDITION_SETTINGS, &condition, is_heard, heartbeat));
     }
     conditions.push(condition_json("Ready", ready, is_heard, heartbeat));
     conditions

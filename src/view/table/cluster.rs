@@ -6,6 +6,7 @@ use super::cells::{NONE, UNKNOWN, age, joined, plain, since, used_of_hard};
 use super::{Column, count, name, shown, wide};
 use crate::kinds::time::Wall;
 use crate::view::json::{at, is_true, items, members, number, pairs, text};
+use crate::view::objects::CONDITION_SETTINGS;
 
 pub(super) const NODES: &[Column] = &[
     shown("Name"),
@@ -57,6 +58,11 @@ fn node_status(node: &Value) -> String {
         None => "Unknown",
     }
     .to_owned();
+    let conditions = items(node, "status.conditions");
+    if conditions.iter().any(|condition| text(condition, "type") == CONDITION_SETTINGS) {
+        status.push(',');
+        status.push_str(CONDITION_SETTINGS);
+    }
     if is_true(node, "spec.unschedulable") {
         status.push_str(",SchedulingDisabled");
     }
