@@ -11,6 +11,7 @@ mod drain;
 mod evict;
 mod fence;
 mod fleet;
+mod fold;
 mod library;
 mod liveness;
 mod properties;
