@@ -113,6 +113,7 @@ fn input(nodes: BTreeMap<NodeName, NodeInput>, revision: Arc<Revision>) -> Input
         lease_s: 15,
         takes_lease: false,
         writes_anew: false,
+        fleet: Arc::default(),
         folds_above: 50,
         not_ready_after: std::time::Duration::from_secs(40),
         settings: Arc::new(Settings {

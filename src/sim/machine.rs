@@ -396,7 +396,8 @@ pub(super) fn settings() -> Settings {
         ipnetwork::Ipv4Network::new(ip, prefix).unwrap_or_else(|_| Ipv4Addr::UNSPECIFIED.into())
     };
     Settings {
-        pod_network: network(Ipv4Addr::new(10, 244, 0, 0), 16),
+        // Room for 4,096 nodes; the default's 256 are too few for large simulations.
+        pod_network: network(Ipv4Addr::new(10, 240, 0, 0), 12),
         node_prefix: 24,
         service_network: network(Ipv4Addr::new(10, 96, 0, 0), 16),
         dns_ip: Ipv4Addr::new(10, 96, 0, 10),
