@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use windlass::adapters::git::{Credentials, Store, StoreConfig};
 use windlass::kinds::binding::Oid;
 use windlass::kinds::name::Name;
-use windlass::ports::store::{Answer, Call, Edit, Landing, Register};
+use windlass::ports::store::{Answer, Call, Edit, Landing, Register, Scope};
 
 use crate::row::Row;
 use crate::support::lab::{Fleet, LEASE, NODES, PODS, node_of, now, shop};
@@ -129,7 +129,7 @@ fn write(by: &str, dir: &Path, url: &str, credentials: &Credentials) -> Row {
     let runtime = runtime.expect("a runtime");
     let times = runtime.block_on(async {
         let store = Store::open(config).expect("opens");
-        store.perform(Call::Look).await.expect("looks");
+        store.perform(Call::Look(Scope::All)).await.expect("looks");
         let mut base: Option<Oid> = None;
         let mut times = Vec::new();
         for number in 0..WRITES {

@@ -78,6 +78,8 @@ struct Packet {
     n: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     moved: Option<(String, String)>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    yours: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     tip: Option<String>,
     applied: (u64, u64),
@@ -183,6 +185,7 @@ impl Inner {
             life: self.life.clone(),
             n: number,
             moved: word.moved.as_ref().map(|(of, rev)| (register(of), rev.as_str().to_owned())),
+            yours: word.is_yours,
             tip: word.tip.as_ref().map(|tip| tip.as_str().to_owned()),
             applied: (word.applied.epoch, word.applied.number),
         };
@@ -211,6 +214,7 @@ impl Inner {
         let (epoch, number) = packet.applied;
         let word = Word {
             moved: packet.moved.and_then(|(of, rev)| Some((register(&of)?, Oid::new(&rev)))),
+            is_yours: packet.yours,
             tip: packet.tip.map(|tip| Oid::new(&tip)),
             applied: Generation { epoch, number },
         };
@@ -256,6 +260,7 @@ mod tests {
     fn word() -> Word {
         Word {
             moved: Some((Register::Node(NodeName::trusted("a")), Oid::new("4f2a"))),
+            is_yours: true,
             tip: Some(Oid::new("77")),
             applied: Generation { epoch: 1, number: 12 },
         }

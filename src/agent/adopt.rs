@@ -17,7 +17,7 @@ use crate::kinds::name::NodeName;
 use crate::kinds::time::{Elapsed, Now};
 use crate::plan;
 use crate::ports::store::{
-    Answer as StoreAnswer, Call as StoreCall, Edit, Landing, Register, Rev, Tree,
+    Answer as StoreAnswer, Call as StoreCall, Edit, Landing, Register, Rev, Scope, Tree,
 };
 use crate::ports::{Answer, Call, Fault};
 use crate::state::State;
@@ -94,7 +94,7 @@ impl Agent {
     /// A node that has acted on a newer decision than the one that is known here.
     pub(super) fn outdone_by(&self) -> Option<(&NodeName, Generation)> {
         let own = self.store.state().map(|state| state.generation).unwrap_or_default();
-        let says = self.store.nodes().filter(|(name, _)| **name != self.config.node);
+        let says = self.store.say_missing().filter(|(name, _)| **name != self.config.node);
         says.filter_map(|(name, report)| Some((name, report.facts.knows?)))
             .filter(|(_, theirs)| *theirs > own)
             .max_by_key(|(_, theirs)| *theirs)
@@ -113,30 +113,19 @@ impl Agent {
 
     /// The newest decision that anybody is known to have acted on.
     fn newest_known(&self) -> Generation {
-        let says = self.store.nodes().filter_map(|(_, report)| report.facts.knows);
+        let says = self.store.say_missing().filter_map(|(_, report)| report.facts.knows);
         says.fold(self.store.highest_seen(), Generation::max)
     }
 
-    /// The decision that this node would take, for the others to compare.
-    pub(super) fn holds(&self) -> Option<Generation> {
-        let holds = self.offer()?.state.generation;
-        (holds > Generation::default()).then_some(holds)
-    }
-
-    /// Somebody who is heard of and has a newer decision than is on offer, where nothing stands in the
-    /// store: what he has is to be taken, not this. Who has acted on a newer one and has it no more
-    /// is no better.
+    /// Somebody who is heard of and has newer decisions than are on offer, where nothing stands in the
+    /// store: what he has is to be taken, not this. Not what he has acted on and has no more, by which
+    /// two might each send the asker to the other.
     fn better_offer(&self, offer: &Offer) -> Option<(&NodeName, Generation)> {
-        if offer.base.is_some() {
-            return None;
-        }
-        let others = self.store.nodes().filter(|(name, _)| **name != self.config.node);
-        others
-            .filter_map(|(name, report)| Some((name, report.facts.holds?)))
-            .filter(|(name, theirs)| {
-                *theirs > offer.state.generation
-                    && self.silence_of(name).lasts < self.not_ready_after()
-            })
+        let says = self.store.say_missing().filter(|(name, _)| **name != self.config.node);
+        says.filter(|_| offer.base.is_none())
+            .filter_map(|(name, report)| Some((name, report.facts.holds.or(report.facts.knows)?)))
+            .filter(|(_, theirs)| *theirs > offer.state.generation)
+            .filter(|(name, _)| self.silence_of(name).lasts < self.not_ready_after())
             .max_by_key(|(_, theirs)| *theirs)
     }
 
@@ -147,8 +136,8 @@ impl Agent {
         let Some(lease) = state.lease.as_ref().filter(|lease| !lease.released) else {
             return false;
         };
-        let holder = self.store.node(&lease.holder);
-        let has_noticed = holder.is_some_and(|holder| holder.value.facts.knows.is_some());
+        let holder = self.store.report_of(&lease.holder);
+        let has_noticed = holder.is_some_and(|holder| holder.facts.knows.is_some());
         let duration = Duration::from_secs(lease.duration_s.into());
         let is_alive = self.store.vigil.silence_of_lease(lease) < duration;
         lease.holder != self.config.node && !has_noticed && is_alive
@@ -181,6 +170,11 @@ impl Agent {
             };
             return self.reply(id, Reply::Refused(why.to_owned()));
         };
+        if self.store.scope() == Scope::Own {
+            let why =
+                "this node is about to read what the others know: say so again in a few seconds";
+            return self.reply(id, Reply::Refused(why.to_owned()));
+        }
         if let Some((node, theirs)) = self.better_offer(&offer) {
             let own = offer.state.generation;
             return self.reply(
@@ -198,7 +192,7 @@ impl Agent {
 
     /// Takes the store as it is, if it can't be followed and somebody has permitted it.
     pub(super) fn tend_adoption(&mut self, now: Now) {
-        if !self.store.is_in_touch() {
+        if !self.store.is_in_touch() || self.store.scope() == Scope::Own {
             return;
         }
         let Some(offer) = self.offer() else {
@@ -261,7 +255,8 @@ impl Agent {
                 self.store.count_written(&edits);
                 self.permit = Permit::default();
                 self.renewed_by(&Register::Coordinator, now);
-                self.say_moved(Register::Coordinator, rev);
+                let next = self.leaders();
+                self.say_decided(rev, &next);
                 self.refresh_facts(now);
                 self.lead.needs_turn();
                 self.host_needs_look();

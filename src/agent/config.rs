@@ -50,6 +50,8 @@ pub struct Config {
     pub beat: Duration,
     /// How long a node is silent until it counts as lost.
     pub not_ready_after: Duration,
+    /// Above how many nodes a coordinator here folds what they say into its register.
+    pub folds_above: usize,
     /// Believes that it leads, whoever else does too. Only simulations set it: that no harm comes
     /// of it shows that safety does not rest on the lease.
     pub always_leads: bool,
@@ -82,5 +84,12 @@ impl Config {
         ]);
         let permille = u32::try_from(digest.first_u64() % 200).unwrap_or(100);
         interval * (900 + permille) / 1000
+    }
+
+    /// A point of `interval`, another on every node and every time.
+    pub fn somewhere_in(&self, interval: Duration, count: u64) -> Duration {
+        let text = format!("{} {count}", self.node);
+        let digest = crate::kinds::digest::Digest::of(text.as_bytes());
+        interval * u32::try_from(digest.first_u64() % 1000).unwrap_or(0) / 1000
     }
 }

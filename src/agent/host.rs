@@ -300,6 +300,7 @@ impl Agent {
             services: Arc::new(self.service_variables()),
             released: self.released_everywhere(),
             has_heard: self.host.has_been_in_touch,
+            following_takes: self.following_takes(),
             files_version: 0,
         };
         let before = self.host.around.as_deref();

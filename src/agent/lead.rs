@@ -4,7 +4,8 @@
 //! that comes too late for what it was based on is refused by the store, and the turn is taken
 //! again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::kinds::name::NodeName;
@@ -42,6 +43,8 @@ pub(super) struct Lead {
     turn_began: Option<Elapsed>,
     /// Since when the lease's holder knows less than this node of a register that is gone.
     pub(super) outlives_since: Option<Elapsed>,
+    /// The newest decision of which it is not known whether it landed: its number is not used again.
+    tried: crate::kinds::binding::Generation,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -120,16 +123,21 @@ impl Agent {
 
     fn turn_input(&self, now: Now) -> Option<plan::Input> {
         let is_gone = self.store.coordinator().is_some_and(|known| known.rev.is_none());
+        let mut state = self.store.state()?.clone();
+        if is_gone {
+            state.generation = state.generation.max(self.lead.tried);
+        }
         Some(plan::Input {
             me: self.config.node.clone(),
             incarnation: self.config.incarnation.clone(),
             lease_s: self.config.lease_s(),
             takes_lease: is_gone || !self.is_leading(now),
             writes_anew: is_gone && self.store.bereft_of().is_some(),
+            folds_above: self.config.folds_above,
             not_ready_after: self.not_ready_after(),
             settings: self.config.settings.clone(),
             fleet: self.config.fleet.clone(),
-            state: self.store.state()?.clone(),
+            state,
             apps: self.wish.inputs(self.store.state()),
             nodes: self.node_inputs(),
             library: self.library.clone(),
@@ -228,6 +236,7 @@ impl Agent {
             Err(fault) => {
                 // It may have landed all the same: look before deciding again.
                 self.lead.is_dirty = true;
+                self.lead.tried = plan.next.generation;
                 self.lead.retry_at = Some(now.elapsed + RETRY);
                 self.store_failed(fault, now);
             }
@@ -242,8 +251,14 @@ impl Agent {
             tracing::info!(%generation, "{line}");
         }
         self.lead.is_dirty |= plan.is_unfinished;
+        let changed = plan.next.pods.iter().filter(|(place, pods)| {
+            known.value.pods.get(*place).is_none_or(|before| !Arc::ptr_eq(before, pods))
+        });
+        let mut concerned: BTreeSet<NodeName> =
+            changed.filter_map(|(place, _)| place.clone()).collect();
+        concerned.extend(self.leaders());
         self.store.wrote_state(rev.clone(), tree, plan.next);
-        self.say_moved(Register::Coordinator, rev);
+        self.say_decided(rev, &concerned);
         self.lead.decisions += 1;
         self.lead.writes += 1;
         self.store.count_written(edits);

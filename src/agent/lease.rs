@@ -17,7 +17,7 @@ use crate::kinds::name::NodeName;
 use crate::kinds::time::{Elapsed, Now};
 use crate::plan::Silence;
 use crate::plan::common::{self, Voice};
-use crate::ports::store::{Answer as StoreAnswer, Call as StoreCall, Landing, Register};
+use crate::ports::store::{Answer as StoreAnswer, Call as StoreCall, Landing, Register, Scope};
 use crate::ports::{Answer, Call, Fault};
 use crate::state::{NodeReport, State};
 
@@ -26,17 +26,8 @@ use super::{Agent, Purpose};
 
 /// A holder renews so many times per duration.
 const RENEWALS: u32 = 3;
-/// Those who may be next look so many times per duration.
-const LOOKS: u32 = 6;
-/// So many of the nodes, in order of name, look that often.
-const STANDBYS: u32 = 3;
-/// In a fleet of up to so many nodes everybody looks that often.
-const SMALL_FLEET: usize = 10;
 /// Each further node in the order waits this much longer, so that they don't all try at once.
 pub(super) const RANK_WAIT: Duration = Duration::from_secs(2);
-/// Heartbeats per second that one core of a Git server carries beside its other work (FACTS: 65 at
-/// most): from some 170 nodes on, at a beat of 10 s, each beats more rarely.
-const BEATS_PER_SECOND: u32 = 17;
 /// A node is given up after it has missed so many beats, or more.
 const BEATS_MISSED: u32 = 3;
 
@@ -56,12 +47,13 @@ impl Agent {
         }
     }
 
-    /// Whether this agent may decide now: it leads, or nobody does.
+    /// Whether this agent may decide now: it leads, or nobody does; and it has read what all say.
     pub(super) fn may_lead(&self, now: Now) -> bool {
-        if self.store.is_refused() || !self.has_the_fleets_settings() {
+        let is_read = !self.store.is_refused() && self.store.scope() == Scope::All;
+        if !is_read || !self.has_the_fleets_settings() {
             return false;
         }
-        if self.outdone_by().is_some() && self.store.bereft_of().is_none() {
+        if self.store.bereft_of().is_none() && self.outdone_by().is_some() {
             return false;
         }
         match self.store.bereft_of() {
@@ -134,10 +126,13 @@ impl Agent {
             return false;
         };
         let is_at_most = |node: &NodeName| {
-            let known = self.store.node(node);
-            known.and_then(|known| known.value.facts.knows).is_some_and(|theirs| theirs <= last)
+            let known = self.store.report_of(node);
+            known.and_then(|report| report.facts.knows).is_some_and(|theirs| theirs <= last)
         };
-        let mut others = state.nodes.keys().filter(|node| **node != self.config.node);
+        // Also who has joined since, and acted on decisions that are not known here.
+        let acted = self.store.nodes().filter(|(_, report)| report.facts.has_acted);
+        let others = state.nodes.keys().chain(acted.map(|(node, _)| node));
+        let mut others = others.filter(|node| **node != self.config.node);
         self.is_leading(now) || !self.another_may_lead(state, now) && others.all(is_at_most)
     }
 
@@ -190,7 +185,7 @@ impl Agent {
         renewed.is_none_or(|renewed| now.elapsed.since(renewed) >= self.config.lease)
     }
 
-    fn may_take_lease(&self, now: Now) -> bool {
+    pub(super) fn may_take_lease(&self, now: Now) -> bool {
         let known = self.store.coordinator();
         let is_seen = known.is_some() && !self.name_is_taken() && self.store.is_in_touch();
         if !is_seen || self.store.is_local() || self.is_stopping {
@@ -206,45 +201,13 @@ impl Agent {
         }
         let duration = Duration::from_secs(lease.duration_s.into());
         let wait = if lease.released { Duration::ZERO } else { duration };
-        self.store.vigil.silence_of_lease(lease) >= wait + RANK_WAIT * self.rank()
-    }
-
-    /// How many nodes come before this one when a coordinator is missing.
-    pub(super) fn rank(&self) -> u32 {
-        let Some(state) = self.store.state() else {
-            return 0;
-        };
-        let holder = state.lease.as_ref().map(|lease| &lease.holder);
-        let before = self.store.nodes().filter(|(name, _)| {
-            **name < self.config.node && Some(*name) != holder && !state.is_away(name)
-        });
-        u32::try_from(before.count()).unwrap_or(u32::MAX).min(100)
-    }
-
-    /// How often the store is looked at.
-    pub(super) fn store_poll(&self, now: Now) -> Duration {
-        let poll = self.config.store_poll;
-        if self.store.is_local() {
-            return poll;
-        }
-        let is_small = self.store.nodes().count() <= SMALL_FLEET;
-        if is_small || self.is_leading(now) || self.rank() < STANDBYS {
-            (self.config.lease / LOOKS).min(poll)
-        } else {
-            poll
-        }
+        let silence = self.store.vigil.silence_of_lease(lease);
+        silence >= wait && silence >= wait + RANK_WAIT * self.rank()
     }
 
     /// How often this node's register moves at least.
     fn beat_interval(&self, now: Now) -> Duration {
         if self.is_leading(now) { self.config.lease / RENEWALS } else { self.fleet_beat() }
-    }
-
-    /// How often nodes' registers move at least, in a fleet of this size.
-    pub(super) fn fleet_beat(&self) -> Duration {
-        let nodes = u32::try_from(self.store.nodes().count()).unwrap_or(u32::MAX);
-        let spread = Duration::from_secs(nodes.into()) / BEATS_PER_SECOND;
-        self.config.beat.max(spread)
     }
 
     /// How long a node is silent until it counts as lost.
@@ -375,7 +338,9 @@ impl Agent {
     pub(super) fn released(&mut self, result: Result<Answer, Fault>, now: Now) {
         match result {
             Ok(Answer::Store(StoreAnswer::Landing(Landing::Landed(rev)))) => {
-                self.say_moved(Register::Coordinator, rev);
+                // Whoever may be next is concerned.
+                let next = self.leaders();
+                self.say_decided(rev, &next);
                 self.store.look_soon(now);
             }
             Ok(_) => self.store.look_soon(now),

@@ -11,6 +11,7 @@
 //!   reading commits: survey, read, parse, divide into apps
 //!   store   the state store: look, read, write
 //!   lease   who coordinates, and this node's signs of life
+//!   readers who reads what, and how often
 //!   adopt   a store that was restored, taken on purpose
 //!   lead    turns, while this agent coordinates
 //!   host    the pods bound here
@@ -32,6 +33,7 @@ mod network;
 mod peers;
 mod people;
 pub mod picture;
+pub(crate) mod readers;
 mod reading;
 mod report;
 mod store;

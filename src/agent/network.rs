@@ -262,7 +262,7 @@ impl Agent {
         let others = state.nodes.iter().filter(|(node, _)| **node != self.config.node);
         others
             .filter_map(|(node, allocation)| {
-                let facts = &self.store.node(node)?.value.facts;
+                let facts = &self.store.report_of(node)?.facts;
                 let ip = facts.ipv4()?;
                 Some(Peer { ip, pods: allocation.pod_cidr })
             })

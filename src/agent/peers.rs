@@ -3,8 +3,8 @@
 //! through, and nothing waits for it without a bound (docs/DESIGN.md, Hard cases 14 and 15).
 //!
 //! ```text
-//!   coordinator wrote     → everybody          look at the store now
-//!   node wrote            → the coordinator, and everybody in a fleet where all read all
+//!   coordinator wrote     → everybody          look at the store: now, or when it is your turn
+//!   node wrote            → the coordinator and who may be next; everybody where all read all
 //!   a new commit is seen  → everybody          fetch now
 //!   rules are in force    → nodes that end pods: they wait for it before they do
 //!   every few seconds     → the coordinator and who may be next: a sign of life
@@ -21,18 +21,16 @@ use crate::ports::Call;
 use crate::ports::peers::{Call as PeersCall, Neighbour, Word};
 use crate::ports::store::{Register, Rev};
 
+use super::readers::STANDBYS;
 use super::{Agent, Purpose};
 
 /// How often a sign of life is given.
 const BEAT: Duration = Duration::from_secs(5);
-/// So many of the nodes, in order of name, are told beside the coordinator: who may be next.
-const STANDBYS: usize = 3;
-/// In fleets of up to so many nodes everybody reads every register.
-const ALL_READ_ALL: usize = 50;
 /// The store is looked at for others' words at most this often.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Looks of a fleet that was told at once are spread by this much for each node.
+/// Looks of those who were told at once are spread by this much for each of them, of so many.
 const SPREAD_PER_NODE: Duration = Duration::from_millis(2);
+const TOLD_AT_ONCE: u32 = 50;
 /// How long a word may take to be sent.
 const SAY_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -46,6 +44,8 @@ pub(super) struct Peers {
     follows: BTreeMap<NodeName, Generation>,
     said: Generation,
     beat_at: Option<Elapsed>,
+    /// The newest commit that another node has spoken of.
+    told_tip: Option<Oid>,
 }
 
 impl Peers {
@@ -59,7 +59,7 @@ impl Agent {
         if self.config.contact.as_ref().is_none_or(|contact| contact.hint_port.is_none()) {
             return;
         }
-        if std::mem::take(&mut self.peers.needs_meeting) {
+        if self.store.is_read() && std::mem::take(&mut self.peers.needs_meeting) {
             self.meet();
         }
         if self.peers.met.is_empty() {
@@ -113,10 +113,16 @@ impl Agent {
     }
 
     /// The coordinator, and who may be next.
-    fn leaders(&self) -> BTreeSet<NodeName> {
+    pub(super) fn leaders(&self) -> BTreeSet<NodeName> {
         let holder = self.store.state().and_then(|state| state.lease.as_ref());
-        let names = self.store.nodes().map(|(name, _)| name);
-        names.take(STANDBYS).chain(holder.map(|lease| &lease.holder)).cloned().collect()
+        let standbys = usize::try_from(STANDBYS).unwrap_or(usize::MAX);
+        let next = self.store.successors().take(standbys);
+        next.chain(holder.map(|lease| &lease.holder)).cloned().collect()
+    }
+
+    /// Whether not everybody reads everything: then not everybody has to know at once, either.
+    fn is_folded(&self) -> bool {
+        self.store.state().is_some_and(|state| !state.fold.is_empty())
     }
 
     fn nodes_that_end_pods(&self) -> BTreeSet<NodeName> {
@@ -128,8 +134,9 @@ impl Agent {
     }
 
     fn say(&mut self, to: BTreeSet<NodeName>, word: Word) {
-        let is_met = |name: &NodeName| self.peers.met.iter().any(|met| met.name == *name);
-        let to: Vec<NodeName> = to.into_iter().filter(is_met).collect();
+        let mut to = to;
+        let met = self.peers.met.iter().map(|met| &met.name);
+        let to: Vec<NodeName> = met.filter_map(|name| to.take(name)).collect();
         if to.is_empty() {
             return;
         }
@@ -137,19 +144,31 @@ impl Agent {
         self.call(Purpose::Peers, Call::Peers(PeersCall::Say { to, word }), SAY_TIMEOUT);
     }
 
-    /// A register of ours has moved.
-    pub(super) fn say_moved(&mut self, register: Register, rev: Rev) {
-        let is_small = self.store.nodes().count() <= ALL_READ_ALL;
-        let to = match &register {
-            Register::Node(_) if !is_small => self.leaders(),
-            _ => self.everybody(),
-        };
-        self.say(to, Word { moved: Some((register, rev)), ..Word::default() });
+    /// A node's register of ours has moved.
+    pub(super) fn say_reported(&mut self, rev: Rev) {
+        let to = if self.is_folded() { self.leaders() } else { self.everybody() };
+        let moved = Some((self.own_register(), rev));
+        self.say(to, Word { moved, is_yours: true, ..Word::default() });
     }
 
-    /// A new commit was seen in the desired repository.
+    /// The coordinator's register was moved by us: those whose pods are concerned look at once, the
+    /// others when it is their turn.
+    pub(super) fn say_decided(&mut self, rev: Rev, concerned: &BTreeSet<NodeName>) {
+        let word = Word { moved: Some((Register::Coordinator, rev)), ..Word::default() };
+        let (soon, later): (BTreeSet<_>, BTreeSet<_>) = match self.is_folded() {
+            true => self.everybody().into_iter().partition(|node| concerned.contains(node)),
+            false => (self.everybody(), BTreeSet::new()),
+        };
+        self.say(soon, Word { is_yours: true, ..word.clone() });
+        self.say(later, word);
+    }
+
+    /// A new commit was seen in the desired repository. In a large fleet whoever was told of it does
+    /// not tell everybody again.
     pub(super) fn say_tip(&mut self, tip: Oid) {
-        self.say(self.everybody(), Word { tip: Some(tip), ..Word::default() });
+        if !self.is_folded() || self.peers.told_tip.as_ref() != Some(&tip) {
+            self.say(self.everybody(), Word { tip: Some(tip), ..Word::default() });
+        }
     }
 
     /// Another node has said something. The adapter knows that it was this node.
@@ -163,14 +182,31 @@ impl Agent {
         if let Some((register, rev)) = &word.moved
             && self.store.rev_of(register) != Some(rev)
         {
-            let nodes = u32::try_from(self.peers.met.len()).unwrap_or(u32::MAX);
-            let spread = (SPREAD_PER_NODE * nodes).min(LOOK_EVERY);
-            let spread = self.config.jittered(spread, self.store.looks());
-            self.store.look_for_hint(now, LOOK_EVERY, spread);
+            let (every, turn) = self.turn(word.is_yours);
+            self.store.look_for_hint(now, every, turn);
         }
         if word.tip.is_some() && word.tip != self.wish.tip {
-            self.wish.fetch_soon(now);
+            self.peers.told_tip.clone_from(&word.tip);
+            let (_, turn) = self.turn(self.is_leading(now));
+            self.wish.fetch_by(now.elapsed + turn);
         }
+    }
+
+    /// How often this node may do what it is told at most, and how soon: at once what concerns it;
+    /// what all do at the same word, somewhere in the time that the server needs for all of them.
+    fn turn(&self, is_mine: bool) -> (Duration, Duration) {
+        let (every, spread) = if is_mine || !self.is_folded() {
+            let told = u32::try_from(self.store.size()).unwrap_or(u32::MAX).min(TOLD_AT_ONCE);
+            (LOOK_EVERY, SPREAD_PER_NODE * told)
+        } else {
+            (self.all_once().max(LOOK_EVERY), self.all_once())
+        };
+        (every, self.config.somewhere_in(spread, self.store.looks()))
+    }
+
+    /// How much longer than in a small fleet it takes until everybody has followed a decision.
+    pub(super) fn following_takes(&self) -> Duration {
+        if self.is_folded() { self.all_once() } else { Duration::ZERO }
     }
 
     /// The pods that are being ended and to which no node leads packets any more, as far as is known.

@@ -83,7 +83,7 @@ impl Agent {
             has_acted: self.store.has_acted(),
             contact: self.config.contact.clone(),
             knows: self.store.knows(),
-            holds: self.holds(),
+            holds: self.store.holds(),
             settings: Some((*self.config.fleet).clone()),
             unknown: BTreeMap::new(),
         }
@@ -209,7 +209,7 @@ impl Agent {
                 let tree = known.map_or_else(Tree::default, |known| known.tree.clone());
                 let tree = tree.with(&edits);
                 self.store.wrote_report(&me, rev.clone(), tree, report);
-                self.say_moved(self.own_register(), rev);
+                self.say_reported(rev);
                 self.store.count_written(&edits);
                 self.host.report_writes += 1;
                 self.host.raced = None;

@@ -2,7 +2,7 @@
 //!
 //! What was read last stays in force while the store can't be reached: losing it stops no pod.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::kinds::binding::Generation;
@@ -10,7 +10,7 @@ use crate::kinds::name::NodeName;
 use crate::kinds::time::{Elapsed, Now};
 use crate::plan;
 use crate::ports::store::{
-    Answer as StoreAnswer, Call as StoreCall, Edit, Glance, Register, Rev, Tree,
+    Answer as StoreAnswer, Call as StoreCall, Edit, Glance, Register, Rev, Scope, Tree,
 };
 use crate::ports::{Answer, Call, Fault, FaultKind};
 use crate::state::{NodeReport, State};
@@ -31,8 +31,13 @@ pub(super) struct Store {
     glance: Option<Glance>,
     coordinator: Option<Known<State>>,
     nodes: BTreeMap<NodeName, Known<NodeReport>>,
+    /// Those of them that say what the store does not hold: hardly ever any, and asked for often.
+    missing_some: BTreeSet<NodeName>,
     reading: usize,
     is_looking: bool,
+    /// Which registers the look under way brings, and which the last one brought.
+    looks_for: Option<Scope>,
+    scope: Option<Scope>,
     look_at: Option<Elapsed>,
     failures: u32,
     looks: u64,
@@ -86,14 +91,45 @@ impl Store {
         self.coordinator.as_ref()
     }
 
-    /// A node's register.
+    /// A node's register, if it is read here. Its own is, on every node.
     pub(super) fn node(&self, name: &NodeName) -> Option<&Known<NodeReport>> {
         self.nodes.get(name)
     }
 
-    /// Every node's register.
+    /// What a node says, or what is folded of it.
+    pub(super) fn report_of(&self, name: &NodeName) -> Option<&NodeReport> {
+        let known = self.nodes.get(name).map(|known| &known.value);
+        known.or_else(|| self.state()?.fold.get(name).map(|report| &**report))
+    }
+
+    /// What every node says, or what is folded of it.
     pub(super) fn nodes(&self) -> impl Iterator<Item = (&NodeName, &NodeReport)> {
-        self.nodes.iter().map(|(name, known)| (name, &known.value))
+        let known = self.nodes.iter().map(|(name, known)| (name, &known.value));
+        let folds = self.state().into_iter().flat_map(|state| &state.fold);
+        let folds = folds.filter(|(name, _)| !self.nodes.contains_key(*name));
+        known.chain(folds.map(|(name, report)| (name, &**report)))
+    }
+
+    /// How many nodes there are.
+    pub(super) fn size(&self) -> usize {
+        self.nodes.len().max(self.state().map_or(0, |state| state.fold.len()))
+    }
+
+    /// Who follows when a coordinator is missing, one after the other.
+    pub(super) fn successors(&self) -> impl Iterator<Item = &NodeName> {
+        let state = self.state();
+        let holder = state.and_then(|state| state.lease.as_ref()).map(|lease| &lease.holder);
+        // Before anything is written, whoever has a register.
+        let registered = state.is_none_or(|state| state.nodes.is_empty());
+        let registered = registered.then_some(&self.nodes).into_iter().flat_map(BTreeMap::keys);
+        let given = state.into_iter().flat_map(|state| state.nodes.keys());
+        let is_away = move |name: &NodeName| state.is_some_and(|state| state.is_away(name));
+        registered.chain(given).filter(move |name| Some(*name) != holder && !is_away(name))
+    }
+
+    /// Which registers have been read: every one, unless the last look was for fewer.
+    pub(super) fn scope(&self) -> Scope {
+        self.scope.unwrap_or(Scope::All)
     }
 
     /// Whether the store is on this machine, where locks tell who leads and who lives.
@@ -175,7 +211,20 @@ impl Store {
 
     /// Takes what this agent itself wrote.
     pub(super) fn wrote_report(&mut self, me: &NodeName, rev: Rev, tree: Tree, value: NodeReport) {
-        self.nodes.insert(me.clone(), Known { rev: Some(rev), tree, value });
+        self.put(me.clone(), Known { rev: Some(rev), tree, value });
+    }
+
+    fn put(&mut self, name: NodeName, known: Known<NodeReport>) {
+        match known.value.facts.knows {
+            Some(_) => self.missing_some.insert(name.clone()),
+            None => self.missing_some.remove(&name),
+        };
+        self.nodes.insert(name, known);
+    }
+
+    /// What nodes say of decisions that the store does not hold. Nobody's word of that is folded.
+    pub(super) fn say_missing(&self) -> impl Iterator<Item = (&NodeName, &NodeReport)> {
+        self.missing_some.iter().filter_map(|name| Some((name, &self.nodes.get(name)?.value)))
     }
 
     /// Takes note of how much was written.
@@ -244,6 +293,15 @@ impl Store {
         Some(self.highest_seen()).filter(|highest| is_missed && *highest > Generation::default())
     }
 
+    /// What of it is still here, while the store does not hold it.
+    pub(super) fn holds(&self) -> Option<Generation> {
+        let state = match self.stands() {
+            Some((_, stands)) => stands.map(|(_, state)| state),
+            None => self.state(),
+        };
+        self.knows().map(|_| state.map(|state| state.generation).unwrap_or_default())
+    }
+
     pub(super) fn highest_seen(&self) -> Generation {
         let fence = self.glance.as_ref().map(|glance| glance.fence).unwrap_or_default();
         let state = self.state().map(|state| state.generation).unwrap_or_default();
@@ -265,7 +323,9 @@ impl Agent {
             self.store.is_looking = true;
             self.store.look_at = None;
             self.store.look_began = now.elapsed;
-            self.call(Purpose::Look, Call::Store(StoreCall::Look), STORE_TIMEOUT);
+            let scope = self.scope(now);
+            self.store.looks_for = Some(scope);
+            self.call(Purpose::Look, Call::Store(StoreCall::Look(scope)), STORE_TIMEOUT);
         }
     }
 
@@ -296,14 +356,18 @@ impl Agent {
         self.store.look_at.get_or_insert(next);
         let began = self.store.look_began;
         let was_taken = self.name_is_taken();
-        self.store.vigil.looked(&glance, began, now.elapsed, poll);
+        let scope = self.store.looks_for.take().unwrap_or(Scope::All);
+        let watched = self.watched(scope);
+        self.store.vigil.looked(&glance, watched.as_ref(), began, now.elapsed, poll);
         self.store.is_in_touch = true;
+        self.store.scope = Some(scope);
         if was_taken && !self.name_is_taken() {
             self.host_needs_look();
         }
-        self.read_what_moved(&glance, now);
+        self.read_what_moved(&glance, scope, now);
+        self.look_further(now);
         let says = self.host.report().map(|report| (report.facts.knows, report.facts.holds));
-        if says.is_some_and(|says| says != (self.store.knows(), self.holds())) {
+        if says.unwrap_or_default() != (self.store.knows(), self.store.holds()) {
             self.refresh_facts(now);
         }
         let could_lead = self.store.holds_lock() && self.store.is_local();
@@ -313,9 +377,20 @@ impl Agent {
         }
     }
 
+    /// Nobody coordinates, or this node is to be next, or the store is not to be followed: the others'
+    /// registers are wanted.
+    fn look_further(&mut self, now: Now) {
+        if self.store.scope() == Scope::Own && self.scope(now) == Scope::All {
+            self.store.look_soon(now);
+        }
+    }
+
     /// Whether a node is silent that was not, or is heard of that was lost.
     fn has_news_of_nodes(&self) -> bool {
         let limit = self.not_ready_after();
+        if self.store.scope() == Scope::Own {
+            return false;
+        }
         let mut nodes = self.store.state().into_iter().flat_map(|state| &*state.nodes);
         nodes.any(|(name, node)| self.silence_of(name).is_news(node.lost.is_some(), limit))
     }
@@ -352,7 +427,7 @@ impl Agent {
         }
         if copy.coordinator.is_some() {
             tracing::info!("going by this machine's copy of the state store");
-            self.read_what_moved(&copy, now);
+            self.read_what_moved(&copy, Scope::All, now);
             self.store.glance.get_or_insert(copy);
         } else if self.store.is_in_touch {
             self.begin_if_new(copy.fence);
@@ -374,7 +449,7 @@ impl Agent {
         ));
     }
 
-    fn read_what_moved(&mut self, glance: &Glance, now: Now) {
+    fn read_what_moved(&mut self, glance: &Glance, scope: Scope, now: Now) {
         let began = std::mem::replace(&mut self.store.look_began, now.elapsed);
         let known = self.store.coordinator.as_ref().and_then(|known| known.rev.as_ref());
         let mut moved = Vec::new();
@@ -391,7 +466,13 @@ impl Agent {
             None => self.coordinator_is_gone(),
         }
         let has_written_own = is_since(self.store.asked(&self.own_register()), began);
-        for (name, rev) in &glance.nodes {
+        let own = self.config.node.clone();
+        if scope == Scope::Own {
+            // What others say is in the fold.
+            self.store.nodes.retain(|name, _| *name == own);
+        }
+        let is_read = |name: &NodeName| scope == Scope::All || *name == own;
+        for (name, rev) in glance.nodes.iter().filter(|(name, _)| is_read(name)) {
             let known = self.store.nodes.get(name).and_then(|known| known.rev.as_ref());
             let is_older = *name == self.config.node && has_written_own;
             if known != Some(rev) && !is_older {
@@ -450,6 +531,8 @@ impl Agent {
         if self.store.stands_as(&register, &rev, &tree) {
             return;
         }
+        // What other nodes say concerns no pod here.
+        let concerns_pods = register == Register::Coordinator || register == self.own_register();
         let taken = match register {
             Register::Coordinator => {
                 let taken = self.take_state(rev, tree);
@@ -463,8 +546,11 @@ impl Agent {
         if let Err(fault) = taken {
             self.store_failed(fault, now);
         }
+        self.look_further(now);
         self.lead.needs_turn();
-        self.host_needs_look();
+        if concerns_pods {
+            self.host_needs_look();
+        }
         self.network_needs_look();
     }
 
@@ -479,7 +565,12 @@ impl Agent {
     }
 
     fn take_state(&mut self, rev: Rev, tree: Tree) -> Result<(), Fault> {
-        let value = match State::decode(&tree) {
+        let known = self.store.coordinator.as_ref().filter(|known| known.rev.is_some());
+        let value = match known {
+            Some(known) => State::decode_after((&known.tree, &known.value), &tree),
+            None => State::decode(&tree),
+        };
+        let value = match value {
             Ok(value) => value,
             Err(fault) => return self.refuse(rev, Fault::stalled(fault), None),
         };
@@ -496,6 +587,9 @@ impl Agent {
         }
         (self.store.refused, self.store.is_lost) = (None, false);
         self.remember(value.generation);
+        if !value.fold.is_empty() {
+            self.peers_need_meeting();
+        }
         self.store.coordinator = Some(Known { rev: Some(rev), tree, value });
         let seen = self.store.glance.as_ref().filter(|_| self.store.is_in_touch);
         if seen.is_some_and(|glance| glance.coordinator.is_none()) {
@@ -518,7 +612,7 @@ impl Agent {
         if name == self.config.node && self.is_by_us(&value) {
             self.host.succeed(&value);
         }
-        self.store.nodes.insert(name, Known { rev: Some(rev), tree, value });
+        self.store.put(name, Known { rev: Some(rev), tree, value });
         self.peers_need_meeting();
         Ok(())
     }

@@ -99,6 +99,11 @@ impl Wish {
         self.fetch_at = Some(now.elapsed);
     }
 
+    /// Fetches at the latest then.
+    pub(super) fn fetch_by(&mut self, at: Elapsed) {
+        self.fetch_at = Some(self.fetch_at.map_or(at, |before| before.min(at)));
+    }
+
     pub(super) fn next_wake(&self) -> Option<Elapsed> {
         let fetch = self.fetch_at.filter(|_| !self.is_fetching);
         [fetch, self.load_retry_at, self.books_retry_at].into_iter().flatten().min()
@@ -148,9 +153,13 @@ impl Agent {
     }
 
     pub(super) fn fetched(&mut self, result: Result<Answer, Fault>, now: Now) {
+        let seldom = self.seldom(self.config.poll);
+        let is_leading = self.is_leading(now);
         let wish = &mut self.wish;
         wish.is_fetching = false;
         wish.fetches += 1;
+        // Whoever coordinates tells the others what is new.
+        let poll = if is_leading { self.config.poll } else { seldom };
         let mut heard = None;
         let wait = match result {
             Ok(Answer::Source(SourceAnswer::Fetched { tip })) => {
@@ -169,16 +178,16 @@ impl Agent {
                 wish.tip = tip;
                 heard = news;
                 let factor = if self.config.source_is_watched { WATCHED_FACTOR } else { 1 };
-                self.config.poll * factor
+                poll * factor
             }
-            Ok(_) => self.config.poll,
+            Ok(_) => poll,
             Err(fault) => {
                 if wish.fetch_fault.as_ref() != Some(&fault) {
                     tracing::warn!(%fault, "the desired repository can't be reached; what is in force stays");
                 }
                 wish.fetch_fault = Some(fault);
                 wish.failures = wish.failures.saturating_add(1);
-                let longest = self.config.poll.max(RETRY_LONGEST);
+                let longest = poll.max(RETRY_LONGEST);
                 (RETRY_FIRST * 2_u32.saturating_pow(wish.failures.min(16) - 1)).min(longest)
             }
         };

@@ -29,7 +29,7 @@ const fn field(path: &'static str, form: Form, of: fn(&File, &Config) -> String)
 
 /// Not among them: addresses of repositories, which may be others on other networks, and what is a
 /// machine's own.
-const FIELDS: [Field; 16] = [
+const FIELDS: [Field; 17] = [
     field("desired.branch", Form::Text, |file, _| file.desired.branch.clone()),
     field("desired.directory", Form::Text, |file, _| file.desired.directory.clone()),
     field("desired.followRewrites", Form::Truth, |file, _| {
@@ -41,6 +41,7 @@ const FIELDS: [Field; 16] = [
     field("fleet.evictAfter", Form::Text, |_, agent| {
         duration_text(Duration::from_secs(agent.settings.eviction_s.into()))
     }),
+    field("fleet.foldAbove", Form::Number, |_, agent| agent.folds_above.to_string()),
     field("network.podNetwork", Form::Text, |_, agent| agent.settings.pod_network.to_string()),
     field("network.nodePrefix", Form::Number, |_, agent| agent.settings.node_prefix.to_string()),
     field("network.serviceNetwork", Form::Text, |_, agent| {
@@ -143,7 +144,7 @@ node: {name: other}",
     fn what_is_written_down_is_read_back_whatever_was_set() {
         let text = "
 desired: {url: /x, branch: live, directory: shop, followRewrites: true}
-fleet: {version: 3, lease: 1m30s, beat: 2500ms, notReadyAfter: 1h0m1s, evictAfter: 7m}
+fleet: {version: 3, lease: 1m30s, beat: 2500ms, notReadyAfter: 1h0m1s, evictAfter: 7m, foldAbove: 20}
 network:
   podNetwork: 10.77.0.0/17
   nodePrefix: 25

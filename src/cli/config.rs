@@ -152,6 +152,8 @@ pub struct Fleet {
     pub not_ready_after: String,
     /// How long pods stay on a lost node that say nothing of it themselves.
     pub evict_after: String,
+    /// In fleets of more nodes not every node reads what every other says.
+    pub fold_above: usize,
 }
 
 impl Default for Fleet {
@@ -162,6 +164,7 @@ impl Default for Fleet {
             beat: "10s".into(),
             not_ready_after: "40s".into(),
             evict_after: "5m".into(),
+            fold_above: FOLD_ABOVE,
         }
     }
 }
@@ -402,6 +405,7 @@ fn check(file: File, hostname: &str, incarnation: &str) -> Result<Loaded, Vec<St
         lease: watch.lease,
         beat: watch.beat,
         not_ready_after: watch.not_ready_after,
+        folds_above: file.fleet.fold_above,
         always_leads: false,
         report_interval: REPORT_INTERVAL,
         reserved,
@@ -424,6 +428,8 @@ fn check(file: File, hostname: &str, incarnation: &str) -> Result<Loaded, Vec<St
 const STORE_POLL: Duration = Duration::from_secs(30);
 /// Where nodes tell each other that something has moved.
 const HINT_PORT: u16 = 9473;
+/// So many nodes may read each other's registers (docs/DESIGN.md, Hard cases 7).
+const FOLD_ABOVE: usize = 50;
 /// How often a store behind a server is asked by those who need not know at once.
 const REMOTE_POLL: Duration = Duration::from_secs(10);
 /// A lease must outlast some writes over a slow line.

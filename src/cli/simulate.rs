@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 
@@ -17,6 +18,9 @@ use crate::kinds::quantity::Quantity;
 use crate::plan;
 use crate::sim::rehearsal::{Rehearsal, Story, Trouble};
 use crate::sim::scenario::Scenario;
+
+/// How long manifests are played through if nobody says otherwise.
+const LASTS: Duration = Duration::from_secs(900);
 
 /// What is simulated.
 #[derive(Args, Debug)]
@@ -43,15 +47,18 @@ pub(super) struct Simulate {
     /// The repository is divided into apps
     #[arg(long, conflicts_with_all = ["directory", "all_lead"])]
     apps: bool,
+    /// In fleets of more machines not every one reads what every other says, as fleet.foldAbove
+    #[arg(long, value_name = "NODES", default_value_t = 50, conflicts_with = "directory")]
+    fold_above: usize,
     /// A machine loses its power: n1@2m for good, n1@2m-5m until then; may be given several times
     #[arg(long, value_name = "NODE@TIME", requires = "directory")]
     kill: Vec<String>,
     /// A machine loses its way to the Git server, written alike
     #[arg(long, value_name = "NODE@TIME", requires = "directory")]
     cut: Vec<String>,
-    /// How long it goes on
-    #[arg(long = "for", value_name = "TIME", default_value = "15m", requires = "directory")]
-    lasts: String,
+    /// How long it goes on (15m), or how long failures fall (10m)
+    #[arg(long = "for", value_name = "TIME")]
+    lasts: Option<String>,
     /// Processors of each machine
     #[arg(long, default_value_t = 4, requires = "directory")]
     cpus: u32,
@@ -65,17 +72,23 @@ pub(super) fn run(args: &Simulate, context: &mut Context) -> Result<(), Failure>
     if let Some(directory) = &args.directory {
         return rehearse(args, directory, context);
     }
+    let lasts = duration(args.lasts.as_deref())?;
     let last = args.seeds.checked_sub(1).map_or(u64::MAX, |more| args.seed.saturating_add(more));
     for seed in args.seed..=last {
         let (nodes, all_lead, apps) = (args.nodes.max(1), args.all_lead, args.apps);
-        let scenario = Scenario { nodes, all_lead, apps, ..Scenario::of(seed) };
-        let outcome = scenario.run().map_err(Failure::plain)?;
+        let folds_above = args.fold_above;
+        let scenario = Scenario { nodes, all_lead, apps, folds_above, ..Scenario::of(seed) };
+        let trouble = lasts.unwrap_or(scenario.trouble);
+        let outcome = Scenario { trouble, ..scenario }.run().map_err(Failure::plain)?;
         context.out.text(&format!(
             "seed {seed}: {} things happened, {} decisions, settled {} s after the last fault\n",
             outcome.steps,
             outcome.decisions,
             outcome.settled_after.as_secs(),
         ))?;
+        if nodes > 1 {
+            context.out.text(&outcome.load.told(nodes, outcome.lasted))?;
+        }
     }
     Ok(())
 }
@@ -92,7 +105,7 @@ fn rehearse(args: &Simulate, directory: &Path, context: &mut Context) -> Result<
         cpus: args.cpus,
         memory_bytes: u64::try_from(memory).unwrap_or(0),
         troubles: kills.chain(cuts).collect::<Result<_, _>>()?,
-        lasts: parse_duration(&args.lasts).map_err(|why| Failure::usage(format!("--for {why}")))?,
+        lasts: duration(args.lasts.as_deref())?.unwrap_or(LASTS),
         seed: args.seed,
     };
     let story = rehearsal.run().map_err(Failure::plain)?;
@@ -106,6 +119,11 @@ fn rehearse(args: &Simulate, directory: &Path, context: &mut Context) -> Result<
     }
     let homeless = story.pods.iter().filter(|(_, node, _)| node.is_none()).count();
     if homeless > 0 { Err(Failure::Code(1)) } else { Ok(()) }
+}
+
+fn duration(text: Option<&str>) -> Result<Option<Duration>, Failure> {
+    let read = |text| parse_duration(text).map_err(|why| Failure::usage(format!("--for {why}")));
+    text.map(read).transpose()
 }
 
 /// Reads `n1@2m` and `n1@2m-5m`.

@@ -73,9 +73,7 @@ pub struct NodeFacts {
     /// knows the newest of all can write it anew.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub knows: Option<Generation>,
-    /// The newest decision whose content the node has, which may be an older one: its copy may be gone,
-    /// or have followed a store that was set back. Said only while there is something to be taken on
-    /// purpose.
+    /// The newest decision whose content the node still has, which may be older; said as `knows` is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holds: Option<Generation>,
     /// What its `agent.yaml` says of what must be the same on every node.

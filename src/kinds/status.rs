@@ -113,6 +113,27 @@ impl PodStatus {
         self.condition(CONDITION_READY).is_some_and(|condition| condition.status.is_true())
     }
 
+    /// The same without sentences and ids: what a list of pods shows.
+    #[must_use]
+    pub fn brief(&self) -> Self {
+        let container = |container: &ContainerStatus| ContainerStatus {
+            state: container.state.brief(),
+            last_state: container.last_state.brief(),
+            image_id: String::new(),
+            container_id: None,
+            ..container.clone()
+        };
+        let condition =
+            |condition: &PodCondition| PodCondition { message: None, ..condition.clone() };
+        Self {
+            message: None,
+            conditions: self.conditions.iter().map(condition).collect(),
+            init_container_statuses: self.init_container_statuses.iter().map(container).collect(),
+            container_statuses: self.container_statuses.iter().map(container).collect(),
+            ..self.clone()
+        }
+    }
+
     /// The condition of that type.
     pub fn condition(&self, kind: &str) -> Option<&PodCondition> {
         self.conditions.iter().find(|condition| condition.kind == kind)
@@ -224,6 +245,21 @@ pub enum ContainerState {
     /// Nothing is known.
     #[serde(untagged)]
     Unknown {},
+}
+
+impl ContainerState {
+    /// The same without sentences and ids.
+    fn brief(&self) -> Self {
+        match self {
+            Self::Waiting(waiting) => Self::Waiting(Waiting { message: None, ..waiting.clone() }),
+            Self::Terminated(terminated) => Self::Terminated(Terminated {
+                message: None,
+                container_id: None,
+                ..terminated.clone()
+            }),
+            Self::Running(_) | Self::Unknown {} => self.clone(),
+        }
+    }
 }
 
 impl Default for ContainerState {

@@ -128,6 +128,8 @@ pub struct Around {
     /// Whether the state store has been read since the agent began. Until then another machine may
     /// have been given what this one's copy still binds here.
     pub has_heard: bool,
+    /// How much longer than in a small fleet it takes until all nodes lead packets elsewhere.
+    pub following_takes: std::time::Duration,
     /// Raised whenever something changes from which pods' files follow: ConfigMaps and Secrets,
     /// resolvers, the node's address. What was written for it is not looked at again.
     pub files_version: u64,

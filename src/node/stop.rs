@@ -212,10 +212,11 @@ pub(super) fn end_pod(
     if running.is_empty() {
         return clear_away(uid, house, seen, memory, now);
     }
+    let patience = RELEASE_WAIT + around.following_takes;
     let may_tell =
-        pod.is_none() || around.released.contains(uid) || now.elapsed.since(since) >= RELEASE_WAIT;
+        pod.is_none() || around.released.contains(uid) || now.elapsed.since(since) >= patience;
     if !may_tell {
-        memory.wake_at(since + RELEASE_WAIT);
+        memory.wake_at(since + patience);
     }
     let ip = house.ip();
     let turn = whose_turn(pod, &running);

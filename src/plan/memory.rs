@@ -11,7 +11,7 @@ use crate::kinds::object::Key;
 use crate::kinds::time::Elapsed;
 
 /// Timers by what they are about.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Memory {
     /// Since when each pod has been seen ready.
     pub ready_since: BTreeMap<Uid, Elapsed>,
@@ -21,6 +21,8 @@ pub struct Memory {
     pub begun: BTreeMap<AppName, (Oid, Elapsed)>,
     /// Since when each pod has been on a node with a taint that it bears for a while only.
     pub tainted_since: BTreeMap<Uid, Elapsed>,
+    /// When nodes' words were last folded.
+    pub(crate) folding: super::fold::Folding,
     /// Since when a Job's time has been counted that is not written down yet.
     pub timers: BTreeMap<(Key, Timer), Elapsed>,
 }

@@ -29,6 +29,7 @@
 //! allocate addresses for nodes and Services
 //! schedule pods without a node get one
 //! watch    has what is in force become healthy, or failed to?
+//! fold     what others need of what the nodes say
 //! ```
 //!
 //! Floor 2: imports `kinds`, `ports`, `desired`, `state`; knows no clock, disk, network or task.
@@ -44,6 +45,7 @@ mod deployment;
 mod drain;
 mod evict;
 mod fence;
+mod fold;
 mod health;
 mod job;
 mod lease;
@@ -112,6 +114,8 @@ pub struct Input {
     pub takes_lease: bool,
     /// Whether the register is gone from the store and is written anew.
     pub writes_anew: bool,
+    /// In fleets of more nodes than this, what they say is folded into the coordinator's register.
+    pub folds_above: usize,
     /// How long a node is silent until it counts as lost.
     pub not_ready_after: Duration,
     /// What the operator has set.

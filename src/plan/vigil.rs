@@ -6,7 +6,7 @@
 //! count, and after a long gap every count starts afresh. Only this machine's own clock is used
 //! (docs/DESIGN.md, Hard cases 3).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::kinds::lease::Lease;
@@ -54,9 +54,23 @@ struct Mark {
 
 impl Vigil {
     /// Takes a successful look that began and ended at these times; `poll` is how often looks are
-    /// taken.
-    pub fn looked(&mut self, glance: &Glance, began: Elapsed, ended: Elapsed, poll: Duration) {
+    /// taken. Of nodes, it is looked out for those that are `watched`, or for all. Whoever was not
+    /// looked out for until now begins afresh.
+    pub fn looked(
+        &mut self,
+        glance: &Glance,
+        watched: Option<&BTreeSet<NodeName>>,
+        began: Elapsed,
+        ended: Elapsed,
+        poll: Duration,
+    ) {
         let is_first = self.looked.is_none();
+        if let Some(watched) = watched {
+            self.marks.retain(|register, _| match register {
+                Register::Node(node) => watched.contains(node),
+                Register::Coordinator => true,
+            });
+        }
         let apart = self.looked.map_or(Duration::ZERO, |last| began.since(last));
         self.looked = Some(ended);
         if apart > poll * GAP {
@@ -65,11 +79,8 @@ impl Vigil {
             }
         }
         let counts = if apart > poll * APART_MAX { Duration::ZERO } else { apart };
-        let nodes = glance.nodes.iter().map(|(name, rev)| (Register::Node(name.clone()), rev));
-        let coordinator = glance.coordinator.iter().map(|rev| (Register::Coordinator, rev));
-        let seen: BTreeMap<Register, &Rev> = nodes.chain(coordinator).collect();
         for (register, mark) in &mut self.marks {
-            let now = seen.get(register).copied();
+            let now = seen(glance, register);
             let moved = now.is_some() && now != mark.rev.as_ref();
             mark.silence = match (moved, is_alive(glance, register)) {
                 (false, false) => Silence { lasts: mark.silence.lasts + counts, ..mark.silence },
@@ -79,12 +90,19 @@ impl Vigil {
                 mark.rev = now.cloned();
             }
         }
-        for (register, rev) in seen {
+        let nodes = match watched {
+            Some(watched) => Box::new(watched.iter()) as Box<dyn Iterator<Item = &NodeName>>,
+            None => Box::new(glance.nodes.keys()),
+        };
+        let nodes = nodes.cloned().map(Register::Node);
+        for register in nodes.chain([Register::Coordinator]) {
+            let (Some(rev), false) = (seen(glance, &register), self.marks.contains_key(&register))
+            else {
+                continue;
+            };
             let was_heard = !is_first || is_alive(glance, &register);
-            self.marks.entry(register).or_insert_with(|| Mark {
-                rev: Some(rev.clone()),
-                silence: Silence { lasts: Duration::ZERO, was_heard },
-            });
+            let silence = Silence { lasts: Duration::ZERO, was_heard };
+            self.marks.insert(register, Mark { rev: Some(rev.clone()), silence });
         }
     }
 
@@ -112,6 +130,13 @@ impl Vigil {
     }
 }
 
+fn seen<'g>(glance: &'g Glance, register: &Register) -> Option<&'g Rev> {
+    match register {
+        Register::Coordinator => glance.coordinator.as_ref(),
+        Register::Node(node) => glance.nodes.get(node),
+    }
+}
+
 fn is_alive(glance: &Glance, register: &Register) -> bool {
     match (register, &glance.alive) {
         (Register::Node(name), Some(alive)) => alive.contains(name),
@@ -136,13 +161,13 @@ mod tests {
 
     fn glance(rev: &str) -> Glance {
         let nodes = BTreeMap::from([(NodeName::trusted("a"), Oid::new(rev))]);
-        Glance { nodes, coordinator: Some(Oid::new("c")), ..Glance::default() }
+        Glance { nodes: nodes.into(), coordinator: Some(Oid::new("c")), ..Glance::default() }
     }
 
     fn looks(times: &[(u64, &str)]) -> Vigil {
         let mut vigil = Vigil::default();
         for (time, rev) in times {
-            vigil.looked(&glance(rev), at(*time), at(*time), POLL);
+            vigil.looked(&glance(rev), None, at(*time), at(*time), POLL);
         }
         vigil
     }
@@ -168,8 +193,8 @@ mod tests {
     #[test]
     fn a_look_counts_from_the_end_of_the_one_before_to_its_own_beginning() {
         let mut vigil = Vigil::default();
-        vigil.looked(&glance("1"), at(0), at(3), POLL);
-        vigil.looked(&glance("1"), at(10), at(14), POLL);
+        vigil.looked(&glance("1"), None, at(0), at(3), POLL);
+        vigil.looked(&glance("1"), None, at(10), at(14), POLL);
         assert_eq!(lasts(&vigil), 7);
     }
 
@@ -185,9 +210,9 @@ mod tests {
     #[test]
     fn a_register_that_was_deleted_is_silent_and_one_that_comes_back_is_not() {
         let mut vigil = looks(&[(0, "1"), (10, "2")]);
-        vigil.looked(&Glance::default(), at(20), at(20), POLL);
+        vigil.looked(&Glance::default(), None, at(20), at(20), POLL);
         assert_eq!(lasts(&vigil), 10);
-        vigil.looked(&glance("3"), at(30), at(30), POLL);
+        vigil.looked(&glance("3"), None, at(30), at(30), POLL);
         assert_eq!(lasts(&vigil), 0);
     }
 
@@ -198,10 +223,22 @@ mod tests {
             ..glance("1")
         };
         let mut vigil = Vigil::default();
-        vigil.looked(&alive(&["a"]), at(0), at(0), POLL);
-        vigil.looked(&alive(&["a"]), at(10), at(10), POLL);
+        vigil.looked(&alive(&["a"]), None, at(0), at(0), POLL);
+        vigil.looked(&alive(&["a"]), None, at(10), at(10), POLL);
         assert_eq!(vigil.silence_of(&node()), Silence { lasts: Duration::ZERO, was_heard: true });
-        vigil.looked(&alive(&[]), at(20), at(20), POLL);
+        vigil.looked(&alive(&[]), None, at(20), at(20), POLL);
+        assert_eq!(lasts(&vigil), 10);
+    }
+
+    #[test]
+    fn only_the_watched_are_looked_out_for_and_others_begin_afresh() {
+        let mut vigil = looks(&[(0, "1"), (10, "1")]);
+        let nobody = BTreeSet::new();
+        vigil.looked(&glance("1"), Some(&nobody), at(20), at(20), POLL);
+        assert_eq!(lasts(&vigil), 0);
+        assert_eq!(vigil.silence_of(&Register::Coordinator).lasts, Duration::from_secs(20));
+        vigil.looked(&glance("1"), None, at(30), at(30), POLL);
+        vigil.looked(&glance("1"), None, at(40), at(40), POLL);
         assert_eq!(lasts(&vigil), 10);
     }
 

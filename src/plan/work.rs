@@ -396,9 +396,11 @@ impl<'a> Work<'a> {
             self.next.pods.insert(place, shared);
         }
         self.next.apps.retain(|_, app| !app.is_over());
+        let is_written = self.next != self.input.state;
+        super::fold::fold_reports(&mut self, is_written);
         // Events alone are no reason to write: they go out with the next decision, which is what
         // they are about anyway.
-        if self.next != self.input.state {
+        if is_written || self.next.fold != self.input.state.fold {
             self.next.generation = self.generation;
             self.next.events = Arc::new(append_events(&self.next.events, self.events));
             if self.notes.is_empty() {

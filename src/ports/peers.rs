@@ -49,6 +49,8 @@ pub struct Neighbour {
 pub struct Word {
     /// A register that it has moved.
     pub moved: Option<(Register, Rev)>,
+    /// Whether that concerns the one that is spoken to, so that it is not to wait for its turn.
+    pub is_yours: bool,
     /// The newest commit of the desired repository that it knows, if that is news.
     pub tip: Option<Oid>,
     /// The decision that its packet filter follows.

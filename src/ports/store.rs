@@ -32,11 +32,21 @@ impl fmt::Display for Register {
 /// A state of a register; absent registers have none.
 pub type Rev = Oid;
 
+/// Which registers a node reads. Which state each is in every look tells, whatever its scope.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// The coordinator's and its own: what others say is folded into the coordinator's.
+    Own,
+    /// Every one.
+    All,
+}
+
 /// What may be asked of the store.
 #[derive(Clone, Debug)]
 pub enum Call {
-    /// Which state each register is in.
-    Look,
+    /// Which state each register is in. The registers that are going to be read are brought along,
+    /// in the same connection.
+    Look(Scope),
     /// Read a state of a register.
     Read {
         /// The register.
@@ -102,7 +112,7 @@ pub struct Glance {
     /// The coordinator's.
     pub coordinator: Option<Rev>,
     /// The nodes'.
-    pub nodes: BTreeMap<NodeName, Rev>,
+    pub nodes: Arc<BTreeMap<NodeName, Rev>>,
     /// Whether this process may lead without waiting: the store is on this machine and the
     /// coordinator's lock is ours.
     pub holds_lock: bool,

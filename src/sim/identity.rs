@@ -3,7 +3,7 @@
 
 use super::check::settled;
 use super::tests::run_for;
-use super::{Files, Interference, Weather, World};
+use super::{Files, Interference, Reach, Weather, World};
 use crate::kinds::name::NodeName;
 use crate::ports::runtime::Role;
 use crate::state::RequestKind;
@@ -64,7 +64,7 @@ fn back_alone(world: &mut World, seconds: u64) -> NodeName {
 }
 
 fn boot_alone(world: &mut World, node: &NodeName) {
-    world.interfere(Interference::CutOff(node.clone()));
+    world.interfere(Interference::Reach(node.clone(), Reach::NONE));
     world.interfere(Interference::StartAgent(node.clone()));
     run_for(world, 120);
 }
@@ -76,7 +76,7 @@ fn a_machine_that_boots_alone_starts_all_but_what_may_run_elsewhere() {
     boot_alone(&mut world, &node);
     assert_eq!(runs(&world, "db"), Vec::<String>::new(), "its name may have been given away");
     assert!(runs(&world, "log").contains(&node.to_string()), "a DaemonSet asks nobody");
-    world.interfere(Interference::Rejoin(node.clone()));
+    world.interfere(Interference::Reach(node.clone(), Reach::default()));
     run_for(&mut world, 120);
     assert_eq!(runs(&world, "db").len(), 1, "here, or elsewhere if that was decided meanwhile");
 }
@@ -102,7 +102,7 @@ fn a_name_that_was_given_away_is_not_taken_up_again_by_a_machine_that_comes_back
     assert!(elsewhere.len() == 1 && elsewhere[0] != *node.as_str(), "{elsewhere:?}");
     boot_alone(&mut world, &node);
     assert_eq!(runs(&world, "db"), elsewhere, "one is enough");
-    world.interfere(Interference::Rejoin(node));
+    world.interfere(Interference::Reach(node, Reach::default()));
     run_for(&mut world, 120);
     assert_eq!(runs(&world, "db"), elsewhere);
     settled(&world).expect("all is well again");
@@ -113,7 +113,7 @@ fn a_name_that_was_given_away_is_not_taken_up_again_by_a_machine_that_comes_back
 fn a_node_that_has_lost_the_store_makes_its_pods_anew_by_itself() {
     let mut world = world("");
     let node = NodeName::trusted(&runs(&world, "db")[0]);
-    world.interfere(Interference::CutOff(node.clone()));
+    world.interfere(Interference::Reach(node.clone(), Reach::NONE));
     run_for(&mut world, 10);
     for _ in 0..8 {
         world.interfere(Interference::KillPause(node.clone()));

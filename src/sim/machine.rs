@@ -1,6 +1,6 @@
 //! One simulated machine: its clocks, its containers, its files and links, and its agent.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,10 +19,10 @@ use crate::kinds::time::{Elapsed, Now, Wall};
 use crate::kinds::zone::Zone;
 use crate::plan::Settings;
 use crate::ports::files::Layout;
-use crate::ports::peers::Neighbour;
-use crate::ports::store::{Glance, Rev};
+use crate::ports::store::{Glance, Register, Rev, Scope};
 use crate::ports::{Answer, Call, Fault, files, filter, links, names, probe, store};
 
+use super::load::Load;
 use super::runtime::Runtime;
 use super::source::Copy;
 
@@ -31,6 +31,41 @@ type Woken = (Vec<Effect>, Option<(Duration, Elapsed)>);
 
 /// When the world begins, by a right clock: 2026-01-01.
 const BEGINNING_S: i64 = 1_767_225_600;
+
+/// What passes between a machine and the world around it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reach {
+    /// It can read the remote and the store.
+    pub reads: bool,
+    /// It can push to the store.
+    pub pushes: bool,
+    /// Its words reach others.
+    pub speaks: bool,
+    /// Others' words reach it.
+    pub hears: bool,
+}
+
+impl Default for Reach {
+    fn default() -> Self {
+        Self { reads: true, pushes: true, speaks: true, hears: true }
+    }
+}
+
+impl Reach {
+    /// Nothing passes.
+    pub const NONE: Self = Self { reads: false, pushes: false, speaks: false, hears: false };
+
+    /// Whether a call reaches the store.
+    pub(super) fn permits(self, call: &store::Call) -> bool {
+        match call {
+            store::Call::Commit { .. } | store::Call::Beat { .. } => self.pushes,
+            _ => self.reads,
+        }
+    }
+}
+
+/// As `fleet.foldAbove` is if nobody says otherwise.
+pub(super) const FOLDS_ABOVE: usize = 50;
 
 /// A machine.
 pub struct Machine {
@@ -45,8 +80,8 @@ pub struct Machine {
     pub copy: Copy,
     /// The highest generation it has acted on.
     pub fence: Generation,
-    /// Whom it listens to.
-    pub neighbours: Vec<Neighbour>,
+    /// Whom it listens to, and in which life.
+    pub neighbours: BTreeMap<NodeName, String>,
     /// What its copy of the store holds.
     pub glance: Glance,
     /// What its last look showed.
@@ -63,12 +98,20 @@ pub struct Machine {
     pub rules: Option<Arc<RuleSet>>,
     /// What DNS answers.
     pub zone: Option<Arc<Zone>>,
-    /// Whether it can reach neither the remote nor the store.
-    pub is_cut_off: bool,
+    /// What of the world around it can reach it, and what it can reach.
+    pub reach: Reach,
+    /// Whether its disk takes nothing more.
+    pub disk_is_full: bool,
+    /// What it has asked of the Git server.
+    pub load: Load,
+    /// The state of each register that it read last.
+    pub last_read: BTreeMap<Register, Rev>,
     /// Whether its agents believe that they lead, whoever else does too.
     pub always_leads: bool,
     /// How long its agents let pods stay on a lost node, in seconds.
     pub eviction_s: u32,
+    /// Above how many nodes its agents fold what nodes say.
+    pub folds_above: usize,
     /// What its `agent.yaml` says of what must be the same on every node.
     pub fleet: FleetSettings,
     /// By how much its clock is wrong.
@@ -89,7 +132,7 @@ impl Machine {
             runtime_is_up: true,
             copy: Copy::default(),
             fence: Generation::default(),
-            neighbours: Vec::new(),
+            neighbours: BTreeMap::new(),
             glance: Glance::default(),
             looked: None,
             has_read: BTreeSet::new(),
@@ -98,9 +141,13 @@ impl Machine {
             links: BTreeSet::new(),
             rules: None,
             zone: None,
-            is_cut_off: false,
+            reach: Reach::default(),
+            disk_is_full: false,
+            load: Load::default(),
+            last_read: BTreeMap::new(),
             always_leads: false,
             eviction_s: settings().eviction_s,
+            folds_above: FOLDS_ABOVE,
             fleet: FleetSettings { version: 1, ..FleetSettings::default() },
             clock_skew_s: 0,
             booted: time,
@@ -187,8 +234,15 @@ impl Machine {
     }
 
     /// Keeps what was seen of the store. A register that somebody deleted stays in the copy.
-    pub(super) fn keep_copy_of(&mut self, glance: &Glance) {
-        self.glance.nodes.extend(glance.nodes.clone());
+    pub(super) fn keep_copy_of(&mut self, glance: &Glance, scope: Scope) {
+        let brought =
+            glance.nodes.iter().filter(|(name, _)| scope == Scope::All || **name == self.node);
+        if scope == Scope::All {
+            let copied = Arc::make_mut(&mut self.glance.nodes);
+            copied.extend(brought.map(|(name, rev)| (name.clone(), rev.clone())));
+        } else if let Some(own) = glance.nodes.get(&self.node) {
+            Arc::make_mut(&mut self.glance.nodes).insert(self.node.clone(), own.clone());
+        }
         let before = self.glance.coordinator.take();
         self.glance.coordinator = glance.coordinator.clone().or(before);
     }
@@ -202,10 +256,27 @@ impl Machine {
         }
     }
 
+    /// Whether a call to the store can't be carried out without room on this machine's disk.
+    pub(super) fn writes_disk_for(&self, call: &store::Call) -> bool {
+        match call {
+            store::Call::Commit { .. } | store::Call::Fence(_) => true,
+            store::Call::Read { rev, .. } => !self.has_read.contains(rev),
+            _ => false,
+        }
+    }
+
+    /// Whether something may be written to the disk.
+    pub(super) fn room_for(&self, what: &str) -> Result<(), Fault> {
+        match self.disk_is_full {
+            false => Ok(()),
+            true => Err(Fault::transient(format!("no space left on device, for {what}"))),
+        }
+    }
+
     /// Carries out what needs neither the runtime, nor Git, nor the store.
     pub(super) fn perform(&mut self, call: &Call) -> Result<Answer, Fault> {
         match call {
-            Call::Files(call) => Ok(Answer::Files(self.perform_files(call))),
+            Call::Files(call) => self.perform_files(call).map(Answer::Files),
             Call::Links(call) => self.perform_links(call).map(Answer::Links),
             Call::Filter(call) => Ok(Answer::Filter(self.perform_filter(call))),
             Call::Probe(_) => Ok(Answer::Probe(probe::Answer { good: true, message: "ok".into() })),
@@ -219,9 +290,10 @@ impl Machine {
         }
     }
 
-    fn perform_files(&mut self, call: &files::Call) -> files::Answer {
-        match call {
+    fn perform_files(&mut self, call: &files::Call) -> Result<files::Answer, Fault> {
+        Ok(match call {
             files::Call::Write { pod, wishes } => {
+                self.room_for("files of pods")?;
                 self.files.insert(pod.clone());
                 for wish in wishes {
                     if let files::FileWish::Kept { name, .. } = wish {
@@ -240,7 +312,7 @@ impl Machine {
                 files::Answer::Done
             }
             files::Call::List => files::Answer::Pods(self.files.iter().cloned().collect()),
-        }
+        })
     }
 
     fn perform_links(&mut self, call: &links::Call) -> Result<links::Answer, Fault> {
@@ -294,7 +366,7 @@ impl Machine {
 }
 
 fn config(machine: &Machine) -> Config {
-    let Machine { node, process, always_leads, eviction_s, .. } = machine;
+    let Machine { node, process, always_leads, eviction_s, folds_above, .. } = machine;
     let (process, always_leads) = (*process, *always_leads);
     Config {
         node: node.clone(),
@@ -323,6 +395,7 @@ fn config(machine: &Machine) -> Config {
         lease: Duration::from_secs(15),
         beat: Duration::from_secs(10),
         not_ready_after: Duration::from_secs(40),
+        folds_above: *folds_above,
         always_leads,
         report_interval: Duration::from_secs(1),
         reserved: ResourceList::new(),
@@ -339,7 +412,8 @@ pub(super) fn settings() -> Settings {
         ipnetwork::Ipv4Network::new(ip, prefix).unwrap_or_else(|_| Ipv4Addr::UNSPECIFIED.into())
     };
     Settings {
-        pod_network: network(Ipv4Addr::new(10, 244, 0, 0), 16),
+        // Room for 4,096 nodes; the default's 256 are too few for large simulations.
+        pod_network: network(Ipv4Addr::new(10, 240, 0, 0), 12),
         node_prefix: 24,
         service_network: network(Ipv4Addr::new(10, 96, 0, 0), 16),
         dns_ip: Ipv4Addr::new(10, 96, 0, 10),

@@ -15,6 +15,10 @@ pub mod check;
 mod check_jobs;
 #[cfg(test)]
 mod identity;
+mod interference;
+#[cfg(test)]
+mod links;
+pub mod load;
 mod machine;
 #[cfg(test)]
 mod placement;
@@ -27,21 +31,22 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use crate::agent::event::{Ask, AskId, Done, Effect, EffectId, Event, Hint, Parsed, Work};
+use crate::agent::event::{Done, Effect, EffectId, Event, Hint, Parsed, Work};
 use crate::desired;
 use crate::kinds::name::NodeName;
 use crate::kinds::time::Elapsed;
 use crate::plan;
 use crate::ports::runtime::{ContainerId, RuntimeHint};
-use crate::ports::source::FileContent;
+use crate::ports::source::{Call as SourceCall, FileContent};
 use crate::ports::store::{Answer as StoreAnswer, Call as StoreCall, Glance, Landing, Register};
 use crate::ports::{Answer, Call, Fault, peers};
-use crate::state::RequestKind;
 
-pub use machine::Machine;
+pub use interference::Interference;
+pub use load::Load;
+pub use machine::{Machine, Reach};
 pub use rng::Rng;
 pub use source::{Files, Repo, divide, read};
 pub use store::Registers;
@@ -86,6 +91,10 @@ pub struct World {
     pub machines: BTreeMap<NodeName, Machine>,
     /// The time since the world began.
     pub time: Duration,
+    /// Above how many nodes a coordinator folds what nodes say.
+    pub folds_above: usize,
+    /// The machines that the last step, or somebody since, has touched.
+    pub touched: BTreeSet<NodeName>,
     /// What was decided: when, by whom, what.
     pub decisions: Vec<(Duration, NodeName, String)>,
     agenda: BTreeMap<(Duration, u64), Item>,
@@ -108,55 +117,6 @@ enum Item {
     Interference(Interference),
 }
 
-/// What may befall a world from outside.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Interference {
-    /// An agent is killed.
-    KillAgent(NodeName),
-    /// An agent is started, if none runs.
-    StartAgent(NodeName),
-    /// The runtime stops, and every container with it.
-    StopRuntime(NodeName),
-    /// The runtime answers again.
-    StartRuntime(NodeName),
-    /// A container is killed.
-    KillContainer(NodeName),
-    /// A pause container is killed.
-    KillPause(NodeName),
-    /// The power goes and comes back: containers, links, files in memory and the agent are gone.
-    PowerCut(NodeName),
-    /// Somebody flushes the packet filter.
-    FlushRules(NodeName),
-    /// The wall clock jumps by this many seconds.
-    JumpClock(NodeName, i64),
-    /// A machine can reach neither the remote nor the store.
-    CutOff(NodeName),
-    /// It can reach them again.
-    Rejoin(NodeName),
-    /// The store can't be reached by anybody.
-    CutStore,
-    /// The store can be reached again.
-    HealStore,
-    /// Somebody deletes a register.
-    DeleteRegister(Register),
-    /// Somebody makes a backup of the store.
-    BackUp,
-    /// Somebody restores it.
-    Restore,
-    /// Somebody on a machine says that the store is to be taken as it is.
-    Adopt(NodeName),
-    /// The remote can't be reached.
-    CutRemote,
-    /// The remote can be reached again.
-    HealRemote,
-    /// Somebody pushes.
-    Push(String, Files),
-    /// Somebody forces the branch back by this many commits.
-    SetBack(usize),
-    /// Somebody on a machine asks the agent there for something.
-    Ask(NodeName, RequestKind),
-}
-
 impl World {
     /// An empty world of this seed.
     pub fn new(seed: u64, weather: Weather) -> Self {
@@ -170,6 +130,8 @@ impl World {
             all_lead: false,
             eviction_s: 60,
             machines: BTreeMap::new(),
+            folds_above: machine::FOLDS_ABOVE,
+            touched: BTreeSet::new(),
             time: Duration::ZERO,
             decisions: Vec::new(),
             agenda: BTreeMap::new(),
@@ -185,6 +147,7 @@ impl World {
         let mut machine = Machine::new(&node, self.time);
         machine.always_leads = self.all_lead;
         machine.eviction_s = self.eviction_s;
+        machine.folds_above = self.folds_above;
         self.machines.insert(node.clone(), machine);
         self.start_agent(&node);
     }
@@ -231,6 +194,7 @@ impl World {
         };
         self.time = at;
         self.steps += 1;
+        self.touched.clear();
         match item {
             Item::Apply { node, process, effect } => self.apply(&node, process, *effect),
             Item::Event { node, process, event } => self.deliver(&node, process, *event),
@@ -262,6 +226,7 @@ impl World {
     /// Gives an event to an agent, and its effects to the world.
     fn deliver(&mut self, node: &NodeName, process: u64, event: Event) {
         let time = self.time;
+        self.touched.insert(node.clone());
         let Some(machine) = self.machines.get_mut(node) else {
             return;
         };
@@ -282,6 +247,7 @@ impl World {
     /// for happens all the same.
     fn apply(&mut self, node: &NodeName, process: u64, effect: Effect) {
         let Effect { id, work, deadline } = effect;
+        self.touched.insert(node.clone());
         let result = match work {
             Work::Parse(files) => Ok(Done::Parsed(files.iter().map(parsed).collect())),
             Work::Plan(given) => {
@@ -340,7 +306,7 @@ impl World {
         let Some(machine) = self.machines.get_mut(node) else {
             return Err(Fault::not_found("no such machine"));
         };
-        let remote = (self.remote_is_up && !machine.is_cut_off).then_some(&self.remote);
+        let remote = (self.remote_is_up && machine.reach.reads).then_some(&self.remote);
         if !matches!(call, Call::Probe(_) | Call::Filter(_)) {
             let text = brief(call);
             if self.trace.len() == TRACE_MAX {
@@ -349,31 +315,45 @@ impl World {
             self.trace.push_back(format!("{:>10.3} s  {node}: {text}", time.as_secs_f64()));
         }
         match call {
-            Call::Source(call) => machine.copy.perform(call, remote).map(Answer::Source),
+            Call::Source(call) => {
+                if matches!(call, SourceCall::Fetch) {
+                    machine.load.fetches += 1;
+                    machine.room_for("the desired repository's copy")?;
+                }
+                machine.copy.perform(call, remote).map(Answer::Source)
+            }
             Call::Store(StoreCall::Recall) if !self.store.is_local => {
                 let fence = machine.fence;
                 Ok(Answer::Store(StoreAnswer::Seen(Glance { fence, ..machine.glance.clone() })))
             }
             Call::Store(call)
-                if (!self.store_is_up || machine.is_cut_off) && !machine.has_copy_for(call) =>
+                if !(machine.has_copy_for(call)
+                    || self.store_is_up && machine.reach.permits(call)) =>
             {
                 Err(Fault::transient("the state store is unreachable"))
             }
             Call::Store(call) => {
+                if machine.writes_disk_for(call) {
+                    machine.room_for("the state store's copy")?;
+                }
+                let has_read = matches!(call, StoreCall::Read { .. }) && machine.has_copy_for(call);
+                if !has_read {
+                    machine.load.count(call, &mut machine.last_read, &self.store);
+                }
                 let is_stale = !self.store.is_local && self.rng.chance(self.weather.stale);
                 if is_stale
-                    && matches!(call, StoreCall::Look)
+                    && matches!(call, StoreCall::Look(_))
                     && let Some(before) = machine.looked.clone()
                 {
                     let seen = Glance { fence: machine.fence, ..before };
                     return Ok(Answer::Store(StoreAnswer::Seen(seen)));
                 }
                 let answer = self.store.perform(call, node, process, &mut machine.fence);
-                if let (StoreCall::Look, Ok(StoreAnswer::Seen(glance))) = (call, &answer) {
-                    machine.looked = Some(glance.clone());
-                }
                 match (call, &answer) {
-                    (_, Ok(StoreAnswer::Seen(glance))) => machine.keep_copy_of(glance),
+                    (StoreCall::Look(scope), Ok(StoreAnswer::Seen(glance))) => {
+                        machine.looked = Some(glance.clone());
+                        machine.keep_copy_of(glance, *scope);
+                    }
                     (
                         StoreCall::Commit { register: Register::Coordinator, why, .. },
                         Ok(StoreAnswer::Landing(Landing::Landed(rev))),
@@ -422,7 +402,8 @@ impl World {
         match call {
             peers::Call::Meet(neighbours) => {
                 if let Some(machine) = self.machines.get_mut(from) {
-                    machine.neighbours = neighbours.clone();
+                    let met = neighbours.iter();
+                    machine.neighbours = met.map(|n| (n.name.clone(), n.life.clone())).collect();
                 }
             }
             peers::Call::Say { to, word } => {
@@ -445,8 +426,8 @@ impl World {
         let (Some(one), Some(other)) = (self.machines.get(from), self.machines.get(to)) else {
             return false;
         };
-        let is_met = other.neighbours.iter().any(|met| met.name == *from && met.life == one.life());
-        !one.is_cut_off && !other.is_cut_off && is_met
+        let is_met = other.neighbours.get(from).is_some_and(|met| *met == one.life());
+        one.reach.speaks && other.reach.hears && is_met
     }
 
     fn hint(&mut self, node: &NodeName, hint: RuntimeHint) {
@@ -463,6 +444,7 @@ impl World {
 
     fn end_container(&mut self, node: &NodeName, id: &ContainerId, exit_code: i64) {
         let time = self.time;
+        self.touched.insert(node.clone());
         let Some(machine) = self.machines.get_mut(node) else {
             return;
         };
@@ -470,179 +452,6 @@ impl World {
         if machine.runtime.end(id, exit_code, now) {
             self.note(|| format!("{node}: container {id} ends with {exit_code}"));
             self.hint(node, RuntimeHint::Changed(id.clone()));
-        }
-    }
-
-    /// Carries out an interference.
-    pub fn interfere(&mut self, what: Interference) {
-        self.note(|| match &what {
-            Interference::Push(message, _) => format!("-- push: {message}"),
-            other => format!("-- {other:?}"),
-        });
-        let time = self.time;
-        match what {
-            Interference::KillAgent(node) => {
-                if let Some(machine) = self.machines.get_mut(&node) {
-                    machine.kill_agent();
-                }
-                self.release_lock(&node);
-            }
-            Interference::StartAgent(node) => self.start_agent(&node),
-            Interference::StopRuntime(node) => {
-                if let Some(machine) = self.machines.get_mut(&node) {
-                    machine.runtime_is_up = false;
-                    let now = machine.now(time).wall;
-                    machine.runtime.end_all(now);
-                }
-            }
-            Interference::StartRuntime(node) => {
-                if let Some(machine) = self.machines.get_mut(&node) {
-                    machine.runtime_is_up = true;
-                }
-                self.hint(&node, RuntimeHint::Resync);
-            }
-            Interference::KillContainer(node) => self.kill_one(&node, false),
-            Interference::KillPause(node) => self.kill_one(&node, true),
-            Interference::PowerCut(node) => {
-                if let Some(machine) = self.machines.get_mut(&node) {
-                    machine.power_cut(time);
-                }
-                self.release_lock(&node);
-            }
-            Interference::FlushRules(node) => {
-                if let Some(machine) = self.machines.get_mut(&node) {
-                    machine.rules = None;
-                }
-            }
-            Interference::JumpClock(node, seconds) => {
-                if let Some(machine) = self.machines.get_mut(&node) {
-                    machine.clock_skew_s += seconds;
-                }
-            }
-            Interference::CutOff(node) => self.set_cut_off(&node, true),
-            Interference::Rejoin(node) => self.set_cut_off(&node, false),
-            Interference::CutStore => self.store_is_up = false,
-            Interference::HealStore => self.store_is_up = true,
-            Interference::DeleteRegister(register) => self.store.delete(&register),
-            Interference::BackUp => self.store.back_up(),
-            Interference::Restore => self.store.restore(),
-            Interference::Adopt(node) => self.ask(&node, Ask::Adopt { by: "root".to_owned() }),
-            Interference::CutRemote => self.remote_is_up = false,
-            Interference::HealRemote => self.remote_is_up = true,
-            Interference::Push(message, files) => {
-                self.remote.commit(&message, files);
-                self.source_moved();
-            }
-            Interference::SetBack(by) => self.set_back(by),
-            Interference::Ask(node, what) => {
-                self.ask(&node, Ask::Request { what, by: "root".to_owned() });
-            }
-        }
-    }
-
-    fn ask(&mut self, node: &NodeName, ask: Ask) {
-        let Some(process) = self.machines.get(node).map(Machine::process) else {
-            return;
-        };
-        self.count += 1;
-        let event = Event::Asked(AskId(self.count), ask);
-        self.send(node, process, Duration::from_millis(1), event);
-    }
-
-    fn set_cut_off(&mut self, node: &NodeName, is_cut_off: bool) {
-        if let Some(machine) = self.machines.get_mut(node) {
-            machine.is_cut_off = is_cut_off;
-        }
-    }
-
-    fn set_back(&mut self, by: usize) {
-        let mut to = self.remote.tip().cloned();
-        for _ in 0..by {
-            to = to.map(|at| self.remote.parent(&at).unwrap_or(at));
-        }
-        if let Some(to) = to {
-            self.remote.set_back(&to);
-            self.source_moved();
-        }
-    }
-
-    fn source_moved(&mut self) {
-        let nodes: Vec<(NodeName, u64)> =
-            self.machines.iter().map(|(node, machine)| (node.clone(), machine.process())).collect();
-        for (node, process) in nodes {
-            if !self.rng.chance(self.weather.deaf) {
-                let event = Event::Hint(Hint::SourceMoved);
-                self.send(&node, process, Duration::from_millis(1), event);
-            }
-        }
-    }
-
-    fn release_lock(&mut self, node: &NodeName) {
-        if self.store.lock.as_ref().is_some_and(|(holder, _)| holder == node) {
-            self.store.lock = None;
-        }
-    }
-
-    fn kill_one(&mut self, node: &NodeName, pause: bool) {
-        let Some(machine) = self.machines.get(node) else {
-            return;
-        };
-        let running: Vec<ContainerId> = machine
-            .runtime
-            .containers()
-            .filter(|container| container.is_running())
-            .filter(|container| container.marks.role.container().is_none() == pause)
-            .map(|container| container.id.clone())
-            .collect();
-        if let Some(id) = self.rng.pick(&running).cloned() {
-            self.end_container(node, &id, 137);
-        }
-    }
-
-    /// Ends all faults: everything is up and nothing goes wrong any more.
-    pub fn heal(&mut self) {
-        self.note(|| "-- everything is healed".to_owned());
-        self.weather = Weather::default();
-        self.remote_is_up = true;
-        self.store_is_up = true;
-        self.agenda.retain(|_, item| !matches!(item, Item::Interference(_)));
-        let nodes: Vec<NodeName> = self.machines.keys().cloned().collect();
-        for node in nodes {
-            self.interfere(Interference::StartRuntime(node.clone()));
-            self.set_cut_off(&node, false);
-            self.start_agent(&node);
-        }
-        self.uncordon_all();
-        if self.store.restores > 0 {
-            self.adopt_at_last();
-        }
-        self.source_moved();
-    }
-}
-
-impl World {
-    /// Where a store that was restored is still refused, somebody says at last that it is meant: on one
-    /// machine after the other, because one that knows nothing newer has nothing to say, and once
-    /// more, when all have looked.
-    fn adopt_at_last(&mut self) {
-        let nodes: Vec<NodeName> = self.machines.keys().cloned().collect();
-        for round in [5, 40] {
-            for (after, node) in (round..).step_by(4).zip(&nodes) {
-                let at = self.time + Duration::from_secs(after);
-                self.plan(at, Interference::Adopt(node.clone()));
-            }
-        }
-    }
-
-    /// Whoever cordoned a node says that it may be used again, as soon as agents know of it.
-    fn uncordon_all(&mut self) {
-        let nodes: Vec<NodeName> = self.machines.keys().cloned().collect();
-        for node in nodes {
-            for after in [10, 60] {
-                let what = RequestKind::Uncordon { node: node.clone() };
-                let at = self.time + Duration::from_secs(after);
-                self.plan(at, Interference::Ask(node.clone(), what));
-            }
         }
     }
 }
@@ -657,6 +466,8 @@ fn brief(call: &Call) -> String {
     let text = match call {
         Call::Runtime(RuntimeCall::Start(spec)) => format!("start {}", spec.name),
         Call::Names(_) => "serve names".to_owned(),
+        Call::Peers(peers::Call::Meet(others)) => format!("meet {} nodes", others.len()),
+        Call::Peers(peers::Call::Say { to, word }) => format!("say {word:?} to {} nodes", to.len()),
         Call::Files(crate::ports::files::Call::Write { pod, .. }) => {
             format!("write files of {pod}")
         }

@@ -9,7 +9,7 @@ use super::{Files, Interference, Weather, World};
 use crate::kinds::binding::Generation;
 use crate::kinds::name::NodeName;
 use crate::ports::runtime::Role;
-use crate::ports::store::{Answer, Call, Landing, Register};
+use crate::ports::store::{Answer, Call, Landing, Register, Scope};
 use crate::state::{NodeReport, State};
 
 const NODE: &str = "n0";
@@ -136,7 +136,7 @@ fn a_node_turns_away_a_pod_that_the_register_sends_there_wrongly() {
     let (mut fence, stranger) = (Generation::default(), NodeName::trusted("stranger"));
     let mut ask =
         |call: &Call| world.store.perform(call, &stranger, 99, &mut fence).expect("answers");
-    let Answer::Seen(glance) = ask(&Call::Look) else { panic!("no look") };
+    let Answer::Seen(glance) = ask(&Call::Look(Scope::All)) else { panic!("no look") };
     let call = Call::Commit {
         register: Register::Coordinator,
         base: glance.coordinator,

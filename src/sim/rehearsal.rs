@@ -13,7 +13,7 @@ use crate::kinds::name::NodeName;
 use crate::kinds::registry::Kind;
 use crate::state::State;
 
-use super::{Files, Interference, Weather, World, check, read};
+use super::{Files, Interference, Reach, Weather, World, check, read};
 
 /// How often happenings that wait are let happen.
 const STEP: Duration = Duration::from_secs(1);
@@ -114,7 +114,8 @@ impl Rehearsal {
             let (begins, ends) = if trouble.is_power_cut {
                 (Interference::PowerCut(node()), Interference::StartAgent(node()))
             } else {
-                (Interference::CutOff(node()), Interference::Rejoin(node()))
+                let whole = Interference::Reach(node(), Reach::default());
+                (Interference::Reach(node(), Reach::NONE), whole)
             };
             world.plan(JOIN + trouble.from, begins);
             if let Some(until) = trouble.until {

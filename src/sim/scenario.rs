@@ -10,7 +10,7 @@ use crate::state::RequestKind;
 use crate::state::records::DrainOptions;
 
 use super::check::{self, Safety};
-use super::{Files, Interference, Rng, Weather, World};
+use super::{Files, Interference, Load, Reach, Rng, Weather, World};
 
 /// What a run looks like.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +27,8 @@ pub struct Scenario {
     pub all_lead: bool,
     /// Whether the repository is divided into apps.
     pub apps: bool,
+    /// Above how many nodes a coordinator folds what nodes say.
+    pub folds_above: usize,
 }
 
 /// How a run ended.
@@ -38,6 +40,10 @@ pub struct Outcome {
     pub decisions: usize,
     /// How long it took to settle after healing.
     pub settled_after: Duration,
+    /// What was asked of the Git server, and in which time.
+    pub load: Load,
+    /// See `load`.
+    pub lasted: Duration,
 }
 
 impl Scenario {
@@ -50,6 +56,7 @@ impl Scenario {
             settle: Duration::from_secs(900),
             all_lead: false,
             apps: false,
+            folds_above: super::machine::FOLDS_ABOVE,
         }
     }
 
@@ -74,7 +81,9 @@ impl Scenario {
                 Ok(()) => {
                     let decisions = world.store.decisions();
                     let settled_after = next_look - self.trouble;
-                    return Ok(Outcome { steps: world.steps(), decisions, settled_after });
+                    let load = world.machines.values().map(|machine| machine.load).sum();
+                    let (steps, lasted) = (world.steps(), world.time);
+                    return Ok(Outcome { steps, decisions, settled_after, load, lasted });
                 }
                 Err(what) => missing = what,
             }
@@ -100,6 +109,7 @@ impl Scenario {
         // One machine may have its store to itself; several share a server.
         world.store.is_local = self.nodes == 1 && self.seed.is_multiple_of(2);
         world.all_lead = self.all_lead;
+        world.folds_above = self.folds_above;
         for node in &nodes {
             world.add_machine(node.as_str());
         }
@@ -112,6 +122,7 @@ impl Scenario {
             trouble(&mut world, &mut rng, &nodes, &mut shop, at);
         }
         self.plan_people(&mut world, &nodes);
+        self.plan_links(&mut world, &nodes);
         self.plan_restore(&mut world, &nodes, &shop);
         world
     }
@@ -138,6 +149,34 @@ impl Scenario {
                 _ => RequestKind::Fence { node, forget: true },
             };
             world.plan(at, Interference::Ask(asked.clone(), what));
+        }
+    }
+
+    /// Now and then something passes in one direction only, or a disk is full. By a chance of its
+    /// own, too.
+    fn plan_links(&self, world: &mut World, nodes: &[NodeName]) {
+        let mut rng = Rng::new(self.seed ^ 0x0011_4b5d);
+        let mut at = Duration::ZERO;
+        loop {
+            at += rng.between(Duration::from_secs(5), Duration::from_secs(200));
+            let end = at + rng.between(Duration::from_secs(1), Duration::from_secs(120));
+            let Some(node) = rng.pick(nodes).cloned().filter(|_| at < self.trouble) else {
+                return;
+            };
+            let whole = Reach::default();
+            let reach = match rng.below(5) {
+                0 => Reach { speaks: false, ..whole },
+                1 => Reach { hears: false, ..whole },
+                2 => Reach { reads: false, ..whole },
+                3 => Reach { pushes: false, ..whole },
+                _ => {
+                    world.plan(at, Interference::FillDisk(node.clone()));
+                    world.plan(end, Interference::ClearDisk(node));
+                    continue;
+                }
+            };
+            world.plan(at, Interference::Reach(node.clone(), reach));
+            world.plan(end, Interference::Reach(node, whole));
         }
     }
 
@@ -168,10 +207,13 @@ impl Scenario {
 
     fn report(&self, world: &World, what: &str) -> String {
         let mut text = format!(
-            "after {} s: {what}\nrepeat with: windlass simulate --seed {} --nodes {}{}\n",
+            "after {} s: {what}\nrepeat with: windlass simulate --seed {} --nodes {} --for {}s \
+             --fold-above {}{}\n",
             world.time.as_secs(),
             self.seed,
             self.nodes,
+            self.trouble.as_secs(),
+            self.folds_above,
             match (self.all_lead, self.apps) {
                 (true, _) => " --all-lead",
                 (false, true) => " --apps",
@@ -240,8 +282,8 @@ fn trouble(world: &mut World, rng: &mut Rng, nodes: &[NodeName], shop: &mut Shop
         15 => {
             // Long enough, now and then, for its pods to be replaced elsewhere.
             let end = at + lasts * 12;
-            world.plan(at, Interference::CutOff(node.clone()));
-            world.plan(end, Interference::Rejoin(node));
+            world.plan(at, Interference::Reach(node.clone(), Reach::NONE));
+            world.plan(end, Interference::Reach(node, Reach::default()));
         }
         16 => {
             let end = at + lasts * 12;
@@ -598,6 +640,38 @@ mod tests {
                 panic!("seed {seed}: {report}");
             }
         }
+    }
+
+    /// A fleet that folds at three nodes: the same faults, the other way of reading.
+    #[test]
+    fn a_folding_fleet_survives_its_day_whatever_the_seed() {
+        for seed in seeds(30) {
+            let nodes = 5 + u32::try_from(seed % 4).unwrap_or(0);
+            let scenario = Scenario { nodes, folds_above: 3, ..Scenario::of(seed) };
+            if let Err(report) = scenario.run() {
+                panic!("seed {seed}: {report}");
+            }
+        }
+    }
+
+    #[test]
+    fn hundreds_of_nodes_survive_and_ask_little_of_the_server() {
+        let nodes = 200;
+        let trouble = Duration::from_secs(60);
+        let scenario = Scenario { nodes, trouble, ..Scenario::of(3) };
+        let outcome = scenario.run().unwrap_or_else(|report| panic!("{report}"));
+        let (load, nodes) = (outcome.load, u64::from(nodes));
+        // Before there is a fold everybody reads everybody once. From then on the coordinator and three
+        // more read whatever moves, and everybody reads each decision. Half as much again for those
+        // who take over, or look whether they must. Were all to read all, it would be ten times that.
+        let moves = load.beats + load.writes;
+        let decisions = u64::try_from(outcome.decisions).unwrap_or(u64::MAX);
+        let expected = nodes * nodes + 4 * moves + nodes * decisions;
+        assert!(load.reads < expected * 3 / 2, "{} reads, not {expected}: {load:?}", load.reads);
+        // What one core of the server carries: 51 a second of what nodes do by themselves, and the rest
+        // for decisions, reports, and looks that follow a word.
+        let operations = load.operations() as f64 / outcome.lasted.as_secs_f64();
+        assert!(operations < 65.0, "{operations} a second: {load:?}");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The state store in memory: compare-and-swap registers, and every state they were ever in.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::kinds::binding::{Generation, Oid};
 use crate::kinds::digest::Digest;
@@ -9,13 +10,31 @@ use crate::kinds::time::Wall;
 use crate::ports::Fault;
 use crate::ports::store::{Answer, Call, Decision, Edit, Glance, Landing, Register, Rev, Tree};
 
+/// So many states a ring has.
+const RING: u64 = 16;
+
+/// The state of a ring after so many moves.
+fn ring(root: &Rev, moved: u64) -> Rev {
+    match moved % RING {
+        0 => root.clone(),
+        place => Oid::new(&format!("{root}.{place}")),
+    }
+}
+
+/// The coordinator's register and the nodes', as they were.
+type Backup = (Option<Rev>, Arc<BTreeMap<NodeName, Rev>>);
+
 /// The registers.
 #[derive(Clone, Debug, Default)]
 pub struct Registers {
-    current: BTreeMap<Register, Rev>,
+    coordinator: Option<Rev>,
+    nodes: Arc<BTreeMap<NodeName, Rev>>,
+    /// Where each node's register stands in its ring: the state whose content it has, and how often
+    /// it has moved since.
+    rings: BTreeMap<NodeName, (Rev, u64)>,
     trees: BTreeMap<Rev, Tree>,
     log: Vec<(Register, Rev, String)>,
-    backup: BTreeMap<Register, Rev>,
+    backup: Option<Backup>,
     /// How often a backup was restored.
     pub restores: usize,
     writers: Vec<(Register, NodeName)>,
@@ -32,7 +51,36 @@ pub struct Registers {
 impl Registers {
     /// The content of a register.
     pub fn tree(&self, register: &Register) -> Option<&Tree> {
-        self.trees.get(self.current.get(register)?)
+        self.trees.get(self.current(register)?)
+    }
+
+    /// The content of a state.
+    pub(super) fn state(&self, rev: &Rev) -> Option<&Tree> {
+        self.trees.get(rev)
+    }
+
+    /// How many registers there are.
+    pub(super) fn size(&self) -> u64 {
+        self.nodes.len() as u64 + u64::from(self.coordinator.is_some())
+    }
+
+    fn current(&self, register: &Register) -> Option<&Rev> {
+        match register {
+            Register::Coordinator => self.coordinator.as_ref(),
+            Register::Node(node) => self.nodes.get(node),
+        }
+    }
+
+    fn set(&mut self, register: &Register, rev: Option<Rev>) {
+        match (register, rev) {
+            (Register::Coordinator, rev) => self.coordinator = rev,
+            (Register::Node(node), Some(rev)) => {
+                Arc::make_mut(&mut self.nodes).insert(node.clone(), rev);
+            }
+            (Register::Node(node), None) => {
+                Arc::make_mut(&mut self.nodes).remove(node);
+            }
+        }
     }
 
     /// How many times the coordinator's register was written.
@@ -52,26 +100,27 @@ impl Registers {
         let Some((_, rev, _)) = earlier else {
             return false;
         };
-        self.current.insert(register.clone(), rev.clone());
+        let rev = rev.clone();
+        self.set(register, Some(rev));
         true
     }
 
     /// Remembers what every register is.
     pub fn back_up(&mut self) {
-        self.backup.clone_from(&self.current);
+        self.backup = Some((self.coordinator.clone(), self.nodes.clone()));
     }
 
     /// Puts every register back to what it was when that was last remembered.
     pub fn restore(&mut self) {
-        if !self.backup.is_empty() {
-            self.current.clone_from(&self.backup);
+        if let Some((coordinator, nodes)) = &self.backup {
+            (self.coordinator, self.nodes) = (coordinator.clone(), nodes.clone());
             self.restores += 1;
         }
     }
 
     /// Deletes a register, as somebody with a right to push may.
     pub fn delete(&mut self, register: &Register) {
-        self.current.remove(register);
+        self.set(register, None);
     }
 
     /// Carries out a call of one process of `node`.
@@ -83,7 +132,7 @@ impl Registers {
         fence: &mut Generation,
     ) -> Result<Answer, Fault> {
         match call {
-            Call::Look => Ok(Answer::Seen(self.glance(node, process, *fence))),
+            Call::Look(_) => Ok(Answer::Seen(self.glance(node, process, *fence))),
             Call::Read { register, rev } => {
                 let tree = self.trees.get(rev).cloned();
                 tree.map(Answer::Tree)
@@ -101,9 +150,7 @@ impl Registers {
                 Ok(Answer::Fenced)
             }
             Call::History { limit } => Ok(Answer::History(self.history(*limit))),
-            Call::Beat { register, base } => {
-                Ok(Answer::Landing(self.commit(register, Some(base), &[], "beat")))
-            }
+            Call::Beat { register, base } => Ok(Answer::Landing(self.beat(register, base))),
             Call::Recall => {
                 let glance = self.glance(node, process, *fence);
                 Ok(Answer::Seen(Glance { holds_lock: false, ..glance }))
@@ -115,13 +162,9 @@ impl Registers {
     fn glance(&mut self, node: &NodeName, process: u64, fence: Generation) -> Glance {
         let own = (node.clone(), process);
         let holds_lock = self.is_local && *self.lock.get_or_insert(own.clone()) == own;
-        let nodes = self.current.iter().filter_map(|(register, rev)| match register {
-            Register::Node(name) => Some((name.clone(), rev.clone())),
-            Register::Coordinator => None,
-        });
-        let coordinator = self.current.get(&Register::Coordinator).cloned();
+        let (coordinator, nodes) = (self.coordinator.clone(), self.nodes.clone());
         let alive = self.is_local.then(|| self.alive.clone());
-        Glance { coordinator, nodes: nodes.collect(), holds_lock, alive, fence }
+        Glance { coordinator, nodes, holds_lock, alive, fence }
     }
 
     fn history(&self, limit: usize) -> Vec<Decision> {
@@ -137,6 +180,27 @@ impl Registers {
             .collect()
     }
 
+    /// Moves a node's register on in its ring: the same few states over one content.
+    fn beat(&mut self, register: &Register, base: &Rev) -> Landing {
+        let theirs = self.current(register);
+        let Register::Node(node) = register else {
+            return Landing::Raced { theirs: theirs.cloned() };
+        };
+        if theirs != Some(base) {
+            return Landing::Raced { theirs: theirs.cloned() };
+        }
+        let known = self.rings.get(node).filter(|(root, moved)| ring(root, *moved) == *base);
+        let (root, moved) = known.cloned().unwrap_or_else(|| (base.clone(), 0));
+        let next = ring(&root, moved + 1);
+        if !self.trees.contains_key(&next) {
+            let tree = self.trees.get(base).cloned().unwrap_or_default();
+            self.trees.insert(next.clone(), tree);
+        }
+        self.rings.insert(node.clone(), (root, moved + 1));
+        self.set(register, Some(next.clone()));
+        Landing::Landed(next)
+    }
+
     fn commit(
         &mut self,
         register: &Register,
@@ -144,7 +208,7 @@ impl Registers {
         edits: &[Edit],
         why: &str,
     ) -> Landing {
-        let theirs = self.current.get(register);
+        let theirs = self.current(register);
         if theirs != base {
             return Landing::Raced { theirs: theirs.cloned() };
         }
@@ -155,12 +219,9 @@ impl Registers {
         let text = format!("{register} {}", self.writes);
         let rev: Rev = Oid::new(&Digest::of(text.as_bytes()).hex()[..40]);
         self.trees.insert(rev.clone(), tree);
-        self.current.insert(register.clone(), rev.clone());
-        // Beats are many and say nothing.
-        if !edits.is_empty() {
-            self.decisions += usize::from(*register == Register::Coordinator);
-            self.log.push((register.clone(), rev.clone(), why.to_owned()));
-        }
+        self.set(register, Some(rev.clone()));
+        self.decisions += usize::from(*register == Register::Coordinator);
+        self.log.push((register.clone(), rev.clone(), why.to_owned()));
         Landing::Landed(rev)
     }
 }

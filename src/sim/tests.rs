@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::check::{self, Safety};
-use super::{Files, Interference, Rng, Weather, World};
+use super::{Files, Interference, Reach, Rng, Weather, World};
 use crate::kinds::binding::DEFAULT_APP;
 use crate::kinds::name::NodeName;
 use crate::kinds::rules::CHAIN_PREFIX;
@@ -18,7 +18,7 @@ fn node() -> NodeName {
 }
 
 /// A Namespace, a Deployment of so many pods of this image, a Service.
-fn shop(replicas: u32, image: &str) -> Files {
+pub(super) fn shop(replicas: u32, image: &str) -> Files {
     let text = format!(
         "apiVersion: v1
 kind: Namespace
@@ -311,7 +311,7 @@ fn a_node_declared_dead_gives_up_what_it_ran_when_it_is_back() {
     let other = names.iter().find(|node| **node != gone).expect("there are others").clone();
     assert_eq!(pods_on(&world, &gone), 2);
     // Cut off, it keeps running what it has.
-    world.interfere(Interference::CutOff(gone.clone()));
+    world.interfere(Interference::Reach(gone.clone(), Reach::NONE));
     run_for(&mut world, 90);
     let fence = RequestKind::Fence { node: gone.clone(), forget: false };
     world.interfere(Interference::Ask(other.clone(), fence));
@@ -319,7 +319,7 @@ fn a_node_declared_dead_gives_up_what_it_ran_when_it_is_back() {
     assert_eq!(pods_on(&world, &gone), 0);
     let running = |world: &World| world.machines[&gone].runtime.containers().count();
     assert!(running(&world) > 0, "nobody has told it yet");
-    world.interfere(Interference::Rejoin(gone.clone()));
+    world.interfere(Interference::Reach(gone.clone(), Reach::default()));
     run_for(&mut world, 120);
     assert_eq!(running(&world), 0);
     check::settled(&world).expect("the fence has fallen");
@@ -508,5 +508,46 @@ fn a_node_lost_for_good_while_the_coordinators_ref_is_gone_holds_up_nobody_who_i
     // And if it does come back, it follows.
     world.interfere(Interference::StartAgent(NodeName::trusted("n0")));
     run_for(&mut world, 300);
+    check::settled(&world).expect("it settles");
+}
+
+#[test]
+fn who_has_acted_on_more_than_he_still_has_sends_nobody_in_a_circle() {
+    let [n0, n1, n2] = ["n0", "n1", "n2"].map(NodeName::trusted);
+    let mut world = World::new(13, Weather::default());
+    world.remote.commit("the beginning", shop(3, "run:v1"));
+    for name in [&n0, &n1, &n2] {
+        world.add_machine(name.as_str());
+    }
+    let push = |world: &mut World, replicas: u32| {
+        let files = shop(replicas, "run:v1");
+        world.interfere(Interference::Push(format!("{replicas}"), files));
+        run_for(world, 60);
+    };
+    run_for(&mut world, 60);
+    world.interfere(Interference::BackUp);
+    push(&mut world, 2);
+    // One is cut off, and keeps what it read; the others act on more, and lose it.
+    world.interfere(Interference::Reach(n2.clone(), Reach::NONE));
+    push(&mut world, 1);
+    world.interfere(Interference::Restore);
+    run_for(&mut world, 60);
+    for name in [&n0, &n1] {
+        world.interfere(Interference::KillAgent(name.clone()));
+        world.interfere(Interference::StartAgent(name.clone()));
+    }
+    run_for(&mut world, 60);
+    world.interfere(Interference::DeleteRegister(Register::Coordinator));
+    world.interfere(Interference::Reach(n2.clone(), Reach::default()));
+    run_for(&mut world, 120);
+    assert!(world.store.tree(&Register::Coordinator).is_none(), "nobody has the newest");
+    world.interfere(Interference::Adopt(n0));
+    run_for(&mut world, 30);
+    assert!(world.store.tree(&Register::Coordinator).is_none(), "another has a newer one");
+    world.interfere(Interference::Adopt(n2.clone()));
+    run_for(&mut world, 120);
+    let (_, by, _) =
+        world.decisions.iter().rev().find(|(_, _, why)| why.contains("taken")).expect("taken");
+    assert_eq!(*by, n2);
     check::settled(&world).expect("it settles");
 }

@@ -8,10 +8,12 @@ use serde::{Deserialize, Serialize};
 
 use super::jobs::{CronRecord, JobRecord};
 use super::records::{DeploymentRecord, RevisionRecord, SetRecord, StatefulSetRecord};
-use super::{AppState, FORMAT, LedgerShard, PodList, RecordKey, State};
+use super::{AppState, FORMAT, LedgerShard, NodeReport, PodList, RecordKey, State};
 use crate::kinds::binding::{Binding, Generation, Oid, Placement};
 use crate::kinds::name::Name;
+use crate::kinds::node::NodeFacts;
 use crate::kinds::registry::KINDS;
+use crate::kinds::status::PodReport;
 use crate::ports::store::{Edit, Tree};
 
 const TURN: &str = "turn.json";
@@ -80,6 +82,20 @@ pub(super) fn lines<'a, T: Serialize + 'a>(values: impl IntoIterator<Item = &'a 
     bytes.into()
 }
 
+/// The content of `fold/<node>.json`.
+#[derive(Serialize, Deserialize)]
+struct Folded<N, P> {
+    node: N,
+    pods: P,
+}
+
+fn folded(report: &NodeReport) -> Arc<[u8]> {
+    let pods: Vec<&PodReport> = report.pods.values().map(|pod| &**pod).collect();
+    let mut bytes = serde_json::to_vec(&Folded { node: &*report.facts, pods }).unwrap_or_default();
+    bytes.push(b'\n');
+    bytes.into()
+}
+
 /// A ledger line: a name with its entry.
 #[derive(Serialize, Deserialize)]
 struct Named<T> {
@@ -114,6 +130,36 @@ impl State {
         Ok(state)
     }
 
+    /// Decodes a register of which another state is known: only the files that differ are read. A
+    /// decision changes a few of the thousands of files of a large fleet.
+    pub fn decode_after(known: (&Tree, &Self), tree: &Tree) -> Result<Self, StateFault> {
+        let (known_tree, known) = known;
+        let mut state = known.clone();
+        for path in known_tree.files.keys().filter(|path| !tree.files.contains_key(*path)) {
+            if !state.forget_file(path) {
+                return Self::decode(tree);
+            }
+        }
+        for (path, bytes) in &tree.files {
+            let is_known = |old: &Arc<[u8]>| Arc::ptr_eq(old, bytes) || old[..] == bytes[..];
+            if !known_tree.files.get(path).is_some_and(is_known) {
+                state.decode_file(path, bytes)?;
+            }
+        }
+        Ok(state)
+    }
+
+    /// Takes away what a file said; false if that is not known.
+    fn forget_file(&mut self, path: &str) -> bool {
+        let parts = path.strip_suffix(".json").and_then(|path| path.split_once('/'));
+        match parts {
+            Some(("fold", node)) => self.fold.remove(node).is_some(),
+            Some(("pods", UNPLACED)) => self.pods.remove(&None).is_some(),
+            Some(("pods", node)) => self.pods.remove(&Some(Name::trusted(node))).is_some(),
+            _ => false,
+        }
+    }
+
     fn decode_file(&mut self, path: &str, bytes: &Arc<[u8]>) -> Result<(), StateFault> {
         let parts: Vec<&str> = path.split('/').collect();
         let stem = |part: &str| Name::trusted(part.strip_suffix(".json").unwrap_or(part));
@@ -138,6 +184,16 @@ impl State {
             ["storage", "volumes.json"] => self.volumes = Arc::new(read_named(path, bytes)?),
             ["storage", "claims", file] => {
                 self.claims.insert(stem(file), Arc::new(read_named(path, bytes)?));
+            }
+            ["fold", file] => {
+                let folded: Folded<NodeFacts, Vec<Arc<PodReport>>> = read(path, bytes)?;
+                let pods = folded.pods.into_iter().map(|pod| (pod.uid.clone(), pod)).collect();
+                let report = NodeReport {
+                    facts: Arc::new(folded.node),
+                    pods: Arc::new(pods),
+                    ..NodeReport::default()
+                };
+                self.fold.insert(stem(file), Arc::new(report));
             }
             ["pods", file] => {
                 let list: Vec<Arc<Binding>> = read(path, bytes)?;
@@ -190,6 +246,9 @@ impl State {
         }
         edits.maps(&self.claims, &next.claims, same, |namespace, claims| {
             (format!("storage/claims/{namespace}.json"), named_lines(claims))
+        });
+        edits.maps(&self.fold, &next.fold, same, |node, report| {
+            (format!("fold/{node}.json"), folded(report))
         });
         edits.maps(&self.pods, &next.pods, same, |place, pods| {
             (pods_path(place), lines(pods.values().map(|pod| &**pod)))
@@ -466,6 +525,26 @@ mod tests {
         let tree = Tree::default().with(&State::default().edits_to(&state));
         assert_eq!(State::decode(&tree).expect("decodes"), state);
         assert!(state.edits_to(&state.clone()).is_empty(), "no change, no edit");
+    }
+
+    #[test]
+    fn what_is_decoded_after_another_state_is_what_is_decoded_alone() {
+        let tree = |state: &State| Tree::default().with(&State::default().edits_to(state));
+        let full = full_state();
+        let mut less = full.clone();
+        less.pods.pop_first();
+        less.generation = less.generation.next();
+        let report = NodeReport { facts: Arc::default(), ..NodeReport::default() };
+        let mut folded = full.clone();
+        folded.fold.insert(name("a"), Arc::new(report));
+        let states = [State::default(), full, less, folded];
+        for before in &states {
+            for after in &states {
+                let (known, wanted) = (tree(before), tree(after));
+                let decoded = State::decode_after((&known, before), &wanted).expect("decodes");
+                assert_eq!(decoded, *after);
+            }
+        }
     }
 
     #[test]

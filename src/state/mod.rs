@@ -19,6 +19,7 @@
 //!   alloc/services/<namespace>.json, alloc/nodes.json   addresses given out
 //!   storage/claims/<namespace>.json, storage/volumes.json   claims and their volumes, a line each
 //!                                                     volumes.json   volumes whose data it removed
+//!   fold/<node>.json               what others need of what a node says; only in large fleets
 //! ```
 //!
 //! One file holds what changes together, a line per thing that changes alone, so that
@@ -92,6 +93,9 @@ pub struct State {
     pub claims: BTreeMap<Name, Arc<BTreeMap<Name, ClaimRecord>>>,
     /// Volumes that are or were bound, and those we made, by name.
     pub volumes: Arc<BTreeMap<Name, VolumeRecord>>,
+    /// What others need of what each node says. While there is any, nobody but those who may
+    /// coordinate reads nodes' registers; without, everybody reads them all.
+    pub fold: BTreeMap<NodeName, Arc<NodeReport>>,
     /// Pod networks given to nodes.
     pub nodes: Arc<BTreeMap<NodeName, NodeAllocation>>,
     /// Paths of a later version, kept as they are.

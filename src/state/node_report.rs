@@ -144,6 +144,30 @@ impl NodeReport {
         Ok(report)
     }
 
+    /// What the nodes that don't read this register need of it: everything that packets, names and
+    /// words to its agent follow from, and what a list of pods or nodes shows. Images, events,
+    /// sentences and ids of containers stay where they are.
+    #[must_use]
+    pub fn brief(&self) -> Self {
+        let facts = NodeFacts {
+            images: Vec::new(),
+            installation: String::new(),
+            has_acted: false,
+            knows: None,
+            holds: None,
+            ..(*self.facts).clone()
+        };
+        let brief = |pod: &PodReport| PodReport {
+            key: pod.key.clone(),
+            uid: pod.uid.clone(),
+            status: pod.status.brief(),
+            ending: None,
+            gone: pod.gone,
+        };
+        let pods = self.pods.iter().map(|(uid, pod)| (uid.clone(), Arc::new(brief(pod))));
+        Self { facts: Arc::new(facts), pods: Arc::new(pods.collect()), ..Self::default() }
+    }
+
     /// The edits that turn a register holding `self` into one holding `next`.
     pub fn edits_to(&self, next: &Self) -> Vec<Edit> {
         let mut edits = Vec::new();

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use windlass::adapters::git::{Store, StoreConfig};
 use windlass::kinds::binding::{Generation, Oid};
 use windlass::kinds::name::Name;
-use windlass::ports::store::{Answer, Call, Decision, Edit, Glance, Landing, Register, Tree};
+use windlass::ports::store::{
+    Answer, Call, Decision, Edit, Glance, Landing, Register, Scope, Tree,
+};
 use windlass::ports::{Fault, FaultKind};
 
 /// A place where stores can be opened.
@@ -24,7 +26,7 @@ pub(crate) trait Backend {
 }
 
 pub(crate) async fn look(store: &Store) -> Glance {
-    match store.perform(Call::Look).await {
+    match store.perform(Call::Look(Scope::All)).await {
         Ok(Answer::Seen(glance)) => glance,
         other => panic!("look: {other:?}"),
     }
@@ -172,7 +174,7 @@ async fn a_node_writes_its_own_register_only(backend: &dyn Backend) {
     let glance = look(&b).await;
     let nodes =
         BTreeMap::from([(Name::trusted("n1"), next.clone()), (Name::trusted("n2"), theirs)]);
-    assert_eq!(glance.nodes, nodes);
+    assert_eq!(*glance.nodes, nodes);
     let tree = read(&b, &node("n1"), &next).await.expect("reads");
     assert_eq!(text(&tree), BTreeMap::from([("status/x", "Succeeded")]));
     let fault = commit(&b, &node("n1"), Some(&next), vec![put("a", "b")], "not mine").await;
@@ -349,7 +351,7 @@ pub(crate) async fn no_write_is_lost(backend: &dyn Backend, writers: usize, each
 /// Raises the counter in a register by one, however often it takes.
 pub(crate) async fn raise(store: &Store, register: &Register) {
     loop {
-        let glance = match store.perform(Call::Look).await {
+        let glance = match store.perform(Call::Look(Scope::All)).await {
             Ok(Answer::Seen(glance)) => glance,
             Err(fault) if fault.kind == FaultKind::Transient => continue,
             other => panic!("look: {other:?}"),

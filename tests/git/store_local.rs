@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use windlass::adapters::git::{Store, StoreConfig};
 use windlass::kinds::name::Name;
 use windlass::ports::FaultKind;
-use windlass::ports::store::{Call, Register};
+use windlass::ports::store::{Call, Register, Scope};
 
 use super::conformance::{self, Backend, commit, fsck, landed, look, node, put, read};
 use crate::support::{must_git, scratch};
@@ -82,7 +82,7 @@ async fn a_second_agent_of_the_same_name_is_told_so() {
         Store::open(StoreConfig { data: backend.dir.path().join("other"), ..backend.config("n1") })
             .expect("opens");
     for call in [
-        Call::Look,
+        Call::Look(Scope::All),
         Call::Commit {
             register: Register::Coordinator,
             base: None,
@@ -116,7 +116,7 @@ async fn one_agent_at_a_time_leads_without_waiting() {
     // Somebody who replaces the store replaces its locks.
     let aside = backend.dir.path().join("aside");
     std::fs::rename(backend.store(), &aside).expect("moves");
-    let fault = b.perform(Call::Look).await.expect_err("gone");
+    let fault = b.perform(Call::Look(Scope::All)).await.expect_err("gone");
     assert!(fault.kind == FaultKind::Stalled && fault.message.contains("gone"), "{fault}");
     must_git(backend.dir.path(), &["clone", "-q", "--bare", "aside", "state.git"]);
     let c = backend.open("n3");
@@ -165,7 +165,7 @@ async fn a_torn_ref_is_named_and_can_be_mended_as_told() {
         "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
     ] {
         std::fs::write(&file, torn).expect("tears");
-        let fault = a.perform(Call::Look).await.expect_err("torn");
+        let fault = a.perform(Call::Look(Scope::All)).await.expect_err("torn");
         assert_eq!(fault.kind, FaultKind::Stalled, "{fault}");
         assert!(fault.message.contains("refs/windlass/coordinator is damaged"), "{fault}");
         let refused =

@@ -6,7 +6,7 @@ use std::time::Duration;
 use windlass::adapters::git::{Credentials, StoreConfig};
 use windlass::kinds::name::Name;
 use windlass::ports::FaultKind;
-use windlass::ports::store::{Call, Landing, Register};
+use windlass::ports::store::{Call, Landing, Register, Scope};
 
 use super::conformance::{self, Backend, commit, fsck, landed, look, node, put, read, recall};
 use super::source::spoil;
@@ -179,7 +179,10 @@ async fn without_the_server_the_last_state_is_recalled() {
     drop(b);
     // An agent that starts now.
     let b = backend.open("n2");
-    assert_eq!(b.perform(Call::Look).await.expect_err("away").kind, FaultKind::Transient);
+    assert_eq!(
+        b.perform(Call::Look(Scope::All)).await.expect_err("away").kind,
+        FaultKind::Transient
+    );
     let recalled = recall(&b).await;
     assert_eq!(recalled.coordinator, Some(rev.clone()));
     assert_eq!(recalled.nodes.get(&Name::trusted("n2")), Some(&own));

@@ -14,7 +14,7 @@
 //!
 //! The limit: the store's owner is trusted. Whoever can write its files can write its refs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
@@ -116,7 +116,7 @@ impl LocalStore {
     /// Does what is asked.
     pub(super) async fn perform(&self, call: Call) -> Result<Answer, Fault> {
         let what = match &call {
-            Call::Look => "look at the state store".to_owned(),
+            Call::Look(_) => "look at the state store".to_owned(),
             Call::Read { register, .. } => format!("read {register}"),
             Call::Commit { register, .. } => format!("write {register}"),
             Call::Beat { register, .. } => format!("beat {register}"),
@@ -170,7 +170,7 @@ impl Inner {
             )));
         }
         match call {
-            Call::Look => self.look().map(Answer::Seen),
+            Call::Look(_) => self.look().map(Answer::Seen),
             Call::Recall => self.glance(false).map(Answer::Seen),
             Call::Read { register, rev } => self.read(&register, &rev).map(Answer::Tree),
             Call::Commit { register, base, edits, why } => self
@@ -256,7 +256,7 @@ impl Inner {
         self.pool.with(|repo| {
             let mut glance = Glance {
                 coordinator: None,
-                nodes: BTreeMap::new(),
+                nodes: Arc::default(),
                 holds_lock,
                 alive: None,
                 fence: self.fence.current(),
@@ -272,7 +272,7 @@ impl Inner {
                 match register {
                     Register::Coordinator => glance.coordinator = Some(repo::oid(rev)),
                     Register::Node(node) => {
-                        glance.nodes.insert(node, repo::oid(rev));
+                        Arc::make_mut(&mut glance.nodes).insert(node, repo::oid(rev));
                     }
                 }
             }

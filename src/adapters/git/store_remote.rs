@@ -2,7 +2,7 @@
 //! beside it that may be thrown away.
 //!
 //! ```text
-//!   Look    connect, take the list of refs; what is read often is fetched in the same connection
+//!   Look    connect, take the list of refs; what is going to be read is fetched in the same connection
 //!   Read    from the copy; fetched if it is not there
 //!   Commit  written into the copy, pushed: "if the ref still is `base`, make it this commit"
 //! ```
@@ -19,9 +19,8 @@
 //! 1,000), and it leaves Nagle's algorithm on, which costs some 40 ms per request.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use git2::{
     AutotagOption, Direction, ErrorClass, ErrorCode, FetchOptions, PushOptions, Repository,
@@ -29,7 +28,7 @@ use git2::{
 use tracing::{debug, info};
 
 use crate::kinds::name::NodeName;
-use crate::ports::store::{Answer, Call, Glance, Landing, Register, Rev, Tree};
+use crate::ports::store::{Answer, Call, Glance, Landing, Register, Rev, Scope, Tree};
 use crate::ports::{Fault, FaultKind};
 
 use super::access::{Access, Notes, proxy};
@@ -43,8 +42,6 @@ use super::tree::Unwritten;
 use super::workers::Workers;
 use super::{fault, history, repack, repo, room};
 
-/// A register that was not read for so many looks is not fetched by looking any more.
-const READ_WITHIN_LOOKS: u64 = 8;
 /// Compaction is worth its writes from here on.
 const PACKS_MIN: usize = 20;
 /// Repacking the copy may take this much longer than other calls.
@@ -63,9 +60,8 @@ struct Inner {
     memo: Memo,
     scribe: Scribe,
     fence: Fence,
-    looks: AtomicU64,
-    /// In which look each register was last read.
-    read_at: Mutex<BTreeMap<Register, u64>>,
+    /// This node's register.
+    own: Register,
 }
 
 /// Registers and their states, as a server tells them.
@@ -76,16 +72,14 @@ impl RemoteStore {
     pub(super) fn open(config: StoreConfig, place: Place) -> Result<Self, Fault> {
         let copy = Copy::open(&config.data.join("state.git"), "the state store")?;
         let access = Access::new(place, config.credentials, config.data.join("ssh"))?;
-        let always = [Register::Coordinator, Register::Node(config.node.clone())];
         Ok(Self {
             inner: Arc::new(Inner {
                 access,
                 copy: Arc::new(copy),
                 memo: Memo::default(),
+                own: Register::Node(config.node.clone()),
                 scribe: Scribe::new(config.node, config.history.0, config.history.1),
                 fence: Fence::open(&config.data)?,
-                looks: AtomicU64::default(),
-                read_at: Mutex::new(always.into_iter().map(|r| (r, u64::MAX)).collect()),
             }),
             workers: Arc::new(Workers::new("windlass-store")),
             timeouts: config.timeouts,
@@ -96,7 +90,7 @@ impl RemoteStore {
     pub(super) async fn perform(&self, call: Call) -> Result<Answer, Fault> {
         let place = &self.inner.access.place;
         let what = match &call {
-            Call::Look => format!("look at {place}"),
+            Call::Look(_) => format!("look at {place}"),
             Call::Read { register, .. } => format!("read {register} of {place}"),
             Call::Commit { register, .. } => format!("write {register} of {place}"),
             Call::Beat { register, .. } => format!("beat {register} of {place}"),
@@ -106,7 +100,7 @@ impl RemoteStore {
             Call::Compact => format!("repack the copy of {place}"),
         };
         let deadline = match &call {
-            Call::Look | Call::Read { .. } | Call::Commit { .. } | Call::Beat { .. } => {
+            Call::Look(_) | Call::Read { .. } | Call::Commit { .. } | Call::Beat { .. } => {
                 self.timeouts.network
             }
             Call::Compact => self.timeouts.local * COMPACT_PATIENCE,
@@ -151,7 +145,7 @@ impl From<Fault> for Unfetched {
 impl Inner {
     fn perform(&self, call: &Call) -> Result<Answer, Fault> {
         match call {
-            Call::Look => self.copy.with(|repo| self.look(repo)).map(Answer::Seen),
+            Call::Look(scope) => self.copy.with(|repo| self.look(repo, *scope)).map(Answer::Seen),
             Call::Recall => self.copy.with(|repo| self.recall(repo)).map(Answer::Seen),
             Call::Read { register, rev } => {
                 self.copy.with(|repo| self.read(repo, register, rev)).map(Answer::Tree)
@@ -177,18 +171,11 @@ impl Inner {
         }
     }
 
-    fn read_at(&self) -> std::sync::MutexGuard<'_, BTreeMap<Register, u64>> {
-        self.read_at.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn look(&self, repo: &Repository) -> Result<Glance, Trouble> {
-        let look = self.looks.fetch_add(1, Ordering::Relaxed);
-        let wanted: BTreeSet<Register> = {
-            let mut read_at = self.read_at();
-            read_at.retain(|_, at| at.saturating_add(READ_WITHIN_LOOKS) >= look);
-            read_at.keys().cloned().collect()
+    fn look(&self, repo: &Repository, scope: Scope) -> Result<Glance, Trouble> {
+        let is_wanted = |register: &Register| {
+            scope == Scope::All || *register == Register::Coordinator || *register == self.own
         };
-        let refs = self.fetch(repo, &wanted)?;
+        let refs = self.fetch(repo, is_wanted)?;
         self.memo.keep(|register| refs.contains_key(register));
         Ok(self.glance(&refs))
     }
@@ -202,7 +189,7 @@ impl Inner {
         };
         Glance {
             coordinator: refs.get(&Register::Coordinator).copied().map(repo::oid),
-            nodes: refs.iter().filter_map(node).collect(),
+            nodes: Arc::new(refs.iter().filter_map(node).collect()),
             // Nobody can hold a lock on another machine.
             holds_lock: false,
             alive: None,
@@ -226,20 +213,24 @@ impl Inner {
     }
 
     /// Asks what the registers are, and brings the wanted ones that are not here.
-    fn fetch(&self, repo: &Repository, wanted: &BTreeSet<Register>) -> Result<Refs, Trouble> {
+    fn fetch(
+        &self,
+        repo: &Repository,
+        is_wanted: impl Fn(&Register) -> bool,
+    ) -> Result<Refs, Trouble> {
         let _writing = self.copy.writing();
-        self.fetch_while_writing(repo, wanted)
+        self.fetch_while_writing(repo, &is_wanted)
     }
 
     /// The same, for whoever has seen to it that no object is removed meanwhile.
     fn fetch_while_writing(
         &self,
         repo: &Repository,
-        wanted: &BTreeSet<Register>,
+        is_wanted: &dyn Fn(&Register) -> bool,
     ) -> Result<Refs, Trouble> {
-        match self.fetch_once(repo, wanted) {
+        match self.fetch_once(repo, is_wanted) {
             // Over http the list and the objects come by two requests.
-            Err(Unfetched::Moved(_)) => match self.fetch_once(repo, wanted) {
+            Err(Unfetched::Moved(_)) => match self.fetch_once(repo, is_wanted) {
                 Err(Unfetched::Moved(fault)) => Err(Trouble::Fault(fault)),
                 Err(Unfetched::Trouble(trouble)) => Err(trouble),
                 Ok(refs) => Ok(refs),
@@ -252,7 +243,7 @@ impl Inner {
     fn fetch_once(
         &self,
         repo: &Repository,
-        wanted: &BTreeSet<Register>,
+        is_wanted: &dyn Fn(&Register) -> bool,
     ) -> Result<Refs, Unfetched> {
         let here = |error| Unfetched::Trouble(self.copy.sort(error));
         self.access.connected(|notes| {
@@ -265,9 +256,12 @@ impl Inner {
             let refs = registers(connection.list().map_err(|error| there(&error))?);
             let mut missing = Vec::new();
             for (register, id) in &refs {
+                if !is_wanted(register) {
+                    continue;
+                }
                 let known = repo::target(repo, &register.to_string()).map_err(here)?;
                 let is_here = known.is_some_and(|known| says_the_same(repo, known, *id));
-                if wanted.contains(register) && !is_here {
+                if !is_here {
                     missing.push((register.to_string(), *id));
                 }
             }
@@ -300,15 +294,12 @@ impl Inner {
 
     fn read(&self, repo: &Repository, register: &Register, rev: &Rev) -> Result<Tree, Trouble> {
         let id = repo::raw(rev)?;
-        let look = self.looks.load(Ordering::Relaxed);
-        let at = self.read_at().get(register).copied().unwrap_or(0);
-        self.read_at().insert(register.clone(), at.max(look));
         if !repo
             .odb()
             .and_then(|odb| odb.refresh().map(|()| odb.exists(id)))
             .map_err(|e| self.copy.sort(e))?
         {
-            let refs = self.fetch(repo, &BTreeSet::from([register.clone()]))?;
+            let refs = self.fetch(repo, |other| other == register)?;
             let exists = repo.odb().map(|odb| odb.exists(id)).map_err(|e| self.copy.sort(e))?;
             if !exists {
                 let now = refs.get(register).map_or("absent".to_owned(), git2::Oid::to_string);
@@ -340,14 +331,14 @@ impl Inner {
         if let Some(base) = base
             && repo.find_commit(base).is_err()
         {
-            let refs = self.fetch(repo, &BTreeSet::from([register.clone()]))?;
+            let refs = self.fetch(repo, |other| other == register)?;
             let now = refs.get(register).copied();
             if now != Some(base) {
                 return Ok(raced(now));
             }
         }
         if change.is_nothing() && base.is_some() {
-            let now = self.fetch(repo, &BTreeSet::new())?.get(register).copied();
+            let now = self.fetch(repo, |_| false)?.get(register).copied();
             return Ok(match now {
                 Some(now) if Some(now) == base => Landing::Landed(repo::oid(now)),
                 now => raced(now),
@@ -393,7 +384,7 @@ impl Inner {
         base: Option<git2::Oid>,
         why: impl FnOnce() -> Fault,
     ) -> Result<Landing, Trouble> {
-        let refs = match self.fetch_while_writing(repo, &BTreeSet::new()) {
+        let refs = match self.fetch_while_writing(repo, &|_| false) {
             Ok(refs) => refs,
             Err(Trouble::Fault(again)) => {
                 let first = why();

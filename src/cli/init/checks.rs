@@ -18,7 +18,7 @@ use crate::kinds::name::Name;
 use crate::plan::Settings;
 use crate::ports::links::{Answer as LinksAnswer, Call as LinksCall};
 use crate::ports::runtime::{Answer as RuntimeAnswer, Call as RuntimeCall};
-use crate::ports::store::{Answer as StoreAnswer, Call as StoreCall, Register, Rev};
+use crate::ports::store::{Answer as StoreAnswer, Call as StoreCall, Register, Rev, Scope};
 use crate::ports::{Fault, FaultKind};
 use crate::state::State;
 
@@ -146,7 +146,7 @@ async fn decisions(store: &Store, rev: Rev) -> Result<State, Fault> {
 /// says why.
 pub(super) async fn recorded(loaded: &Loaded, scratch: &Path) -> Option<FleetSettings> {
     let store = open(loaded, scratch).ok()?;
-    let StoreAnswer::Seen(glance) = store.perform(StoreCall::Look).await.ok()? else {
+    let StoreAnswer::Seen(glance) = store.perform(StoreCall::Look(Scope::Own)).await.ok()? else {
         return None;
     };
     let state = decisions(&store, glance.coordinator?).await.ok()?;
@@ -157,7 +157,7 @@ pub(super) async fn recorded(loaded: &Loaded, scratch: &Path) -> Option<FleetSet
 async fn fleet(loaded: &Loaded, joins: bool, scratch: &Path) -> Result<String, Fault> {
     let node = loaded.agent.node.clone();
     let store = open(loaded, scratch)?;
-    let StoreAnswer::Seen(glance) = store.perform(StoreCall::Look).await? else {
+    let StoreAnswer::Seen(glance) = store.perform(StoreCall::Look(Scope::Own)).await? else {
         return Err(Fault::stalled("the state store answered another question"));
     };
     // A machine that was in the fleet before keeps what makes it itself in its data directory.

@@ -74,6 +74,7 @@ impl Fleet {
             lease_s: 15,
             takes_lease: false,
             writes_anew: false,
+            folds_above: 50,
             not_ready_after: Duration::from_secs(40),
             settings: Arc::new(settings),
             state: State::default(),

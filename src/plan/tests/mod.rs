@@ -15,6 +15,7 @@ mod drain;
 mod evict;
 mod fence;
 mod fleet;
+mod fold;
 mod jobs;
 mod library;
 mod liveness;
