@@ -117,7 +117,6 @@ fn input(nodes: BTreeMap<NodeName, NodeInput>, revision: Arc<Revision>) -> Input
         takes_lease: false,
         fleet: Arc::default(),
         writes_anew: false,
-        fleet: Arc::default(),
         folds_above: 50,
         not_ready_after: std::time::Duration::from_secs(40),
         settings: Arc::new(Settings {
