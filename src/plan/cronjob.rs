@@ -46,8 +46,7 @@ struct Ticking<'a> {
 }
 
 pub(super) fn look_at_clocks(work: &mut Work) {
-    let revisions: Vec<_> = work.revisions.iter().map(|(a, r)| (a.clone(), r.clone())).collect();
-    for (app, revision) in revisions {
+    for (app, revision) in work.revisions.clone() {
         if let Some(state) = work.next.apps.get_mut(&app) {
             let exists = |key: &RecordKey| {
                 let key = Key::namespaced(Kind::CronJob, &key.namespace, &key.name);

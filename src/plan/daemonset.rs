@@ -125,14 +125,14 @@ struct Lamps {
 }
 
 pub(super) fn keep_daemon_sets(work: &mut Work) {
-    let revisions: Vec<_> = work.revisions.iter().map(|(a, r)| (a.clone(), r.clone())).collect();
+    let revisions = work.revisions.clone();
     let mut rooms = None;
     for (app, revision) in &revisions {
         for object in revision.desired.objects.values() {
             if let Body::DaemonSet(spec) = &object.body {
                 let rooms = rooms.get_or_insert_with(|| {
                     let desired: Vec<&Desired> =
-                        revisions.iter().map(|(_, r)| &*r.desired).collect();
+                        revisions.values().map(|its| &*its.desired).collect();
                     self::rooms(&work.input.nodes, &work.next.nodes, &desired)
                 });
                 keep(work, app, object, spec, rooms);

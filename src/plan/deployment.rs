@@ -48,8 +48,7 @@ pub(super) struct Rolling<'a> {
 }
 
 pub(super) fn roll_deployments(work: &mut Work) {
-    let revisions: Vec<_> = work.revisions.iter().map(|(a, r)| (a.clone(), r.clone())).collect();
-    for (app, revision) in revisions {
+    for (app, revision) in work.revisions.clone() {
         remove_sets_without_deployment(work, &app);
         for object in revision.desired.objects.values() {
             if let Body::Deployment(spec) = &object.body {

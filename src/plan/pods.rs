@@ -53,6 +53,16 @@ impl Pod {
         self.binding.deletion.is_some()
     }
 
+    /// Whether its node says that nothing of it is left.
+    pub fn is_gone(&self) -> bool {
+        self.report.as_ref().is_some_and(|report| report.gone)
+    }
+
+    /// Whether it has finished, and its end is not decided yet.
+    pub fn is_spent(&self) -> bool {
+        !self.is_leaving() && self.phase().is_over()
+    }
+
     /// Whether it counts for its owner: neither finished nor being ended.
     pub fn is_active(&self) -> bool {
         !self.is_leaving() && !self.phase().is_over()
@@ -122,10 +132,9 @@ pub(super) fn take_reports(work: &mut Work) {
     let gone: Vec<PodKey> = work
         .pods
         .values()
-        .filter(|pod| pod.is_leaving())
         .filter(|pod| {
             let nothing_began = pod.node.is_none();
-            nothing_began || pod.report.as_ref().is_some_and(|report| report.gone)
+            pod.is_leaving() && (nothing_began || pod.is_gone())
         })
         .filter(|pod| !super::job::awaits_count(work, pod))
         .map(|pod| pod.binding.key.clone())

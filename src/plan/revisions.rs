@@ -17,7 +17,6 @@ use crate::kinds::pod::PodTemplate;
 use crate::state::RecordKey;
 use crate::state::records::RevisionRecord;
 
-use super::library;
 use super::pods::Pod;
 use super::work::Work;
 
@@ -56,7 +55,9 @@ pub(super) fn in_force(
     let reference = work.reference(app, object, template)?;
     let history = history(work, app, &object.key);
     let newest = history.last().map_or(0, |(_, record)| record.revision);
-    let known = history.iter().find(|(_, record)| means(work, &record.template, template));
+    let known = history
+        .iter()
+        .find(|(_, record)| work.still_means(&record.template, template) == Some(true));
     let (name, record) = match known {
         Some((name, record)) => {
             let mut record = RevisionRecord::clone(record);
@@ -109,14 +110,6 @@ fn history(work: &Work, app: &AppName, owner: &Key) -> Vec<(Name, Arc<RevisionRe
     own
 }
 
-fn means(work: &Work, reference: &TemplateRef, template: &PodTemplate) -> bool {
-    if reference.meaning_version == MEANING_VERSION {
-        return reference.meaning == template.meaning;
-    }
-    let read_again = library::template_of(reference, &work.input.apps, &work.input.library);
-    read_again.is_some_and(|read| read.meaning == template.meaning)
-}
-
 /// The owner's name and a digest of the template as written, salted where that is taken.
 fn free_name(
     work: &Work,
@@ -166,13 +159,10 @@ pub(super) fn forget_old(
 /// Forgets what belongs to objects that are gone from Git; their pods have been ended by
 /// [`super::claim`].
 pub(super) fn forget_orphans(work: &mut Work) {
-    let apps: Vec<AppName> = work.revisions.keys().cloned().collect();
-    for app in apps {
-        let Some(desired) = work.desired(&app) else {
-            continue;
-        };
-        if let Some(state) = work.next.apps.get_mut(&app) {
-            state.revisions.retain(|_, record| desired.objects.contains_key(&record.owner));
+    for (app, revision) in &work.revisions {
+        if let Some(state) = work.next.apps.get_mut(app) {
+            let objects = &revision.desired.objects;
+            state.revisions.retain(|_, record| objects.contains_key(&record.owner));
         }
     }
 }

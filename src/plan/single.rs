@@ -12,8 +12,7 @@ use crate::kinds::pod::PodTemplate;
 use super::work::{NewName, NewPod, Work};
 
 pub(super) fn keep_pods(work: &mut Work) {
-    let revisions: Vec<_> = work.revisions.iter().map(|(a, r)| (a.clone(), r.clone())).collect();
-    for (app, revision) in revisions {
+    for (app, revision) in work.revisions.clone() {
         for object in revision.desired.objects.values() {
             if let Body::Pod(template) = &object.body {
                 keep(work, &app, object, template);

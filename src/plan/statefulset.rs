@@ -68,8 +68,7 @@ enum Seat {
 }
 
 pub(super) fn keep_stateful_sets(work: &mut Work) {
-    let revisions: Vec<_> = work.revisions.iter().map(|(a, r)| (a.clone(), r.clone())).collect();
-    for (app, revision) in revisions {
+    for (app, revision) in work.revisions.clone() {
         forget_gone(work, &app, &revision.desired);
         for object in revision.desired.objects.values() {
             if let Body::StatefulSet(spec) = &object.body {

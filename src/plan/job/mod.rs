@@ -50,8 +50,7 @@ struct Running {
 }
 
 pub(super) fn run_jobs(work: &mut Work) {
-    let revisions: Vec<_> = work.revisions.iter().map(|(a, r)| (a.clone(), r.clone())).collect();
-    for (app, revision) in revisions {
+    for (app, revision) in work.revisions.clone() {
         let_go(work, &app);
         for object in revision.desired.objects.values() {
             if let (Body::Job(job), Some(namespace)) = (&object.body, &object.key.namespace) {

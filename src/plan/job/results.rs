@@ -61,10 +61,7 @@ pub(super) fn count(work: &mut Work, job: &mut Running) {
     let gone: Vec<PodKey> = job
         .pods(work, |pod| job.run.counted.contains(&pod.binding.uid))
         .into_iter()
-        .filter(|pod| {
-            let is_gone = pod.report.as_ref().is_some_and(|report| report.gone);
-            (pod.is_leaving() && is_gone) || is_fenced(work, pod)
-        })
+        .filter(|pod| (pod.is_leaving() && pod.is_gone()) || is_fenced(work, pod))
         .map(|pod| pod.binding.key.clone())
         .collect();
     for key in gone {
@@ -84,13 +81,12 @@ fn is_fenced(work: &Work, pod: &Pod) -> bool {
 /// Whether a pod's end is to be counted now, and as what.
 fn end_of(work: &Work, pod: &Pod, rules: &JobRules) -> Option<End> {
     let phase = pod.phase();
-    let is_gone = pod.report.as_ref().is_some_and(|report| report.gone);
     // An index is an identity: the next pod of it waits for its node's word.
     let early = pod.is_leaving()
         && !rules.is_indexed()
         && rules.pod_replacement_policy == ReplacementPolicy::TerminatingOrFailed;
     let is_at_its_end =
-        phase.is_over() || early || is_fenced(work, pod) || (pod.is_leaving() && is_gone);
+        phase.is_over() || early || is_fenced(work, pod) || (pod.is_leaving() && pod.is_gone());
     if !is_at_its_end {
         return None;
     }
