@@ -266,7 +266,8 @@ const RUNS: &[(&str, &str)] = &[
     ),
     (
         "core.v1.Volume",
-        "configMap downwardAPI emptyDir hostPath name persistentVolumeClaim projected secret",
+        "configMap downwardAPI emptyDir ephemeral hostPath name persistentVolumeClaim projected \
+         secret",
     ),
     ("core.v1.ConfigMapVolumeSource", "defaultMode items name optional"),
     ("core.v1.SecretVolumeSource", "defaultMode items optional secretName"),
@@ -274,6 +275,8 @@ const RUNS: &[(&str, &str)] = &[
     ("core.v1.DownwardAPIVolumeSource", "defaultMode items"),
     ("core.v1.DownwardAPIVolumeFile", "fieldRef mode path resourceFieldRef"),
     ("core.v1.EmptyDirVolumeSource", "medium sizeLimit"),
+    ("core.v1.EphemeralVolumeSource", "volumeClaimTemplate"),
+    ("core.v1.PersistentVolumeClaimTemplate", "metadata spec"),
     ("core.v1.HostPathVolumeSource", "path type"),
     ("core.v1.PersistentVolumeClaimVolumeSource", "claimName readOnly"),
     ("core.v1.PersistentVolumeClaim", "apiVersion kind metadata spec"),
@@ -440,7 +443,6 @@ const ROWS: &[FieldSupport] = rows! {
         "cephfs" "is not supported: mount it on the node and use hostPath";
         "cinder" "is not supported: Windlass has no cloud disks";
         "csi" "is not supported: there are no CSI drivers";
-        "ephemeral" "is not supported: use emptyDir";
         "fc" "is not supported: mount it on the node and use hostPath";
         "flexVolume" "is not supported: there are no volume plug-ins";
         "flocker" "is not supported: there are no volume plug-ins";

@@ -8,9 +8,8 @@ use k8s_openapi::api::core::v1 as core;
 
 use super::super::path::Path;
 use super::super::tree::quoted;
-use super::meta::check_annotations;
 use super::selector::{selector, workload_selector};
-use super::storage::claim_spec;
+use super::storage::claim_template;
 use super::workload::{share_or, template};
 use super::{Check, Meta, TemplateParts};
 use crate::kinds::digest::Digest;
@@ -97,13 +96,8 @@ fn claims(
             let message = format!("{} is the name of another claim already", quoted(text));
             check.error(&name_path, message);
         }
-        let labels = claim.metadata.labels.clone().unwrap_or_default();
-        check.labels(&metadata_path.field("labels"), &labels);
-        let annotations = claim.metadata.annotations.clone().unwrap_or_default();
-        check_annotations(&metadata_path.field("annotations"), &annotations, check);
         let spec = claim.spec.clone().unwrap_or_default();
-        let spec = claim_spec(&path.field("spec"), &spec, check);
-        result.push(ClaimTemplate { name, labels, annotations, spec });
+        result.push(claim_template(&path, name, claim.metadata.clone(), &spec, check));
     }
     result
 }
