@@ -51,7 +51,17 @@ pub fn fields() -> impl Iterator<Item = FieldSupport> {
             except: &[],
         })
     });
-    runs.chain(ROWS.iter().copied())
+    let media =
+        ["core.v1.Volume", "core.v1.PersistentVolumeSpec"].into_iter().flat_map(|definition| {
+            MEDIA.iter().map(move |(field, sentence)| FieldSupport {
+                definition,
+                field,
+                verdict: Verdict::Refused,
+                sentence,
+                except: &[],
+            })
+        });
+    runs.chain(media).chain(ROWS.iter().copied())
 }
 
 /// What is said of a field about which nobody has decided yet.
@@ -323,6 +333,28 @@ macro_rules! rows {
     };
 }
 
+/// Where data may be in Kubernetes and not here, whether a pod names it or a volume.
+const MEDIA: &[(&str, &str)] = &[
+    ("awsElasticBlockStore", "is not supported: Windlass has no cloud disks"),
+    ("azureDisk", "is not supported: Windlass has no cloud disks"),
+    ("azureFile", "is not supported: Windlass has no cloud disks"),
+    ("cephfs", "is not supported: mount it on the node and use hostPath"),
+    ("cinder", "is not supported: Windlass has no cloud disks"),
+    ("fc", "is not supported: mount it on the node and use hostPath"),
+    ("flexVolume", "is not supported: there are no volume plug-ins"),
+    ("flocker", "is not supported: there are no volume plug-ins"),
+    ("gcePersistentDisk", "is not supported: Windlass has no cloud disks"),
+    ("glusterfs", "is not supported: mount it on the node and use hostPath"),
+    ("iscsi", "is not supported: mount it on the node and use hostPath"),
+    ("photonPersistentDisk", "is not supported: Windlass has no cloud disks"),
+    ("portworxVolume", "is not supported: there are no volume plug-ins"),
+    ("quobyte", "is not supported: there are no volume plug-ins"),
+    ("rbd", "is not supported: mount it on the node and use hostPath"),
+    ("scaleIO", "is not supported: there are no volume plug-ins"),
+    ("storageos", "is not supported: there are no volume plug-ins"),
+    ("vsphereVolume", "is not supported: Windlass has no cloud disks"),
+];
+
 /// Fields that are not simply carried out. The sentence goes on after the field's name.
 const ROWS: &[FieldSupport] = rows! {
     Dropped "meta.v1.ObjectMeta" {
@@ -437,28 +469,10 @@ const ROWS: &[FieldSupport] = rows! {
         "recursiveReadOnly" except ["Disabled", "IfPossible"] "is not supported: mounts below a read-only mount stay writable";
     }
     Refused "core.v1.Volume" {
-        "awsElasticBlockStore" "is not supported: Windlass has no cloud disks";
-        "azureDisk" "is not supported: Windlass has no cloud disks";
-        "azureFile" "is not supported: Windlass has no cloud disks";
-        "cephfs" "is not supported: mount it on the node and use hostPath";
-        "cinder" "is not supported: Windlass has no cloud disks";
         "csi" "is not supported: there are no CSI drivers";
-        "fc" "is not supported: mount it on the node and use hostPath";
-        "flexVolume" "is not supported: there are no volume plug-ins";
-        "flocker" "is not supported: there are no volume plug-ins";
-        "gcePersistentDisk" "is not supported: Windlass has no cloud disks";
         "gitRepo" "is not supported: clone in an init container";
-        "glusterfs" "is not supported: mount it on the node and use hostPath";
         "image" "is not supported: copy from the image in an init container";
-        "iscsi" "is not supported: mount it on the node and use hostPath";
         "nfs" "is not supported: mount it on the node and use hostPath";
-        "photonPersistentDisk" "is not supported: Windlass has no cloud disks";
-        "portworxVolume" "is not supported: there are no volume plug-ins";
-        "quobyte" "is not supported: there are no volume plug-ins";
-        "rbd" "is not supported: mount it on the node and use hostPath";
-        "scaleIO" "is not supported: there are no volume plug-ins";
-        "storageos" "is not supported: there are no volume plug-ins";
-        "vsphereVolume" "is not supported: Windlass has no cloud disks";
     }
     Refused "core.v1.PersistentVolumeClaimSpec" {
         "dataSource" "is not supported: there are no snapshots, and volumes are not cloned";
@@ -466,26 +480,8 @@ const ROWS: &[FieldSupport] = rows! {
         "volumeAttributesClassName" "is not supported: there are no CSI drivers";
     }
     Refused "core.v1.PersistentVolumeSpec" {
-        "awsElasticBlockStore" "is not supported: Windlass has no cloud disks";
-        "azureDisk" "is not supported: Windlass has no cloud disks";
-        "azureFile" "is not supported: Windlass has no cloud disks";
-        "cephfs" "is not supported: mount it on the node and use hostPath";
-        "cinder" "is not supported: Windlass has no cloud disks";
         "csi" "is not supported: there are no CSI drivers; use local, hostPath, nfs, or a class of a Docker volume driver";
-        "fc" "is not supported: mount it on the node and use hostPath";
-        "flexVolume" "is not supported: there are no volume plug-ins";
-        "flocker" "is not supported: there are no volume plug-ins";
-        "gcePersistentDisk" "is not supported: Windlass has no cloud disks";
-        "glusterfs" "is not supported: mount it on the node and use hostPath";
-        "iscsi" "is not supported: mount it on the node and use hostPath";
-        "photonPersistentDisk" "is not supported: Windlass has no cloud disks";
-        "portworxVolume" "is not supported: there are no volume plug-ins";
-        "quobyte" "is not supported: there are no volume plug-ins";
-        "rbd" "is not supported: mount it on the node and use hostPath";
-        "scaleIO" "is not supported: there are no volume plug-ins";
-        "storageos" "is not supported: there are no volume plug-ins";
         "volumeAttributesClassName" "is not supported: there are no CSI drivers";
-        "vsphereVolume" "is not supported: Windlass has no cloud disks";
     }
     Warned "core.v1.LocalVolumeSource" {
         "fsType" "has no effect: what is mounted at the path is used as it is";

@@ -29,6 +29,8 @@ pub struct Safety {
     /// Pods whose node a person declared dead, whether it was or not.
     declared_dead: BTreeSet<Uid>,
     jobs: super::check_jobs::JobsSeen,
+    /// Pods that run, by node.
+    running: BTreeMap<NodeName, BTreeSet<(PodKey, Uid)>>,
     /// Directories that outlive their pods, by node.
     kept: BTreeMap<NodeName, BTreeSet<String>>,
     /// Volumes whose data was to be removed, by a decision that was written.
@@ -133,28 +135,40 @@ impl Safety {
     /// No two pods of one name run, on whatever machines. A person who declares a node dead answers
     /// for it (docs/DESIGN.md, Hard cases 2), and so does one who sets the store back: what it has
     /// forgotten runs on until its node has read so.
-    fn no_identity_twice(&self, world: &World) -> Result<(), Violation> {
+    fn no_identity_twice(&mut self, world: &World) -> Result<(), Violation> {
         if world.store.restores > 0 {
             return Ok(());
         }
+        let mut is_news = false;
+        for node in &world.touched {
+            let running = world.machines.get(node).map(running_pods).unwrap_or_default();
+            let before = self.running.get(node);
+            if before.is_none_or(|before| *before != running) {
+                is_news = true;
+                self.running.insert(node.clone(), running);
+            }
+        }
+        // Where nothing has begun, nothing runs twice that did not before.
+        if !is_news {
+            return Ok(());
+        }
         let mut alive: BTreeMap<&PodKey, (&NodeName, &Uid)> = BTreeMap::new();
-        for (node, machine) in &world.machines {
-            let running = machine.runtime.containers().filter(|container| container.is_running());
-            for container in running.filter(|its| matches!(its.marks.role, Role::App(_))) {
-                let marks = &container.marks;
-                if self.declared_dead.contains(&marks.uid) {
-                    continue;
-                }
-                match alive.insert(&marks.pod, (node, &marks.uid)) {
-                    Some((other, uid)) if (other, uid) != (node, &marks.uid) => {
-                        return Err(format!("pod {} runs on {other} and on {node}", marks.pod));
-                    }
-                    _ => {}
+        for (node, pods) in &self.running {
+            for (pod, uid) in pods.iter().filter(|(_, uid)| !self.declared_dead.contains(uid)) {
+                if let Some((other, _)) = alive.insert(pod, (node, uid)) {
+                    return Err(format!("pod {pod} runs on {other} and on {node}"));
                 }
             }
         }
         Ok(())
     }
+}
+
+/// The pods of which a program runs on a machine, each with its life.
+fn running_pods(machine: &Machine) -> BTreeSet<(PodKey, Uid)> {
+    let running = machine.runtime.containers().filter(|container| container.is_running());
+    let programs = running.filter(|container| matches!(container.marks.role, Role::App(_)));
+    programs.map(|its| (its.marks.pod.clone(), its.marks.uid.clone())).collect()
 }
 
 impl Safety {
@@ -171,7 +185,10 @@ impl Safety {
     }
 
     fn data_is_kept(&mut self, world: &World) -> Result<(), Violation> {
-        for (node, machine) in &world.machines {
+        for node in &world.touched {
+            let Some(machine) = world.machines.get(node) else {
+                continue;
+            };
             let before = self.kept.entry(node.clone()).or_default();
             if *before == machine.kept {
                 continue;
