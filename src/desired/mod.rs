@@ -22,7 +22,7 @@
 //!
 //! Read in this order: `tree` and `path`; `yaml`, `scalar`, `json`; `shape`, `support` and
 //! `defaults`; `walk`; `convert`; `meaning`; `document`; `settings`, `apps`, `ignore` and `cross`;
-//! `changes`; `spans` and `edit`.
+//! `changes`; `spans` and `edit`; `trust`, which decides whether any of it is read.
 
 mod apps;
 mod base64;
@@ -53,6 +53,7 @@ pub fn schemas() -> Schemas {
 #[cfg(test)]
 mod tests;
 mod tree;
+pub mod trust;
 mod walk;
 mod yaml;
 
