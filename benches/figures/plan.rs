@@ -103,6 +103,7 @@ fn revision(number: u32, files: &Files, since: Option<Oid>) -> Arc<Revision> {
         origin: "main:".into(),
         relation: if since.is_some() { Relation::Descends } else { Relation::First },
         since,
+        signer: None,
         desired: Arc::new(desired),
         findings: findings.into(),
         terms: Terms::default(),

@@ -14,6 +14,7 @@ use super::document::{ParsedFile, Role, Waiver};
 use super::ignore::Ignore;
 use super::settings::Settings;
 use super::support;
+use super::trust::TRUST_FILE;
 use super::{Desired, FILE_BYTES_MAX, IGNORE_FILE, SETTINGS_FILE, Skipped, Why, sort_of};
 use crate::kinds::binding::Oid;
 use crate::kinds::digest::Digest;
@@ -81,8 +82,9 @@ pub(super) fn assemble(listing: &[FileEntry], files: &Files) -> (Desired, Vec<Fi
 pub(super) fn divide(listing: &[FileEntry], files: &Files) -> Division {
     let Whole { world, findings, needs, skipped, settings, owners } = Whole::of(listing, files);
     let is_divided = owners.is_divided();
-    let is_general =
-        |finding: &Finding| [SETTINGS_FILE, IGNORE_FILE].contains(&&*finding.place.path);
+    let is_general = |finding: &Finding| {
+        [SETTINGS_FILE, IGNORE_FILE, TRUST_FILE].contains(&&*finding.place.path)
+    };
     let (mut general, mut findings): (Vec<_>, Vec<_>) = findings.into_iter().partition(is_general);
     if !general.iter().any(Finding::is_error) {
         // Warnings are the default app's: it has the file.
@@ -132,7 +134,7 @@ fn trees(
     for entry in listing.iter().filter(|entry| files.contains_key(&entry.path)) {
         let line = format!("{}\0{}\n", entry.path, entry.blob);
         match &*entry.path {
-            SETTINGS_FILE => {}
+            SETTINGS_FILE | TRUST_FILE => {}
             IGNORE_FILE => rules.push_str(&line),
             path => texts[owners.rank_of(path)].push_str(&line),
         }

@@ -252,6 +252,7 @@ impl World {
         self.touched.insert(node.clone());
         let result = match work {
             Work::Parse(files) => Ok(Done::Parsed(files.iter().map(parsed).collect())),
+            Work::Vouch(lineage, pin) => Ok(Done::Judged(desired::trust::vouch(&lineage, &pin))),
             Work::Plan(given) => {
                 let (input, mut memory) = *given;
                 let Some(machine) = self.machines.get(node) else {
