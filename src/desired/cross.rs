@@ -21,7 +21,7 @@ use crate::kinds::binding::Oid;
 use crate::kinds::digest::Digest;
 use crate::kinds::finding::{Finding, Place};
 use crate::kinds::labels::{Labels, Requirement, Selector};
-use crate::kinds::name::Name;
+use crate::kinds::name::{GIVEN_NAMESPACES, Name};
 use crate::kinds::object::{Body, Key, Object};
 use crate::kinds::registry::{Kind, Support};
 use crate::kinds::workload::SYSTEM_CLASSES;
@@ -29,9 +29,6 @@ use crate::ports::source::FileEntry;
 
 /// Parsed files by path.
 pub type Files = BTreeMap<Arc<str>, Arc<ParsedFile>>;
-
-/// Namespaces that exist by themselves.
-const OWN_NAMESPACES: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];
 
 /// A commit, divided into its apps.
 #[derive(Clone, Debug)]
@@ -485,7 +482,7 @@ impl<'f> World<'f> {
         name: &Name,
     ) -> Option<(Key, Finding)> {
         let exists_by_itself = match kind {
-            Kind::Namespace => OWN_NAMESPACES.contains(&name.as_str()),
+            Kind::Namespace => GIVEN_NAMESPACES.contains(&name.as_str()),
             Kind::PriorityClass => SYSTEM_CLASSES.iter().any(|(class, _)| *name == *class),
             Kind::ServiceAccount => *name == *"default",
             _ => false,

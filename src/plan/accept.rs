@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::kinds::binding::{AppName, Oid};
 use crate::kinds::finding::Finding;
-use crate::kinds::name::Name;
+use crate::kinds::name::{GIVEN_NAMESPACES, Name};
 use crate::kinds::object::Key;
 use crate::kinds::registry::Kind;
 use crate::ports::source::Relation;
@@ -292,7 +292,10 @@ fn prune_complaint(
     if candidate.relation == Relation::Unrelated {
         return Some(format!("its history is unrelated and {} of {had} objects go", gone.len()));
     }
-    if let Some(namespace) = gone.iter().find(|key| key.kind == Kind::Namespace) {
+    // Those that exist by themselves go on without a manifest, with what is in them.
+    let is_over =
+        |key: &&Key| key.kind == Kind::Namespace && !GIVEN_NAMESPACES.contains(&key.name.as_str());
+    if let Some(namespace) = gone.iter().find(is_over) {
         return Some(format!("it would delete {namespace} and everything in it"));
     }
     if let Some(lost) = lost {
