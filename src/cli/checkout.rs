@@ -136,33 +136,7 @@ impl Checkout {
     }
 
     fn list(&self, commit: &Commit<'_>) -> Result<Vec<FileEntry>, git2::Error> {
-        let mut tree = commit.tree()?;
-        if !self.below.is_empty() {
-            let below = tree.get_path(Path::new(self.below.trim_end_matches('/')))?;
-            tree = below.to_object(&self.repository)?.peel_to_tree()?;
-        }
-        let odb = self.repository.odb()?;
-        let mut listing = Vec::new();
-        tree.walk(TreeWalkMode::PreOrder, |directory, entry| {
-            let kind = match (entry.kind(), entry.filemode()) {
-                (Some(ObjectType::Blob), 0o120_000) => FileKind::Symlink,
-                (Some(ObjectType::Blob), _) => FileKind::File,
-                (Some(ObjectType::Commit), _) => FileKind::Submodule,
-                _ => return TreeWalkResult::Ok,
-            };
-            let bytes = odb.read_header(entry.id()).map_or(0, |(length, _)| length);
-            if let Ok(name) = entry.name() {
-                listing.push(FileEntry {
-                    path: format!("{directory}{name}").into(),
-                    blob: Oid::new(&entry.id().to_string()),
-                    kind,
-                    bytes: u64::try_from(bytes).unwrap_or(u64::MAX),
-                });
-            }
-            TreeWalkResult::Ok
-        })?;
-        listing.sort();
-        Ok(listing)
+        list(&self.repository, commit, &self.below)
     }
 
     fn blob(&self, path: &str, id: &str) -> Option<FileContent> {
@@ -290,6 +264,41 @@ impl Checkout {
             false => Err(Failure::plain(format!("git {} failed; nothing is changed", args[0]))),
         }
     }
+}
+
+/// The files of a commit below a directory: empty, or with a slash at its end.
+pub(super) fn list(
+    repository: &Repository,
+    commit: &Commit<'_>,
+    below: &str,
+) -> Result<Vec<FileEntry>, git2::Error> {
+    let mut tree = commit.tree()?;
+    if !below.is_empty() {
+        let below = tree.get_path(Path::new(below.trim_end_matches('/')))?;
+        tree = below.to_object(repository)?.peel_to_tree()?;
+    }
+    let odb = repository.odb()?;
+    let mut listing = Vec::new();
+    tree.walk(TreeWalkMode::PreOrder, |directory, entry| {
+        let kind = match (entry.kind(), entry.filemode()) {
+            (Some(ObjectType::Blob), 0o120_000) => FileKind::Symlink,
+            (Some(ObjectType::Blob), _) => FileKind::File,
+            (Some(ObjectType::Commit), _) => FileKind::Submodule,
+            _ => return TreeWalkResult::Ok,
+        };
+        let bytes = odb.read_header(entry.id()).map_or(0, |(length, _)| length);
+        if let Ok(name) = entry.name() {
+            listing.push(FileEntry {
+                path: format!("{directory}{name}").into(),
+                blob: Oid::new(&entry.id().to_string()),
+                kind,
+                bytes: u64::try_from(bytes).unwrap_or(u64::MAX),
+            });
+        }
+        TreeWalkResult::Ok
+    })?;
+    listing.sort();
+    Ok(listing)
 }
 
 /// A file with what is in it.
