@@ -15,6 +15,7 @@ use crate::support::images::{bulky, busybox, oci};
 use crate::support::lab::{Fleet, NODES};
 use crate::support::must_git;
 use crate::support::registry::Registry;
+use crate::support::servers::{Httpd, Sshd, have_servers};
 use crate::support::site::{NAMESPACE, Site, is_ready, web};
 
 /// A pod that sleeps, from this image.
@@ -424,6 +425,62 @@ fn a_power_cut_in_the_middle_of_a_bundle_costs_the_time_since() {
     assert_eq!(left, 0, "what was cut off is cleared away");
     let mode = fs::metadata(site.data_dir().join("bundle")).expect("there").permissions().mode();
     assert_eq!(mode & 0o077, 0, "nobody else looks in");
+}
+
+#[test]
+fn commits_are_pushed_over_ssh_and_https_and_a_refusal_is_told() {
+    if !have_servers("commits_are_pushed_over_ssh_and_https_and_a_refusal_is_told") {
+        return;
+    }
+    let dir = crate::support::scratch("we2e-push-");
+    must_git(dir.path(), &["init", "-q", "--bare", "-b", "main", "desired.git"]);
+    let there = dir.path().join("desired.git");
+    let Some(shore) = Shore::new(&there) else { return };
+    let made = |name: &str, args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_windlass"));
+        command.args(["bundle", "create", "--no-registry", "--docker", "/nowhere"]);
+        shore.create_by(command, name, args).expect("made")
+    };
+    let configure = |desired: Value| {
+        let path = dir.path().join("agent.yaml");
+        let config =
+            json!({"node": {"name": "n1"}, "desired": desired, "dataDir": dir.path().join("data")});
+        fs::write(&path, config.to_string()).expect("written");
+        path
+    };
+    let tip = || must_git(&there, &["rev-parse", "main"]);
+
+    let sshd = Sshd::start();
+    let hosts = sshd.known_hosts("hosts", &sshd.known_host("host_ed25519"));
+    let config = configure(json!({"url": sshd.url(&there), "credentials": {
+        "sshKeyFile": sshd.file("client"), "knownHostsFile": hosts,
+    }}));
+    let first = shore.commit("one", &[("namespace.yaml", NAMESPACE)]);
+    let one = made("one.wb", &[]);
+    shore.apply_to(&config, &one, &[]).expect("pushed by ssh");
+    assert_eq!(tip(), first);
+
+    let second = shore.commit("two", &[("note.txt", "2")]);
+    let two = made("two.wb", &["--base", &one.display().to_string()]);
+    let hook = there.join("hooks/pre-receive");
+    fs::create_dir_all(there.join("hooks")).expect("made");
+    fs::write(&hook, "#!/bin/sh\nexit 1\n").expect("written");
+    fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).expect("set");
+    let said = shore.apply_to(&config, &two, &[]).expect_err("the hook says no");
+    assert!(said.contains("its commits are not") && said.contains("hook"), "{said}");
+    assert_eq!(tip(), first);
+    fs::remove_file(&hook).expect("removed");
+
+    let httpd = Httpd::start(dir.path());
+    let config = configure(json!({"url": httpd.tls_url("git", "desired.git"), "credentials": {
+        "tokenFile": httpd.file("wrong"), "caFile": httpd.file("tls.crt"),
+    }}));
+    let said = shore.apply_to(&config, &two, &[]).expect_err("a wrong token");
+    assert!(said.contains("does not accept the password") && !said.contains("hunter2"), "{said}");
+    assert_eq!(tip(), first);
+    let token = httpd.file("password").display().to_string();
+    shore.apply_to(&config, &two, &["--token-file", &token]).expect("pushed by https");
+    assert_eq!(tip(), second);
 }
 
 /// One pod on each node, from this image.

@@ -310,3 +310,34 @@ impl Pace {
         tokio::time::sleep_until(turn).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn images_are_sent_no_faster_than_they_may_be() {
+        let pace = Pace::new(Some(10_000));
+        let began = Instant::now();
+        tokio::join!(pace.wait(1000), pace.wait(1000), pace.wait(1000));
+        assert!(began.elapsed() >= Duration::from_millis(200), "{:?}", began.elapsed());
+        let unbounded = Pace::new(None);
+        let began = Instant::now();
+        for _ in 0..100 {
+            unbounded.wait(1 << 30).await;
+        }
+        assert!(began.elapsed() < Duration::from_secs(1));
+    }
+
+    #[test]
+    fn another_image_than_the_one_asked_for_is_not_taken() {
+        let digest = |text: &[u8]| Digest::of(text).prefixed();
+        let offer = |text: &[u8]| Descriptor { digest: digest(text), ..Descriptor::default() };
+        let pinned =
+            Reference::parse(&format!("r.example/app@{}", digest(b"one"))).expect("a name");
+        assert!(proves(&pinned, &offer(b"one")).is_ok());
+        assert!(proves(&pinned, &offer(b"two")).is_err());
+        let tagged = Reference::parse("r.example/app:1").expect("a name");
+        assert!(proves(&tagged, &offer(b"two")).is_ok(), "what a tag means the neighbour says");
+    }
+}
