@@ -431,6 +431,7 @@ impl Memory {
             at: now.elapsed,
             reason: "AwaitsStateStore".to_owned(),
             message: message.to_owned(),
+            is_forgiven: false,
         });
         self.event(uid, true, "AwaitsStateStore", message.to_owned(), now);
     }
