@@ -27,6 +27,8 @@ pub type Violation = String;
 pub struct Safety {
     generation: Generation,
     last_write: usize,
+    /// Pods of which there must never be two, whatever is done to the store.
+    identities: BTreeSet<Uid>,
     /// Pods whose node a person declared dead, whether it was or not.
     declared_dead: BTreeSet<Uid>,
     jobs: super::check_jobs::JobsSeen,
@@ -121,6 +123,8 @@ impl Safety {
             return Err(format!("{} was written after {}", state.generation, self.generation));
         }
         self.generation = state.generation;
+        let identities = state.all_pods().filter(|(_, pod)| pod.is_identity());
+        self.identities.extend(identities.map(|(_, pod)| pod.uid.clone()));
         let fences = state.nodes.values().filter_map(|node| node.fenced.as_ref());
         self.declared_dead.extend(fences.flat_map(|fence| fence.pods.iter().cloned()));
         no_name_twice(&state)?;
@@ -132,18 +136,18 @@ impl Safety {
     }
 
     /// No two pods of one name run, on whatever machines. A person who declares a node dead answers
-    /// for it (docs/DESIGN.md, Hard cases 2), and so does one who sets the store back: what it has
-    /// forgotten runs on until its node has read so.
+    /// for it (docs/DESIGN.md, Hard cases 2). So does one who sets the store back, for pods whose names
+    /// are chance: what the store has forgotten runs on until its node has read so. Not for those with
+    /// names of their own (27).
     fn no_identity_twice(&self, world: &World) -> Result<(), Violation> {
-        if world.store.restores > 0 {
-            return Ok(());
-        }
+        let is_restored = world.store.restores > 0;
         let mut alive: BTreeMap<&PodKey, (&NodeName, &Uid)> = BTreeMap::new();
         for (node, machine) in &world.machines {
             let running = machine.runtime.containers().filter(|container| container.is_running());
             for container in running.filter(|its| matches!(its.marks.role, Role::App(_))) {
                 let marks = &container.marks;
-                if self.declared_dead.contains(&marks.uid) {
+                let is_excused = is_restored && !self.identities.contains(&marks.uid);
+                if is_excused || self.declared_dead.contains(&marks.uid) {
                     continue;
                 }
                 match alive.insert(&marks.pod, (node, &marks.uid)) {
