@@ -13,3 +13,4 @@ mod refuse;
 mod remotes;
 mod sets;
 mod storage;
+mod trust;

@@ -25,6 +25,7 @@ mod refusals;
 mod requests;
 mod rollout;
 mod schedule;
+mod scratch;
 mod set_properties;
 mod sets;
 mod single;
