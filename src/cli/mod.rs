@@ -17,6 +17,7 @@
 pub mod agent;
 mod api_resources;
 mod app;
+mod bundle;
 mod change;
 mod checkout;
 mod client;
@@ -142,6 +143,8 @@ enum Command {
     App(app::AppArgs),
     /// Take a state store as it is that was restored from a backup
     State(state::State),
+    /// Carry commits and images to where no line reaches, in one sealed file
+    Bundle(bundle::Bundle),
     /// Check manifests as the agent does, without one
     Validate(validate::Validate),
     /// Have a Git server refuse pushes that agents would refuse
@@ -222,6 +225,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::App(args) => wait(app::run(&args, context)),
         Command::State(args) => wait(state::run(&args, context)),
         Command::Status(args) => wait(status::run(&args, context)),
+        Command::Bundle(args) => wait(bundle::run(&args, context)),
         Command::Sync(args) => wait(sync::run(&args, context)),
         Command::Simulate(args) => simulate::run(&args, context),
         Command::Init(args) => wait(init::init(&args, context)),
