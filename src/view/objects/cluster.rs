@@ -92,7 +92,8 @@ impl Left {
             return json!([remaining]);
         }
         let message = format!(
-            "Some content in the namespace has finalizers remaining:              kubernetes.io/pvc-protection in {} resource instances",
+            "Some content in the namespace has finalizers remaining: \
+             kubernetes.io/pvc-protection in {} resource instances",
             self.claims
         );
         let kept = condition("NamespaceFinalizersRemaining", "SomeFinalizersRemain", message);
