@@ -158,8 +158,9 @@ impl Safety {
         let mut alive: BTreeMap<&PodKey, (&NodeName, &Uid)> = BTreeMap::new();
         for (node, pods) in &self.running {
             let is_excused = |uid: &Uid| is_restored && !self.identities.contains(uid);
-            let counted =
-                pods.iter().filter(|(_, uid)| !is_excused(uid) && !self.declared_dead.contains(uid));
+            let counted = pods
+                .iter()
+                .filter(|(_, uid)| !is_excused(uid) && !self.declared_dead.contains(uid));
             for (pod, uid) in counted {
                 if let Some((other, _)) = alive.insert(pod, (node, uid)) {
                     return Err(format!("pod {pod} runs on {other} and on {node}"));
