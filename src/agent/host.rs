@@ -391,6 +391,13 @@ impl Agent {
                 self.list_host(now);
             }
             RuntimeHint::Changed(id) => self.inspect(id),
+            RuntimeHint::Images => {
+                self.host.memory.images_came(now);
+                self.host.needs_look = true;
+                if !self.host.is_surveying {
+                    self.host.survey_at = Some(now.elapsed);
+                }
+            }
         }
     }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 use ipnetwork::Ipv4Network;
 use serde::Deserialize;
 
+use crate::adapters::bundle;
 use crate::adapters::git::Credentials;
 use crate::adapters::iptables::{Backend, Choice};
 use crate::agent::config::Config;
@@ -26,6 +27,8 @@ use crate::ports::files::Layout;
 
 /// Where the agent looks for its configuration.
 pub const DEFAULT_PATH: &str = "/etc/windlass/agent.yaml";
+/// Where the keys stand that may seal bundles.
+pub const SIGNERS: &str = "/etc/windlass/allowed_signers";
 /// Where agents answer each other.
 const PEER_PORT: u16 = 9474;
 /// Where the agent's socket is.
@@ -61,6 +64,12 @@ pub struct File {
     /// What outlives its pods.
     #[serde(default)]
     pub volumes: Volumes,
+    /// Images that no registry is needed for.
+    #[serde(default)]
+    pub images: Images,
+    /// Bundles that come on a medium.
+    #[serde(default)]
+    pub bundles: Bundles,
     /// The socket.
     #[serde(default)]
     pub api: Api,
@@ -262,6 +271,62 @@ pub struct Volumes {
     pub path: Option<PathBuf>,
 }
 
+/// Images that no registry is needed for.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Images {
+    /// The directory with their archives; `images` in the data directory where absent.
+    pub path: Option<PathBuf>,
+    /// How many bytes a second are sent to other nodes at most, such as `10M`; no bound where absent.
+    pub send_limit: Option<String>,
+}
+
+/// Bundles that come on a medium.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Bundles {
+    /// A directory: bundles in it, or in what is mounted in it, are taken in; none where absent.
+    pub watch: Option<PathBuf>,
+    /// Whose seals count, as OpenSSH's `allowed_signers`.
+    pub signers: PathBuf,
+    /// Where commits are pushed to, where agents read the desired repository at another address.
+    pub push_to: Option<String>,
+    /// What may push there; what reads the desired repository where absent.
+    pub credentials: Option<CredentialsFile>,
+}
+
+impl Default for Bundles {
+    fn default() -> Self {
+        Self { watch: None, signers: SIGNERS.into(), push_to: None, credentials: None }
+    }
+}
+
+impl File {
+    /// Where commits of bundles go, and what opens it.
+    pub fn landing(&self) -> bundle::apply::Desired {
+        let may_push = self.bundles.credentials.as_ref().unwrap_or(&self.desired.credentials);
+        bundle::apply::Desired {
+            url: self.bundles.push_to.clone().unwrap_or_else(|| self.desired.url.clone()),
+            branch: self.desired.branch.clone(),
+            credentials: credentials(may_push),
+        }
+    }
+
+    /// Where a bundle goes on this machine.
+    pub fn bundle_target(&self, desired: Option<bundle::apply::Desired>) -> bundle::apply::Target {
+        bundle::apply::Target {
+            images: self.images_dir(),
+            desired,
+            workshop: self.data_dir.join("bundle"),
+        }
+    }
+
+    /// Where archives of images lie.
+    pub fn images_dir(&self) -> PathBuf {
+        self.images.path.clone().unwrap_or_else(|| self.data_dir.join("images"))
+    }
+}
+
 /// The log.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -321,6 +386,8 @@ pub struct Loaded {
     pub filter: Choice,
     /// Where other nodes' agents are answered; nowhere if absent.
     pub peer_port: Option<u16>,
+    /// How many bytes of images a second are sent to other nodes at most.
+    pub send_limit: Option<u64>,
 }
 
 /// Reads and checks a configuration. `hostname` names the node where the file does not;
@@ -377,6 +444,13 @@ fn check(file: File, hostname: &str, incarnation: &str) -> Result<Loaded, Vec<St
     };
     let filter = wrong.take("network.packetFilter", parse_filter(&file.network.packet_filter));
     let settings = settings(&file, &mut wrong);
+    let send_limit = file.images.send_limit.as_deref().and_then(|text| {
+        let bytes = Quantity::parse(text).map(|quantity| quantity.as_units());
+        let bytes = bytes.and_then(|bytes| {
+            u64::try_from(bytes).ok().filter(|bytes| *bytes > 0).ok_or("must be more than 0".into())
+        });
+        wrong.take("images.sendLimit", bytes)
+    });
     let watch = watch(&file.fleet, &mut wrong);
     let overlay = overlay(&file.network, &mut wrong);
     let (Some(node), Some(poll), Some(filter), Some(settings), Some(watch), Some(overlay), true) =
@@ -429,7 +503,16 @@ fn check(file: File, hostname: &str, incarnation: &str) -> Result<Loaded, Vec<St
     // Whoever keeps the state store to himself has nobody to talk to.
     let default = if is_path(&state_url) { 0 } else { PEER_PORT };
     let peer_port = Some(file.api.peer_port.unwrap_or(default)).filter(|port| *port != 0);
-    Ok(Loaded { agent, file, credentials, state_credentials, state_url, filter, peer_port })
+    Ok(Loaded {
+        agent,
+        file,
+        credentials,
+        state_credentials,
+        state_url,
+        filter,
+        peer_port,
+        send_limit,
+    })
 }
 
 /// How often the state store is asked: on this machine only to find what a lost hint would have

@@ -22,8 +22,9 @@
 //!
 //! Read in this order: `tree` and `path`; `yaml`, `scalar`, `json`; `shape`, `support` and
 //! `defaults`; `walk`; `convert`; `meaning`; `document`; `settings`, `apps`, `ignore` and `cross`;
-//! `changes`; `spans` and `edit`; `trust`, which decides whether any of it is read.
+//! `admission`; `changes`; `spans` and `edit`; `trust`, which decides whether any of it is read.
 
+mod admission;
 mod apps;
 mod base64;
 mod changes;

@@ -434,6 +434,7 @@ impl Memory {
             at: now.elapsed,
             reason: reason.to_owned(),
             message: message.to_owned(),
+            is_forgiven: false,
         });
         self.event(uid, true, reason, message.to_owned(), now);
     }

@@ -22,6 +22,7 @@ mod env;
 mod fields;
 mod files;
 mod house;
+mod images;
 mod ip;
 mod memory;
 mod probes;

@@ -166,6 +166,7 @@ fn write_files(
                     at: now.elapsed,
                     reason: "ContainerCreating".to_owned(),
                     message: missing.0.clone(),
+                    is_forgiven: false,
                 });
                 memory.event(uid, true, "FailedMount", missing.0, now);
             }

@@ -1,5 +1,6 @@
 //! The whole program on real parts: push, and see what runs.
 
+mod alone;
 mod apps;
 mod deploy;
 mod failures;
@@ -8,6 +9,7 @@ mod fleet_five;
 mod fleet_keys;
 mod jobs;
 mod nodes;
+mod offline;
 mod operate;
 mod refuse;
 mod remotes;

@@ -411,6 +411,17 @@ impl Fleet {
         push_from(&self.work, message, files)
     }
 
+    /// The desired repository, where people push.
+    pub(crate) fn desired(&self) -> PathBuf {
+        self.files.path().join("desired.git")
+    }
+
+    /// Takes what others have pushed.
+    pub(crate) fn pull(&self) {
+        must_git(&self.work, &["fetch", "-q", "origin", "main"]);
+        must_git(&self.work, &["reset", "-q", "--hard", "FETCH_HEAD"]);
+    }
+
     /// Waits until this commit is in force, as a node says.
     #[track_caller]
     pub(crate) fn wait_in_force(&self, node: &str, commit: &str) {

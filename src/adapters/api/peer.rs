@@ -1,4 +1,4 @@
-//! The door for other nodes' agents: logs of this node's pods, and sessions in their containers.
+//! The door for other nodes' agents: logs of this node's pods, sessions in their containers, images.
 //!
 //! Whoever calls has proved that he owns his key; whose key it is stands in the registers of the
 //! fleet's nodes, which each node writes for itself, and, once the desired repository certifies keys,
@@ -22,7 +22,7 @@ use super::listen::{HEAD_MAX, Patient};
 use super::reply::{Answer, No};
 use super::route::{self, Part, Route};
 use super::serve::Api;
-use super::{door, log, talk};
+use super::{door, larder, log, talk};
 use crate::adapters::line::Lines;
 use crate::kinds::name::NodeName;
 use crate::kinds::registry::Kind;
@@ -122,6 +122,9 @@ async fn answer(
             picture.node
         )));
     }
+    if let Some(answer) = larder::answer(api, &node, request.uri()).await {
+        return answer;
+    }
     let route = route::parse(request.uri().path());
     let (pod, part) = match route {
         Some(Route::Object { key, part: part @ (Part::Log | Part::Exec | Part::Attach) })
@@ -131,7 +134,9 @@ async fn answer(
         }
         _ => {
             tracing::warn!(%node, path = request.uri().path(), "another node was refused");
-            return Err(No::forbidden("nodes ask each other for logs, exec and attach only"));
+            return Err(No::forbidden(
+                "nodes ask each other for logs, exec, attach and images only",
+            ));
         }
     };
     let asked = Parameters::parse(request.uri().query());
