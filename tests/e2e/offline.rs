@@ -573,5 +573,5 @@ fn a_bundle_on_one_node_feeds_a_fleet_without_any_route_out() {
         });
         messages.into_iter().find(|why| why.contains("does not have it"))
     });
-    assert!(why.contains("node n") && why.contains("images/"), "{why}");
+    assert!(why.contains("node n") && why.contains("windlass/images"), "{why}");
 }
