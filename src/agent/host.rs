@@ -300,6 +300,7 @@ impl Agent {
             services: Arc::new(self.service_variables()),
             released: self.released_everywhere(),
             has_heard: self.host.has_been_in_touch,
+            is_counting: state.restored.is_some(),
             following_takes: self.following_takes(),
             files_version: 0,
         };

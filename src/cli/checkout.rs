@@ -258,10 +258,7 @@ impl Checkout {
     }
 }
 
-/// A file with what is in it.
-type Parsed = (FileContent, Arc<desired::ParsedFile>);
-
-/// The files of a commit below a directory.
+/// The files of a commit below a directory: empty, or with a slash at its end.
 pub(super) fn list(
     repository: &Repository,
     commit: &Commit<'_>,
@@ -269,7 +266,7 @@ pub(super) fn list(
 ) -> Result<Vec<FileEntry>, git2::Error> {
     let mut tree = commit.tree()?;
     if !below.is_empty() {
-        let below = tree.get_path(Path::new(below))?;
+        let below = tree.get_path(Path::new(below.trim_end_matches('/')))?;
         tree = below.to_object(repository)?.peel_to_tree()?;
     }
     let odb = repository.odb()?;
@@ -295,6 +292,9 @@ pub(super) fn list(
     listing.sort();
     Ok(listing)
 }
+
+/// A file with what is in it.
+type Parsed = (FileContent, Arc<desired::ParsedFile>);
 
 /// A file of a commit, by its blob.
 pub(super) fn content(repository: &Repository, path: &str, id: &str) -> Option<FileContent> {

@@ -33,6 +33,7 @@ mod exec;
 mod fault;
 mod get;
 mod history;
+mod hook;
 mod init;
 mod lab;
 pub mod log;
@@ -146,6 +147,8 @@ enum Command {
     Bundle(bundle::Bundle),
     /// Check manifests as the agent does, without one
     Validate(validate::Validate),
+    /// Have a Git server refuse pushes that agents would refuse
+    Hook(hook::Hook),
     /// Show the kinds of objects there are, and the words for them
     ApiResources(api_resources::ApiResources),
     /// Make this machine the first node of a fleet
@@ -201,6 +204,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Agent(args) => agent::run(&args.config).map_err(Failure::plain),
         Command::Validate(args) => validate::run(&args, &mut context.out),
+        Command::Hook(args) => hook::run(&args, &mut context.out),
         Command::Completion(args) => completion::run(&args, &mut context.out),
         Command::ApiResources(args) => api_resources::run(&args, &mut context.out),
         Command::Get(args) => wait(get::run(&args, context)),

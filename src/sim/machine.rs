@@ -58,7 +58,9 @@ impl Reach {
     /// Whether a call reaches the store.
     pub(super) fn permits(self, call: &store::Call) -> bool {
         match call {
-            store::Call::Commit { .. } | store::Call::Beat { .. } => self.pushes,
+            store::Call::Commit { .. } | store::Call::Beat { .. } | store::Call::Remove { .. } => {
+                self.pushes
+            }
             _ => self.reads,
         }
     }

@@ -151,6 +151,16 @@ impl Registers {
             }
             Call::History { limit } => Ok(Answer::History(self.history(*limit))),
             Call::Beat { register, base } => Ok(Answer::Landing(self.beat(register, base))),
+            Call::Remove { register, rev } => {
+                let theirs = self.current(register).cloned();
+                Ok(Answer::Landing(match theirs {
+                    Some(now) if now == *rev => {
+                        self.delete(register);
+                        Landing::Landed(now)
+                    }
+                    theirs => Landing::Raced { theirs },
+                }))
+            }
             Call::Recall => {
                 let glance = self.glance(node, process, *fence);
                 Ok(Answer::Seen(Glance { holds_lock: false, ..glance }))

@@ -6,19 +6,20 @@ use std::fmt::Write as _;
 use serde::{Deserialize, Serialize};
 
 use super::json::text;
-use super::objects::{self, settings_of};
+use super::objects::{self, key_doubt_of, settings_of};
 use super::picture::{Adoptable, Picture};
 use super::table;
 use super::tabs;
 use crate::kinds::binding::{Generation, Oid};
 use crate::kinds::finding::Finding;
+use crate::kinds::name::NodeName;
 use crate::kinds::registry::Kind;
 use crate::kinds::time::{Wall, human_duration};
 use crate::state::records::{AppHead, Verdict};
 
 /// Pods that are not well are listed up to this many; `get pods` has the rest.
 const PODS_LISTED: usize = 10;
-/// Nodes whose settings differ are listed up to this many; `get nodes` has the rest.
+/// Nodes with which something is the matter are listed up to this many; `get nodes` has the rest.
 const NODES_LISTED: usize = 5;
 /// Findings, and objects that would be deleted, are listed up to this many each.
 const LISTED: usize = 20;
@@ -374,26 +375,46 @@ fn faults(picture: &Picture) -> Vec<Trouble> {
             next: "push it, or name another in agent.yaml".to_owned(),
         });
     }
-    faults.extend(settings(picture));
+    if let Some(restored) = &picture.state.restored {
+        let names: Vec<&str> = restored.awaits.iter().map(NodeName::as_str).collect();
+        faults.push(Trouble {
+            part: "restored state".to_owned(),
+            message: format!(
+                "pods with a name of their own don't begin before {} has read that the state was taken, \
+                 and has ended what it does not know",
+                names.join(", ")
+            ),
+            next: "start the agent there; once the node is NotReady and gone for good, `windlass fence` it"
+                .to_owned(),
+        });
+    }
+    faults.extend(of_nodes(picture, "settings", "settings that differ from the fleet's", |name| {
+        settings_of(picture, name)
+    }));
+    faults.extend(of_nodes(picture, "key", "keys that do not count", |name| {
+        let next = "`windlass init --print-key` on that node prints what to commit; if it says \
+                    another key than its register, guard the state store's key";
+        Some((key_doubt_of(picture, name)?.to_string(), next.to_owned()))
+    }));
     faults
 }
 
-/// Nodes whose settings are others than their fleet's.
-fn settings(picture: &Picture) -> Vec<Trouble> {
-    let differing =
-        picture.nodes.keys().filter_map(|name| Some((name, settings_of(picture, name)?)));
-    let mut all: Vec<Trouble> = differing
-        .map(|(name, (what, next))| Trouble {
-            part: format!("settings of {name}"),
-            message: what,
-            next,
-        })
+/// What is the matter with nodes: some of them, and how many more there are.
+fn of_nodes(
+    picture: &Picture,
+    part: &str,
+    what: &str,
+    look: impl Fn(&NodeName) -> Option<(String, String)>,
+) -> Vec<Trouble> {
+    let found = picture.nodes.keys().filter_map(|name| Some((name, look(name)?)));
+    let mut all: Vec<Trouble> = found
+        .map(|(name, (message, next))| Trouble { part: format!("{part} of {name}"), message, next })
         .collect();
     if let Some(more) = all.len().checked_sub(NODES_LISTED).filter(|more| *more > 0) {
         all.truncate(NODES_LISTED);
         all.push(Trouble {
-            part: "settings".to_owned(),
-            message: format!("{more} more nodes differ from the fleet"),
+            part: part.to_owned(),
+            message: format!("{more} more nodes have {what}"),
             next: "`windlass get nodes` shows which".to_owned(),
         });
     }

@@ -5,6 +5,8 @@ mod apps;
 mod deploy;
 mod failures;
 mod fleet;
+mod fleet_five;
+mod fleet_keys;
 mod jobs;
 mod nodes;
 mod offline;

@@ -1,8 +1,9 @@
 //! The door for other nodes' agents: logs of this node's pods, sessions in their containers, images.
 //!
 //! Whoever calls has proved that he owns his key; whose key it is stands in the registers of the
-//! fleet's nodes, which each node writes for itself. A node that leaves the fleet is not answered
-//! any more, and nothing has to be revoked.
+//! fleet's nodes, which each node writes for itself, and, once the desired repository certifies keys,
+//! must be what that says ([`certified`](crate::kinds::certified)). A node that leaves the fleet is not
+//! answered any more, and nothing has to be revoked.
 //!
 //! The rule: nothing is handed on from here. Who asks for a pod of a third node is told so, and two
 //! agents that each believe a pod to be with the other do not ask in circles.
@@ -114,6 +115,13 @@ async fn answer(
             picture.node
         )));
     };
+    if let Some(doubt) = picture.doubt_of(&node) {
+        tracing::warn!(from, %node, key, "somebody was refused whose key is not certified");
+        return Err(No::forbidden(format!(
+            "node {} answers nobody with the key {key}, which node {node} says is its: {doubt}",
+            picture.node
+        )));
+    }
     if let Some(answer) = larder::answer(api, &node, request.uri()).await {
         return answer;
     }
