@@ -21,7 +21,7 @@
 //! and say so.
 //!
 //! Read in this order: `tree` and `path`; `yaml`, `scalar`, `json`; `shape`, `support` and
-//! `defaults`; `walk`; `convert`; `meaning`; `document`; `settings`, `apps`, `ignore` and `cross`;
+//! `defaults`; `walk`; `convert`; `meaning`; `document`; `settings`, `apps`, `windows`, `ignore` and `cross`;
 //! `changes`; `spans` and `edit`.
 
 mod apps;
@@ -54,6 +54,7 @@ pub fn schemas() -> Schemas {
 mod tests;
 mod tree;
 mod walk;
+mod windows;
 mod yaml;
 
 use std::collections::BTreeMap;

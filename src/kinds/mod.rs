@@ -30,5 +30,6 @@ pub mod status;
 pub mod storage;
 pub mod time;
 pub mod volume;
+pub mod window;
 pub mod workload;
 pub mod zone;

@@ -438,7 +438,7 @@ impl Shop {
         }
         for workload in &self.deployments {
             let path = format!("{}{}.yaml", workload.directory, workload.name);
-            files.insert(path, workload.manifest());
+            files.insert(path, in_its_wave(&workload.manifest(), &workload.name));
         }
         files
     }
@@ -568,6 +568,21 @@ spec:
   ports: [{{port: 80}}]
 "
         )
+    }
+}
+
+/// Every third workload comes a wave later, by its number. The first object of a manifest is the one
+/// that has something to wait for.
+fn in_its_wave(manifest: &str, name: &str) -> String {
+    let number: u64 = name.trim_start_matches('w').parse().unwrap_or(0);
+    let metadata = "namespace: shop}";
+    match number % 3 {
+        2 => manifest.replacen(
+            metadata,
+            "namespace: shop, annotations: {windlass.dev/wave: \"1\"}}",
+            1,
+        ),
+        _ => manifest.to_owned(),
     }
 }
 

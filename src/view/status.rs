@@ -112,6 +112,9 @@ pub struct InForce {
     pub since: Wall,
     /// How many objects it has.
     pub objects: u32,
+    /// How far it has come, while it comes into force in waves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waves: Option<String>,
     /// When all of it was healthy for the first time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub healthy: Option<Wall>,
@@ -264,6 +267,7 @@ fn apps(picture: &Picture) -> Vec<App> {
                 author: applied.author.clone(),
                 since: applied.since,
                 objects: applied.objects,
+                waves: state.head.waves.as_ref().map(ToString::to_string),
                 healthy: applied.healthy,
                 failed: state.head.failed_now().map(|failed| match &failed.stays {
                     Some(stays) => format!("{}; it can't be taken back: {stays}", failed.why),
@@ -476,6 +480,10 @@ impl Status {
             },
         );
         line(page, &label("In force"), &in_force);
+        let waves = app.in_force.as_ref().and_then(|revision| revision.waves.as_ref());
+        if let Some(waves) = waves {
+            line(page, &label("Waves"), waves);
+        }
         let failed = app.in_force.as_ref().and_then(|revision| revision.failed.as_ref());
         if let Some(why) = failed {
             line(page, &label("Failed"), why);
@@ -594,6 +602,7 @@ mod tests {
             author: "Ada <ada@example.org>".into(),
             since: Wall::from_seconds(1_000),
             objects: 3,
+            waves: None,
             healthy: None,
             failed: None,
             warnings: Vec::new(),
