@@ -17,6 +17,7 @@ pub mod git;
 pub mod heap;
 pub mod hints;
 pub mod home;
+pub mod hooks;
 pub mod identity;
 pub mod iptables;
 pub mod lab;

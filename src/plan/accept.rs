@@ -368,7 +368,7 @@ fn apply(work: &mut Work, app: &AppName, candidate: &Arc<Revision>, gives: bool)
 /// Whether objects of an app go to another one.
 fn gives_to_others(work: &Work, table: &Table<'_>, app: &AppName) -> bool {
     let state = work.next.apps.get(app);
-    let mut objects = state.into_iter().flat_map(|state| state.objects());
+    let mut objects = state.into_iter().flat_map(AppState::objects);
     objects.any(|(key, _)| table.elsewhere(app, &key).is_some())
 }
 

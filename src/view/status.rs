@@ -370,6 +370,16 @@ fn faults(picture: &Picture) -> Vec<Trouble> {
             next: "push it, or name another in agent.yaml".to_owned(),
         });
     }
+    faults.extend(health.deaf.iter().map(|(name, why)| {
+        Trouble {
+            part: name.clone(),
+            message: why.clone(),
+            next:
+                "nothing waits for it; it is tried again by itself: check its address, token and \
+               network"
+                    .to_owned(),
+        }
+    }));
     faults.extend(settings(picture));
     faults
 }

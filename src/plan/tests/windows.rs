@@ -103,14 +103,12 @@ fn an_urgent_commit_and_the_way_back_do_not_wait() {
 fn what_needs_a_namespace_that_waits_waits_too() {
     let mut fleet = Fleet::new();
     set_clock(&mut fleet, "2026-11-20T20:00:00Z");
-    let settings = format!(
-        "windows: [{{kind: deny, schedule: \"0 18 * * *\", duration: 12h}}]\napps:\n\
-         - {{name: base, path: base}}\n- {{name: web, path: web}}\n"
-    );
+    let settings = "windows: [{kind: deny, schedule: \"0 18 * * *\", duration: 12h}]\napps:\n\
+                    - {name: base, path: base}\n- {name: web, path: web}\n";
     let other = "---\napiVersion: v1\nkind: Namespace\nmetadata: {name: other}\n";
     let config = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c, namespace: other}\n";
     let push = |fleet: &mut Fleet, message: &str, base: &str, web: &str| {
-        let files = [("windlass.yaml", &*settings), ("base/n.yaml", base), ("web/c.yaml", web)];
+        let files = [("windlass.yaml", settings), ("base/n.yaml", base), ("web/c.yaml", web)];
         fleet.push_files(message, &files);
         go_on(fleet, 5);
     };
