@@ -145,7 +145,9 @@ impl Listener {
                 }
                 self.fault = Some(fault.message);
                 self.failures += 1;
-                if self.failures >= TRIES_MAX || fault.kind == FaultKind::NotFound {
+                // What a hook does not understand it will not understand the next time.
+                let is_final = self.hook.is_some() && fault.kind == FaultKind::NotFound;
+                if self.failures >= TRIES_MAX || is_final {
                     self.queue.drain(..count.min(self.queue.len()));
                     self.failures = 0;
                 }

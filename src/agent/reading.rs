@@ -72,7 +72,7 @@ impl Agent {
     /// Whether the revision in force of an app has been read, and what lies under it.
     fn has_read(&self, app: &AppName, applied: &Applied) -> bool {
         let state = self.store.state().and_then(|state| state.apps.get(app));
-        let waves = state.and_then(|state| state.head.waves.as_ref());
+        let waves = state.and_then(|state| state.head.waves_now());
         self.wish.applied.get(app).is_some_and(|read| {
             let own = read.waves.as_ref().map(|in_waves| &in_waves.waves);
             read.commit.id == applied.revision && own == waves
@@ -88,7 +88,7 @@ impl Agent {
     fn layers<'s>(state: &'s State, app: &AppName) -> impl Iterator<Item = &'s Oid> {
         let head = state.apps.get(app).map(|state| &state.head);
         let applied = head.and_then(|head| head.applied.as_ref());
-        let waves = head.and_then(|head| head.waves.as_ref());
+        let waves = head.and_then(|head| head.waves_now());
         let under = waves.into_iter().flat_map(|waves| &waves.under);
         applied.map(|applied| &applied.revision).into_iter().chain(under.map(|its| &its.revision))
     }
@@ -96,7 +96,7 @@ impl Agent {
     /// What is in force, put together from what was read.
     fn composed(&self, state: &State) -> BTreeMap<AppName, Arc<Revision>> {
         let made = self.heads().filter_map(|(app, applied)| {
-            let waves = state.apps.get(app)?.head.waves.as_ref();
+            let waves = state.apps.get(app)?.head.waves_now();
             let top = self.whole(app, &applied.revision)?;
             let before = self.wish.applied.get(app);
             let same = before.filter(|before| plan::is_made_of(before, top, waves)).cloned();

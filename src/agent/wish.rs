@@ -279,7 +279,7 @@ impl Agent {
         let sets = state.apps.values().flat_map(|app| app.sets.values());
         let heads = state.apps.values().filter_map(|app| app.head.applied.as_ref());
         let kept = state.apps.values().filter_map(|app| app.head.healthy.as_ref());
-        let waves = state.apps.values().filter_map(|app| app.head.waves.as_ref());
+        let waves = state.apps.values().filter_map(|app| app.head.waves_now());
         let used: BTreeSet<Oid> = pods
             .chain(sets.map(|set| &set.template.revision))
             .chain(heads.map(|applied| &applied.revision))

@@ -88,7 +88,7 @@ fn is_in_force(work: &Work, app: &AppName, revision: &Revision) -> bool {
     };
     let stage = revision.waves.as_ref().map(|in_waves| &in_waves.waves);
     let is_it = |applied: &Applied| applied.revision == revision.commit.id;
-    head.applied.as_ref().is_some_and(is_it) && head.waves.as_ref() == stage
+    head.applied.as_ref().is_some_and(is_it) && head.waves_now() == stage
 }
 
 /// Whether a commit says of the app what is in force already.

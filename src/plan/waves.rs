@@ -85,7 +85,9 @@ pub fn in_force(
             None => own,
             Some(stage) => {
                 let (under, unknown) = (Vec::new(), BTreeMap::new());
-                Arc::new(lay(base.as_deref(), &own, Waves { stage, under, unknown }))
+                let revision = layer.revision.clone();
+                let waves = Waves { revision, stage, under, unknown };
+                Arc::new(lay(base.as_deref(), &own, waves))
             }
         });
     }
@@ -97,9 +99,8 @@ pub fn is_made_of(revision: &Arc<Revision>, top: &Arc<Revision>, waves: Option<&
     match (waves, &revision.waves) {
         (None, _) => Arc::ptr_eq(revision, top),
         (Some(waves), Some(own)) => {
-            own.waves == *waves && Arc::ptr_eq(&own.whole, &top.desired) && {
-                revision.commit.id == top.commit.id
-            }
+            let is_its = revision.commit.id == top.commit.id;
+            is_its && own.waves == *waves && Arc::ptr_eq(&own.whole, &top.desired)
         }
         (Some(_), None) => false,
     }
@@ -145,13 +146,14 @@ pub(super) fn begin(
         return None;
     }
     let stage = first_stage(work, app, &before, &candidate.desired)?;
-    let mut under = head.waves.as_ref().map(|waves| waves.under.clone()).unwrap_or_default();
+    let mut under = head.waves_now().map(|waves| waves.under.clone()).unwrap_or_default();
     under.extend(head.applied.as_ref().map(|applied| Layer {
         revision: applied.revision.clone(),
-        stage: head.waves.as_ref().map(|waves| waves.stage),
+        stage: head.waves_now().map(|waves| waves.stage),
         unknown: BTreeMap::new(),
     }));
-    let new = Waves { stage, under, unknown: BTreeMap::new() };
+    let revision = candidate.commit.id.clone();
+    let new = Waves { revision, stage, under, unknown: BTreeMap::new() };
     let mut first = lay(base.as_deref(), candidate, new);
     if let Some(in_waves) = first.waves.as_mut().map(Arc::make_mut) {
         // Of which nothing is left need not be read. One that falls still keeps what fell away.

@@ -317,7 +317,7 @@ pub fn settled(world: &World) -> Result<(), String> {
         let applied = head.and_then(|head| head.applied.as_ref());
         let applied = applied.ok_or_else(|| format!("nothing is in force of app {app}"))?;
         in_force_is_good(world, &state, &app, &applied.revision)?;
-        let waves = head.and_then(|head| head.waves.as_ref());
+        let waves = head.and_then(|head| head.waves_now());
         if let Some(waves) = waves.filter(|_| !is_ill(world, &applied.revision, &app)) {
             return Err(format!("of app {app} only {waves} is in force"));
         }

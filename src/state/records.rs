@@ -52,6 +52,13 @@ pub struct AppHead {
 }
 
 impl AppHead {
+    /// How far the revision in force has come, if it comes in waves. What was written for another one
+    /// (by an agent that knew of no waves) says nothing of it.
+    pub fn waves_now(&self) -> Option<&Waves> {
+        let applied = self.applied.as_ref()?;
+        self.waves.as_ref().filter(|waves| waves.revision == applied.revision)
+    }
+
     /// That the revision in force did not become healthy in its time.
     pub fn failed_now(&self) -> Option<&Attempt> {
         let applied = self.applied.as_ref()?;
@@ -63,6 +70,8 @@ impl AppHead {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Waves {
+    /// The commit that comes.
+    pub revision: Oid,
     /// What of it is in force.
     pub stage: Stage,
     /// What it comes over, the oldest first: objects whose wave has not come are as they were there.

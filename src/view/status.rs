@@ -267,7 +267,7 @@ fn apps(picture: &Picture) -> Vec<App> {
                 author: applied.author.clone(),
                 since: applied.since,
                 objects: applied.objects,
-                waves: state.head.waves.as_ref().map(ToString::to_string),
+                waves: state.head.waves_now().map(ToString::to_string),
                 healthy: applied.healthy,
                 failed: state.head.failed_now().map(|failed| match &failed.stays {
                     Some(stays) => format!("{}; it can't be taken back: {stays}", failed.why),

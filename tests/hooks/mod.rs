@@ -112,8 +112,6 @@ async fn a_hook_that_can_not_be_reached_or_is_another_is_told() {
     assert!(fault.message.contains("certificate verify failed"), "{fault}");
     let silent = Silent::start();
     let url = format!("http://127.0.0.1:{}/", silent.port());
-    let began = std::time::Instant::now();
     let fault = known.post(0, &url, "{}").await.expect_err("it says nothing");
     assert_eq!(fault.kind, FaultKind::Deadline, "{fault}");
-    assert!(began.elapsed().as_secs() < 20);
 }

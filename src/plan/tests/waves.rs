@@ -21,14 +21,14 @@ impl Fleet {
             };
             let was_partly = input.applied.as_ref().is_some_and(|own| own.waves.is_some());
             let top = head.applied.as_ref().and_then(|applied| read(&applied.revision));
-            if let Some(top) = top.filter(|_| head.waves.is_some() || was_partly) {
-                input.applied = in_force(head.waves.as_ref(), &top, read);
+            if let Some(top) = top.filter(|_| head.waves_now().is_some() || was_partly) {
+                input.applied = in_force(head.waves_now(), &top, read);
             }
         }
     }
 
     fn stage(&self) -> String {
-        let waves = self.head().and_then(|head| head.waves.as_ref());
+        let waves = self.head().and_then(|head| head.waves_now());
         waves.map_or("whole".to_owned(), ToString::to_string)
     }
 
@@ -222,7 +222,7 @@ fn what_moves_between_apps_does_not_wait_for_its_wave() {
         &files(after.clone(), format!("{}{web}", wave("other", 0, "v1", OURS))),
     );
     fleet.turn();
-    assert!(fleet.input.state.apps.values().all(|app| app.head.waves.is_none()));
+    assert!(fleet.input.state.apps.values().all(|app| app.head.waves_now().is_none()));
     fleet.settle();
     assert_eq!(fleet.uids("web"), uids, "it goes on as it is");
     assert_eq!(fleet.pods("base"), "v2=1");
