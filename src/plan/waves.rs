@@ -156,17 +156,29 @@ pub(super) fn begin(
     let new = Waves { revision, stage, under, unknown: BTreeMap::new() };
     let mut first = lay(base.as_deref(), candidate, new);
     if let Some(in_waves) = first.waves.as_mut().map(Arc::make_mut) {
-        // Of which nothing is left need not be read. One that falls still keeps what fell away.
         let left: BTreeSet<&Oid> = in_waves.origins.values().collect();
-        let is_needed = |layer: &Layer| {
-            left.contains(&layer.revision) || layer.stage.is_some_and(|stage| stage.is_falling)
-        };
-        in_waves.waves.under.retain(is_needed);
+        in_waves.waves.under = needed(std::mem::take(&mut in_waves.waves.under), stage, &left);
         if in_waves.waves.under.len() > LAYERS_MAX {
             return None;
         }
     }
     Some(Arc::new(first))
+}
+
+/// The layers that must be read: those of which anything is `left`. One below something that falls
+/// stays as well: it may say in which wave an object goes that a deeper one has in another.
+fn needed(under: Vec<Layer>, top: Stage, left: &BTreeSet<&Oid>) -> Vec<Layer> {
+    let mut is_below_falling = top.is_falling;
+    let mut kept: Vec<Layer> = Vec::new();
+    for layer in under.into_iter().rev() {
+        let falls = layer.stage.is_some_and(|stage| stage.is_falling);
+        let is_needed = is_below_falling || falls || left.contains(&layer.revision);
+        is_below_falling |= falls;
+        if is_needed {
+            kept.insert(0, layer);
+        }
+    }
+    kept
 }
 
 /// The first wave that has anything to wait for; none if there is none.
