@@ -16,7 +16,7 @@ use super::time::Wall;
 
 /// A search for the next opening looks at this many beginnings and ends: windows that overlap each
 /// other all year round open never.
-const STEPS_MAX: usize = 1000;
+const STEPS_MAX: usize = 200;
 
 /// A time in which changes may come into force, or may not.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,13 +54,20 @@ pub fn door(windows: &[Window], now: Wall) -> Door {
     if is_open(windows, now) {
         return Door::Open;
     }
+    let (allowing, denying): (Vec<&Window>, Vec<&Window>) =
+        windows.iter().partition(|window| window.allows);
+    let mut beginnings: Vec<Option<Wall>> =
+        allowing.iter().map(|window| window.schedule.next(now)).collect();
     let mut at = now;
     for _ in 0..STEPS_MAX {
-        let denials = windows.iter().filter(|window| !window.allows);
-        let ends = denials.filter_map(|window| window.end(at));
-        let allowances = windows.iter().filter(|window| window.allows);
-        let beginnings = allowances.filter_map(|window| window.schedule.next(at));
-        match ends.chain(beginnings).min() {
+        // As long as anything denies, nothing that allows can open.
+        let free = denying.iter().filter_map(|window| window.end(at)).max();
+        for (window, next) in allowing.iter().zip(&mut beginnings) {
+            if next.is_some_and(|next| next <= at) {
+                *next = window.schedule.next(at);
+            }
+        }
+        match free.or_else(|| beginnings.iter().flatten().min().copied()) {
             Some(next) if is_open(windows, next) => return Door::Shut(Some(next)),
             Some(next) => at = next,
             None => break,

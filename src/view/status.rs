@@ -645,9 +645,11 @@ mod tests {
         };
         let failed =
             InForce { failed: Some("it crashes".into()), ..in_force("bbbbbbbbb", "second") };
+        let partly =
+            InForce { waves: Some("up to wave 1".into()), ..in_force("aaaaaaaaa", "first") };
         let apps = vec![
             app("base", in_force("aaaaaaaaa", "first"), None, None),
-            app("web", in_force("aaaaaaaaa", "first"), Some(waiting(false, false, true)), None),
+            app("web", partly, Some(waiting(false, false, true)), None),
             app("api", failed, Some(waiting(false, true, false)), Some("ada")),
         ];
         let status = Status {
@@ -667,12 +669,13 @@ mod tests {
             faults: Vec::new(),
         };
         let page = status.text();
-        let lines: Vec<&str> = page.lines().skip(2).take(7).collect();
+        let lines: Vec<&str> = page.lines().skip(2).take(8).collect();
         assert_eq!(
             lines,
             [
                 "In force (base): aaaaaaa \"first\" by Ada, for 2m, 3 objects",
                 "In force (web): aaaaaaa \"first\" by Ada, for 2m, 3 objects",
+                "Waves (web): up to wave 1",
                 "Reverted (web): ccccccc \"third\" by Bob, 60s ago: so it is",
                 "In force (api): bbbbbbb \"second\" by Ada, for 2m, 3 objects",
                 "Failed (api): it crashes",
