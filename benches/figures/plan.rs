@@ -2,7 +2,8 @@
 //!
 //! 10,000 pods onto 5,000 nodes, with default features and with pod anti-affinity and topology spread;
 //! then room made for 500 pods on 1,000 nodes full of lesser ones, and one turn in which one
-//! Deployment of 1,000 has changed. One core: planning has one thread.
+//! Deployment of 1,000 has changed: alone, and in a fleet of 10,000 pods of all kinds. One core:
+//! planning has one thread.
 //! kube-scheduler looks at a tenth of the nodes for each pod; this looks at all.
 
 use std::collections::BTreeMap;
@@ -102,6 +103,7 @@ fn revision(number: u32, files: &Files, since: Option<Oid>) -> Arc<Revision> {
         origin: "main:".into(),
         relation: if since.is_some() { Relation::Descends } else { Relation::First },
         since,
+        signer: None,
         desired: Arc::new(desired),
         findings: findings.into(),
         terms: Terms::default(),
@@ -237,6 +239,76 @@ fn make_room() -> Row {
     Row::time(what, took, 5.0)
 }
 
+/// A fleet of 1,000 nodes: 1,000 Deployments with 7 pods each, 200 StatefulSets with 10, 500 Jobs with 2.
+fn every_kind(changed: Option<u32>) -> Files {
+    let mut files = manifests(1000, 7, "", changed);
+    let template = |name: &str, more: &str| {
+        format!(
+            "template: {{metadata: {{labels: {{app: {name}}}}}, spec: {{{more}containers: [{{name: main, \
+             image: \"registry.example.com/main:1\", resources: {{requests: {{cpu: 100m}}}}}}]}}}}"
+        )
+    };
+    for n in 0..200 {
+        let name = format!("db-{n}");
+        let policy = if n % 2 == 0 { "Parallel" } else { "OrderedReady" };
+        let fields = format!("replicas: 10, serviceName: {name}, podManagementPolicy: {policy}");
+        let spec = format!(
+            "{fields}, selector: {{matchLabels: {{app: {name}}}}}, {}",
+            template(&name, "")
+        );
+        let head = "apiVersion: apps/v1\nkind: StatefulSet\nmetadata: {namespace: shop, name: ";
+        files.insert(format!("{name}.yaml"), format!("{head}{name}}}\nspec: {{{spec}}}\n"));
+    }
+    for n in 0..500 {
+        let name = format!("load-{n}");
+        let template = template(&name, "restartPolicy: Never, ");
+        let head = "apiVersion: batch/v1\nkind: Job\nmetadata: {namespace: shop, name: ";
+        let spec = format!("completions: 2, parallelism: 2, {template}");
+        files.insert(format!("{name}.yaml"), format!("{head}{name}}}\nspec: {{{spec}}}\n"));
+    }
+    files
+}
+
+/// One turn of a fleet that has 10,000 pods of every kind, after one thing has changed.
+fn busy_fleet() -> Vec<Row> {
+    let first = revision(1, &every_kind(None), None);
+    let mut fleet = input(nodes(1000), first.clone());
+    let mut memory = Memory::default();
+    // Ordered sets get one pod after the other.
+    let mut at = 0;
+    while fleet.state.all_pods().count() < 10_000 {
+        assert!(at < 3600, "only {} pods", fleet.state.all_pods().count());
+        settle(&mut fleet, &mut memory, at);
+        all_ready(&mut fleet);
+        at += 60;
+    }
+    settle(&mut fleet, &mut memory, at);
+    let second = revision(2, &every_kind(Some(500)), Some(first.commit.id.clone()));
+    let measure = |what: &str, change: &dyn Fn(&mut Input)| {
+        let mut best = Duration::MAX;
+        for _ in 0..ROUNDS {
+            let (mut fleet, mut memory) = (fleet.clone(), memory.clone());
+            change(&mut fleet);
+            let began = Instant::now();
+            let plan = plan(&fleet, &mut memory, now(at + 60));
+            best = best.min(began.elapsed());
+            assert!(plan.next != fleet.state, "{what}: nothing was decided");
+        }
+        Row::time(format!("one turn, 10,000 pods of all kinds, {what}"), best, 0.05)
+    };
+    let commit = measure("one Deployment changed", &|fleet| {
+        let app = fleet.apps.get_mut(DEFAULT_APP).expect("the app");
+        app.candidate = Some(second.clone());
+    });
+    let failure = measure("one pod has failed", &|fleet| {
+        let node = fleet.nodes.values_mut().find(|node| !node.pods.is_empty()).expect("a node");
+        let pods = Arc::make_mut(&mut node.pods);
+        let report = pods.values_mut().next().expect("a pod");
+        Arc::make_mut(report).status.phase = Phase::Failed;
+    });
+    vec![commit, failure]
+}
+
 /// All of it.
 pub(crate) fn rows() -> Vec<Row> {
     let mut rows = Vec::new();
@@ -277,5 +349,6 @@ pub(crate) fn rows() -> Vec<Row> {
         assert!(plan.why.contains("web-500"), "{}", plan.why);
     }
     rows.push(Row::time("one turn, one Deployment of 1,000 changed", best, 0.05));
+    rows.extend(busy_fleet());
     rows
 }

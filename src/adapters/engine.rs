@@ -138,6 +138,9 @@ impl Engine {
                 Work::Parse(files) => {
                     compute(id, deadline, events.clone(), move || Done::Parsed(parse_all(&files)));
                 }
+                Work::Vouch(lineage, pin) => compute(id, deadline, events.clone(), move || {
+                    Done::Judged(desired::trust::vouch(&lineage, &pin))
+                }),
                 Work::Plan(given) => compute(id, deadline, events.clone(), move || {
                     let (input, mut memory) = *given;
                     let plan = plan::plan(&input, &mut memory, clock::now());

@@ -33,7 +33,7 @@ impl Trimmer {
         self.events = self.events.saturating_add(1);
     }
 
-    /// Gives free memory back if enough has happened. Takes some milliseconds at most.
+    /// Gives free memory back if enough has happened.
     pub(super) fn trim(&mut self) {
         if std::mem::take(&mut self.events) >= EVENTS_MIN {
             give_back();
@@ -41,8 +41,9 @@ impl Trimmer {
     }
 }
 
+/// Gives free memory back to the machine. Takes some milliseconds at most.
 #[allow(unsafe_code, reason = "glibc's heap has no other door")]
-fn give_back() {
+pub(super) fn give_back() {
     // SAFETY: touches only what is free; glibc locks its heap meanwhile.
     unsafe { nix::libc::malloc_trim(0) };
 }

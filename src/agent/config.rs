@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::kinds::digest::Digest;
 use crate::kinds::fleet::FleetSettings;
 use crate::kinds::labels::Labels;
 use crate::kinds::name::NodeName;
@@ -38,6 +39,8 @@ pub struct Config {
     pub domain: String,
     /// Which branch and sub-directory are read, for the record.
     pub origin: String,
+    /// The fingerprint of the first `trust.yaml`; nobody has to vouch for commits if it is absent.
+    pub trust: Option<Digest>,
     /// How often the desired repository is asked though nobody said that it moved.
     pub poll: Duration,
     /// Whether somebody says when it moves; then it is asked less often.

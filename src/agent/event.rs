@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use crate::desired::ParsedFile;
+use crate::desired::trust::{Refusal, Signer, Vouched};
+use crate::kinds::digest::Digest;
 use crate::kinds::name::NodeName;
 use crate::plan::{Input, Memory, Plan};
 use crate::ports::peers::Word;
 use crate::ports::runtime::RuntimeHint;
-use crate::ports::source::FileContent;
+use crate::ports::source::{FileContent, Lineage};
 use crate::ports::{Answer, Call, Fault};
 use crate::state::RequestKind;
 
@@ -35,6 +37,8 @@ pub enum Done {
     Answer(Answer),
     /// Of reading manifests.
     Parsed(Vec<Parsed>),
+    /// Of judging whether a commit is to be trusted.
+    Judged(Result<Vouched, Box<Refusal>>),
     /// Of planning.
     Planned(Box<(Plan, Memory)>),
 }
@@ -77,6 +81,8 @@ pub enum Work {
     Call(Call),
     /// Reading manifests: pure, but too long for the loop.
     Parse(Vec<FileContent>),
+    /// Judging whether a commit is to be trusted, from a pin: pure, but too long for the loop.
+    Vouch(Box<Lineage>, Digest),
     /// Planning: pure, but too long for the loop.
     Plan(Box<(Input, Memory)>),
     /// Answering somebody on the socket; has no result.
@@ -124,6 +130,8 @@ pub enum Reply {
         changes: Vec<crate::desired::Change>,
         /// What is wrong with it.
         findings: Vec<crate::kinds::finding::Finding>,
+        /// Who signed it, where that counts.
+        signer: Option<std::sync::Arc<Signer>>,
     },
     /// To [`Ask::Request`]: it will be carried out.
     Accepted,

@@ -8,6 +8,7 @@
 //!
 //! ```text
 //!   wish    the desired repository: fetched, kept; what of it is in force and what is newest
+//!   trust   which commits are vouched for
 //!   reading commits: survey, read, parse, divide into apps
 //!   store   the state store: look, read, write
 //!   lease   who coordinates, and this node's signs of life
@@ -39,6 +40,7 @@ pub(crate) mod readers;
 mod reading;
 mod report;
 mod store;
+mod trust;
 mod volumes;
 mod wish;
 
@@ -62,6 +64,8 @@ const ROUNDS_MAX: u32 = 10;
 #[derive(Clone, Debug)]
 enum Purpose {
     Fetch,
+    Lineage(crate::kinds::binding::Oid),
+    Judge(crate::kinds::binding::Oid),
     Survey,
     Read,
     Parse,
@@ -106,6 +110,7 @@ pub struct Agent {
     flights: BTreeMap<EffectId, Purpose>,
     out: Vec<Effect>,
     wish: wish::Wish,
+    trust: trust::Trust,
     library: Library,
     store: store::Store,
     lead: lead::Lead,
@@ -127,6 +132,7 @@ impl Agent {
         let config = Arc::new(config);
         Self {
             wish: wish::Wish::new(&config),
+            trust: trust::Trust::default(),
             store: store::Store::default(),
             lead: lead::Lead::default(),
             host: host::Host::new(&config),
@@ -262,15 +268,22 @@ impl Agent {
             (Purpose::Turn, _) => self.turn_failed(now),
             (Purpose::Parse, Ok(Done::Parsed(files))) => self.parsed(files, now),
             (Purpose::Parse, _) => self.load_failed(&Fault::transient("parsing failed"), now),
+            (Purpose::Judge(commit), Ok(Done::Judged(judgement))) => {
+                self.judged(&commit, judgement, now);
+            }
+            (Purpose::Judge(commit), _) => {
+                self.trust_unknown(&commit, &Fault::transient("judging failed"), now);
+            }
             (purpose, Ok(Done::Answer(answer))) => self.answered(purpose, Ok(answer), now),
             (purpose, Err(fault)) => self.answered(purpose, Err(fault), now),
-            (_, Ok(Done::Planned(_) | Done::Parsed(_))) => {}
+            (_, Ok(Done::Planned(_) | Done::Parsed(_) | Done::Judged(_))) => {}
         }
     }
 
     fn answered(&mut self, purpose: Purpose, result: Result<Answer, Fault>, now: Now) {
         match purpose {
             Purpose::Fetch => self.fetched(result, now),
+            Purpose::Lineage(commit) => self.lineage_read(commit, result, now),
             Purpose::Survey => self.surveyed(result, now),
             Purpose::Read => self.contents_read(result, now),
             Purpose::Resolve(ask) => self.resolved(ask, result, now),
@@ -303,7 +316,7 @@ impl Agent {
                 self.note_fault(&purpose, result.err());
             }
             // Nobody waits for what may be lost.
-            Purpose::Turn | Purpose::Parse | Purpose::Peers => {}
+            Purpose::Turn | Purpose::Parse | Purpose::Judge(_) | Purpose::Peers => {}
         }
     }
 

@@ -9,11 +9,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::desired::{self, Desired, Division};
+use crate::desired::trust::{Refusal, TRUST_FILE};
+use crate::desired::{self, AppSpec, Desired, Division};
 use crate::kinds::binding::{AppName, DEFAULT_APP, Oid};
-use crate::kinds::finding::Finding;
+use crate::kinds::finding::{Finding, Place};
+use crate::kinds::name::Name;
 use crate::kinds::time::Now;
-use crate::plan::{self, Offer, Revision};
+use crate::plan::{self, Offer, Revision, Terms};
 use crate::ports::source::{
     Answer as SourceAnswer, Call as SourceCall, CommitInfo, FileEntry, Relation, Survey,
 };
@@ -22,6 +24,7 @@ use crate::state::State;
 use crate::state::records::Applied;
 
 use super::event::{AskId, Parsed, Reply, Work};
+use super::trust::TrustOf;
 use super::wish::{READ_TIMEOUT, RETRY_FIRST};
 use super::{Agent, Purpose};
 
@@ -124,7 +127,9 @@ impl Agent {
         let mut adopted: Vec<(AppName, Arc<Revision>)> = read
             .filter(|(app, part)| {
                 let head = state.apps.get(*app).and_then(|app| app.head.applied.as_ref());
-                let is_in_force = head.is_some_and(|head| head.revision == part.commit.id);
+                // Of a commit that nobody vouches for nothing was read, whoever has it in force.
+                let is_in_force = head.is_some_and(|head| head.revision == part.commit.id)
+                    && part.terms.distrust.is_none();
                 let known = self.whole(app, &part.commit.id);
                 is_in_force && !known.is_some_and(|known| Arc::ptr_eq(known, part))
             })
@@ -197,7 +202,7 @@ impl Agent {
     }
 
     /// Begins to read the commit that is needed most, if none is being read.
-    pub(super) fn start_load(&mut self) {
+    pub(super) fn start_load(&mut self, now: Now) {
         if self.wish.load.is_some() || self.wish.load_retry_at.is_some() {
             return;
         }
@@ -221,7 +226,67 @@ impl Agent {
             (commit, vec![None], LoadPurpose::Diff(ask))
         };
         self.wish.load = Some(Load { commit, purpose, asked, surveys: BTreeMap::new() });
-        self.survey_next();
+        self.go_on_loading(now);
+    }
+
+    /// Whether this commit is being read.
+    pub(super) fn is_loading(&self, commit: &Oid) -> bool {
+        self.wish.load.as_ref().is_some_and(|load| load.commit == *commit)
+    }
+
+    /// Reads what is to be read, once it is known that somebody vouches for it.
+    pub(super) fn go_on_loading(&mut self, now: Now) {
+        let Some(load) = &self.wish.load else { return };
+        let commit = load.commit.clone();
+        match self.trust_of(&commit) {
+            TrustOf::Free | TrustOf::Good(_) => self.survey_next(),
+            TrustOf::Unknown => self.ask_trust(&commit),
+            TrustOf::Bad(refusal) => self.refuse_load(&refusal, now),
+        }
+    }
+
+    /// Of a commit that nobody vouches for nothing is read.
+    fn refuse_load(&mut self, refusal: &Refusal, now: Now) {
+        let is_newest = |load: &Load| load.purpose == LoadPurpose::Candidate;
+        if !self.wish.load.as_ref().is_some_and(is_newest) {
+            let id = refusal.tip.id.short();
+            let fault = format!("commit {id} is not to be trusted: {refusal}");
+            return self.load_failed(&Fault::stalled(fault), now);
+        }
+        self.wish.load = None;
+        self.wish.load_fault = None;
+        let Some(state) = self.store.state() else { return };
+        let mut apps: BTreeSet<AppName> = state.apps.keys().cloned().collect();
+        if apps.is_empty() {
+            apps.insert(Name::trusted(DEFAULT_APP));
+        }
+        let refused = |app: AppName| {
+            let terms = Terms {
+                spec: Arc::new(AppSpec::new(app.clone())),
+                is_part: self.is_divided(),
+                distrust: Some(refusal.to_string()),
+                ..Terms::default()
+            };
+            let revision = Revision {
+                commit: refusal.tip.clone(),
+                tree: None,
+                origin: self.config.origin.clone(),
+                since: state.base_of(&app).cloned(),
+                // It is refused before anybody looks at what it follows from.
+                relation: Relation::First,
+                commits: [refusal.tip.clone()].into(),
+                signer: None,
+                desired: Arc::default(),
+                findings: [].into(),
+                terms,
+                waves: None,
+            };
+            (app, Arc::new(revision))
+        };
+        let parts = apps.into_iter().map(refused).collect();
+        let commit = refusal.tip.id.clone();
+        self.wish.newest = Some(Reading { commit, has_renewed: false, parts });
+        self.lead.needs_turn();
     }
 
     fn survey_next(&mut self) {
@@ -389,7 +454,8 @@ impl Agent {
                 self.wish.fallbacks.extend(found);
             }
             LoadPurpose::Candidate => {
-                let division = desired::divide(&survey.files, &files);
+                let mut division = desired::divide(&survey.files, &files);
+                self.tell_of_unpinned(survey, &mut division);
                 self.read_newest(load, &commit, division);
             }
         }
@@ -452,6 +518,21 @@ impl Agent {
         self.wish.newest = Some(Reading { commit: commit.id.clone(), has_renewed: false, parts });
     }
 
+    /// Whoever commits a `trust.yaml` must know when nobody goes by it.
+    fn tell_of_unpinned(&self, survey: &Survey, division: &mut Division) {
+        let is_there = survey.files.iter().any(|file| &*file.path == TRUST_FILE);
+        if let Some(part) = division.parts.first_mut()
+            && self.config.trust.is_none()
+            && is_there
+        {
+            let message = "is not gone by: agents have no pin of it";
+            let hint = "set desired.trust in agent.yaml to its fingerprint, which `windlass validate` \
+                        prints, on every node";
+            let finding = Finding::warning(Place::file(TRUST_FILE), message).hint(hint);
+            part.findings.push(finding);
+        }
+    }
+
     fn revision(
         &self,
         commit: &CommitInfo,
@@ -467,6 +548,7 @@ impl Agent {
             since,
             relation: survey.relation,
             commits: survey.commits.clone().into(),
+            signer: self.signer_of(&commit.id),
             desired,
             findings,
             terms,
@@ -506,7 +588,9 @@ impl Agent {
             }
             _ => {}
         }
-        tracing::warn!(%fault, "a commit can't be read; what is in force stays");
+        if self.wish.load_fault.as_ref() != Some(fault) {
+            tracing::warn!(%fault, "a commit can't be read; what is in force stays");
+        }
         if fault.kind == FaultKind::NotFound {
             // Its objects are not on this machine: perhaps they come with the next fetch.
             self.wish.fetch_soon(now);

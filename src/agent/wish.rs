@@ -19,6 +19,7 @@ use crate::state::State;
 use super::config::Config;
 use super::event::{AskId, Reply};
 use super::reading::{Load, Reading, Whole, is_settled};
+use super::trust::TrustOf;
 use super::{Agent, Purpose};
 
 /// How long a fetch may take over a slow line.
@@ -64,7 +65,7 @@ pub(super) struct Wish {
     /// When the repository was last reached.
     pub(super) reached: Option<Wall>,
     books_asked: BTreeSet<Shelf>,
-    books_retry_at: Option<Elapsed>,
+    pub(super) books_retry_at: Option<Elapsed>,
     kept: BTreeSet<Oid>,
     /// The coordinator's register in which they were looked up.
     kept_for: Option<Rev>,
@@ -151,7 +152,7 @@ impl Agent {
             self.lead.needs_turn();
         }
         self.adopt();
-        self.start_load();
+        self.start_load(now);
         self.answer_syncs();
         self.keep_commits();
     }
@@ -222,7 +223,7 @@ impl Agent {
 
     /// Whether a template that a pod runs from is being fetched.
     pub(super) fn is_fetching_books(&self) -> bool {
-        !self.wish.books_asked.is_empty()
+        !self.wish.books_asked.is_empty() || self.is_asking_trust()
     }
 
     /// Asks for templates of earlier revisions; true once nothing more can be learned.
@@ -237,7 +238,23 @@ impl Agent {
         if self.wish.books_retry_at.is_some() {
             return false;
         }
+        let mut waits = false;
         for shelf in &missing {
+            match self.trust_of(&shelf.revision) {
+                TrustOf::Free | TrustOf::Good(_) => {}
+                TrustOf::Unknown => {
+                    self.ask_trust(&shelf.revision);
+                    waits = true;
+                    continue;
+                }
+                // Nothing runs from a commit that nobody vouches for, whoever says that it was in
+                // force.
+                TrustOf::Bad(_) => {
+                    self.library.put(shelf.clone(), None);
+                    continue;
+                }
+            }
+            waits = true;
             if self.wish.books_asked.insert(shelf.clone()) {
                 let call =
                     SourceCall::Show { commit: shelf.revision.clone(), path: shelf.path.clone() };
@@ -245,7 +262,7 @@ impl Agent {
                 self.call(purpose, Call::Source(call), READ_TIMEOUT);
             }
         }
-        missing.is_empty()
+        !waits
     }
 
     pub(super) fn book_read(&mut self, shelf: Shelf, result: Result<Answer, Fault>, now: Now) {
@@ -373,6 +390,7 @@ impl Agent {
             commit: commit.to_string(),
             changes: desired::changes(&before, wanted),
             findings: findings.clone(),
+            signer: self.signer_of(commit),
         };
         self.reply(ask, reply);
     }

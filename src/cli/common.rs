@@ -27,13 +27,19 @@ const fn field(path: &'static str, form: Form, of: fn(&File, &Config) -> String)
     Field { path, form, of }
 }
 
+/// Whom the nodes trust. It is never taken from the state store, only compared.
+pub(super) const TRUST: &str = "desired.trust";
+
 /// Not among them: addresses of repositories, which may be others on other networks, and what is a
 /// machine's own.
-const FIELDS: [Field; 17] = [
+const FIELDS: [Field; 18] = [
     field("desired.branch", Form::Text, |file, _| file.desired.branch.clone()),
     field("desired.directory", Form::Text, |file, _| file.desired.directory.clone()),
     field("desired.followRewrites", Form::Truth, |file, _| {
         file.desired.follow_rewrites.to_string()
+    }),
+    field(TRUST, Form::Text, |_, agent| {
+        agent.trust.map_or_else(String::new, |pin| format!("sha256:{pin}"))
     }),
     field("fleet.lease", Form::Text, |_, agent| duration_text(agent.lease)),
     field("fleet.beat", Form::Text, |_, agent| duration_text(agent.beat)),
@@ -143,7 +149,12 @@ node: {name: other}",
     #[test]
     fn what_is_written_down_is_read_back_whatever_was_set() {
         let text = "
-desired: {url: /x, branch: live, directory: shop, followRewrites: true}
+desired:
+  url: /x
+  branch: live
+  directory: shop
+  followRewrites: true
+  trust: sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
 fleet: {version: 3, lease: 1m30s, beat: 2500ms, notReadyAfter: 1h0m1s, evictAfter: 7m, foldAbove: 20}
 network:
   podNetwork: 10.77.0.0/17

@@ -16,6 +16,7 @@ use crate::adapters::git::Credentials;
 use crate::adapters::hooks::HookAccess;
 use crate::adapters::iptables::{Backend, Choice};
 use crate::agent::config::Config;
+use crate::desired::trust::parse_fingerprint;
 use crate::kinds::labels::{Labels, label_key_complaint, label_value_complaint};
 use crate::kinds::name::{NameRule, NodeName};
 use crate::kinds::pod::ResourceList;
@@ -112,6 +113,9 @@ pub struct Desired {
     /// Whether a branch that was set back or rewritten is followed.
     #[serde(default)]
     pub follow_rewrites: bool,
+    /// The fingerprint of its first `trust.yaml`; commits need no signature where it is empty.
+    #[serde(default)]
+    pub trust: String,
     /// What opens it.
     #[serde(default)]
     pub credentials: CredentialsFile,
@@ -383,6 +387,10 @@ fn check(file: File, hostname: &str, incarnation: &str) -> Result<Loaded, Vec<St
         wrong.0.extend(complaints);
         Vec::new()
     });
+    let trust = match file.desired.trust.as_str() {
+        "" => None,
+        text => wrong.take("desired.trust", parse_fingerprint(text)),
+    };
     let filter = wrong.take("network.packetFilter", parse_filter(&file.network.packet_filter));
     let settings = settings(&file, &mut wrong);
     let watch = watch(&file.fleet, &mut wrong);
@@ -415,6 +423,7 @@ fn check(file: File, hostname: &str, incarnation: &str) -> Result<Loaded, Vec<St
         },
         domain: file.network.cluster_domain.clone(),
         origin: format!("{}:{}", file.desired.branch, file.desired.directory),
+        trust,
         poll,
         source_is_watched: is_local,
         store_poll: if is_path(&state_url) { STORE_POLL } else { REMOTE_POLL },

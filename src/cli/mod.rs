@@ -43,6 +43,7 @@ mod pods;
 mod progress;
 mod rollout;
 mod select;
+mod signature;
 mod simulate;
 mod socket;
 mod state;

@@ -18,6 +18,8 @@ use serde_json::json;
 use super::fault::Failure;
 use super::out::{Data, Out};
 use super::progress::Bar;
+use super::signature::{self, Seal};
+use crate::desired::trust::{self, TRUST_FILE};
 use crate::desired::{self, Desired, FILE_BYTES_MAX, Files, Why};
 use crate::kinds::binding::Oid;
 use crate::kinds::finding::{Finding, Place};
@@ -44,8 +46,10 @@ pub(super) fn run(args: &Validate, out: &mut Out) -> Result<(), Failure> {
     let directory = &args.directory;
     let listing = list(directory)?;
     let (files, read) = read(directory, &listing)?;
-    let (desired, findings) = desired::assemble(&listing, &files);
-    let report = Report { files: read, desired, findings };
+    let (desired, mut findings) = desired::assemble(&listing, &files);
+    let trust = Trust::of(directory, &listing)?;
+    findings.extend(trust.iter().filter_map(Trust::finding));
+    let report = Report { files: read, desired, findings, trust };
     match args.output {
         None => out.text(&report.text(directory))?,
         Some(form) => out.data(form, &report.json(directory))?,
@@ -59,6 +63,54 @@ struct Report {
     files: usize,
     desired: Desired,
     findings: Vec<Finding>,
+    trust: Option<Trust>,
+}
+
+/// What `trust.yaml` comes to, and whether the newest commit is good by it.
+struct Trust {
+    fingerprint: String,
+    seal: Option<Seal>,
+}
+
+impl Trust {
+    fn of(directory: &Path, listing: &[FileEntry]) -> Result<Option<Self>, Failure> {
+        if !listing.iter().any(|entry| &*entry.path == TRUST_FILE) {
+            return Ok(None);
+        }
+        let path = directory.join(TRUST_FILE);
+        let text = fs::read(&path).map_err(|error| unreadable(&path, &error))?;
+        Ok(Some(Self { fingerprint: trust::fingerprint(&text), seal: signature::of(directory) }))
+    }
+
+    /// What is committed already is no fault of what lies here.
+    fn finding(&self) -> Option<Finding> {
+        let Some(Seal::Bad(refusal)) = &self.seal else { return None };
+        let id = refusal.tip.id.short();
+        let message = format!("the newest commit, {id}, would be refused: {refusal}");
+        Some(Finding::warning(Place::file(TRUST_FILE), message))
+    }
+
+    fn text(&self) -> String {
+        let mut text = format!("trust.yaml has the fingerprint {}\n", self.fingerprint);
+        let said = match &self.seal {
+            Some(Seal::Good { commit, signer }) => {
+                format!("the newest commit, {}, is signed by {signer}\n", Oid::new(commit).short())
+            }
+            Some(Seal::Unknown(why)) => format!("the newest commit was not checked: {why}\n"),
+            Some(Seal::Bad(_)) | None => String::new(),
+        };
+        text.push_str(&said);
+        text
+    }
+
+    fn json(&self) -> serde_json::Value {
+        let (signer, refused) = match &self.seal {
+            Some(Seal::Good { signer, .. }) => (Some(signer.to_string()), None),
+            Some(Seal::Bad(refusal)) => (None, Some(refusal.to_string())),
+            Some(Seal::Unknown(_)) | None => (None, None),
+        };
+        json!({"fingerprint": self.fingerprint, "signer": signer, "refused": refused})
+    }
 }
 
 impl Report {
@@ -83,6 +135,7 @@ impl Report {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "{finding}");
         }
+        text.push_str(&self.trust.as_ref().map(Trust::text).unwrap_or_default());
         let _ = writeln!(text, "{}", self.closing());
         text
     }
@@ -125,6 +178,7 @@ impl Report {
             "warnings": self.findings.len() - errors,
             "findings": self.findings,
             "passedOver": skipped.collect::<Vec<_>>(),
+            "trust": self.trust.as_ref().map(Trust::json),
         })
     }
 }

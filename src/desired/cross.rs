@@ -14,12 +14,13 @@ use super::document::{ParsedFile, Role, Waiver};
 use super::ignore::Ignore;
 use super::settings::Settings;
 use super::support;
+use super::trust::TRUST_FILE;
 use super::{Desired, FILE_BYTES_MAX, IGNORE_FILE, SETTINGS_FILE, Skipped, Why, sort_of};
 use crate::kinds::binding::Oid;
 use crate::kinds::digest::Digest;
 use crate::kinds::finding::{Finding, Place};
 use crate::kinds::labels::{Labels, Requirement, Selector};
-use crate::kinds::name::Name;
+use crate::kinds::name::{GIVEN_NAMESPACES, Name};
 use crate::kinds::object::{Body, Key, Object};
 use crate::kinds::registry::{Kind, Support};
 use crate::kinds::workload::SYSTEM_CLASSES;
@@ -27,9 +28,6 @@ use crate::ports::source::FileEntry;
 
 /// Parsed files by path.
 pub type Files = BTreeMap<Arc<str>, Arc<ParsedFile>>;
-
-/// Namespaces that exist by themselves.
-const OWN_NAMESPACES: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];
 
 /// A commit, divided into its apps.
 #[derive(Clone, Debug)]
@@ -84,8 +82,9 @@ pub(super) fn assemble(listing: &[FileEntry], files: &Files) -> (Desired, Vec<Fi
 pub(super) fn divide(listing: &[FileEntry], files: &Files) -> Division {
     let Whole { world, findings, needs, skipped, settings, owners } = Whole::of(listing, files);
     let is_divided = owners.is_divided();
-    let is_general =
-        |finding: &Finding| [SETTINGS_FILE, IGNORE_FILE].contains(&&*finding.place.path);
+    let is_general = |finding: &Finding| {
+        [SETTINGS_FILE, IGNORE_FILE, TRUST_FILE].contains(&&*finding.place.path)
+    };
     let (mut general, mut findings): (Vec<_>, Vec<_>) = findings.into_iter().partition(is_general);
     if !general.iter().any(Finding::is_error) {
         // Warnings are the default app's: it has the file.
@@ -135,7 +134,7 @@ fn trees(
     for entry in listing.iter().filter(|entry| files.contains_key(&entry.path)) {
         let line = format!("{}\0{}\n", entry.path, entry.blob);
         match &*entry.path {
-            SETTINGS_FILE => {}
+            SETTINGS_FILE | TRUST_FILE => {}
             IGNORE_FILE => rules.push_str(&line),
             path => texts[owners.rank_of(path)].push_str(&line),
         }
@@ -438,7 +437,7 @@ impl<'f> World<'f> {
         name: &Name,
     ) -> Option<(Key, Finding)> {
         let exists_by_itself = match kind {
-            Kind::Namespace => OWN_NAMESPACES.contains(&name.as_str()),
+            Kind::Namespace => GIVEN_NAMESPACES.contains(&name.as_str()),
             Kind::PriorityClass => SYSTEM_CLASSES.iter().any(|(class, _)| *name == *class),
             Kind::ServiceAccount => *name == *"default",
             _ => false,

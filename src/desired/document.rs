@@ -14,6 +14,7 @@ use super::settings::{self, Settings};
 use super::shape::{SHAPES, Type};
 use super::support;
 use super::tree::{At, Described, Entries as _, Entry, Node, Value, quoted, to_json};
+use super::trust::{self, TRUST_FILE};
 use super::walk;
 use super::yaml::{self, DEPTH_MAX, Document, Problem, ProblemKind};
 use super::{defaults, json};
@@ -53,6 +54,8 @@ pub(super) enum Role {
     Settings(Settings),
     /// `.windlassignore`.
     Ignore(Ignore),
+    /// `trust.yaml`.
+    Trust,
     /// A Helm chart or a kustomization: what lies below it is not to be read as it is.
     Source,
 }
@@ -144,6 +147,12 @@ impl Reader {
                 let settings = settings::read(yaml::read(text), &mut report);
                 self.out.findings = report.finish();
                 self.out.role = Role::Settings(settings);
+            }
+            (TRUST_FILE, _) => {
+                let mut report = Report::new(&self.path);
+                trust::read_policy(text, &mut report);
+                self.out.findings = report.finish();
+                self.out.role = Role::Trust;
             }
             ("windlass.yml", _) => {
                 let message = "this file is not read: Windlass looks for windlass.yaml";

@@ -22,7 +22,7 @@
 //!
 //! Read in this order: `tree` and `path`; `yaml`, `scalar`, `json`; `shape`, `support` and
 //! `defaults`; `walk`; `convert`; `meaning`; `document`; `settings`, `apps`, `windows`, `ignore` and `cross`;
-//! `changes`; `spans` and `edit`.
+//! `changes`; `spans` and `edit`; `trust`, which decides whether any of it is read.
 
 mod apps;
 mod base64;
@@ -44,8 +44,8 @@ mod settings;
 mod shape;
 mod spans;
 pub mod support;
-/// Every schema of Kubernetes' objects by its name, and which of them is that of a kind in an API
-/// version: for those who show shapes to people. Made anew at each call: it takes some megabytes.
+/// Every schema of Kubernetes' objects by its name, for those who show shapes to people;
+/// [`SCHEMA_ROOTS`] says which is that of a kind. Read anew at each call: it takes some megabytes.
 pub fn schemas() -> Schemas {
     shape::schemas()
 }
@@ -53,6 +53,7 @@ pub fn schemas() -> Schemas {
 #[cfg(test)]
 mod tests;
 mod tree;
+pub mod trust;
 mod walk;
 mod windows;
 mod yaml;
@@ -66,7 +67,7 @@ pub use cross::{Division, Files, Need, Part};
 pub use document::ParsedFile;
 pub use edit::{ANNOTATION_RESTARTED, Unplaced, Wish, edit, is_just, object};
 pub use settings::Settings;
-pub use shape::Schemas;
+pub use shape::{ROOTS as SCHEMA_ROOTS, Schemas};
 
 use crate::kinds::finding::Finding;
 use crate::kinds::object::{Key, Object};

@@ -1,16 +1,15 @@
 //! The shapes of Kubernetes' types: which fields there are, what each holds, which must be given.
 //!
-//! They are compiled once from the JSON schemas that come with k8s-openapi, so they are as right
+//! They are compiled once from the JSON schemas that come with k8s-openapi (`src/build/shapes.rs` writes
+//! them down when the program is built), so they are as right
 //! as Kubernetes' own, and joined there with what we know of each field: whether it is carried out
 //! ([`super::support`]) and what stands in it by default ([`super::defaults`]).
 
 use std::collections::BTreeMap;
+use std::io::Read as _;
 use std::sync::LazyLock;
 
-use k8s_openapi::api::{
-    apps, autoscaling, batch, core, discovery, networking, policy, rbac, scheduling, storage,
-};
-use schemars::{JsonSchema, SchemaGenerator};
+use flate2::read::ZlibDecoder;
 use serde_json::Value as Json;
 
 use super::defaults::{self, FILLS, Fill, Finish, ZERO_IS_ABSENT};
@@ -110,69 +109,29 @@ impl Shapes {
     }
 }
 
-/// Every schema by its name, and which of them is that of a kind in an API version.
-pub type Schemas = (serde_json::Map<String, Json>, Vec<(&'static str, &'static str, String)>);
+/// Every schema by its name.
+pub type Schemas = serde_json::Map<String, Json>;
+
+/// API version, kind, and the name of its schema, of every kind that a manifest may hold.
+pub const ROOTS: &[(&str, &str, &str)] = include!(concat!(env!("OUT_DIR"), "/roots.rs"));
+
+/// The schemas without descriptions, compressed (`src/build/shapes.rs`).
+const BARE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/shapes.zz"));
+/// The schemas as they are, compressed.
+const WHOLE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/openapi.zz"));
 
 /// The schemas themselves, as OpenAPI has them: for those who show shapes to people.
 pub(super) fn schemas() -> Schemas {
-    let mut settings = schemars::generate::SchemaSettings::openapi3();
-    settings.transforms.clear();
-    let Roots { mut generator, names } = roots_of(settings.into_generator());
-    (generator.take_definitions(false), names)
+    unpack(WHOLE)
 }
 
-/// The schemas to compile, and how each is called in a manifest.
-struct Roots {
-    generator: SchemaGenerator,
-    names: Vec<(&'static str, &'static str, String)>,
-}
-
-impl Roots {
-    fn add<T: JsonSchema>(&mut self, api_version: &'static str, kind: &'static str) {
-        self.generator.subschema_for::<T>();
-        self.names.push((api_version, kind, T::schema_name().into_owned()));
+/// Nothing if what the build has put there can't be read, which a test would see.
+fn unpack(packed: &[u8]) -> Schemas {
+    let mut text = String::new();
+    match ZlibDecoder::new(packed).read_to_string(&mut text) {
+        Ok(_) => serde_json::from_str(&text).unwrap_or_default(),
+        Err(_) => Schemas::default(),
     }
-}
-
-/// Every kind that a manifest may hold, with each API version in which Kubernetes still serves it.
-fn roots_of(generator: SchemaGenerator) -> Roots {
-    let mut roots = Roots { generator, names: Vec::new() };
-    roots.add::<core::v1::Namespace>("v1", "Namespace");
-    roots.add::<core::v1::Node>("v1", "Node");
-    roots.add::<scheduling::v1::PriorityClass>("scheduling.k8s.io/v1", "PriorityClass");
-    roots.add::<storage::v1::StorageClass>("storage.k8s.io/v1", "StorageClass");
-    roots.add::<storage::v1::CSIDriver>("storage.k8s.io/v1", "CSIDriver");
-    roots.add::<core::v1::PersistentVolume>("v1", "PersistentVolume");
-    roots.add::<networking::v1::IngressClass>("networking.k8s.io/v1", "IngressClass");
-    let rbac_v1 = "rbac.authorization.k8s.io/v1";
-    roots.add::<rbac::v1::ClusterRole>(rbac_v1, "ClusterRole");
-    roots.add::<rbac::v1::ClusterRoleBinding>(rbac_v1, "ClusterRoleBinding");
-    roots.add::<rbac::v1::Role>(rbac_v1, "Role");
-    roots.add::<rbac::v1::RoleBinding>(rbac_v1, "RoleBinding");
-    roots.add::<core::v1::ServiceAccount>("v1", "ServiceAccount");
-    roots.add::<core::v1::LimitRange>("v1", "LimitRange");
-    roots.add::<core::v1::ResourceQuota>("v1", "ResourceQuota");
-    roots.add::<core::v1::ConfigMap>("v1", "ConfigMap");
-    roots.add::<core::v1::Secret>("v1", "Secret");
-    roots.add::<core::v1::PersistentVolumeClaim>("v1", "PersistentVolumeClaim");
-    roots.add::<core::v1::Service>("v1", "Service");
-    roots.add::<core::v1::Endpoints>("v1", "Endpoints");
-    roots.add::<discovery::v1::EndpointSlice>("discovery.k8s.io/v1", "EndpointSlice");
-    roots.add::<networking::v1::Ingress>("networking.k8s.io/v1", "Ingress");
-    roots.add::<networking::v1::NetworkPolicy>("networking.k8s.io/v1", "NetworkPolicy");
-    roots.add::<policy::v1::PodDisruptionBudget>("policy/v1", "PodDisruptionBudget");
-    roots.add::<core::v1::Pod>("v1", "Pod");
-    roots.add::<core::v1::ReplicationController>("v1", "ReplicationController");
-    roots.add::<apps::v1::ReplicaSet>("apps/v1", "ReplicaSet");
-    roots.add::<apps::v1::Deployment>("apps/v1", "Deployment");
-    roots.add::<apps::v1::StatefulSet>("apps/v1", "StatefulSet");
-    roots.add::<apps::v1::DaemonSet>("apps/v1", "DaemonSet");
-    roots.add::<batch::v1::Job>("batch/v1", "Job");
-    roots.add::<batch::v1::CronJob>("batch/v1", "CronJob");
-    let autoscaler = "HorizontalPodAutoscaler";
-    roots.add::<autoscaling::v1::HorizontalPodAutoscaler>("autoscaling/v1", autoscaler);
-    roots.add::<autoscaling::v2::HorizontalPodAutoscaler>("autoscaling/v2", autoscaler);
-    roots
 }
 
 /// `io.k8s.api.core.v1.PodSpec` is called `core.v1.PodSpec` here.
@@ -185,8 +144,7 @@ fn short(name: &str) -> &str {
 }
 
 fn compile() -> Shapes {
-    let Roots { mut generator, names } = roots_of(SchemaGenerator::default());
-    let schemas = generator.take_definitions(false);
+    let schemas = unpack(BARE);
     let mut compiler = Compiler {
         types: BTreeMap::new(),
         shapes: Shapes::default(),
@@ -210,8 +168,8 @@ fn compile() -> Shapes {
         let structure = compiler.structure(short(name), schema);
         compiler.shapes.structures.push(structure);
     }
-    for (api_version, kind, name) in &names {
-        if let Some(Type::Structure(index)) = compiler.types.get(name.as_str()) {
+    for (api_version, kind, name) in ROOTS {
+        if let Some(Type::Structure(index)) = compiler.types.get(*name) {
             compiler.shapes.roots.insert((api_version, kind), *index);
         }
     }
@@ -265,7 +223,7 @@ impl Compiler<'_> {
 
     fn holds(&mut self, schema: &Json) -> Type {
         if let Some(reference) = schema.get("$ref").and_then(Json::as_str) {
-            let name = reference.strip_prefix("#/$defs/").unwrap_or(reference);
+            let name = reference.strip_prefix("#/components/schemas/").unwrap_or(reference);
             return self.types.get(name).copied().unwrap_or(Type::Any);
         }
         if let Some(items) = schema.get("items") {

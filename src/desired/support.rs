@@ -51,7 +51,17 @@ pub fn fields() -> impl Iterator<Item = FieldSupport> {
             except: &[],
         })
     });
-    runs.chain(ROWS.iter().copied())
+    let media =
+        ["core.v1.Volume", "core.v1.PersistentVolumeSpec"].into_iter().flat_map(|definition| {
+            MEDIA.iter().map(move |(field, sentence)| FieldSupport {
+                definition,
+                field,
+                verdict: Verdict::Refused,
+                sentence,
+                except: &[],
+            })
+        });
+    runs.chain(media).chain(ROWS.iter().copied())
 }
 
 /// What is said of a field about which nobody has decided yet.
@@ -266,7 +276,8 @@ const RUNS: &[(&str, &str)] = &[
     ),
     (
         "core.v1.Volume",
-        "configMap downwardAPI emptyDir hostPath name persistentVolumeClaim projected secret",
+        "configMap downwardAPI emptyDir ephemeral hostPath name persistentVolumeClaim projected \
+         secret",
     ),
     ("core.v1.ConfigMapVolumeSource", "defaultMode items name optional"),
     ("core.v1.SecretVolumeSource", "defaultMode items optional secretName"),
@@ -274,6 +285,8 @@ const RUNS: &[(&str, &str)] = &[
     ("core.v1.DownwardAPIVolumeSource", "defaultMode items"),
     ("core.v1.DownwardAPIVolumeFile", "fieldRef mode path resourceFieldRef"),
     ("core.v1.EmptyDirVolumeSource", "medium sizeLimit"),
+    ("core.v1.EphemeralVolumeSource", "volumeClaimTemplate"),
+    ("core.v1.PersistentVolumeClaimTemplate", "metadata spec"),
     ("core.v1.HostPathVolumeSource", "path type"),
     ("core.v1.PersistentVolumeClaimVolumeSource", "claimName readOnly"),
     ("core.v1.PersistentVolumeClaim", "apiVersion kind metadata spec"),
@@ -319,6 +332,28 @@ macro_rules! rows {
         },)*)*]
     };
 }
+
+/// Where data may be in Kubernetes and not here, whether a pod names it or a volume.
+const MEDIA: &[(&str, &str)] = &[
+    ("awsElasticBlockStore", "is not supported: Windlass has no cloud disks"),
+    ("azureDisk", "is not supported: Windlass has no cloud disks"),
+    ("azureFile", "is not supported: Windlass has no cloud disks"),
+    ("cephfs", "is not supported: mount it on the node and use hostPath"),
+    ("cinder", "is not supported: Windlass has no cloud disks"),
+    ("fc", "is not supported: mount it on the node and use hostPath"),
+    ("flexVolume", "is not supported: there are no volume plug-ins"),
+    ("flocker", "is not supported: there are no volume plug-ins"),
+    ("gcePersistentDisk", "is not supported: Windlass has no cloud disks"),
+    ("glusterfs", "is not supported: mount it on the node and use hostPath"),
+    ("iscsi", "is not supported: mount it on the node and use hostPath"),
+    ("photonPersistentDisk", "is not supported: Windlass has no cloud disks"),
+    ("portworxVolume", "is not supported: there are no volume plug-ins"),
+    ("quobyte", "is not supported: there are no volume plug-ins"),
+    ("rbd", "is not supported: mount it on the node and use hostPath"),
+    ("scaleIO", "is not supported: there are no volume plug-ins"),
+    ("storageos", "is not supported: there are no volume plug-ins"),
+    ("vsphereVolume", "is not supported: Windlass has no cloud disks"),
+];
 
 /// Fields that are not simply carried out. The sentence goes on after the field's name.
 const ROWS: &[FieldSupport] = rows! {
@@ -434,29 +469,10 @@ const ROWS: &[FieldSupport] = rows! {
         "recursiveReadOnly" except ["Disabled", "IfPossible"] "is not supported: mounts below a read-only mount stay writable";
     }
     Refused "core.v1.Volume" {
-        "awsElasticBlockStore" "is not supported: Windlass has no cloud disks";
-        "azureDisk" "is not supported: Windlass has no cloud disks";
-        "azureFile" "is not supported: Windlass has no cloud disks";
-        "cephfs" "is not supported: mount it on the node and use hostPath";
-        "cinder" "is not supported: Windlass has no cloud disks";
         "csi" "is not supported: there are no CSI drivers";
-        "ephemeral" "is not supported: use emptyDir";
-        "fc" "is not supported: mount it on the node and use hostPath";
-        "flexVolume" "is not supported: there are no volume plug-ins";
-        "flocker" "is not supported: there are no volume plug-ins";
-        "gcePersistentDisk" "is not supported: Windlass has no cloud disks";
         "gitRepo" "is not supported: clone in an init container";
-        "glusterfs" "is not supported: mount it on the node and use hostPath";
         "image" "is not supported: copy from the image in an init container";
-        "iscsi" "is not supported: mount it on the node and use hostPath";
         "nfs" "is not supported: mount it on the node and use hostPath";
-        "photonPersistentDisk" "is not supported: Windlass has no cloud disks";
-        "portworxVolume" "is not supported: there are no volume plug-ins";
-        "quobyte" "is not supported: there are no volume plug-ins";
-        "rbd" "is not supported: mount it on the node and use hostPath";
-        "scaleIO" "is not supported: there are no volume plug-ins";
-        "storageos" "is not supported: there are no volume plug-ins";
-        "vsphereVolume" "is not supported: Windlass has no cloud disks";
     }
     Refused "core.v1.PersistentVolumeClaimSpec" {
         "dataSource" "is not supported: there are no snapshots, and volumes are not cloned";
@@ -464,26 +480,8 @@ const ROWS: &[FieldSupport] = rows! {
         "volumeAttributesClassName" "is not supported: there are no CSI drivers";
     }
     Refused "core.v1.PersistentVolumeSpec" {
-        "awsElasticBlockStore" "is not supported: Windlass has no cloud disks";
-        "azureDisk" "is not supported: Windlass has no cloud disks";
-        "azureFile" "is not supported: Windlass has no cloud disks";
-        "cephfs" "is not supported: mount it on the node and use hostPath";
-        "cinder" "is not supported: Windlass has no cloud disks";
         "csi" "is not supported: there are no CSI drivers; use local, hostPath, nfs, or a class of a Docker volume driver";
-        "fc" "is not supported: mount it on the node and use hostPath";
-        "flexVolume" "is not supported: there are no volume plug-ins";
-        "flocker" "is not supported: there are no volume plug-ins";
-        "gcePersistentDisk" "is not supported: Windlass has no cloud disks";
-        "glusterfs" "is not supported: mount it on the node and use hostPath";
-        "iscsi" "is not supported: mount it on the node and use hostPath";
-        "photonPersistentDisk" "is not supported: Windlass has no cloud disks";
-        "portworxVolume" "is not supported: there are no volume plug-ins";
-        "quobyte" "is not supported: there are no volume plug-ins";
-        "rbd" "is not supported: mount it on the node and use hostPath";
-        "scaleIO" "is not supported: there are no volume plug-ins";
-        "storageos" "is not supported: there are no volume plug-ins";
         "volumeAttributesClassName" "is not supported: there are no CSI drivers";
-        "vsphereVolume" "is not supported: Windlass has no cloud disks";
     }
     Warned "core.v1.LocalVolumeSource" {
         "fsType" "has no effect: what is mounted at the path is used as it is";

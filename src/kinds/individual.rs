@@ -50,10 +50,14 @@ impl Binding {
             spec.hostname = Some(self.key.name.clone());
         }
         for volume in &mut spec.volumes {
-            if let VolumeSource::OwnClaim { template } = &volume.source {
-                let name = self.claim_name(template);
-                volume.source = VolumeSource::Claim { name, read_only: false };
-            }
+            let (name, scratch) = match &volume.source {
+                VolumeSource::OwnClaim { template } => (self.claim_name(template), None),
+                VolumeSource::Scratch(template) => {
+                    (self.scratch_name(&volume.name), Some(template.clone()))
+                }
+                _ => continue,
+            };
+            volume.source = VolumeSource::Claim { name, read_only: false, scratch };
         }
         own.spec = Arc::new(spec);
         Arc::new(own)
@@ -72,6 +76,11 @@ impl Binding {
     /// What this pod's claim of a template is called (`getPersistentVolumeClaimName`).
     pub fn claim_name(&self, template: &Name) -> Name {
         Name::trusted(&format!("{template}-{}", self.key.name))
+    }
+
+    /// What the claim of a volume is called that is written in the pod (`VolumeClaimName`).
+    fn scratch_name(&self, volume: &Name) -> Name {
+        Name::trusted(&format!("{}-{volume}", self.key.name))
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::indexes::IndexSet;
-use super::labels::Selector;
+use super::labels::{Labels, Selector};
 use super::name::Name;
 use super::pod::PodTemplate;
 use super::schedule::Schedule;
@@ -203,6 +203,10 @@ pub struct CronJob {
     pub failed_history: u32,
     /// What is made.
     pub job: Job,
+    /// Labels of what is made.
+    pub labels: Labels,
+    /// Annotations of what is made.
+    pub annotations: Labels,
 }
 
 /// What happens if the Job before still runs.

@@ -18,6 +18,10 @@ pub const LABEL_LEN_MAX: usize = 63;
 /// Longest port name, `validation.IsValidPortName`.
 const PORT_NAME_LEN_MAX: usize = 15;
 
+/// Namespaces that exist by themselves, as in Kubernetes.
+pub const GIVEN_NAMESPACES: [&str; 4] =
+    ["default", "kube-node-lease", "kube-public", "kube-system"];
+
 /// Which characters a name may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NameRule {

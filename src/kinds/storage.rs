@@ -55,10 +55,11 @@ pub enum AccessMode {
     ReadWriteOncePod,
 }
 
-/// A claim that each pod of a StatefulSet has for itself; `<name>-<pod>` is what it is called.
+/// A claim that each pod has for itself: one of a StatefulSet's, called `<name>-<pod>`, or that of a
+/// volume that is written in the pod, called `<pod>-<name>`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClaimTemplate {
-    /// The first part of its name, and the name of the pod's volume.
+    /// Its part of the claim's name, and the name of the pod's volume.
     pub name: Name,
     /// Labels of the claims.
     pub labels: Labels,

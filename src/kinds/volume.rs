@@ -1,8 +1,11 @@
 //! What a pod's containers may mount.
 
+use std::sync::Arc;
+
 use super::container::{KeyRef, ResourceRef};
 use super::name::Name;
 use super::quantity::Quantity;
+use super::storage::ClaimTemplate;
 
 /// A volume of a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +41,12 @@ pub enum VolumeSource {
         name: Name,
         /// Whether writing is refused.
         read_only: bool,
+        /// What the claim is made from, if it comes and goes with the pod.
+        scratch: Option<Arc<ClaimTemplate>>,
     },
+    /// A claim that comes and goes with the pod, `ephemeral`;
+    /// [`super::binding::Binding::own_template`] makes a [`Self::Claim`] of it.
+    Scratch(Arc<ClaimTemplate>),
     /// The claim that each pod of a StatefulSet has for itself;
     /// [`super::binding::Binding::own_template`] makes a [`Self::Claim`] of it.
     OwnClaim {
@@ -155,7 +163,7 @@ impl VolumeSource {
 
     /// Whether each pod has one of its own.
     pub fn is_own_claim(&self) -> bool {
-        matches!(self, Self::OwnClaim { .. })
+        matches!(self, Self::OwnClaim { .. } | Self::Scratch(_))
     }
 
     fn files<'a, T>(&'a self, pick: impl Fn(&'a FileSource) -> Option<T>) -> Vec<T> {

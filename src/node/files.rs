@@ -92,8 +92,9 @@ pub(super) fn wishes(
                 })?;
                 wishes.push(FileWish::Set { volume: name, files, group });
             }
-            VolumeSource::Claim { name: claim, .. }
-            | VolumeSource::OwnClaim { template: claim } => {
+            // Neither is left in a pod's own template.
+            VolumeSource::OwnClaim { .. } | VolumeSource::Scratch(_) => {}
+            VolumeSource::Claim { name: claim, .. } => {
                 let volume = myself.claimed(claim).map_err(|why| {
                     Missing(format!("MountVolume.SetUp failed for volume \"{name}\" : {why}"))
                 })?;
@@ -341,13 +342,12 @@ pub(super) fn place(
         VolumeSource::EmptyDir { memory, .. } => VolumeRoot::Directory(name, *memory),
         VolumeSource::HostPath { path, .. } => VolumeRoot::Host(path.clone()),
         VolumeSource::Files(_) => VolumeRoot::Set(name),
-        VolumeSource::Claim { name, .. } | VolumeSource::OwnClaim { template: name } => {
-            match &myself.claimed(name).ok()?.medium {
-                Medium::Directory(name) => VolumeRoot::Kept(name.clone()),
-                Medium::Path { path, .. } => VolumeRoot::Host(path.clone()),
-                Medium::Docker { .. } => return None,
-            }
-        }
+        VolumeSource::Claim { name, .. } => match &myself.claimed(name).ok()?.medium {
+            Medium::Directory(name) => VolumeRoot::Kept(name.clone()),
+            Medium::Path { path, .. } => VolumeRoot::Host(path.clone()),
+            Medium::Docker { .. } => return None,
+        },
+        VolumeSource::OwnClaim { .. } | VolumeSource::Scratch(_) => return None,
     };
     let part = match &mount.sub_path {
         None => None,

@@ -338,7 +338,7 @@ fn under(path: &str, directory: &str) -> bool {
 fn claim_of<'s>(volume: &str, spec: &'s PodSpec) -> Option<(&'s Name, bool)> {
     let volume = spec.volumes.iter().find(|its| its.name == *volume)?;
     match &volume.source {
-        VolumeSource::Claim { name, read_only } => Some((name, *read_only)),
+        VolumeSource::Claim { name, read_only, .. } => Some((name, *read_only)),
         _ => None,
     }
 }

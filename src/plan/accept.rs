@@ -1,17 +1,17 @@
 //! Is the newest commit taken, refused or held?
 //!
-//! A commit is a transaction: taken whole or not at all, app by app. Three doors stand before it, in
-//! this order: its history must follow from the revision in force, nothing in it may be wrong, and it
-//! must not delete more than its author seems to have meant. What passes may have to wait for its hour
-//! ([`super::windows`]), and where there are several apps it must also fit with the others:
-//! [`super::apps`]. Source: docs/DESIGN.md §2 and Hard cases 8.
+//! A commit is a transaction: taken whole or not at all, app by app. Four doors stand before it, in
+//! this order: somebody must vouch for it, its history must follow from the revision in force, nothing
+//! in it may be wrong, and it must not delete more than its author seems to have meant. What passes
+//! may have to wait for its hour ([`super::windows`]), and where there are several apps it must also
+//! fit with the others: [`super::apps`]. Source: docs/DESIGN.md §2 and Hard cases 8.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::kinds::binding::{AppName, Oid};
 use crate::kinds::finding::Finding;
-use crate::kinds::name::Name;
+use crate::kinds::name::{GIVEN_NAMESPACES, Name};
 use crate::kinds::object::Key;
 use crate::kinds::registry::Kind;
 use crate::ports::source::Relation;
@@ -98,6 +98,9 @@ fn is_same(offer: &Revision, state: &AppState) -> bool {
     };
     let follows = matches!(offer.relation, Relation::Same | Relation::Descends);
     let has_its_files = offer.terms.is_part && offer.tree.as_ref() == Some(&applied.tree);
+    if offer.terms.distrust.is_some() {
+        return false;
+    }
     applied.revision == offer.commit.id
         || (follows && has_its_files && !offer.findings.iter().any(Finding::is_error))
 }
@@ -162,7 +165,7 @@ pub fn may_accept(
     judge(candidate, app, &Table::default(), lost.first(), follows_rewrites).is_ok()
 }
 
-/// The three doors.
+/// The doors.
 fn judge(
     candidate: &Revision,
     state: &AppState,
@@ -170,13 +173,16 @@ fn judge(
     lost: Option<&Key>,
     follows_rewrites: bool,
 ) -> Result<(), Verdict> {
+    if let Some(why) = &candidate.terms.distrust {
+        return Err(Verdict::Refused(why.clone()));
+    }
     check_history(candidate.relation, follows_rewrites)?;
     let count = candidate.findings.iter().filter(|finding| finding.is_error()).count();
     if count > 0 {
         return Err(Verdict::Refused(errors(count)));
     }
     if candidate.terms.is_unknown {
-        let why = "windlass.yaml has an error, so no app can be told from another";
+        let why = "windlass.yaml or another file for all apps has an error";
         return Err(Verdict::Refused(why.to_owned()));
     }
     let tried = state.head.failed.as_ref().filter(|failed| is_tried(candidate, failed));
@@ -294,7 +300,10 @@ fn prune_complaint(
     if candidate.relation == Relation::Unrelated {
         return Some(format!("its history is unrelated and {} of {had} objects go", gone.len()));
     }
-    if let Some(namespace) = gone.iter().find(|key| key.kind == Kind::Namespace) {
+    // Those that exist by themselves go on without a manifest, with what is in them.
+    let is_over =
+        |key: &&Key| key.kind == Kind::Namespace && !GIVEN_NAMESPACES.contains(&key.name.as_str());
+    if let Some(namespace) = gone.iter().find(is_over) {
         return Some(format!("it would delete {namespace} and everything in it"));
     }
     if let Some(lost) = lost {
@@ -348,6 +357,7 @@ fn apply(work: &mut Work, app: &AppName, candidate: &Arc<Revision>, gives: bool)
         tree: candidate.tree.clone().unwrap_or_else(|| Oid::new("")),
         subject: commit.subject().to_owned(),
         author: commit.author.clone(),
+        signer: candidate.signer.as_ref().map(ToString::to_string),
         since: now,
         origin: candidate.origin.clone(),
         objects: u32::try_from(candidate.desired.objects.len()).unwrap_or(u32::MAX),
@@ -427,6 +437,7 @@ fn wait(work: &mut Work, app: &AppName, candidate: &Revision, refusal: &Refusal)
         revision: commit.id.clone(),
         subject: commit.subject().to_owned(),
         author: commit.author.clone(),
+        signer: candidate.signer.as_ref().map(ToString::to_string),
         since: now,
         verdict,
         findings,

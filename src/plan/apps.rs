@@ -61,6 +61,7 @@ pub fn offers(division: Division, state: &State) -> BTreeMap<AppName, Offer> {
             is_part,
             is_gone: is_missing && !is_unknown,
             is_unknown: is_missing && is_unknown,
+            distrust: None,
         },
     };
     let listed = parts.into_iter().filter(has_word);

@@ -2,7 +2,9 @@
 //!
 //! As Kubernetes' `PodControllerRefManager`: a set adopts pods that match its selector and belong to
 //! nobody, and releases pods that no longer match. A Pod written by hand belongs to nobody until a
-//! set adopts it; pods that a set made itself are never released, they end with it.
+//! set adopts it; pods that a set made itself are never released, they end with it. So does a Job
+//! with a selector of its own (`manualSelector`), as long as it has work to give: what it adopts is of
+//! its present run from then on, and counts.
 //! A pod whose owner is gone from Git ends.
 
 use crate::kinds::labels::Selector;
@@ -25,19 +27,20 @@ struct Claimant {
     selector: Selector,
 }
 
-/// ReplicaSets and ReplicationControllers written by hand. Sets of Deployments are not here: their
-/// selector has a hash in it that no pod written by hand carries.
+/// ReplicaSets, ReplicationControllers and Jobs written by hand. Sets of Deployments and other Jobs are
+/// not here: their selectors have something in them that no pod written by hand carries.
 fn selectors(work: &Work) -> Vec<Claimant> {
     let desired = work.revisions.values().map(|revision| &revision.desired);
-    desired
-        .flat_map(|desired| desired.objects.values())
-        .filter_map(|object| match &object.body {
-            Body::ReplicaSet(set) => {
-                Some(Claimant { key: object.key.clone(), selector: set.selector.clone() })
-            }
-            _ => None,
-        })
-        .collect()
+    let objects = desired.flat_map(|desired| desired.objects.values());
+    let claimants = objects.filter_map(|object| {
+        let selector = match &object.body {
+            Body::ReplicaSet(set) => &set.selector,
+            Body::Job(job) => job.manual_selector.as_ref()?,
+            _ => return None,
+        };
+        Some(Claimant { key: object.key.clone(), selector: selector.clone() })
+    });
+    claimants.collect()
 }
 
 /// Ends pods whose owner is not in Git any more.
@@ -78,19 +81,26 @@ fn release(work: &mut Work, sets: &[Claimant]) {
     }
 }
 
+/// Jobs adopt when their run has begun ([`super::job`]).
 fn adopt(work: &mut Work, sets: &[Claimant]) {
-    for set in sets {
-        let adopted: Vec<PodKey> = work
-            .pods
-            .values()
-            .filter(|pod| Some(&pod.binding.key.namespace) == set.key.namespace.as_ref())
-            .filter(|pod| pod.is_by_hand() && pod.binding.owner.kind == Kind::Pod)
-            .filter(|pod| pod.is_active() && set.selector.matches(&pod.labels()))
-            .map(|pod| pod.binding.key.clone())
-            .collect();
-        for key in adopted {
-            work.note(format!("{} adopts pod {key}", set.key));
-            work.hand_over(&key, &set.key);
-        }
+    for set in sets.iter().filter(|set| set.key.kind != Kind::Job) {
+        adopt_by(work, &set.key, &set.selector);
     }
+}
+
+/// Gives an owner the pods that its selector picks and that belong to nobody; says which.
+pub(super) fn adopt_by(work: &mut Work, owner: &Key, selector: &Selector) -> Vec<PodKey> {
+    let adopted: Vec<PodKey> = work
+        .pods
+        .values()
+        .filter(|pod| Some(&pod.binding.key.namespace) == owner.namespace.as_ref())
+        .filter(|pod| pod.is_by_hand() && pod.binding.owner.kind == Kind::Pod)
+        .filter(|pod| pod.is_active() && selector.matches(&pod.labels()))
+        .map(|pod| pod.binding.key.clone())
+        .collect();
+    for key in &adopted {
+        work.note(format!("{owner} adopts pod {key}"));
+        work.hand_over(key, owner);
+    }
+    adopted
 }

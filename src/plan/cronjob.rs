@@ -19,8 +19,8 @@ use crate::kinds::name::Name;
 use crate::kinds::object::{Body, Key, Object};
 use crate::kinds::registry::Kind;
 use crate::kinds::time::Wall;
-use crate::state::RecordKey;
 use crate::state::jobs::{COMPLETE, CronRecord, JobRecord, MINUTES_MAX, MadeJob};
+use crate::state::{RecordKey, called_after};
 
 use super::job;
 use super::work::Work;
@@ -169,7 +169,13 @@ fn start(work: &mut Work, ticking: &mut Ticking<'_>, due: Wall) {
         let sequence = work.next_sequence();
         let job_key = job::job_key(&key);
         let run = job::new_run(work, &job_key, reference, rules.is_indexed(), sequence);
-        let made = MadeJob { cron_job: ticking.key.name.clone(), scheduled: due, rules };
+        let made = MadeJob {
+            cron_job: ticking.key.name.clone(),
+            scheduled: due,
+            rules,
+            labels: ticking.cron.labels.clone(),
+            annotations: ticking.cron.annotations.clone(),
+        };
         let record = JobRecord { run: Some(run), made: Some(made), ..JobRecord::default() };
         job::put(work, ticking.app, &key, record);
         work.note(format!("{}: Job {name} for {due}", ticking.object.key));
@@ -189,12 +195,12 @@ fn is_running(record: &JobRecord) -> bool {
 
 /// The Jobs it made, the oldest first.
 fn jobs_of(work: &Work, ticking: &Ticking<'_>) -> Vec<(RecordKey, Arc<JobRecord>)> {
-    let jobs = work.next.apps.get(ticking.app).map(|state| &state.jobs).into_iter().flatten();
-    let mut own: Vec<(RecordKey, Arc<JobRecord>)> = jobs
-        .filter(|(key, record)| {
-            let maker = record.made.as_ref().map(|made| &made.cron_job);
-            key.namespace == ticking.key.namespace && maker == Some(&ticking.key.name)
-        })
+    let Some(state) = work.next.apps.get(ticking.app) else {
+        return Vec::new();
+    };
+    let RecordKey { namespace, name } = &ticking.key;
+    let mut own: Vec<(RecordKey, Arc<JobRecord>)> = called_after(&state.jobs, namespace, name)
+        .filter(|(_, record)| record.made.as_ref().is_some_and(|made| made.cron_job == *name))
         .map(|(key, record)| (key.clone(), record.clone()))
         .collect();
     own.sort_by_key(|(_, record)| record.run.as_ref().map(|run| run.sequence));

@@ -16,8 +16,8 @@ use crate::kinds::name::{Name, PodKey};
 use crate::kinds::object::{Body, Key, Object};
 use crate::kinds::registry::Kind;
 use crate::kinds::workload::Deployment;
-use crate::state::RecordKey;
 use crate::state::records::{ConditionRecord, DeploymentRecord, SetRecord};
+use crate::state::{RecordKey, called_after};
 
 use super::memory::Pace;
 use super::pods::Tally;
@@ -97,17 +97,13 @@ pub(super) fn sort_sets(
     object: &Object,
     spec: &Deployment,
 ) -> (Option<RecordKey>, Vec<RecordKey>) {
-    let Some(state) = work.next.apps.get(app) else {
+    let Some((state, namespace)) = work.next.apps.get(app).zip(object.key.namespace.as_ref())
+    else {
         return (None, Vec::new());
     };
-    let mut own: Vec<(&RecordKey, &Arc<SetRecord>)> = state
-        .sets
-        .iter()
-        .filter(|(key, set)| {
-            Some(&key.namespace) == object.key.namespace.as_ref()
-                && set.deployment == object.key.name
-        })
-        .collect();
+    let named = called_after(&state.sets, namespace, &object.key.name);
+    let mut own: Vec<(&RecordKey, &Arc<SetRecord>)> =
+        named.filter(|(_, set)| set.deployment == object.key.name).collect();
     own.sort_by_key(|(_, set)| set.sequence);
     let is_current =
         |set: &SetRecord| work.still_means(&set.template, &spec.template) == Some(true);

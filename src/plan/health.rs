@@ -3,7 +3,8 @@
 //!
 //! A harbour master's list: for each ship, whether she is moored, under way or aground. What has no
 //! way to go (a ConfigMap, a Service) is moored as soon as it is listed. One function per kind; a kind
-//! without one counts as arrived. So does a claim: where it matters, a pod waits for it.
+//! without one counts as arrived. So does a claim that nobody uses and whose class waits for a pod:
+//! kstatus would wait with it for ever.
 //!
 //! The limit: it looks at the revision in force and at what runs; whether the program does what its
 //! users want only its readiness probe can tell.
@@ -23,7 +24,7 @@ use crate::state::RecordKey;
 
 use super::pods::{Pod, Tally};
 use super::work::Work;
-use super::{daemonset, deployment};
+use super::{daemonset, deployment, storage};
 
 /// How something is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,6 +71,7 @@ pub(super) fn of(work: &mut Work, app: &AppName, object: &Object) -> Health {
         Body::DaemonSet(spec) => of_daemon_set(work, object, spec),
         Body::Job(_) => of_job(work, app, &object.key),
         Body::Pod(_) => of_pod(work, &object.key),
+        Body::Claim(_) => of_claim(work, &object.key),
         _ => Health::Current,
     };
     match health {
@@ -193,6 +195,19 @@ fn replicas(tally: Tally, wanted: u32) -> Health {
         return Health::Current;
     }
     Health::InProgress(format!("{} of {wanted} pods are available", tally.available))
+}
+
+/// It has its volume, or will get it with its first pod.
+fn of_claim(work: &Work, key: &Key) -> Health {
+    let own = key.namespace.as_ref().and_then(|space| work.next.claim(space, &key.name));
+    let Some(claim) = own else {
+        return Health::InProgress("it is not made yet".to_owned());
+    };
+    if claim.volume.is_some() || storage::waits_for_pod(work, key, claim) {
+        return Health::Current;
+    }
+    let why = claim.message.as_deref().unwrap_or("it has no volume");
+    Health::InProgress(why.to_owned())
 }
 
 fn of_pod(work: &Work, key: &Key) -> Health {

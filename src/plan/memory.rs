@@ -15,7 +15,8 @@ use crate::kinds::time::Elapsed;
 pub struct Memory {
     /// Since when each pod has been seen ready.
     pub ready_since: BTreeMap<Uid, Elapsed>,
-    /// Each roll-out's last progress, by the ReplicaSet that is rolled to.
+    /// Each roll-out's last progress, by the ReplicaSet that is rolled to; and that of StatefulSets that
+    /// are to become smaller.
     pub progress: BTreeMap<Key, Progress>,
     /// Since when each app's revision in force has been on its way.
     pub begun: BTreeMap<AppName, (Oid, Elapsed)>,

@@ -77,6 +77,7 @@ use std::time::Duration;
 
 use ipnetwork::Ipv4Network;
 
+use crate::desired::trust::Signer;
 use crate::desired::{AppSpec, Desired, Need};
 use crate::kinds::binding::{AppName, Oid};
 use crate::kinds::finding::Finding;
@@ -181,6 +182,8 @@ pub struct Revision {
     pub relation: Relation,
     /// The commits between, newest first, itself among them.
     pub commits: Arc<[CommitInfo]>,
+    /// Who signed it, where somebody has to.
+    pub signer: Option<Arc<Signer>>,
     /// What it asks for.
     pub desired: Arc<Desired>,
     /// What is wrong with it.
@@ -206,6 +209,8 @@ pub struct Terms {
     pub is_gone: bool,
     /// Whether `windlass.yaml` can't be read, so that nothing is known of it.
     pub is_unknown: bool,
+    /// Why the commit is not to be trusted; nothing of it was read then.
+    pub distrust: Option<String>,
 }
 
 /// What a node says, and what we think of it.

@@ -198,6 +198,7 @@ fn carry_back(work: &mut Work, app: &AppName, fallback: &Arc<Revision>, failed: 
         revision: failed.revision.clone(),
         subject: failed.subject.clone(),
         author: failed.author.clone(),
+        signer: None,
         since: now,
         verdict: Verdict::Reverted(failed.why.clone()),
         findings: Vec::new(),

@@ -8,7 +8,7 @@ use crate::kinds::labels::Labels;
 use crate::kinds::name::PodKey;
 use crate::kinds::pod::PodTemplate;
 use crate::kinds::registry::Kind;
-use crate::kinds::status::{Phase, PodReport};
+use crate::kinds::status::{ContainerState, Phase, PodReport};
 
 use super::work::Work;
 
@@ -73,6 +73,17 @@ impl Pod {
         !self.is_leaving()
             && !self.is_lost
             && self.report.as_ref().is_some_and(|report| report.status.is_ready())
+    }
+
+    /// Whether one of its containers has failed to run and waits for its next attempt.
+    pub fn is_in_back_off(&self) -> bool {
+        let status = self.report.iter().map(|report| &report.status);
+        let mut containers = status
+            .flat_map(|its| its.container_statuses.iter().chain(&its.init_container_statuses));
+        containers.any(|container| match &container.state {
+            ContainerState::Waiting(waiting) => waiting.reason.ends_with("BackOff"),
+            _ => false,
+        })
     }
 
     /// How long it may take to stop.

@@ -14,8 +14,8 @@ use crate::kinds::digest::Digest;
 use crate::kinds::name::{Name, PodKey};
 use crate::kinds::object::{Key, Object};
 use crate::kinds::pod::PodTemplate;
-use crate::state::RecordKey;
 use crate::state::records::RevisionRecord;
+use crate::state::{RecordKey, called_after};
 
 use super::pods::Pod;
 use super::work::Work;
@@ -101,11 +101,14 @@ pub(super) fn edition(work: &Work, app: &AppName, owner: &Key, name: &Name) -> O
 
 /// What is remembered of an owner's templates, the one in force last.
 fn history(work: &Work, app: &AppName, owner: &Key) -> Vec<(Name, Arc<RevisionRecord>)> {
-    let records = work.next.apps.get(app).into_iter().flat_map(|state| &state.revisions);
-    let mut own: Vec<(Name, Arc<RevisionRecord>)> = records
-        .filter(|(_, record)| record.owner == *owner)
-        .map(|(key, record)| (key.name.clone(), record.clone()))
-        .collect();
+    let Some((state, namespace)) = work.next.apps.get(app).zip(owner.namespace.as_ref()) else {
+        return Vec::new();
+    };
+    let mut own: Vec<(Name, Arc<RevisionRecord>)> =
+        called_after(&state.revisions, namespace, &owner.name)
+            .filter(|(_, record)| record.owner == *owner)
+            .map(|(key, record)| (key.name.clone(), record.clone()))
+            .collect();
     own.sort_by_key(|(_, record)| record.revision);
     own
 }

@@ -10,11 +10,12 @@
 //! The rules are Kubernetes' (`stateful_set_control.go`). Three are ours, because with them every
 //! roll-out ends that can: a pod that is not ready and was not made from the template it should have is
 //! replaced without waiting for it to become ready, so that a reverted mistake heals by itself; when
-//! the set shrinks, the last pod goes though it is not ready; and `maxUnavailable` holds for ordered
-//! sets, too.
+//! the set shrinks, the last pod goes though it is not ready, and waits for those below it only as long
+//! as they may still come up ([`is_hopeless`]); and `maxUnavailable` holds for ordered sets, too.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::kinds::binding::AppName;
 use crate::kinds::labels::Labels;
@@ -24,6 +25,7 @@ use crate::kinds::workload::{SetUpdate, StatefulSet};
 use crate::state::RecordKey;
 use crate::state::records::StatefulSetRecord;
 
+use super::memory::Pace;
 use super::revisions::{self, Edition, LABEL_REVISION};
 use super::work::{NewName, NewPod, PODS_MADE_MAX, Work};
 
@@ -216,9 +218,17 @@ fn shrink(work: &mut Work, set: &Seating<'_>, is_full: bool) -> bool {
     let wanted = set.spec.ordinals();
     let surplus = set.seated(work).into_iter().rev().filter(|number| !wanted.contains(number));
     let surplus: Vec<u32> = surplus.collect();
+    let waits = !surplus.is_empty() && !set.spec.is_parallel && !is_full;
+    let may_go = match waits {
+        true => is_hopeless(work, set),
+        false => {
+            work.memory.progress.remove(set.key);
+            true
+        }
+    };
     for number in &surplus {
         let is_leaving = set.look(work, *number) == Seat::Leaving;
-        if !is_leaving && (set.spec.is_parallel || is_full) {
+        if !is_leaving && may_go {
             work.note(format!("{}: pod {} is one too many", set.key, set.pod_key(*number).name));
             set.end(work, *number, None, "ScaledDown");
         }
@@ -227,6 +237,31 @@ fn shrink(work: &mut Work, set: &Seating<'_>, is_full: bool) -> bool {
         }
     }
     surplus.is_empty()
+}
+
+/// How long pods that must go wait for those below to come up; a Deployment's
+/// `progressDeadlineSeconds` if nobody says otherwise.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// Whether those that are to stay can't be waited for: one of them has tried to run and is in a
+/// back-off, or nothing has moved for [`PATIENCE`]. Kubernetes waits for ever then, though nobody but
+/// the author of the bad template could help, and he has asked for fewer pods.
+fn is_hopeless(work: &mut Work, set: &Seating<'_>) -> bool {
+    let mut mark = Vec::new();
+    for ordinal in set.spec.ordinals() {
+        let seat = set.look(work, ordinal);
+        let pod = work.pods.get(&set.pod_key(ordinal));
+        if seat == Seat::Unready && pod.is_some_and(super::Pod::is_in_back_off) {
+            return true;
+        }
+        mark.push(seat as u32);
+    }
+    let stood = match work.memory.progress(set.key, mark, work.now.elapsed) {
+        Pace::Stands(stood) => stood,
+        Pace::Unknown | Pace::Moves => Duration::ZERO,
+    };
+    work.wake_in(PATIENCE.saturating_sub(stood).max(Duration::from_secs(1)));
+    stood >= PATIENCE
 }
 
 /// Ends pods that were made from another template than they should have, the last first, as far as

@@ -14,7 +14,7 @@ use crate::kinds::pod::PodTemplate;
 use crate::kinds::registry::Kind;
 use crate::kinds::status::EventRecord;
 use crate::kinds::time::{Elapsed, Now};
-use crate::state::{EVENTS_MAX, PodList, RecordKey, State};
+use crate::state::{AppState, EVENTS_MAX, PodList, RecordKey, State};
 
 use super::pods::{self, Pod};
 use super::{Input, Memory, Plan, Revision, library, unsaid};
@@ -368,13 +368,7 @@ impl<'a> Work<'a> {
         }
         let lives: BTreeSet<&Uid> =
             lists.values().flat_map(|list| list.values().map(|pod| &pod.uid)).collect();
-        let sets: BTreeSet<Key> = self
-            .next
-            .apps
-            .values()
-            .flat_map(|app| app.sets.keys())
-            .map(super::deployment::owner_key)
-            .collect();
+        let sets: BTreeSet<Key> = self.next.apps.values().flat_map(rolled).collect();
         let jobs: BTreeSet<Key> = self
             .next
             .apps
@@ -414,6 +408,14 @@ impl<'a> Work<'a> {
             next: self.next,
         }
     }
+}
+
+/// What progress is remembered of.
+fn rolled(app: &AppState) -> impl Iterator<Item = Key> {
+    let stateful = app.stateful_sets.keys();
+    let stateful =
+        stateful.map(|key| Key::namespaced(Kind::StatefulSet, &key.namespace, &key.name));
+    app.sets.keys().map(super::deployment::owner_key).chain(stateful)
 }
 
 /// Adds events to a register's list; one that says what another said before raises its count.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::kinds::binding::Oid;
+use crate::kinds::digest::Digest;
 use crate::kinds::time::Wall;
 
 /// What may be asked of the desired repository.
@@ -34,6 +35,19 @@ pub enum Call {
         /// Which.
         commits: Vec<Oid>,
     },
+    /// Bring what a commit stands on, back to the oldest commit with a file of this content.
+    Lineage {
+        /// The commit.
+        commit: Oid,
+        /// The file, from the sub-directory.
+        file: String,
+        /// Its content.
+        pin: Digest,
+        /// The oldest commit with it, where that was found before.
+        root: Option<Oid>,
+        /// Commits that need not be looked at, nor what they stand on.
+        known: Vec<Oid>,
+    },
     /// Find the commit that a person means: a branch, a tag, a short or full id.
     Resolve {
         /// What was written.
@@ -55,6 +69,8 @@ pub enum Answer {
     Contents(Vec<FileContent>),
     /// To [`Call::Keep`].
     Kept,
+    /// To [`Call::Lineage`].
+    Lineage(Box<Lineage>),
     /// To [`Call::Resolve`].
     Resolved(Oid),
 }
@@ -78,6 +94,38 @@ pub struct Survey {
 /// A survey lists at most this many commits: enough to find a trailer in a month's work, and a
 /// bound on what a new clone of a long history costs.
 pub const COMMITS_LISTED_MAX: usize = 1000;
+
+/// What a commit stands on, back to a root.
+#[derive(Clone, Debug)]
+pub struct Lineage {
+    /// The oldest commit with the file; none if there is none.
+    pub root: Option<Oid>,
+    /// All commits that the one asked about stands on, without the root, what that stands on, and
+    /// what is known; each after its parents, itself last. Itself alone where there is no root.
+    pub commits: Vec<Ancestor>,
+    /// Parents of these that are not among them.
+    pub edge: Vec<Ancestor>,
+    /// Whether nothing was left out as known.
+    pub is_whole: bool,
+}
+
+/// A lineage of more commits is not brought: it would be some 20 MB.
+pub const LINEAGE_MAX: usize = 20_000;
+
+/// A commit of a lineage.
+#[derive(Clone, Debug)]
+pub struct Ancestor {
+    /// The commit, for people.
+    pub info: CommitInfo,
+    /// Its parents.
+    pub parents: Vec<Oid>,
+    /// The object as it is.
+    pub raw: Arc<[u8]>,
+    /// The file in it; none if it has none.
+    pub file: Option<FileContent>,
+    /// Whether it is the root or stands on it.
+    pub follows: bool,
+}
 
 /// How a commit follows from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,11 +9,10 @@ use std::sync::Arc;
 use crate::agent::Agent;
 use crate::kinds::binding::{AppName, Binding, DEFAULT_APP, Generation, Oid};
 use crate::kinds::name::{Name, NodeName, PodKey, Uid};
-use crate::kinds::object::Body;
+use crate::kinds::object::{Body, Key};
 use crate::kinds::registry::Kind;
 use crate::kinds::storage::Reclaim;
 use crate::kinds::time::Wall;
-use crate::kinds::workload::Strategy;
 use crate::plan::{Revision, Terms};
 use crate::ports::runtime::{ContainerSeen, Role};
 use crate::ports::source::{CommitInfo, Relation};
@@ -34,6 +33,8 @@ pub struct Safety {
     /// Pods whose node a person declared dead, whether it was or not.
     declared_dead: BTreeSet<Uid>,
     jobs: super::check_jobs::JobsSeen,
+    /// Pods that run, by node.
+    running: BTreeMap<NodeName, BTreeSet<(PodKey, Uid)>>,
     /// Directories that outlive their pods, by node.
     kept: BTreeMap<NodeName, BTreeSet<String>>,
     /// Volumes whose data was to be removed, by a decision that was written.
@@ -138,28 +139,40 @@ impl Safety {
     /// No two pods of one name run, on whatever machines. A person who declares a node dead answers
     /// for it (docs/DESIGN.md, Hard cases 2), and so does one who sets the store back: what it has
     /// forgotten runs on until its node has read so.
-    fn no_identity_twice(&self, world: &World) -> Result<(), Violation> {
+    fn no_identity_twice(&mut self, world: &World) -> Result<(), Violation> {
         if world.store.restores > 0 {
             return Ok(());
         }
+        let mut is_news = false;
+        for node in &world.touched {
+            let running = world.machines.get(node).map(running_pods).unwrap_or_default();
+            let before = self.running.get(node);
+            if before.is_none_or(|before| *before != running) {
+                is_news = true;
+                self.running.insert(node.clone(), running);
+            }
+        }
+        // Where nothing has begun, nothing runs twice that did not before.
+        if !is_news {
+            return Ok(());
+        }
         let mut alive: BTreeMap<&PodKey, (&NodeName, &Uid)> = BTreeMap::new();
-        for (node, machine) in &world.machines {
-            let running = machine.runtime.containers().filter(|container| container.is_running());
-            for container in running.filter(|its| matches!(its.marks.role, Role::App(_))) {
-                let marks = &container.marks;
-                if self.declared_dead.contains(&marks.uid) {
-                    continue;
-                }
-                match alive.insert(&marks.pod, (node, &marks.uid)) {
-                    Some((other, uid)) if (other, uid) != (node, &marks.uid) => {
-                        return Err(format!("pod {} runs on {other} and on {node}", marks.pod));
-                    }
-                    _ => {}
+        for (node, pods) in &self.running {
+            for (pod, uid) in pods.iter().filter(|(_, uid)| !self.declared_dead.contains(uid)) {
+                if let Some((other, _)) = alive.insert(pod, (node, uid)) {
+                    return Err(format!("pod {pod} runs on {other} and on {node}"));
                 }
             }
         }
         Ok(())
     }
+}
+
+/// The pods of which a program runs on a machine, each with its life.
+fn running_pods(machine: &Machine) -> BTreeSet<(PodKey, Uid)> {
+    let running = machine.runtime.containers().filter(|container| container.is_running());
+    let programs = running.filter(|container| matches!(container.marks.role, Role::App(_)));
+    programs.map(|its| (its.marks.pod.clone(), its.marks.uid.clone())).collect()
 }
 
 impl Safety {
@@ -176,7 +189,10 @@ impl Safety {
     }
 
     fn data_is_kept(&mut self, world: &World) -> Result<(), Violation> {
-        for (node, machine) in &world.machines {
+        for node in &world.touched {
+            let Some(machine) = world.machines.get(node) else {
+                continue;
+            };
             let before = self.kept.entry(node.clone()).or_default();
             if *before == machine.kept {
                 continue;
@@ -194,11 +210,13 @@ impl Safety {
     }
 }
 
-/// A pod is bound to the node that has the data of its claim. In the scenario a workload's claim has
-/// its name.
+/// A pod is bound to the node that has the data of its claim. In the scenario the claim that a
+/// workload's pods share has its name, and one that a pod has for itself is called `data`.
 fn pods_are_with_their_data(state: &State) -> Result<(), Violation> {
     for (node, pod) in state.all_pods() {
-        let claim = state.claim(&pod.key.namespace, &pod.template.owner.name);
+        let shared = state.claim(&pod.key.namespace, &pod.template.owner.name);
+        let own = state.claim(&pod.key.namespace, &pod.claim_name(&Name::trusted("data")));
+        let claim = shared.or(own.filter(|_| pod.is_identity()));
         let volume = claim.and_then(|claim| state.volumes.get(claim.volume.as_ref()?));
         let has_data = volume.and_then(|volume| volume.node.as_ref());
         if let (Some(node), Some(has_data)) = (node, has_data)
@@ -335,23 +353,19 @@ pub fn settled(world: &World) -> Result<(), String> {
     if let Some((_, pod)) = state.all_pods().find(|(_, pod)| pod.deletion.is_some()) {
         return Err(format!("pod {} is still ending", pod.key));
     }
-    for (owner, (count, image)) in &wanted {
-        let bound = state.all_pods().filter(|(_, p)| p.template.owner.to_string() == *owner);
+    for (owner, wanted) in &wanted {
+        let bound = state.all_pods().filter(|(_, p)| p.template.owner == *owner);
         let bound: Vec<_> = bound.collect();
-        // A roll-out to an image that never runs stands still within its surge, beside pods of
-        // the image before: that is its end.
-        let most = if runs_well(image) { *count } else { count + count.div_ceil(4) };
-        // A StatefulSet makes no further pod while one does not come up.
-        let is_ordered = bound.iter().any(|(_, pod)| pod.index.is_some());
-        let least = if is_ordered && !runs_well(image) { 1 } else { *count };
-        if bound.len() < least || bound.len() > most {
+        if !wanted.bounds(bound.len()).contains(&bound.len()) {
+            let count = wanted.count;
             return Err(format!("{owner} has {} pods, {count} are wanted", bound.len()));
         }
+        let image = &wanted.image;
         for (node, pod) in bound {
             let Some(node) = node else {
                 return Err(format!("pod {} has no node", pod.key));
             };
-            if runs_well(image) && !is_running(world, node, &pod.uid, image) {
+            if wanted.arrives && !is_running(world, node, &pod.uid, image) {
                 return Err(format!("pod {} does not run {image}", pod.key));
             }
         }
@@ -360,7 +374,33 @@ pub fn settled(world: &World) -> Result<(), String> {
     nothing_else(world, &state, &wanted)
 }
 
-fn runs_well(image: &str) -> bool {
+/// What a workload asks for.
+struct Wanted {
+    count: usize,
+    image: String,
+    kind: Kind,
+    /// Whether all its pods come to run its image.
+    arrives: bool,
+}
+
+impl Wanted {
+    /// How many pods it may have in the end, of which there are so many.
+    fn bounds(&self, found: usize) -> std::ops::RangeInclusive<usize> {
+        let count = self.count;
+        match self.kind {
+            // A roll-out to an image that never runs stands still within its surge, beside pods of
+            // the image before: that is its end. One that was held back from its first pod on has none.
+            Kind::Deployment if !self.arrives && found > 0 => count..=count + count.div_ceil(4),
+            Kind::Deployment if !self.arrives => 0..=count,
+            Kind::DaemonSet if !self.arrives => count..=count + count.div_ceil(4),
+            // It makes no further pod while one does not come up.
+            Kind::StatefulSet if !self.arrives => count.min(1)..=count,
+            _ => count..=count,
+        }
+    }
+}
+
+pub(super) fn runs_well(image: &str) -> bool {
     ["run", "slow", "deaf"].iter().any(|word| image.contains(word))
 }
 
@@ -379,11 +419,10 @@ fn is_running(world: &World, node: &crate::kinds::name::NodeName, uid: &Uid, ima
 fn nothing_else(
     world: &World,
     state: &State,
-    wanted: &BTreeMap<String, (usize, String)>,
+    wanted: &BTreeMap<Key, Wanted>,
 ) -> Result<(), String> {
-    let is_asked_for = |pod: &Binding| {
-        pod.owner.kind == Kind::Job || wanted.contains_key(&pod.template.owner.to_string())
-    };
+    let is_asked_for =
+        |pod: &Binding| pod.owner.kind == Kind::Job || wanted.contains_key(&pod.template.owner);
     let stray = state.all_pods().find(|(_, pod)| !is_asked_for(pod));
     if let Some((_, pod)) = stray {
         return Err(format!("pod {} is bound, and nobody asks for it", pod.key));
@@ -439,16 +478,18 @@ fn may_lag(world: &World, state: &State, tip: &Oid) -> bool {
     files.is_some_and(|files| is_divided(files) && files.values().any(|text| text_is_ill(text)))
 }
 
-/// What never runs, or ends badly: a Deployment's program as well as a Job's.
+/// What never runs, or ends badly: a Deployment's program as well as a Job's. Or what somebody has
+/// paused, which does not become healthy by itself either.
 fn text_is_ill(text: &str) -> bool {
-    text.contains("\"crash:") || text.contains("\"missing:")
+    ["\"crash:", "\"missing:", "paused: true"].iter().any(|word| text.contains(word))
 }
 
 fn is_divided(files: &super::Files) -> bool {
     files.get("windlass.yaml").is_some_and(|text| text.contains("apps:"))
 }
 
-fn files_of(world: &World, commit: &Oid, app: &AppName) -> super::Files {
+/// What a commit says of an app.
+pub(super) fn files_of(world: &World, commit: &Oid, app: &AppName) -> super::Files {
     let files = world.remote.files(commit).cloned().unwrap_or_default();
     let own = files.iter().filter(|(path, _)| belongs(&files, path, app));
     own.map(|(path, text)| (path.clone(), text.clone())).collect()
@@ -514,14 +555,15 @@ fn in_force(
             desired: Arc::new(desired),
             findings: Arc::default(),
             terms: Terms::default(),
+            signer: None,
             waves: None,
         }))
     };
     crate::plan::in_force(waves, &read(commit)?, read)
 }
 
-/// How many pods each workload of a revision asks for, and which image they run.
-fn wanted_pods(world: &World, in_force: &Revision) -> BTreeMap<String, (usize, String)> {
+/// What each workload of a revision asks for.
+fn wanted_pods(world: &World, in_force: &Revision) -> BTreeMap<Key, Wanted> {
     let mut wanted = BTreeMap::new();
     for object in in_force.desired.objects.values() {
         let count = match &object.body {
@@ -536,12 +578,8 @@ fn wanted_pods(world: &World, in_force: &Revision) -> BTreeMap<String, (usize, S
         let image = template.and_then(|template| template.spec.containers.first());
         let image = image.map(|container| container.image.clone()).unwrap_or_default();
         let count = usize::try_from(count).unwrap_or(usize::MAX);
-        wanted.insert(object.key.to_string(), (count, image));
+        let (kind, arrives) = (object.key.kind, !super::converge::stays_back(object));
+        wanted.insert(object.key.clone(), Wanted { count, image, kind, arrives });
     }
     wanted
-}
-
-/// Whether a strategy lets pods of two templates run side by side.
-pub fn overlaps(strategy: &Strategy) -> bool {
-    matches!(strategy, Strategy::RollingUpdate { .. })
 }

@@ -8,7 +8,7 @@ use crate::kinds::object::Key;
 use crate::kinds::registry::Kind;
 use crate::kinds::time::Wall;
 use crate::state::State;
-use crate::state::jobs::JobRun;
+use crate::state::jobs::{JobRun, SUSPENDED};
 
 use super::check::Violation;
 
@@ -74,11 +74,13 @@ impl JobsSeen {
     }
 }
 
-/// Every Job that is in force has come to its end; one made by a CronJob may have begun just now.
+/// Every Job that is in force has come to its end, or somebody suspended it; one made by a CronJob may have begun just now.
 pub(super) fn have_ended(state: &State) -> Result<(), String> {
     for app in state.apps.values() {
         for (key, record) in app.jobs.iter().filter(|(_, record)| record.made.is_none()) {
-            if record.run.as_ref().is_some_and(|run| run.end().is_none()) {
+            let is_under_way =
+                |run: &JobRun| run.end().is_none() && run.condition(SUSPENDED).is_none();
+            if record.run.as_ref().is_some_and(is_under_way) {
                 return Err(format!("Job {key} has not come to its end"));
             }
         }

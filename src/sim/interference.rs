@@ -62,6 +62,37 @@ pub enum Interference {
     Ask(NodeName, RequestKind),
 }
 
+impl Interference {
+    /// The machine that it befalls, if it is one alone.
+    fn node(&self) -> Option<&NodeName> {
+        match self {
+            Self::KillAgent(node)
+            | Self::StartAgent(node)
+            | Self::StopRuntime(node)
+            | Self::StartRuntime(node)
+            | Self::KillContainer(node)
+            | Self::KillPause(node)
+            | Self::PowerCut(node)
+            | Self::FlushRules(node)
+            | Self::JumpClock(node, _)
+            | Self::Reach(node, _)
+            | Self::FillDisk(node)
+            | Self::ClearDisk(node)
+            | Self::Adopt(node)
+            | Self::Ask(node, _) => Some(node),
+            Self::CutStore
+            | Self::HealStore
+            | Self::DeleteRegister(_)
+            | Self::BackUp
+            | Self::Restore
+            | Self::CutRemote
+            | Self::HealRemote
+            | Self::Push(..)
+            | Self::SetBack(_) => None,
+        }
+    }
+}
+
 impl World {
     /// Carries out an interference.
     pub fn interfere(&mut self, what: Interference) {
@@ -70,6 +101,7 @@ impl World {
             other => format!("-- {other:?}"),
         });
         let time = self.time;
+        self.touched.extend(what.node().cloned());
         match what {
             Interference::KillAgent(node) => {
                 if let Some(machine) = self.machines.get_mut(&node) {

@@ -391,6 +391,7 @@ fn config(machine: &Machine) -> Config {
         },
         domain: "cluster.local".into(),
         origin: "main".into(),
+        trust: None,
         poll: Duration::from_secs(10),
         source_is_watched: false,
         store_poll: Duration::from_secs(10),

@@ -7,12 +7,13 @@
 //!
 //! A run has two halves. In the first, faults fall and *safety* is checked after every step
 //! ([`check`]). Then everything is healed, and the fleet must settle: what runs is what the newest
-//! good commit says.
+//! good commit says, and nothing shows that it ever was otherwise ([`converge`]).
 //!
 //! Floor 4: the twin of [`crate::adapters`].
 
 pub mod check;
 mod check_jobs;
+mod converge;
 #[cfg(test)]
 mod identity;
 mod interference;
@@ -26,6 +27,7 @@ pub mod rehearsal;
 mod rng;
 mod runtime;
 pub mod scenario;
+mod shop;
 mod source;
 mod store;
 #[cfg(test)]
@@ -250,6 +252,7 @@ impl World {
         self.touched.insert(node.clone());
         let result = match work {
             Work::Parse(files) => Ok(Done::Parsed(files.iter().map(parsed).collect())),
+            Work::Vouch(lineage, pin) => Ok(Done::Judged(desired::trust::vouch(&lineage, &pin))),
             Work::Plan(given) => {
                 let (input, mut memory) = *given;
                 let Some(machine) = self.machines.get(node) else {

@@ -12,6 +12,7 @@ use super::records::Unknown;
 use crate::kinds::binding::TemplateRef;
 use crate::kinds::indexes::IndexSet;
 use crate::kinds::job::JobRules;
+use crate::kinds::labels::Labels;
 use crate::kinds::name::{Name, Uid};
 use crate::kinds::time::Wall;
 
@@ -49,6 +50,12 @@ pub struct MadeJob {
     pub scheduled: Wall,
     /// What it asks for beside its template.
     pub rules: JobRules,
+    /// Its labels.
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
+    /// Its annotations.
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub annotations: Labels,
 }
 
 /// What the coordinator remembers of a CronJob.

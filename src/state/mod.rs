@@ -61,6 +61,21 @@ pub const FORMAT: u32 = 1;
 /// A namespaced name of a record.
 pub type RecordKey = PodKey;
 
+/// The records of what an owner may have made: whatever it makes is called by its name, a dash and more.
+/// Others may be called so, too.
+pub fn called_after<'m, T>(
+    records: &'m BTreeMap<RecordKey, T>,
+    namespace: &Name,
+    owner: &Name,
+) -> impl Iterator<Item = (&'m RecordKey, &'m T)> {
+    let first = RecordKey::new(namespace, &Name::trusted(&format!("{owner}-")));
+    let last = first.clone();
+    let is_so = move |key: &RecordKey| {
+        key.namespace == last.namespace && key.name.as_str().starts_with(last.name.as_str())
+    };
+    records.range(first..).take_while(move |(key, _)| is_so(key))
+}
+
 /// The bindings of one node, or of none.
 pub type PodList = BTreeMap<PodKey, Arc<Binding>>;
 

@@ -187,6 +187,9 @@ pub struct Applied {
     pub subject: String,
     /// The commit's author.
     pub author: String,
+    /// Who signed it, and with which key, where somebody had to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signer: Option<String>,
     /// When it came into force, by the coordinator's clock.
     pub since: Wall,
     /// Which branch and sub-directory it came from; another one is looked at twice.
@@ -214,6 +217,9 @@ pub struct WaitingRevision {
     pub subject: String,
     /// The commit's author.
     pub author: String,
+    /// Who signed it, and with which key, where somebody had to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signer: Option<String>,
     /// Since when, by the coordinator's clock.
     pub since: Wall,
     /// Why.

@@ -57,12 +57,15 @@ pub struct ClaimRecord {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MadeFor {
-    /// The StatefulSet.
+    /// The StatefulSet; or the pod, if the claim comes and goes with it.
     pub owner: Key,
     /// Which of its pods.
     pub ordinal: u32,
     /// Whether the claim goes when the set does.
     pub goes_with_owner: bool,
+    /// The life of the pod that it comes and goes with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<Uid>,
     /// Labels of the claim.
     #[serde(default, skip_serializing_if = "Labels::is_empty")]
     pub labels: Labels,

@@ -28,6 +28,9 @@ use crate::kinds::time::Elapsed;
 
 /// Lines kept of each kind's diary: a client that has missed more of them lists again.
 const DIARY_MAX: usize = 1000;
+/// Lines are kept so long: whoever watches reads them within moments, and one who comes back after a
+/// lost connection within seconds. A roll-out fills the diary with some ten megabytes.
+const DIARY_KEPT: Duration = Duration::from_secs(60);
 /// A kind that nobody has asked for in this time is forgotten.
 const IDLE: Duration = Duration::from_secs(600);
 
@@ -55,6 +58,7 @@ pub struct Change {
     pub before: Option<Item>,
     /// The object now; absent if it is gone.
     pub after: Option<Item>,
+    at: Elapsed,
 }
 
 /// The diary does not reach back that far.
@@ -94,21 +98,37 @@ pub struct Cache {
     pictures: u64,
     version: Version,
     shelves: BTreeMap<Kind, Shelf>,
+    /// The latest time it has been told.
+    now: Elapsed,
 }
 
 impl Cache {
     /// A cache that begins with this picture. `first` must be higher than every version that an
     /// earlier life of this agent may have given, or a client could read on in the wrong diary.
     pub fn new(picture: Arc<Picture>, first: Version) -> Self {
-        Self { picture, pictures: 1, version: first, shelves: BTreeMap::new() }
+        let now = picture.now.elapsed;
+        Self { picture, pictures: 1, version: first, shelves: BTreeMap::new(), now }
     }
 
     /// Takes a newer picture.
     pub fn take(&mut self, picture: Arc<Picture>) {
-        let now = picture.now.elapsed;
-        self.shelves.retain(|_, shelf| now.since(shelf.asked) < IDLE);
+        self.now = self.now.max(picture.now.elapsed);
         self.picture = picture;
         self.pictures += 1;
+    }
+
+    /// Forgets what nobody is likely to ask for any more, and says whether there was something. Asked
+    /// for now and then, since nothing else happens here once the last client has gone.
+    pub fn tidy(&mut self, now: Elapsed) -> bool {
+        self.now = self.now.max(now);
+        let now = self.now;
+        let shelves = self.shelves.len();
+        self.shelves.retain(|_, shelf| now.since(shelf.asked) < IDLE);
+        let mut forgot = self.shelves.len() < shelves;
+        for shelf in self.shelves.values_mut() {
+            forgot |= shelf.tear_out(now);
+        }
+        forgot
     }
 
     /// The picture that answers are drawn from.
@@ -149,6 +169,7 @@ impl Cache {
     /// Brings a kind's shelf up to date.
     fn look(&mut self, kind: Kind) -> &Shelf {
         let drawn = self.pictures;
+        let now = self.now;
         let version = &mut self.version;
         let picture = &self.picture;
         let shelf = self.shelves.entry(kind).or_insert_with(|| {
@@ -159,10 +180,10 @@ impl Cache {
                 diary: VecDeque::new(),
                 floor: *version,
                 drawn,
-                asked: picture.now.elapsed,
+                asked: now,
             }
         });
-        shelf.asked = picture.now.elapsed;
+        shelf.asked = now;
         if shelf.drawn != drawn {
             shelf.drawn = drawn;
             shelf.compare(objects::list(picture, kind), version);
@@ -213,12 +234,22 @@ impl Shelf {
     }
 
     fn note(&mut self, before: Option<Item>, after: Option<Item>, version: Version) {
-        self.diary.push_back(Change { version, before, after });
+        self.diary.push_back(Change { version, before, after, at: self.asked });
         if self.diary.len() > DIARY_MAX
             && let Some(lost) = self.diary.pop_front()
         {
             self.floor = lost.version;
         }
+    }
+
+    /// Drops lines that are too old, and the room they had; says whether there were some.
+    fn tear_out(&mut self, now: Elapsed) -> bool {
+        let old = self.diary.partition_point(|line| now.since(line.at) >= DIARY_KEPT);
+        if let Some(lost) = self.diary.drain(..old).next_back() {
+            self.floor = lost.version;
+        }
+        self.diary.shrink_to(0);
+        old > 0
     }
 }
 

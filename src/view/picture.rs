@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -118,12 +119,12 @@ pub struct TurnTimes {
     /// How many took up to each of [`TURN_SECONDS`], and not up to the one before; the last took longer.
     pub counts: [u64; TURN_SECONDS.len() + 1],
     /// All of them together.
-    pub total: std::time::Duration,
+    pub total: Duration,
 }
 
 impl TurnTimes {
     /// Takes note of one more.
-    pub fn add(&mut self, time: std::time::Duration) {
+    pub fn add(&mut self, time: Duration) {
         let seconds = time.as_secs_f64();
         let at = TURN_SECONDS.iter().take_while(|bound| **bound < seconds).count();
         self.counts[at] += 1;
@@ -228,7 +229,10 @@ impl Picture {
             let ready = report.status.condition(CONDITION_READY)?;
             let since = ready.last_transition_time?;
             let counts = ready.status.is_true() && binding.deletion.is_none();
-            counts.then(|| self.now.wall.since(since))
+            // A node whose clock is ahead says nothing of how long; that it is ready is certain.
+            let is_ahead = since > self.now.wall;
+            let ready_for = if is_ahead { Duration::MAX } else { self.now.wall.since(since) };
+            counts.then_some(ready_for)
         });
         let is_lost = node.as_ref().is_some_and(|node| self.is_lost(node));
         Pod {

@@ -108,6 +108,9 @@ pub struct InForce {
     pub subject: String,
     /// Who wrote it.
     pub author: String,
+    /// Who signed it, and with which key, where somebody had to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signer: Option<String>,
     /// Since when it is in force.
     pub since: Wall,
     /// How many objects it has.
@@ -135,6 +138,9 @@ pub struct Waiting {
     pub subject: String,
     /// Who wrote it.
     pub author: String,
+    /// Who signed it, and with which key, where somebody had to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signer: Option<String>,
     /// Since when it waits.
     pub since: Wall,
     /// It is held until somebody agrees.
@@ -265,6 +271,7 @@ fn apps(picture: &Picture) -> Vec<App> {
                 commit: applied.revision.clone(),
                 subject: applied.subject.clone(),
                 author: applied.author.clone(),
+                signer: applied.signer.clone(),
                 since: applied.since,
                 objects: applied.objects,
                 waves: state.head.waves_now().map(ToString::to_string),
@@ -292,6 +299,7 @@ fn waiting(
         commit: waiting.revision.clone(),
         subject: waiting.subject.clone(),
         author: waiting.author.clone(),
+        signer: waiting.signer.clone(),
         since: waiting.since,
         is_held,
         is_waiting: matches!(waiting.verdict, Verdict::Waits(_)),
@@ -480,10 +488,11 @@ impl Status {
             || "nothing yet".to_owned(),
             |revision| {
                 format!(
-                    "{} \"{}\" by {}, for {}, {}",
+                    "{} \"{}\" by {}{}, for {}, {}",
                     revision.commit.short(),
                     revision.subject,
                     name_of(&revision.author),
+                    signed(revision.signer.as_ref()),
                     self.ago(revision.since),
                     counted(revision.objects, "object")
                 )
@@ -514,10 +523,11 @@ impl Status {
 
     fn waiting_text(&self, waiting: &Waiting, label: &str, page: &mut String) {
         let text = format!(
-            "{} \"{}\" by {}, {} ago: {}",
+            "{} \"{}\" by {}{}, {} ago: {}",
             waiting.commit.short(),
             waiting.subject,
             name_of(&waiting.author),
+            signed(waiting.signer.as_ref()),
             self.ago(waiting.since),
             waiting.why
         );
@@ -589,6 +599,11 @@ fn counted(count: u32, what: &str) -> String {
     format!("{count} {what}{plural}")
 }
 
+/// `, signed by ada (SHA256:…)`.
+fn signed(signer: Option<&String>) -> String {
+    signer.map(|signer| format!(", signed by {signer}")).unwrap_or_default()
+}
+
 /// `Ada` of `Ada <ada@example.org>`.
 pub(super) fn name_of(author: &str) -> &str {
     author.split(" <").next().unwrap_or(author)
@@ -610,6 +625,7 @@ mod tests {
             commit: Oid::new(commit),
             subject: subject.into(),
             author: "Ada <ada@example.org>".into(),
+            signer: None,
             since: Wall::from_seconds(1_000),
             objects: 3,
             waves: None,
@@ -624,6 +640,7 @@ mod tests {
             commit: Oid::new("ccccccccc"),
             subject: "third".into(),
             author: "Bob <bob@example.org>".into(),
+            signer: None,
             since: Wall::from_seconds(1_060),
             is_held,
             is_waiting,

@@ -66,7 +66,7 @@ impl Backend for Fake {
             Ask::Sync => Reply::Synced("nothing new".into()),
             Ask::Adopt { .. } => Reply::Refused("the state store is as it should be".into()),
             Ask::Diff { commit } => {
-                Reply::Diff { commit, changes: Vec::new(), findings: Vec::new() }
+                Reply::Diff { commit, changes: Vec::new(), findings: Vec::new(), signer: None }
             }
             Ask::Request { what, by } => {
                 if let RequestKind::DeletePod { pod, .. } = &what {

@@ -17,6 +17,7 @@ use windlass::state::records::NodeAllocation;
 
 use super::windlass;
 use crate::support::host::Host;
+use crate::support::keys::Keys;
 use crate::support::servers::GitDaemon;
 use crate::support::{must_git, scratch};
 
@@ -286,4 +287,42 @@ fn who_joins_agrees_with_the_fleet_and_takes_nobodys_name() {
     fs::write(data.join("installation"), "x\n").expect("written");
     let again = site.run("two", &n9);
     assert!(!said(&again).contains("already"), "{}", said(&again));
+}
+
+#[test]
+fn a_fleet_is_pinned_to_the_trust_it_begins_with() {
+    let Some(site) = Site::new() else { return };
+    let work = site.path("work");
+    let keys = Keys::make(site.dir.path(), &["ada", "eve"]);
+    let (trust, pin) = keys.trust(&["ada"]);
+    keys.sign_with(&work, Some("ada"));
+    fs::write(work.join("trust.yaml"), trust).expect("written");
+    must_git(&work, &["add", "-A"]);
+    must_git(&work, &["commit", "-q", "-m", "trust"]);
+    must_git(&work, &["push", "-q", "../desired.git", "main"]);
+    let text = succeeded(&site.init());
+    assert!(text.contains("is signed by ada@example.org"), "{text}");
+    assert!(text.contains(&format!("fingerprint {pin} is trusted from now on")), "{text}");
+    assert_eq!(site.config("one").file.desired.trust, pin);
+    let token = token_in(&text);
+    succeeded(&site.run("two", &format!("join {token} --node-name n2")));
+    assert_eq!(site.config("two").file.desired.trust, pin, "the token says whom to trust");
+
+    // What nobody vouches for is said before anything is written, and so is a pin of something else.
+    keys.sign_with(&work, None);
+    must_git(&work, &["commit", "-q", "--allow-empty", "-m", "plain"]);
+    must_git(&work, &["push", "-q", "../desired.git", "main"]);
+    refused(&site.run("three", &format!("join {token} --node-name n3")), &["it is not signed"]);
+    let (_, other) = keys.trust(&["eve"]);
+    let (desired, state) = (site.server.url("desired.git"), site.server.url("state.git"));
+    let line = format!("init --desired {desired} --state {state} --node-name n4 --trust {other}");
+    refused(&site.run("four", &line), &["no commit of the branch has the trust.yaml", &other]);
+
+    // Whoever can write the state can't say whom others trust.
+    let mut recorded = (*site.config("one").agent.fleet).clone();
+    recorded.fields.insert("desired.trust".into(), other);
+    let settings = Some(Arc::new(recorded));
+    write_register(&site, "n1", Register::Coordinator, &State { settings, ..State::default() });
+    let said = ["desired.trust is", "not taken from the fleet's state"];
+    refused(&site.run("five", &format!("join {token} --node-name n5")), &said);
 }

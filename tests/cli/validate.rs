@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::{expect, transcript, windlass};
+use crate::support::keys::Keys;
 use crate::support::{must_git, scratch};
 
 fn validate(dir: &Path, args: &[&str]) -> (String, Option<i32>) {
@@ -134,4 +135,43 @@ fn symbolic_links_are_not_followed() {
         text.contains("1 manifest, 1 object: 0 errors, 0 warnings; 1 file passed over"),
         "{text}"
     );
+}
+
+#[test]
+fn a_checkout_says_who_signed_its_newest_commit() {
+    let dir = scratch("wdl-cli-");
+    let work = dir.path().join("work");
+    std::fs::create_dir(&work).expect("made");
+    must_git(&work, &["init", "-q", "-b", "main"]);
+    let keys = Keys::make(dir.path(), &["ada", "eve"]);
+    let (trust, fingerprint) = keys.trust(&["ada"]);
+    write(&work, &[("a.yaml", GOOD), ("trust.yaml", &trust)]);
+    let (text, code) = validate(&work, &[]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains(&format!("trust.yaml has the fingerprint {fingerprint}\n")), "{text}");
+
+    let commit = |key: Option<&str>, message: &str| {
+        keys.sign_with(&work, key);
+        must_git(&work, &["add", "-A"]);
+        must_git(&work, &["commit", "-q", "--allow-empty", "-m", message]);
+        validate(&work, &[])
+    };
+    let by_ada = format!("is signed by ada@example.org ({})", keys.fingerprint("ada"));
+    for message in ["first", "second"] {
+        let (text, code) = commit(Some("ada"), message);
+        assert!(code == Some(0) && text.contains(&by_ada), "{text}");
+    }
+    let (text, code) = commit(Some("eve"), "third");
+    assert_eq!(code, Some(0), "what is committed already is no fault of the files: {text}");
+    assert!(text.contains("DIR/trust.yaml: warning: the newest commit, "), "{text}");
+    assert!(text.contains(&keys.fingerprint("eve")), "{text}");
+    must_git(&work, &["reset", "-q", "--hard", "HEAD~1"]);
+    let (text, _) = commit(None, "third");
+    assert!(text.contains("would be refused: it is not signed; sign it:"), "{text}");
+
+    // A trust.yaml by which nobody could sign would be the last commit ever.
+    write(&work, &[("trust.yaml", "allowedSigners: ''\n")]);
+    let (text, code) = validate(&work, &[]);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("names no key that could sign a commit"), "{text}");
 }

@@ -11,3 +11,4 @@ mod refuse;
 mod remotes;
 mod sets;
 mod storage;
+mod trust;

@@ -8,6 +8,7 @@ mod source_remote;
 mod store_local;
 mod store_remote;
 mod storm;
+mod trust;
 
 use std::time::Duration;
 

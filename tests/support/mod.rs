@@ -5,6 +5,7 @@ pub(crate) mod fleet;
 pub(crate) mod host;
 pub(crate) mod http;
 pub(crate) mod images;
+pub(crate) mod keys;
 pub(crate) mod lab;
 pub(crate) mod namespace;
 pub(crate) mod pods;

@@ -3,11 +3,13 @@
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use windlass::kinds::name::Name;
 use windlass::kinds::object::Key;
 use windlass::kinds::registry::{KINDS, Kind};
+use windlass::view::cache::Cache;
 use windlass::view::picture::Picture;
 use windlass::view::table::print::{Options, Printer};
 use windlass::view::{describe, objects, status, table, why};
@@ -107,6 +109,9 @@ fn descriptions() {
         key(Kind::StatefulSet, Some("shop"), "store"),
         key(Kind::DaemonSet, Some("shop"), "log"),
         named(&picture, Kind::ControllerRevision, "store-"),
+        key(Kind::Job, Some("shop"), "pack"),
+        key(Kind::CronJob, Some("shop"), "tick"),
+        named(&picture, Kind::Job, "tick-"),
         key(Kind::Service, Some("shop"), "web"),
         key(Kind::Service, Some("shop"), "back"),
         key(Kind::Node, None, "n0"),
@@ -149,6 +154,8 @@ fn reasons() {
         key(Kind::Deployment, Some("shop"), "back"),
         key(Kind::StatefulSet, Some("shop"), "store"),
         key(Kind::DaemonSet, Some("shop"), "log"),
+        key(Kind::Job, Some("shop"), "pack"),
+        key(Kind::CronJob, Some("shop"), "tick"),
         key(Kind::ConfigMap, Some("shop"), "new"),
         key(Kind::Namespace, None, "kube-system"),
     ];
@@ -199,6 +206,10 @@ fn objects_are_kubernetes_json() {
         (Kind::DaemonSet, "log"),
         (Kind::ControllerRevision, "store-"),
         (Kind::Pod, "store-0"),
+        (Kind::Job, "pack"),
+        (Kind::Job, "tick-"),
+        (Kind::CronJob, "tick"),
+        (Kind::Pod, "pack-"),
         (Kind::Pod, "log-"),
         (Kind::Service, "web"),
         (Kind::EndpointSlice, "web-"),
@@ -236,4 +247,33 @@ fn no_secret_is_shown_but_to_who_asks_for_the_object() {
     let mut shown = objects::find(&picture, &key).expect("is there").json;
     objects::reveal(&picture, &key, &mut shown);
     assert_eq!(shown["data"]["password"], "aHVudGVyMg==");
+}
+
+#[test]
+fn the_diary_of_what_changed_is_kept_for_a_minute() {
+    let mut world = fleet::world();
+    fleet::run(&mut world, 20);
+    let mut cache = Cache::new(fleet::picture(&world), 100);
+    let listed = cache.list(Kind::Pod).version;
+    let mut files = fleet::shop();
+    fleet::edit_web(&mut files, "replicas: 3", "replicas: 2");
+    world.remote.commit("less", files);
+    fleet::run(&mut world, 40);
+    let picture = fleet::picture(&world);
+    let changed = picture.now.elapsed;
+    cache.take(picture);
+    let told = cache.since(Kind::Pod, listed).expect("is in the diary");
+    assert!(!told.is_empty());
+
+    assert!(!cache.tidy(changed + Duration::from_secs(59)), "nothing is old enough");
+    assert_eq!(cache.since(Kind::Pod, listed).expect("is there still").len(), told.len());
+    assert!(cache.tidy(changed + Duration::from_secs(60)));
+    let gone = cache.since(Kind::Pod, listed).expect_err("is forgotten");
+    // Who has read to the end goes on.
+    let version = told.last().expect("a change").version;
+    assert_eq!(gone.oldest, version);
+    assert!(cache.since(Kind::Pod, version).expect("nothing was missed").is_empty());
+
+    assert!(!cache.tidy(changed + Duration::from_secs(659)), "somebody may come back");
+    assert!(cache.tidy(changed + Duration::from_secs(660)), "the kind itself goes");
 }

@@ -78,6 +78,7 @@ impl Server {
         tokio::select! {
             () = stop => {}
             () = taking => {}
+            () = api.keep_small() => {}
         }
     }
 }

@@ -117,14 +117,12 @@ impl Collector for Fleet {
         let list = |kind| -> Vec<Value> {
             objects::list(picture, kind).into_iter().map(|shown| shown.json).collect()
         };
-        let (pods, deployments) = (list(Kind::Pod), list(Kind::Deployment));
-        let (sets, nodes) = (list(Kind::ReplicaSet), list(Kind::Node));
+        let (pods, nodes) = (list(Kind::Pod), list(Kind::Node));
+        let counted = COUNTED.map(|(kind, label, names)| (list(kind), label, names));
         let mut all = pod_families(&pods);
-        all.extend(deployment_families(&deployments));
-        all.extend(set_families(&sets));
-        let (stateful, daemons) = (list(Kind::StatefulSet), list(Kind::DaemonSet));
-        all.extend(fields(&stateful, "statefulset", &STATEFUL_SETS));
-        all.extend(fields(&daemons, "daemonset", &DAEMON_SETS));
+        for (objects, label, names) in &counted {
+            all.extend(fields(objects, label, names));
+        }
         let (jobs, cron_jobs) = (list(Kind::Job), list(Kind::CronJob));
         all.extend(job_families(&jobs));
         all.extend(cron_families(&cron_jobs));
@@ -327,11 +325,7 @@ fn storage_families<'v>(claims: &'v [Value], volumes: &'v [Value]) -> Vec<Family
 }
 
 /// One gauge for each field of each object.
-fn fields<'v>(
-    objects: &'v [Value],
-    label: &'static str,
-    names: &[(&'static str, &'static str, &'static str)],
-) -> Vec<Family<'v>> {
+fn fields<'v>(objects: &'v [Value], label: &'static str, names: &[Field]) -> Vec<Family<'v>> {
     let families = names.iter().map(|(name, pointer, help)| {
         let mut family = gauge(name, help);
         for object in objects {
@@ -346,40 +340,45 @@ fn fields<'v>(
     families.collect()
 }
 
-fn deployment_families(deployments: &[Value]) -> Vec<Family<'_>> {
-    const NAMES: [(&str, &str, &str); 6] = [
-        ("kube_deployment_spec_replicas", "/spec/replicas", "Pods wanted"),
-        ("kube_deployment_status_replicas", "/status/replicas", "Pods there are"),
-        ("kube_deployment_status_replicas_ready", "/status/readyReplicas", "Pods that are ready"),
-        (
-            "kube_deployment_status_replicas_available",
-            "/status/availableReplicas",
-            "Pods that have been ready for long enough",
-        ),
-        (
-            "kube_deployment_status_replicas_unavailable",
-            "/status/unavailableReplicas",
-            "Pods that have not",
-        ),
-        (
-            "kube_deployment_status_replicas_updated",
-            "/status/updatedReplicas",
-            "Pods of the newest template",
-        ),
-    ];
-    fields(deployments, "deployment", &NAMES)
-}
+/// A gauge: its name, where in an object its value is, and what it means.
+type Field = (&'static str, &'static str, &'static str);
 
-fn set_families(sets: &[Value]) -> Vec<Family<'_>> {
-    const NAMES: [(&str, &str, &str); 3] = [
-        ("kube_replicaset_spec_replicas", "/spec/replicas", "Pods wanted"),
-        ("kube_replicaset_status_replicas", "/status/replicas", "Pods there are"),
-        ("kube_replicaset_status_ready_replicas", "/status/readyReplicas", "Pods that are ready"),
-    ];
-    fields(sets, "replicaset", &NAMES)
-}
+/// What is counted of each kind of workload, and the label with its name.
+const COUNTED: [(Kind, &str, &[Field]); 4] = [
+    (Kind::Deployment, "deployment", &DEPLOYMENTS),
+    (Kind::ReplicaSet, "replicaset", &REPLICA_SETS),
+    (Kind::StatefulSet, "statefulset", &STATEFUL_SETS),
+    (Kind::DaemonSet, "daemonset", &DAEMON_SETS),
+];
 
-const STATEFUL_SETS: [(&str, &str, &str); 6] = [
+const DEPLOYMENTS: [Field; 6] = [
+    ("kube_deployment_spec_replicas", "/spec/replicas", "Pods wanted"),
+    ("kube_deployment_status_replicas", "/status/replicas", "Pods there are"),
+    ("kube_deployment_status_replicas_ready", "/status/readyReplicas", "Pods that are ready"),
+    (
+        "kube_deployment_status_replicas_available",
+        "/status/availableReplicas",
+        "Pods that have been ready for long enough",
+    ),
+    (
+        "kube_deployment_status_replicas_unavailable",
+        "/status/unavailableReplicas",
+        "Pods that have not",
+    ),
+    (
+        "kube_deployment_status_replicas_updated",
+        "/status/updatedReplicas",
+        "Pods of the newest template",
+    ),
+];
+
+const REPLICA_SETS: [Field; 3] = [
+    ("kube_replicaset_spec_replicas", "/spec/replicas", "Pods wanted"),
+    ("kube_replicaset_status_replicas", "/status/replicas", "Pods there are"),
+    ("kube_replicaset_status_ready_replicas", "/status/readyReplicas", "Pods that are ready"),
+];
+
+const STATEFUL_SETS: [Field; 6] = [
     ("kube_statefulset_replicas", "/spec/replicas", "Pods wanted"),
     ("kube_statefulset_status_replicas", "/status/replicas", "Pods there are"),
     ("kube_statefulset_status_replicas_ready", "/status/readyReplicas", "Pods that are ready"),
@@ -400,7 +399,7 @@ const STATEFUL_SETS: [(&str, &str, &str); 6] = [
     ),
 ];
 
-const DAEMON_SETS: [(&str, &str, &str); 7] = [
+const DAEMON_SETS: [Field; 7] = [
     (
         "kube_daemonset_status_desired_number_scheduled",
         "/status/desiredNumberScheduled",
@@ -433,8 +432,9 @@ const DAEMON_SETS: [(&str, &str, &str); 7] = [
         "Nodes whose pod is of the newest template",
     ),
 ];
+
 fn job_families(jobs: &[Value]) -> Vec<Family<'_>> {
-    const NAMES: [(&str, &str, &str); 5] = [
+    const NAMES: [Field; 5] = [
         ("kube_job_spec_completions", "/spec/completions", "Pods that must succeed"),
         ("kube_job_spec_parallelism", "/spec/parallelism", "Pods that may run side by side"),
         ("kube_job_status_active", "/status/active", "Pods that run"),

@@ -27,7 +27,7 @@ pub(super) fn index(version: &str) -> Answer {
 
 /// `/openapi/v3/apis/<group>/<version>`.
 pub(super) fn group(group: Group) -> Answer {
-    let (mut schemas, names) = desired::schemas();
+    let mut schemas = desired::schemas();
     let mut paths = Map::new();
     let mut wanted = BTreeSet::new();
     for info in KINDS {
@@ -36,13 +36,12 @@ pub(super) fn group(group: Group) -> Answer {
         }
         let identity = json!({"group": info.group, "version": info.version, "kind": info.name});
         let api_version = info.kind.api_version();
-        let name = names
+        let root = desired::SCHEMA_ROOTS
             .iter()
-            .find(|(version, kind, _)| *version == api_version && *kind == info.name)
-            .map(|(.., name)| name.clone());
-        if let Some(name) = name {
-            schemas[&name]["x-kubernetes-group-version-kind"] = json!([identity.clone()]);
-            wanted.insert(name);
+            .find(|(version, kind, _)| *version == api_version && *kind == info.name);
+        if let Some((.., name)) = root {
+            schemas[*name]["x-kubernetes-group-version-kind"] = json!([identity.clone()]);
+            wanted.insert((*name).to_owned());
         }
         let prefix = if group.name.is_empty() { "/api" } else { "/apis" };
         let scope = if info.namespaced { "namespaces/{namespace}/" } else { "" };

@@ -126,13 +126,19 @@ pub(super) async fn ask(api: &Arc<Api>, ask: Ask) -> Result<Reply, No> {
 
 async fn diff(api: &Arc<Api>, asked: &Parameters, is_text: bool) -> Result<Answer, No> {
     let commit = asked.get("commit").ok_or_else(|| No::bad("commit: is missing"))?.to_owned();
-    let Reply::Diff { commit, changes, findings } = ask(api, Ask::Diff { commit }).await? else {
+    let Reply::Diff { commit, changes, findings, signer } = ask(api, Ask::Diff { commit }).await?
+    else {
         return Err(No::defect());
     };
     if is_text {
-        return Ok(reply::text(diff_text(&commit, &changes, &findings)));
+        let signed = signer.map(|signer| format!("Commit {commit} is signed by {signer}.\n\n"));
+        let page = diff_text(&commit, &changes, &findings);
+        return Ok(reply::text(signed.unwrap_or_default() + &page));
     }
-    Ok(reply::json(&json!({"commit": commit, "changes": changes, "findings": findings})))
+    let signer = signer.map(|signer| signer.to_string());
+    Ok(reply::json(
+        &json!({"commit": commit, "changes": changes, "findings": findings, "signer": signer}),
+    ))
 }
 
 /// What would change, for people: `+` comes, `-` goes, `~` becomes another.

@@ -17,6 +17,7 @@ use super::route::{self, Part, Route};
 use super::{
     container, discovery, forward, log, metrics, openapi, own, read, requests, talk, watch, write,
 };
+use crate::adapters::{clock, heap};
 use crate::kinds::object::Key;
 use crate::kinds::registry::Kind;
 use crate::view::cache::{Cache, Version};
@@ -26,6 +27,8 @@ use crate::view::picture::Picture;
 const BODY_BYTES_MAX: usize = 1024 * 1024;
 /// How long a client may take to send it.
 const BODY_WAIT_MAX: Duration = Duration::from_secs(30);
+/// So often what nobody asks for any more is sought.
+const TIDY_EVERY: Duration = Duration::from_secs(30);
 /// The version of Kubernetes whose objects are served.
 const KUBERNETES: (&str, &str) = ("1", "34");
 
@@ -109,6 +112,20 @@ impl Api {
         let api = self.clone();
         let drawn = tokio::task::spawn_blocking(move || look(&mut api.cache()));
         drawn.await.map_err(|_| No::defect())
+    }
+
+    /// Gives back, every now and then, the memory of what nobody asks for any more. Never ends.
+    pub(super) async fn keep_small(self: &Arc<Self>) {
+        loop {
+            tokio::time::sleep(TIDY_EVERY).await;
+            let tidied = self.draw(|cache| {
+                if cache.tidy(clock::now().elapsed) {
+                    heap::give_back();
+                }
+            });
+            // Nothing hangs on it.
+            let _ = tidied.await;
+        }
     }
 
     /// A panic leaves a cache that is at worst stale in part, and every later picture mends it.

@@ -49,6 +49,9 @@ pub(super) struct CommonArgs {
     /// Directory in it with the manifests
     #[arg(long, value_name = "PATH")]
     pub(super) directory: Option<String>,
+    /// Fingerprint of its first trust.yaml; init takes that of the one that is there
+    #[arg(long, value_name = "SHA256:…")]
+    pub(super) trust: Option<String>,
     /// Repository where agents keep the fleet's state
     #[arg(long, value_name = "URL")]
     pub(super) state: Option<String>,

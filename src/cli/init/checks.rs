@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::token::Common;
+use super::trust;
 use crate::adapters::docker::{Docker, Options};
 use crate::adapters::git::inspect::{Inspection, Left};
 use crate::adapters::git::{Store, StoreConfig};
@@ -60,7 +61,11 @@ pub(super) async fn check(
     let desired = &loaded.file.desired;
     steps.step(&format!("looking at {}", config::without_secrets(&desired.url)));
     let seen = desired_repository(loaded, &scratch.join("desired"), &mut found.notes).await;
+    let is_there = seen.is_ok();
     found.take("desired", seen);
+    if let Some(pin) = loaded.agent.trust.filter(|_| is_there) {
+        found.take("trust", trust::check(loaded, pin, &scratch.join("trust")).await);
+    }
     steps.step(&format!("writing to {}", config::without_secrets(&loaded.state_url)));
     let seen = state_store(loaded, unique, &scratch.join("state"), &mut found.notes).await;
     let is_there = seen.is_ok();

@@ -13,6 +13,7 @@
 mod args;
 mod checks;
 mod token;
+mod trust;
 
 use std::fs;
 use std::io::Write as _;
@@ -26,6 +27,7 @@ use self::args::{CommonArgs, Machine};
 pub(super) use self::args::{Init, Join};
 use self::token::Common;
 use super::Context;
+use super::common::TRUST;
 use super::config::{self, Loaded};
 use super::fault::Failure;
 use super::progress::Steps;
@@ -119,6 +121,7 @@ fn from_flags(args: &CommonArgs) -> Result<Value, Failure> {
     let mut settings = json!({"desired": {"url": desired}});
     put(&mut settings, "desired", "branch", &args.branch);
     put(&mut settings, "desired", "directory", &args.directory);
+    put(&mut settings, "desired", "trust", &args.trust);
     put(&mut settings, "state", "url", &state);
     put(&mut settings, "network", "podNetwork", &args.pod_network);
     put(&mut settings, "network", "nodePrefix", &args.node_prefix);
@@ -171,6 +174,9 @@ async fn set_up(settings: &Value, machine: &Machine, begin: Begin) -> Result<Don
     let loaded = load(&draft, &machine.config, &own(settings.clone(), machine)?)?;
     let mut common = Common::of(&loaded);
     let mut notes = Vec::new();
+    if begin == Begin::First && loaded.agent.trust.is_none() {
+        notes.extend(trust::pin(&mut common, &loaded, &scratch.0.join("pin")).await);
+    }
     if begin != Begin::First
         && let Some(fleet) = checks::recorded(&loaded, &scratch.0.join("recorded")).await
     {
@@ -219,6 +225,14 @@ fn agree(
 ) -> Result<Vec<String>, Failure> {
     let is_given = |field: &str| given.pointer(&format!("/{}", field.replace('.', "/"))).is_some();
     let differences = common.settings.differences(fleet);
+    // Whoever can write the state must not be able to say whom to trust.
+    if let Some(trust) = differences.iter().find(|found| found.field == TRUST) {
+        return Err(Failure::hinted(
+            trust.told("here"),
+            "whom to trust is not taken from the fleet's state. Print the token anew on a node that \
+             you trust, or name the fingerprint yourself: --trust sha256:…",
+        ));
+    }
     let given: Vec<String> = differences
         .iter()
         .filter(|difference| is_given(&difference.field))

@@ -8,6 +8,7 @@ use k8s_openapi::api::batch::v1 as api;
 
 use super::super::path::Path;
 use super::super::tree::quoted;
+use super::meta::check_annotations;
 use super::selector::{selector, workload_selector};
 use super::workload::pod_template;
 use super::{Check, Meta, TemplateParts};
@@ -102,6 +103,12 @@ pub(super) fn cron_job(
     let successful_path = path.field("successfulJobsHistoryLimit");
     let failed_path = path.field("failedJobsHistoryLimit");
     let template_path = path.field("jobTemplate");
+    let metadata = spec.job_template.metadata.unwrap_or_default();
+    let metadata_path = template_path.field("metadata");
+    let labels = metadata.labels.unwrap_or_default();
+    let annotations = metadata.annotations.unwrap_or_default();
+    check.labels(&metadata_path.field("labels"), &labels);
+    check_annotations(&metadata_path.field("annotations"), &annotations, check);
     let Some(job) = spec.job_template.spec else {
         check.error(&template_path.field("spec"), "is required");
         return Body::Plain;
@@ -119,6 +126,8 @@ pub(super) fn cron_job(
         successful_history: check.count(&successful_path, spec.successful_jobs_history_limit, 3),
         failed_history: check.count(&failed_path, spec.failed_jobs_history_limit, 1),
         job: job_spec(&job_path, &job, parts, check),
+        labels,
+        annotations,
     }))
 }
 

@@ -8,10 +8,9 @@ use k8s_openapi::api::core::v1 as core;
 
 use super::super::path::Path;
 use super::super::tree::quoted;
-use super::meta::check_annotations;
 use super::selector::{selector, workload_selector};
-use super::storage::claim_spec;
-use super::workload::{share_or, template};
+use super::storage::claim_template;
+use super::workload::{bounds, is_nothing, share_or, template};
 use super::{Check, Meta, TemplateParts};
 use crate::kinds::digest::Digest;
 use crate::kinds::name::{Name, NameRule};
@@ -97,13 +96,8 @@ fn claims(
             let message = format!("{} is the name of another claim already", quoted(text));
             check.error(&name_path, message);
         }
-        let labels = claim.metadata.labels.clone().unwrap_or_default();
-        check.labels(&metadata_path.field("labels"), &labels);
-        let annotations = claim.metadata.annotations.clone().unwrap_or_default();
-        check_annotations(&metadata_path.field("annotations"), &annotations, check);
         let spec = claim.spec.clone().unwrap_or_default();
-        let spec = claim_spec(&path.field("spec"), &spec, check);
-        result.push(ClaimTemplate { name, labels, annotations, spec });
+        result.push(claim_template(&path, name, claim.metadata.clone(), &spec, check));
     }
     result
 }
@@ -217,27 +211,15 @@ fn daemon_update(
     }
     let rolling_path = path.field("rollingUpdate");
     let rolling = update.rolling_update.clone().unwrap_or_default();
-    let (surge_path, unavailable_path) =
-        (rolling_path.field("maxSurge"), rolling_path.field("maxUnavailable"));
-    let none = Share::Count(0);
-    let max_surge = share_or(&surge_path, rolling.max_surge.as_ref(), none, check);
-    let one = Share::Count(1);
-    let max_unavailable = share_or(&unavailable_path, rolling.max_unavailable.as_ref(), one, check);
-    for (path, share) in [(&surge_path, max_surge), (&unavailable_path, max_unavailable)] {
-        if let Share::Percent(101..) = share {
-            check.error(path, "can't be more than 100%");
-        }
+    let given = (rolling.max_surge.as_ref(), rolling.max_unavailable.as_ref());
+    let defaults = (Share::Count(0), Share::Count(1));
+    let (max_surge, max_unavailable) = bounds(&rolling_path, given, defaults, check);
+    let surge_path = rolling_path.field("maxSurge");
+    if let Share::Percent(101..) = max_surge {
+        check.error(&surge_path, "can't be more than 100%");
     }
-    let is_nothing = |share| matches!(share, Share::Count(0) | Share::Percent(0));
-    match (is_nothing(max_surge), is_nothing(max_unavailable)) {
-        (true, true) => {
-            let message = "can't be 0 when maxSurge is 0: nothing could ever roll";
-            check.error(&unavailable_path, message);
-        }
-        (false, false) => {
-            check.error(&surge_path, "can't be set unless maxUnavailable is 0");
-        }
-        _ => {}
+    if !is_nothing(max_surge) && !is_nothing(max_unavailable) {
+        check.error(&surge_path, "can't be set unless maxUnavailable is 0");
     }
     DaemonUpdate::RollingUpdate { max_surge, max_unavailable }
 }

@@ -5,21 +5,23 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1 as api;
 use k8s_openapi::api::storage::v1 as storage;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::super::path::Path;
 use super::super::tree::quoted;
 use super::affinity::node_selector;
+use super::meta::check_annotations;
 use super::selector::selector;
 use super::volume::host_path;
 use super::{Check, Meta};
 use crate::kinds::labels::Requirement;
-use crate::kinds::name::NameRule;
+use crate::kinds::name::{Name, NameRule};
 use crate::kinds::object::Body;
 use crate::kinds::pod::NodeTerm;
 use crate::kinds::quantity::Quantity;
 use crate::kinds::storage::{
-    AccessMode, ClaimSpec, ClassChoice, LOCAL_PATH_PROVISIONER, Medium, PersistentVolume,
-    Provisioner, Reclaim, StorageClass,
+    AccessMode, ClaimSpec, ClaimTemplate, ClassChoice, LOCAL_PATH_PROVISIONER, Medium,
+    PersistentVolume, Provisioner, Reclaim, StorageClass,
 };
 use crate::kinds::volume::{HostPathKind, VolumeSource};
 
@@ -82,6 +84,23 @@ pub(super) fn claim_spec(
     let volume =
         check.name_if_given(&volume_path, spec.volume_name.as_deref(), NameRule::Subdomain);
     ClaimSpec { class, request, modes, selector, volume }
+}
+
+/// A claim that pods have for themselves. `path` is that of the template.
+pub(super) fn claim_template(
+    path: &Path<'_>,
+    name: Name,
+    metadata: ObjectMeta,
+    spec: &api::PersistentVolumeClaimSpec,
+    check: &mut Check<'_, '_>,
+) -> ClaimTemplate {
+    let metadata_path = path.field("metadata");
+    let labels = metadata.labels.unwrap_or_default();
+    check.labels(&metadata_path.field("labels"), &labels);
+    let annotations = metadata.annotations.unwrap_or_default();
+    check_annotations(&metadata_path.field("annotations"), &annotations, check);
+    let spec = claim_spec(&path.field("spec"), spec, check);
+    ClaimTemplate { name, labels, annotations, spec }
 }
 
 /// `ValidateAccessModes`: at least one, each known, and `ReadWriteOncePod` with no other.

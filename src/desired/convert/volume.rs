@@ -10,7 +10,8 @@ use super::Check;
 use super::container::field_ref;
 use super::resources::resource_ref;
 use super::security::check_relative;
-use crate::kinds::name::NameRule;
+use super::storage::claim_template;
+use crate::kinds::name::{Name, NameRule};
 use crate::kinds::registry::Kind;
 use crate::kinds::volume::{
     ConfigFiles, DownwardFile, DownwardValue, FileSource, FileVolume, HostPathKind, KeyToPath,
@@ -33,7 +34,7 @@ pub(super) fn volumes(
             let message = format!("{} is the name of another volume already", quoted(&volume.name));
             check.error(&name_path, message);
         }
-        if let Some(source) = source(&path, volume, check) {
+        if let Some(source) = source(&path, volume, &name, check) {
             result.push(Volume { name, source });
         }
     }
@@ -43,6 +44,7 @@ pub(super) fn volumes(
 fn source(
     path: &Path<'_>,
     volume: &api::Volume,
+    name: &Name,
     check: &mut Check<'_, '_>,
 ) -> Option<VolumeSource> {
     let mut sources = Vec::new();
@@ -90,7 +92,18 @@ fn source(
         let name = check.name(&name_path, &claim.claim_name, NameRule::Subdomain);
         check.mention(Kind::PersistentVolumeClaim, &name, &name_path);
         let read_only = claim.read_only.unwrap_or(false);
-        sources.push(VolumeSource::Claim { name, read_only });
+        sources.push(VolumeSource::Claim { name, read_only, scratch: None });
+    }
+    if let Some(ephemeral) = &volume.ephemeral {
+        let path = path.field("ephemeral");
+        let path = path.field("volumeClaimTemplate");
+        let Some(template) = &ephemeral.volume_claim_template else {
+            check.error(&path, "is required");
+            return None;
+        };
+        let metadata = template.metadata.clone().unwrap_or_default();
+        let template = claim_template(&path, name.clone(), metadata, &template.spec, check);
+        sources.push(VolumeSource::Scratch(template.into()));
     }
     if sources.len() > 1 {
         check.error(path, "can be of one type only");

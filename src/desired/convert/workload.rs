@@ -147,20 +147,33 @@ fn strategy(
         return Strategy::Recreate;
     }
     let rolling = strategy.rolling_update.clone().unwrap_or_default();
-    let surge_path = rolling_path.field("maxSurge");
-    let unavailable_path = rolling_path.field("maxUnavailable");
     let quarter = Share::Percent(25);
-    let max_surge = share_or(&surge_path, rolling.max_surge.as_ref(), quarter, check);
-    let max_unavailable =
-        share_or(&unavailable_path, rolling.max_unavailable.as_ref(), quarter, check);
+    let given = (rolling.max_surge.as_ref(), rolling.max_unavailable.as_ref());
+    let (max_surge, max_unavailable) = bounds(&rolling_path, given, (quarter, quarter), check);
+    Strategy::RollingUpdate { max_surge, max_unavailable }
+}
+
+/// `maxSurge` and `maxUnavailable` of a roll-out, or what they are if nothing is said.
+pub(super) fn bounds(
+    path: &Path<'_>,
+    (surge, unavailable): (Option<&IntOrString>, Option<&IntOrString>),
+    (most, fewest): (Share, Share),
+    check: &mut Check<'_, '_>,
+) -> (Share, Share) {
+    let unavailable_path = path.field("maxUnavailable");
+    let max_surge = share_or(&path.field("maxSurge"), surge, most, check);
+    let max_unavailable = share_or(&unavailable_path, unavailable, fewest, check);
     if let Share::Percent(101..) = max_unavailable {
         check.error(&unavailable_path, "can't be more than 100%");
     }
-    let is_nothing = |share| matches!(share, Share::Count(0) | Share::Percent(0));
     if is_nothing(max_surge) && is_nothing(max_unavailable) {
         check.error(&unavailable_path, "can't be 0 when maxSurge is 0: nothing could ever roll");
     }
-    Strategy::RollingUpdate { max_surge, max_unavailable }
+    (max_surge, max_unavailable)
+}
+
+pub(super) fn is_nothing(share: Share) -> bool {
+    matches!(share, Share::Count(0) | Share::Percent(0))
 }
 
 pub(super) fn share_or(

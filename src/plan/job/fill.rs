@@ -77,7 +77,8 @@ fn beyond_last_index(work: &Work, job: &Running) -> Vec<PodKey> {
 
 /// The active pods that have come least far.
 fn least_missed(work: &Work, job: &Running, count: u32) -> Vec<PodKey> {
-    let mut active = job.pods(work, Pod::is_active);
+    // One written by hand stays: Git names it, and it would come back.
+    let mut active = job.pods(work, |pod| pod.is_active() && !pod.is_by_hand());
     active.sort_by_key(|pod| {
         let runs = pod.phase() == Phase::Running;
         (pod.node.is_some(), runs, pod.is_ready(), std::cmp::Reverse(pod.binding.sequence))

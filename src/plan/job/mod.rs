@@ -26,9 +26,9 @@ use crate::kinds::registry::Kind;
 use crate::state::RecordKey;
 use crate::state::jobs::{GONE_JOBS_MAX, JobRecord, JobRun, PAST_RUNS_MAX};
 
-use super::Pod;
 use super::memory::Timer;
 use super::work::Work;
+use super::{Pod, claim};
 
 pub(super) use results::awaits_count;
 
@@ -55,6 +55,7 @@ pub(super) fn run_jobs(work: &mut Work) {
         for object in revision.desired.objects.values() {
             if let (Body::Job(job), Some(namespace)) = (&object.body, &object.key.namespace) {
                 begin(work, &app, object, job);
+                adopt(work, &app, &object.key, job);
                 let is_labelled = job.manual_selector.is_none();
                 let key = RecordKey::new(namespace, &object.key.name);
                 step_record(work, &app, &key, &job.rules, is_labelled);
@@ -63,6 +64,27 @@ pub(super) fn run_jobs(work: &mut Work) {
         for (key, rules) in made_jobs(work, &app) {
             step_record(work, &app, &key, &rules, true);
         }
+    }
+}
+
+/// Takes up pods written by hand that a selector of the Job's own picks, as long as its run goes on and
+/// nobody has suspended it: one that ends its pods would have those back that Git names, again and
+/// again. They are of the present run from then on, and count.
+fn adopt(work: &mut Work, app: &AppName, key: &Key, job: &crate::kinds::job::Job) {
+    let Some((selector, namespace)) = job.manual_selector.as_ref().zip(key.namespace.as_ref())
+    else {
+        return;
+    };
+    let own = RecordKey::new(namespace, &key.name);
+    let record = work.next.apps.get(app).and_then(|state| state.jobs.get(&own));
+    let run = record.and_then(|record| record.run.as_ref());
+    if job.rules.suspend || run.is_none_or(|run| run.verdict().is_some() || run.end().is_some()) {
+        return;
+    }
+    for pod in claim::adopt_by(work, key, selector) {
+        // A Job tells the pods of its runs by their numbers.
+        let sequence = work.next_sequence();
+        work.edit(&pod, |binding| binding.sequence = sequence);
     }
 }
 

@@ -13,6 +13,7 @@ use crate::desired::Desired;
 use crate::kinds::labels::Labels;
 use crate::kinds::name::{Name, NodeName, PodKey};
 use crate::kinds::storage::AccessMode;
+use crate::kinds::volume::VolumeSource;
 use crate::state::storage::ClaimRecord;
 use crate::state::{RecordKey, State};
 
@@ -68,7 +69,7 @@ impl Volumes {
     ) -> Result<Option<Reach>, String> {
         let mut claims = Vec::new();
         for key in keys(pod) {
-            claims.push(self.held(state, key)?);
+            claims.push(self.held(state, key, pod)?);
         }
         let only = pod.binding.only_node.as_ref();
         if claims.is_empty() && only.is_none() {
@@ -84,13 +85,18 @@ impl Volumes {
         Ok(Some(reach.collect()))
     }
 
-    fn held<'s>(&self, state: &'s State, key: RecordKey) -> Result<Held<'s>, String> {
+    fn held<'s>(&self, state: &'s State, key: RecordKey, pod: &Pod) -> Result<Held<'s>, String> {
         let name = &key.name;
         let record = state
             .claim(&key.namespace, name)
             .ok_or_else(|| format!("persistentvolumeclaim \"{name}\" not found"))?;
         if record.leaving.is_some() {
             return Err(format!("persistentvolumeclaim \"{name}\" is being deleted"));
+        }
+        let of = record.made_for.as_ref().and_then(|made| made.pod.as_ref());
+        if is_scratch(pod, name) && of != Some(&pod.binding.uid) {
+            let pod = &pod.binding.key;
+            return Err(format!("PVC {key} was not created for pod {pod} (pod is not owner)"));
         }
         let Some(volume) = &record.volume else {
             let class = record.class.as_ref().and_then(|class| self.stock.class(class));
@@ -165,7 +171,7 @@ impl Volumes {
         };
         let (node, labels) = (&cluster.names[at], cluster.machines[at].labels());
         let held: Result<Vec<Held<'_>>, String> =
-            keys(&pod).map(|key| self.held(&work.next, key)).collect();
+            keys(&pod).map(|key| self.held(&work.next, key, &pod)).collect();
         let held = held.unwrap_or_default();
         let choices = self.choices(&work.next, &held, (node, labels)).unwrap_or_default();
         for (claim, choice) in &choices {
@@ -178,6 +184,15 @@ impl Volumes {
         }
         self.note_use(&pod, node);
     }
+}
+
+/// Whether a claim of a pod is to come and go with it (`ephemeral.VolumeIsForPod`).
+fn is_scratch(pod: &Pod, claim: &Name) -> bool {
+    let mut volumes = pod.template.iter().flat_map(|template| &template.spec.volumes);
+    volumes.any(|volume| match &volume.source {
+        VolumeSource::Claim { name, scratch, .. } => name == claim && scratch.is_some(),
+        _ => false,
+    })
 }
 
 /// The claims of a pod, each once.

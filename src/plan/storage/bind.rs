@@ -11,11 +11,12 @@ use std::sync::Arc;
 use crate::desired::Desired;
 use crate::kinds::labels::Labels;
 use crate::kinds::name::{Name, NodeName};
-use crate::kinds::storage::{Medium, Provisioner, StorageClass};
+use crate::kinds::object::Key;
+use crate::kinds::storage::{Medium, Provisioner, Reclaim, StorageClass};
 use crate::state::storage::{ClaimRecord, ClaimReference, MadeVolume, VolumeRecord};
 use crate::state::{RecordKey, State};
 
-use super::stock::{Stock, allows};
+use super::stock::{Stock, allows, claims_of};
 use super::{SOURCE, claim_key};
 use crate::plan::work::Work;
 
@@ -98,6 +99,20 @@ fn bind_claim(work: &mut Work, stock: &Stock, key: &RecordKey) {
     }
 }
 
+/// Whether a claim without a volume rightly has none: its class waits for a pod, and no pod names it.
+pub(in crate::plan) fn waits_for_pod(work: &Work, key: &Key, claim: &ClaimRecord) -> bool {
+    let stock = Stock::of(work.revisions.values().map(|revision| &*revision.desired));
+    let class = claim.class.as_ref().and_then(|name| stock.class(name));
+    let waits = class.is_some_and(|class| class.waits) && claim.spec.volume.is_none();
+    let mut pods = work.pods.values();
+    let is_named = pods.any(|pod| {
+        let mut claims = pod.template.iter().flat_map(|template| claims_of(&template.spec));
+        Some(&pod.binding.key.namespace) == key.namespace.as_ref()
+            && claims.any(|name| *name == key.name)
+    });
+    waits && !is_named
+}
+
 /// Whether claim or volume name each other, so that nobody need be waited for.
 fn is_meant(stock: &Stock, key: &RecordKey, claim: &ClaimRecord, volume: &Name) -> bool {
     let kept_for = stock.written().get(volume).and_then(|facts| facts.kept_for.as_ref());
@@ -108,8 +123,17 @@ fn is_for(key: &RecordKey, of: &(Name, Name)) -> bool {
     (&key.namespace, &key.name) == (&of.0, &of.1)
 }
 
-/// The volume that a claim of this name had before, the latest first.
+/// Whether a claim comes and goes with its pod, and its data with it.
+fn is_scratch(claim: &ClaimRecord) -> bool {
+    claim.made_for.as_ref().is_some_and(|made| made.pod.is_some())
+}
+
+/// The volume that a claim of this name had before, the latest first. One that comes with its pod had
+/// none, whoever bore its name.
 fn former(state: &State, stock: &Stock, key: &RecordKey, claim: &ClaimRecord) -> Option<Name> {
+    if is_scratch(claim) {
+        return None;
+    }
     let had = state.volumes.iter().filter(|(name, volume)| {
         let of = &volume.claim;
         let names_other = claim.spec.volume.as_ref().is_some_and(|asked| asked != *name);
@@ -253,7 +277,10 @@ fn make(
             class: class_name,
             capacity: claim.spec.request,
             modes: claim.spec.modes.clone(),
-            reclaim: class.map(|class| class.reclaim).unwrap_or_default(),
+            reclaim: match is_scratch(claim) {
+                true => Reclaim::Delete,
+                false => class.map(|class| class.reclaim).unwrap_or_default(),
+            },
             is_docker: class
                 .is_some_and(|class| matches!(class.provisioner, Provisioner::Docker { .. })),
             home: node.cloned(),

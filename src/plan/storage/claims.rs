@@ -1,26 +1,28 @@
 //! Which claims there are.
 //!
-//! Those of the repository, and those made for the pods of a set, one for each pod and template. A
-//! claim that is to go waits for the last pod that uses it (`kubernetes.io/pvc-protection`); if the
-//! repository has it again by then, it stays.
+//! Those of the repository, and those made for pods: for those of a set, one for each pod and template,
+//! which outlive them; and for volumes that are written in a pod (`ephemeral`), which don't. A claim
+//! that is to go waits for the last pod that uses it (`kubernetes.io/pvc-protection`); if the
+//! repository has it again by then, it stays. With its Namespace, every claim is to go.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::desired::Desired;
 use crate::kinds::binding::AppName;
-use crate::kinds::name::Name;
+use crate::kinds::name::{GIVEN_NAMESPACES, Name, PodKey};
 use crate::kinds::object::{Body, Key};
 use crate::kinds::registry::Kind;
 use crate::kinds::storage::{ClaimSpec, ClassChoice, Reclaim};
 use crate::state::storage::{ClaimRecord, MadeFor};
 use crate::state::{LedgerShard, RecordKey, State};
 
-use super::stock::{Stock, claims_of, of_kind};
+use super::stock::{Stock, claims_of, of_kind, scratch_claims};
 use super::{SOURCE, claim_key};
 use crate::plan::work::Work;
 
 pub(super) fn keep(work: &mut Work) {
+    end_with_pods(work);
     let apps: Vec<(AppName, Arc<Desired>)> =
         work.revisions.iter().map(|(app, its)| (app.clone(), its.desired.clone())).collect();
     let stock = Stock::of(apps.iter().map(|(_, desired)| &**desired));
@@ -37,6 +39,7 @@ pub(super) fn keep(work: &mut Work) {
         }
     }
     make_for_pods(work, &apps, &stock);
+    make_with_pods(work, &stock);
     take_leave(work, &apps);
     forget_unused(work);
 }
@@ -126,6 +129,7 @@ fn make_for_pods(work: &mut Work, apps: &[(AppName, Arc<Desired>)], stock: &Stoc
                 owner: owner.clone(),
                 ordinal,
                 goes_with_owner: own.retention.deleted_with_set,
+                pod: None,
                 labels: template.labels.clone(),
                 annotations: template.annotations.clone(),
             };
@@ -142,15 +146,64 @@ fn make_for_pods(work: &mut Work, apps: &[(AppName, Arc<Desired>)], stock: &Stoc
     }
 }
 
+/// Claims whose pod is gone, with which they came, are gone with it: nobody else has used them.
+fn end_with_pods(work: &mut Work) {
+    let is_over = |key: &RecordKey, claim: &ClaimRecord| {
+        let pod =
+            claim.made_for.as_ref().and_then(|made| Some((&made.owner.name, made.pod.as_ref()?)));
+        pod.is_some_and(|(name, uid)| {
+            let pod = work.pods.get(&PodKey::new(&key.namespace, name));
+            pod.is_none_or(|pod| pod.binding.uid != *uid)
+        })
+    };
+    let over = work.next.all_claims().filter(|(key, claim)| is_over(key, claim));
+    let over: Vec<RecordKey> = over.map(|(key, _)| key).collect();
+    for key in over {
+        work.note(format!("claim {key} is gone with its pod"));
+        remove(work, &key);
+    }
+}
+
+/// Makes the claims of volumes that are written in pods (`ephemeral/controller.go`).
+fn make_with_pods(work: &mut Work, stock: &Stock) {
+    let mut wanted = Vec::new();
+    for pod in work.pods.values().filter(|pod| pod.is_active()) {
+        let binding = &pod.binding;
+        for (name, template) in pod.template.iter().flat_map(|its| scratch_claims(&its.spec)) {
+            let key = RecordKey::new(&binding.key.namespace, name);
+            if work.next.claim(&key.namespace, &key.name).is_none() {
+                let made_for = MadeFor {
+                    owner: Key::namespaced(Kind::Pod, &binding.key.namespace, &binding.key.name),
+                    ordinal: 0,
+                    goes_with_owner: true,
+                    pod: Some(binding.uid.clone()),
+                    labels: template.labels.clone(),
+                    annotations: template.annotations.clone(),
+                };
+                wanted.push((key, binding.template.app.clone(), template.clone(), made_for));
+            }
+        }
+    }
+    for (key, app, template, made_for) in wanted {
+        let uid = work.new_uid("claim", &key.to_string());
+        let record = new(work, uid, &app, &template.spec, Some(made_for), stock);
+        work.note(format!("claim {key} is made with its pod"));
+        enter(work, &key, record);
+    }
+}
+
 /// Marks claims that are to go.
 fn take_leave(work: &mut Work, apps: &[(AppName, Arc<Desired>)]) {
+    let homeless = homeless(work, apps);
     let going: Vec<RecordKey> = work
         .next
         .all_claims()
         .filter(|(_, claim)| claim.leaving.is_none() && work.is_known(&claim.app))
+        .filter(|(_, claim)| claim.made_for.as_ref().is_none_or(|made| made.pod.is_none()))
         .filter(|(key, claim)| {
             let desired = apps.iter().find(|(app, _)| *app == claim.app);
-            desired.is_some_and(|(_, desired)| !is_wanted(key, claim, desired))
+            homeless.contains(&key.namespace)
+                || desired.is_some_and(|(_, desired)| !is_wanted(key, claim, desired))
         })
         // The pod of a set that is being made smaller has its claim until it is gone.
         .filter(|(_, claim)| claim.made_for.is_none() || !has_pod(work, claim))
@@ -161,6 +214,19 @@ fn take_leave(work: &mut Work, apps: &[(AppName, Arc<Desired>)]) {
         work.note(format!("claim {key} is to go"));
         work.next.edit_claim(&key, |claim| claim.leaving = Some(now));
     }
+}
+
+/// Namespaces of claims that are in no app any more, as far as all are known.
+fn homeless(work: &Work, apps: &[(AppName, Arc<Desired>)]) -> BTreeSet<Name> {
+    if work.next.apps.keys().any(|app| !work.is_known(app)) {
+        return BTreeSet::new();
+    }
+    let exists = |namespace: &Name| {
+        let key = Key::cluster(Kind::Namespace, namespace);
+        GIVEN_NAMESPACES.contains(&namespace.as_str())
+            || apps.iter().any(|(_, desired)| desired.objects.contains_key(&key))
+    };
+    work.next.claims.keys().filter(|namespace| !exists(namespace)).cloned().collect()
 }
 
 /// Whether a wish still has a claim: it is written there, or its set is, or left it behind.
@@ -221,21 +287,34 @@ fn forget_unused(work: &mut Work) {
             continue;
         }
         work.note(format!("claim {key} is gone"));
-        if let Some(claims) = work.next.claims.get_mut(&key.namespace) {
-            Arc::make_mut(claims).remove(&key.name);
-            if claims.is_empty() {
-                work.next.claims.remove(&key.namespace);
-            }
+        remove(work, &key);
+    }
+}
+
+fn remove(work: &mut Work, key: &RecordKey) {
+    if let Some(claims) = work.next.claims.get_mut(&key.namespace) {
+        Arc::make_mut(claims).remove(&key.name);
+        if claims.is_empty() {
+            work.next.claims.remove(&key.namespace);
         }
     }
 }
 
 /// The claims with data that would go, and volumes of the repository with a claim's data in them, if
-/// this came into force for an app.
+/// this came into force for an app. What comes and goes with its pod is nobody's loss.
 pub(in crate::plan) fn would_lose(state: &State, app: &AppName, desired: &Desired) -> Vec<Key> {
+    let own = state.apps.get(app);
+    let loses_home = |namespace: &Name| {
+        let key = Key::cluster(Kind::Namespace, namespace);
+        let has = own.is_some_and(|own| own.entry(&key).is_some());
+        has && !desired.objects.contains_key(&key)
+            && !GIVEN_NAMESPACES.contains(&namespace.as_str())
+    };
     let claims = state.all_claims().filter(|(key, claim)| {
         let has_data = claim.volume.is_some() && claim.leaving.is_none();
-        claim.app == *app && has_data && !is_wanted(key, claim, desired)
+        let outlives = claim.made_for.as_ref().is_none_or(|made| made.pod.is_none());
+        let is_left = claim.app == *app && !is_wanted(key, claim, desired);
+        has_data && outlives && (is_left || loses_home(&key.namespace))
     });
     let mut lost: Vec<Key> = claims.map(|(key, _)| claim_key(&key)).collect();
     let shard = LedgerShard { kind: Kind::PersistentVolume, namespace: None };

@@ -14,7 +14,8 @@
 //! node, then the claim is bound to a volume of that node. From then on that node is the pod's.
 //!
 //! The rule: no commit destroys data unless two people's words say so, the class' or the volume's
-//! `Delete` and a prune trailer. So a volume that its claim left is kept, and a claim of the same
+//! `Delete` and a prune trailer. (A volume that is written in a pod, under `ephemeral`, is the pod's as
+//! an emptyDir is: its data goes with the pod, whatever its class says.) So a volume that its claim left is kept, and a claim of the same
 //! name takes it back: a revert finds its data again. (In Kubernetes a released volume is lost to
 //! everybody until a person sets it free. It must be for others; the claim of that name is no other.)
 //!
@@ -25,7 +26,7 @@ mod claims;
 mod reclaim;
 mod stock;
 
-pub(super) use bind::{Choice, bind, choose, first_use};
+pub(super) use bind::{Choice, bind, choose, first_use, waits_for_pod};
 pub(super) use claims::{keep_data, would_lose};
 pub use stock::{Stock, VolumeFacts, claims_of, mounted};
 

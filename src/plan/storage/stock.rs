@@ -11,7 +11,8 @@ use crate::kinds::pod::{NodeTerm, PodSpec};
 use crate::kinds::quantity::Quantity;
 use crate::kinds::registry::Kind;
 use crate::kinds::storage::{
-    AccessMode, ClaimedVolume, LOCAL_PATH_CLASS, Medium, Reclaim, StorageClass, docker_name,
+    AccessMode, ClaimTemplate, ClaimedVolume, LOCAL_PATH_CLASS, Medium, Reclaim, StorageClass,
+    docker_name,
 };
 use crate::kinds::volume::VolumeSource;
 use crate::state::storage::{ClaimRecord, VolumeRecord};
@@ -183,6 +184,14 @@ impl Stock {
 pub fn claims_of(spec: &PodSpec) -> impl Iterator<Item = &Name> {
     spec.volumes.iter().filter_map(|volume| match &volume.source {
         VolumeSource::Claim { name, .. } => Some(name),
+        _ => None,
+    })
+}
+
+/// The claims that come and go with a pod, and what they are made from.
+pub(super) fn scratch_claims(spec: &PodSpec) -> impl Iterator<Item = (&Name, &Arc<ClaimTemplate>)> {
+    spec.volumes.iter().filter_map(|volume| match &volume.source {
+        VolumeSource::Claim { name, scratch: Some(template), .. } => Some((name, template)),
         _ => None,
     })
 }

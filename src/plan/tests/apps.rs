@@ -1,6 +1,6 @@
 //! Apps, each accepted or refused by itself, and what holds between them.
 
-use super::{Fleet, deployment};
+use super::{Fleet, deployment, manifest};
 use crate::kinds::name::Name;
 use crate::state::records::AppHead;
 
@@ -376,6 +376,36 @@ fn what_moves_between_apps_that_depend_on_each_other_moves_at_once() {
 
 const RETURNS: &str = "apps:\n- {name: base, path: base}\n- {name: web, path: web, autoRevert: \
                        true}\n- {name: api, path: api, wait: {timeout: 2m}, autoRevert: true}\n";
+
+/// Each line: a claim in an app, and whether the app is healthy with it.
+#[test]
+fn a_claim_that_waits_for_a_pod_is_waited_for_only_if_there_is_one() {
+    let claim = |class: &str| {
+        let asks = "accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}";
+        manifest(
+            "v1",
+            "PersistentVolumeClaim",
+            "data",
+            &format!("spec: {{storageClassName: {class}, {asks}}}"),
+        )
+    };
+    let pod = "---\napiVersion: v1\nkind: Pod\nmetadata: {name: web, namespace: shop}\nspec: {nodeName: \
+               absent, containers: [{name: main, image: v1}], volumes: [{name: data, \
+               persistentVolumeClaim: {claimName: data}}]}\n";
+    let table = [
+        ("nobody uses it", claim("local-path"), true),
+        ("a pod waits for it", format!("{}{pod}", claim("local-path")), false),
+        ("no volume will ever do", claim("manual"), false),
+    ];
+    for (what, manifests, expected) in table {
+        let mut fleet = Fleet::new();
+        fleet.push(&manifests);
+        for _ in 0..5 {
+            fleet.turn();
+        }
+        assert_eq!(healthy(&fleet, "default"), expected, "{what}");
+    }
+}
 
 fn healthy(fleet: &Fleet, app: &str) -> bool {
     let head = &fleet.input.state.apps[app].head;

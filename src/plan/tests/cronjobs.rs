@@ -194,3 +194,16 @@ fn a_job_keeps_what_it_was_made_with() {
     work(&mut fleet, Mood::Ready);
     assert_eq!(fleet.pods("tick"), "v1=1 v2=1");
 }
+
+#[test]
+fn a_job_has_the_labels_of_its_template() {
+    let text = cron("* * * * *", "");
+    let labelled =
+        text.replace("jobTemplate:\n", "jobTemplate:\n    metadata: {labels: {by: clock}}\n");
+    assert_ne!(text, labelled);
+    let mut fleet = at_noon(&labelled);
+    fleet.pass(60);
+    work(&mut fleet, Mood::Ready);
+    let made = fleet.state().jobs.values().find_map(|job| job.made.clone()).expect("a Job");
+    assert_eq!(made.labels["by"], "clock");
+}

@@ -10,7 +10,7 @@ use proptest::prelude::{
 use proptest::strategy::Strategy as Draw;
 
 use super::fleet::pod_key;
-use super::{Fleet, Mood, manifest};
+use super::{Fleet, Mood, manifest, pod};
 use crate::kinds::binding::Binding;
 use crate::kinds::name::{Name, Uid};
 use crate::kinds::status::{ContainerState, ContainerStatus, Phase, PodReport, Terminated};
@@ -30,6 +30,32 @@ fn named_job(name: &str, image: &str, more: &str) -> String {
          terminationGracePeriodSeconds: 10, containers: [{{name: main, image: \"{image}\"}}]}}"
     );
     manifest("batch/v1", "Job", name, &spec)
+}
+
+/// A pod written by hand belongs to nobody, and a Job has a selector of its own that picks it.
+#[test]
+fn a_job_with_its_own_selector_takes_up_pods_that_belong_to_nobody() {
+    let more = "completions: 2; parallelism: 2; manualSelector: true; \
+                selector: {matchLabels: {app: load}}";
+    let job = job("v1", more)
+        .replace("  template:\n", "  template:\n    metadata: {labels: {app: load}}\n");
+    let lone = pod("lone", "v1", "app: load").replace("spec: {", "spec: {restartPolicy: Never, ");
+    let mut fleet = Fleet::running(&lone);
+    let before = fleet.uids("lone");
+    fleet.push(&format!("{lone}{job}"));
+    fleet.turns();
+    let owner = |fleet: &Fleet| fleet.bindings("lone")[0].owner.to_string();
+    assert_eq!(owner(&fleet), "Job shop/load");
+    assert_eq!((fleet.bindings("load").len(), fleet.uids("lone")), (1, before), "it counts");
+    fleet.ends(|_| Mood::Succeeded);
+    fleet.turns();
+    fleet.turns();
+    assert_eq!((fleet.run().succeeded, fleet.run().end().is_some()), (2, true));
+    assert_eq!(fleet.uids("lone").len(), 1, "Git names it");
+    // Without the Job it belongs to itself again.
+    fleet.push(&lone);
+    fleet.turns();
+    assert_eq!(owner(&fleet), "Pod shop/lone");
 }
 
 /// Jobs that keep what they have come to.

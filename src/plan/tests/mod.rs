@@ -24,6 +24,7 @@ mod properties;
 mod requests;
 mod rollout;
 mod schedule;
+mod scratch;
 mod set_properties;
 mod sets;
 mod single;

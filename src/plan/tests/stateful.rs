@@ -1,10 +1,13 @@
 //! StatefulSets: who comes when, who goes when, and what a name is worth.
 //! <https://kubernetes.io/docs/concepts/workloads/controllers/statefulset/>.
 
+use std::sync::Arc;
+
 use super::liveness::{fleet as fleet_of_three, hear};
 use super::requests::request;
 use super::{Fleet, Mood, stateful_set};
-use crate::kinds::name::NodeName;
+use crate::kinds::name::{Name, NodeName};
+use crate::kinds::status::{ContainerState, ContainerStatus, Waiting};
 use crate::state::RequestKind;
 
 const PARALLEL: &str = "podManagementPolicy: Parallel";
@@ -193,6 +196,81 @@ fn a_mistake_that_shows_late_heals_too() {
     assert_eq!(fleet.seats("db"), "0:v1 1:v2? 2:v2");
     fleet.push(&stateful_set("db", 3, "v1", ""));
     assert_eq!(settled(&mut fleet), "0:v1 1:v1 2:v1");
+}
+
+/// The first pod is not ready, and will not be.
+fn work_badly(fleet: &mut Fleet) {
+    fleet.work_as(|pod, _| if pod.index == Some(0) { Mood::Unready } else { Mood::Ready });
+}
+
+/// The first pod of three has come to a bad end, and now fewer are wanted.
+fn too_many() -> Fleet {
+    let mut fleet = Fleet::running(&stateful_set("db", 3, "v1", ""));
+    work_badly(&mut fleet);
+    fleet.push(&stateful_set("db", 1, "v1", ""));
+    fleet.turn();
+    assert_eq!(fleet.seats("db"), "0:v1? 1:v1 2:v1", "the first may still come up");
+    fleet
+}
+
+/// Kubernetes keeps them all until a person has mended the template.
+#[test]
+fn a_set_whose_template_stays_bad_shrinks_all_the_same() {
+    let mut fleet = too_many();
+    fleet.pass(590).turn();
+    assert_eq!(fleet.seats("db"), "0:v1? 1:v1 2:v1");
+    let wake = fleet.last.as_ref().and_then(|plan| plan.wake).expect("it is looked again");
+    assert_eq!(wake.since(fleet.now.elapsed).as_secs(), 10);
+    fleet.pass(10).turn();
+    assert_eq!(fleet.seats("db"), "0:v1? 1:v1 2:v1!", "the last goes first");
+    for _ in 0..4 {
+        work_badly(&mut fleet);
+        fleet.turn();
+    }
+    assert_eq!(fleet.seats("db"), "0:v1?");
+    fleet.push(&stateful_set("db", 2, "v2", ""));
+    assert_eq!(settled(&mut fleet), "0:v2 1:v2", "and recovers");
+}
+
+#[test]
+fn who_is_in_a_back_off_is_not_waited_for() {
+    let mut fleet = too_many();
+    let node = fleet.input.nodes.get_mut("a").expect("the node");
+    for report in Arc::make_mut(&mut node.pods).values_mut() {
+        let waiting = Waiting { reason: "CrashLoopBackOff".into(), message: None };
+        let status = &mut Arc::make_mut(report).status;
+        status.container_statuses =
+            vec![ContainerStatus { state: ContainerState::Waiting(waiting), ..named("main") }];
+    }
+    fleet.turn();
+    assert_eq!(fleet.seats("db"), "0:v1? 1:v1 2:v1!");
+}
+
+fn named(name: &str) -> ContainerStatus {
+    ContainerStatus {
+        name: Name::trusted(name),
+        state: ContainerState::default(),
+        last_state: ContainerState::default(),
+        ready: false,
+        started: None,
+        restart_count: 0,
+        image: String::new(),
+        image_id: String::new(),
+        container_id: None,
+    }
+}
+
+/// How long it stood still at an earlier time does not count.
+#[test]
+fn patience_begins_anew_with_each_wish() {
+    let mut fleet = too_many();
+    fleet.pass(590).turn();
+    fleet.push(&stateful_set("db", 3, "v1", ""));
+    fleet.turn();
+    fleet.pass(1000);
+    fleet.push(&stateful_set("db", 1, "v1", ""));
+    fleet.turn();
+    assert_eq!(fleet.seats("db"), "0:v1? 1:v1 2:v1");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::state::records::Verdict;
 use crate::state::storage::{ClaimRecord, VolumeRecord};
 
 /// A fleet with a second node `b`.
-fn two_nodes() -> Fleet {
+pub(super) fn two_nodes() -> Fleet {
     let mut fleet = Fleet::new();
     let node = NodeInput { is_ready: true, ..NodeInput::default() };
     fleet.input.nodes.insert(NodeName::trusted("b"), node);
@@ -20,7 +20,7 @@ fn two_nodes() -> Fleet {
 }
 
 /// Turns until nothing changes; nodes let go of pods that are to end.
-fn settle(fleet: &mut Fleet) {
+pub(super) fn settle(fleet: &mut Fleet) {
     for _ in 0..50 {
         let has_changed = fleet.turn();
         for (name, node) in &mut fleet.input.nodes {
@@ -46,15 +46,15 @@ fn settle(fleet: &mut Fleet) {
     panic!("it does not settle: {:?}", fleet.last.as_ref().map(|plan| &plan.why));
 }
 
-fn push(fleet: &mut Fleet, message: &str, manifests: &str) {
+pub(super) fn push(fleet: &mut Fleet, message: &str, manifests: &str) {
     fleet.push_as(message, manifests);
     settle(fleet);
 }
 
-const ALLOWED: &str = "less\n\nWindlass-Allow-Prune: yes";
+pub(super) const ALLOWED: &str = "less\n\nWindlass-Allow-Prune: yes";
 
 /// A claim for 1Gi; `more` are further fields of its spec, in flow style.
-fn claim(name: &str, more: &str) -> String {
+pub(super) fn claim(name: &str, more: &str) -> String {
     let spec = format!(
         "spec: {{accessModes: [ReadWriteOnce], resources: {{requests: {{storage: 1Gi}}}}{more}}}"
     );
@@ -62,7 +62,7 @@ fn claim(name: &str, more: &str) -> String {
 }
 
 /// A pod that uses claims.
-fn user(name: &str, claims: &[&str]) -> String {
+pub(super) fn user(name: &str, claims: &[&str]) -> String {
     let volumes: Vec<String> = claims
         .iter()
         .map(|claim| format!("{{name: {claim}, persistentVolumeClaim: {{claimName: {claim}}}}}"))
@@ -89,31 +89,31 @@ fn class(name: &str, more: &str) -> String {
     )
 }
 
-fn record<'f>(fleet: &'f Fleet, name: &str) -> &'f ClaimRecord {
+pub(super) fn record<'f>(fleet: &'f Fleet, name: &str) -> &'f ClaimRecord {
     let found = fleet.input.state.claim(&Name::trusted("shop"), &Name::trusted(name));
     found.unwrap_or_else(|| panic!("no claim {name}"))
 }
 
 /// The volume of a claim, or `-`.
-fn bound(fleet: &Fleet, name: &str) -> String {
+pub(super) fn bound(fleet: &Fleet, name: &str) -> String {
     let claim = fleet.input.state.claim(&Name::trusted("shop"), &Name::trusted(name));
     let volume = claim.and_then(|claim| claim.volume.clone());
     volume.map_or_else(|| "-".to_owned(), |volume| volume.to_string())
 }
 
-fn volume_of<'f>(fleet: &'f Fleet, claim: &str) -> &'f VolumeRecord {
+pub(super) fn volume_of<'f>(fleet: &'f Fleet, claim: &str) -> &'f VolumeRecord {
     &fleet.input.state.volumes[bound(fleet, claim).as_str()]
 }
 
 /// The node of a pod; `-` before it has one.
-fn node_of(fleet: &Fleet, pod: &str) -> String {
+pub(super) fn node_of(fleet: &Fleet, pod: &str) -> String {
     let mut pods = fleet.input.state.all_pods();
     let found = pods.find(|(_, binding)| binding.key.name == *pod);
     let (node, _) = found.unwrap_or_else(|| panic!("no pod {pod}"));
     node.as_ref().map_or_else(|| "-".to_owned(), NodeName::to_string)
 }
 
-fn message_of(fleet: &Fleet, pod: &str) -> String {
+pub(super) fn message_of(fleet: &Fleet, pod: &str) -> String {
     let mut pods = fleet.input.state.all_pods();
     let found = pods.find(|(_, binding)| binding.key.name == *pod);
     found.and_then(|(_, binding)| binding.message.clone()).unwrap_or_default()
@@ -127,7 +127,7 @@ fn uncordon(fleet: &mut Fleet, node: &str) {
     fleet.input.nodes.get_mut(node).expect("the node").is_ready = true;
 }
 
-fn verdict(fleet: &Fleet) -> String {
+pub(super) fn verdict(fleet: &Fleet) -> String {
     match fleet.head().and_then(|head| head.waiting.as_ref()) {
         None => "in force".into(),
         Some(waiting) => match &waiting.verdict {

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Shown, meta};
 use crate::kinds::digest::Digest;
-use crate::kinds::name::{Name, NodeName};
+use crate::kinds::name::{GIVEN_NAMESPACES, Name, NodeName};
 use crate::kinds::object::Key;
 use crate::kinds::registry::Kind;
 use crate::kinds::status::EventRecord;
@@ -15,9 +15,6 @@ use crate::kinds::workload::SYSTEM_CLASSES;
 use crate::view::json::child;
 use crate::view::picture::Picture;
 
-/// Namespaces that exist by themselves, as in Kubernetes.
-pub(in crate::view) const OWN_NAMESPACES: [&str; 4] =
-    ["default", "kube-node-lease", "kube-public", "kube-system"];
 /// Where nodes' leases are.
 const NODE_LEASES: &str = "kube-node-lease";
 /// Where the coordinator's lease is.
@@ -37,7 +34,7 @@ pub(super) fn namespaces(picture: &Picture) -> Vec<Shown> {
         let object = meta::written(&found);
         shown.insert(key.name.clone(), namespace(key, object, true));
     }
-    for name in OWN_NAMESPACES.map(Name::trusted) {
+    for name in GIVEN_NAMESPACES.map(Name::trusted) {
         let key = Key::cluster(Kind::Namespace, &name);
         shown.entry(name).or_insert_with(|| {
             let mut object = meta::blank(&key);
@@ -60,6 +57,7 @@ pub(super) fn namespaces(picture: &Picture) -> Vec<Shown> {
 
 /// What is left in a namespace that is gone from Git.
 struct Left {
+    claims: usize,
     pods: usize,
     /// Since when there has been the oldest of them.
     oldest: Wall,
@@ -68,33 +66,59 @@ struct Left {
 }
 
 impl Left {
-    /// As the namespace controller words it.
+    fn note(&mut self, created: Wall, since: Option<Wall>) {
+        self.oldest = self.oldest.min(created);
+        self.since = [self.since, since].into_iter().flatten().min();
+    }
+
+    /// As the namespace controller words it (`nsConditionUpdater`).
     fn conditions(&self, since: Option<&str>) -> Value {
-        let pods = self.pods;
-        json!([{
-            "type": "NamespaceContentRemaining",
-            "status": "True",
-            "reason": "SomeResourcesRemain",
-            "message": format!("Some resources are remaining: pods. has {pods} resource instances"),
-            "lastTransitionTime": since,
-        }])
+        let counts = [("persistentvolumeclaims", self.claims), ("pods", self.pods)];
+        let left = counts.iter().filter(|(_, count)| *count > 0);
+        let words = left.map(|(what, count)| format!("{what}. has {count} resource instances"));
+        let words: Vec<String> = words.collect();
+        let condition = |kind: &str, reason: &str, message: String| {
+            json!({
+                "type": kind,
+                "status": "True",
+                "reason": reason,
+                "message": message,
+                "lastTransitionTime": since,
+            })
+        };
+        let message = format!("Some resources are remaining: {}", words.join(", "));
+        let remaining = condition("NamespaceContentRemaining", "SomeResourcesRemain", message);
+        if self.claims == 0 {
+            return json!([remaining]);
+        }
+        let message = format!(
+            "Some content in the namespace has finalizers remaining:              kubernetes.io/pvc-protection in {} resource instances",
+            self.claims
+        );
+        let kept = condition("NamespaceFinalizersRemaining", "SomeFinalizersRemain", message);
+        json!([remaining, kept])
     }
 }
 
-/// Namespaces that are gone from Git and still have pods.
+/// Namespaces that are gone from Git and still have pods, or claims.
 fn leaving(picture: &Picture, known: &BTreeMap<Name, Shown>) -> BTreeMap<Name, Left> {
     let mut leaving: BTreeMap<Name, Left> = BTreeMap::new();
-    for (_, pod) in picture.state.all_pods() {
-        let namespace = &pod.key.namespace;
+    let mut left = |namespace: &Name, created: Wall, since: Option<Wall>, is_claim: bool| {
         if known.contains_key(namespace) {
-            continue;
+            return;
         }
-        let none = Left { pods: 0, oldest: pod.created, since: None };
+        let none = Left { claims: 0, pods: 0, oldest: created, since: None };
         let left = leaving.entry(namespace.clone()).or_insert(none);
-        left.pods += 1;
-        left.oldest = left.oldest.min(pod.created);
+        left.note(created, since);
+        left.claims += usize::from(is_claim);
+        left.pods += usize::from(!is_claim);
+    };
+    for (_, pod) in picture.state.all_pods() {
         let since = pod.deletion.as_ref().map(|deletion| deletion.since);
-        left.since = [left.since, since].into_iter().flatten().min();
+        left(&pod.key.namespace, pod.created, since, false);
+    }
+    for (key, claim) in picture.state.all_claims() {
+        left(&key.namespace, claim.created, claim.leaving, true);
     }
     leaving
 }

@@ -129,10 +129,15 @@ fn made_job(picture: &Picture, key: &RecordKey, made: &MadeJob, run: &JobRun) ->
         .unwrap_or_else(|| json!({"spec": {"containers": []}}));
     let metadata = child(&mut object, "metadata");
     metadata.insert("generation".into(), 1.into());
-    let labels = template.pointer("/metadata/labels").cloned();
+    // `SetDefaults_Job`: without labels of its own it has its template's.
+    let labels = match made.labels.is_empty() {
+        false => Some(json!(made.labels)),
+        true => template.pointer("/metadata/labels").cloned(),
+    };
     metadata.insert("labels".into(), labels.unwrap_or_else(|| json!({})));
-    let scheduled = json!({ ANNOTATION_SCHEDULED: made.scheduled.to_string() });
-    metadata.insert("annotations".into(), scheduled);
+    let mut annotations = json!(made.annotations);
+    annotations[ANNOTATION_SCHEDULED] = made.scheduled.to_string().into();
+    metadata.insert("annotations".into(), annotations);
     if let Some(entry) = picture.object(&cron_key).and_then(|found| found.entry) {
         let owner = meta::owner("batch/v1", "CronJob", &made.cron_job, &entry.uid);
         metadata.insert("ownerReferences".into(), owner);

@@ -188,7 +188,7 @@ fn claims(spec: &mut Map<String, Value>, own: &PodSpec) {
         return;
     };
     for volume in &own.volumes {
-        if let VolumeSource::Claim { name, read_only: false } = &volume.source {
+        if let VolumeSource::Claim { name, read_only: false, scratch: None } = &volume.source {
             list.retain(|shown| shown["name"] != *volume.name.as_str());
             let claim = json!({"claimName": name.as_str()});
             list.push(json!({"name": volume.name.as_str(), "persistentVolumeClaim": claim}));

@@ -55,6 +55,10 @@ fn claim(picture: &Picture, stock: &Stock, key: &RecordKey, record: &ClaimRecord
                 let metadata = child(&mut object, "metadata");
                 metadata.insert("labels".into(), json!(made_for.labels));
                 metadata.insert("annotations".into(), json!(made_for.annotations));
+                if let Some(pod) = &made_for.pod {
+                    let owner = meta::owner("v1", "Pod", &made_for.owner.name, pod);
+                    metadata.insert("ownerReferences".into(), owner);
+                }
             }
             object
         }

@@ -11,6 +11,7 @@
 //! know.
 
 mod fetch;
+pub(crate) mod lineage;
 mod resolve;
 mod survey;
 
@@ -134,6 +135,9 @@ impl Source {
             Call::Read { .. } => ("read manifests".to_owned(), self.timeouts.local),
             Call::Show { commit, path } => (format!("show {commit:?}:{path}"), self.timeouts.local),
             Call::Keep { .. } => ("keep commits".to_owned(), self.timeouts.local),
+            Call::Lineage { commit, .. } => {
+                (format!("list what {commit:?} stands on"), self.timeouts.local)
+            }
         };
         let fetched = matches!(call, Call::Fetch);
         let inner = Arc::clone(&self.inner);
@@ -160,6 +164,9 @@ impl Inner {
             Call::Show { commit, path } => self.show(repo, commit, path),
             Call::Keep { commits } => self.keep(repo, commits),
             Call::Resolve { text } => self.resolve(repo, text),
+            Call::Lineage { commit, file, pin, root, known } => {
+                self.lineage(repo, commit, (file, pin), root.as_ref(), known)
+            }
         }
     }
 

@@ -1,18 +1,20 @@
-//! Compiles the pause program beside us, for the machine we are compiled for, so that the agent can
-//! carry it inside and needs no registry to start its first pod.
+//! Compiles the pause program (`src/adapters/docker/pause/main.rs`) for the machine we are compiled for,
+//! so that the agent can carry it inside and needs no registry to start its first pod.
 //!
 //! Only the compiler that builds us is used; flags given for us (`RUSTFLAGS`) are not, so that the
 //! same compiler always makes the same bytes, and the image made of them keeps its id.
 
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use super::variable;
 
 /// Where `number` and `_start` in the program are written.
 const ARCHITECTURES: [&str; 2] = ["x86_64", "aarch64"];
 
-fn main() -> Result<(), String> {
-    let variable = |name: &str| env::var(name).map_err(|_| format!("cargo has not set {name}"));
+/// Compiles it to the file `program`.
+pub(crate) fn make(program: &Path) -> Result<(), String> {
     let (arch, os) = (variable("CARGO_CFG_TARGET_ARCH")?, variable("CARGO_CFG_TARGET_OS")?);
     if os != "linux" || !ARCHITECTURES.contains(&arch.as_str()) {
         return Err(format!(
@@ -23,7 +25,6 @@ fn main() -> Result<(), String> {
     }
     let source =
         PathBuf::from(variable("CARGO_MANIFEST_DIR")?).join("src/adapters/docker/pause/main.rs");
-    let program = PathBuf::from(variable("OUT_DIR")?).join("pause");
 
     let mut compiler = Command::new(variable("RUSTC")?);
     compiler
@@ -45,7 +46,7 @@ fn main() -> Result<(), String> {
     if let Ok(linker) = env::var("RUSTC_LINKER") {
         compiler.args(["-C", &format!("linker={linker}")]);
     }
-    compiler.arg("-o").arg(&program).arg(&source);
+    compiler.arg("-o").arg(program).arg(&source);
     let run = compiler.output().map_err(|error| format!("can't run {compiler:?}: {error}"))?;
     if !run.status.success() {
         return Err(format!(
@@ -53,15 +54,6 @@ fn main() -> Result<(), String> {
              installed, and a linker for it (CARGO_TARGET_…_LINKER)?\n{}",
             String::from_utf8_lossy(&run.stderr)
         ));
-    }
-    // Cargo reads these lines from standard output; there is no other way to say them.
-    #[allow(clippy::print_stdout)]
-    for line in [
-        format!("cargo::rerun-if-changed={}", source.display()),
-        "cargo::rerun-if-changed=src/adapters/docker/pause/build.rs".into(),
-        format!("cargo::rustc-env=WINDLASS_PAUSE={}", program.display()),
-    ] {
-        println!("{line}");
     }
     Ok(())
 }

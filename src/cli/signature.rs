@@ -1,0 +1,100 @@
+//! Whether the newest commit of a checkout would be vouched for, as an agent would say.
+//!
+//! What is taken as given is what the branch's remote has, or else the commit before: whoever checks
+//! his own work trusts what it stands on.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use git2::Repository;
+
+use crate::adapters::git::source::lineage::{Question, bring};
+use crate::desired::trust::{Distrust, Refusal, Signer, TRUST_FILE, vouch};
+use crate::kinds::digest::Digest;
+use crate::ports::source::Lineage;
+
+/// What is said of the newest commit.
+pub(super) enum Seal {
+    /// Somebody has signed it.
+    Good {
+        /// The commit.
+        commit: String,
+        /// Who.
+        signer: Arc<Signer>,
+    },
+    /// It would be refused.
+    Bad(Box<Refusal>),
+    /// It can't be told, and why.
+    Unknown(String),
+}
+
+/// Looks at the newest commit of the checkout that a directory with a `trust.yaml` lies in; nothing if
+/// it lies in none, or has no commit.
+pub(super) fn of(directory: &Path) -> Option<Seal> {
+    let repository = Repository::discover(directory).ok()?;
+    let root = repository.workdir()?.canonicalize().ok()?;
+    let below = directory.canonicalize().ok()?;
+    let file = below.strip_prefix(&root).ok()?.join(TRUST_FILE);
+    let file = file.to_str()?.to_owned();
+    let head = repository.head().and_then(|head| head.peel_to_commit()).ok()?;
+    match judge(&repository, &head, &file) {
+        Ok(seal) => Some(seal),
+        Err(error) => Some(Seal::Unknown(format!(
+            "its history can't be read here ({}): a clone with all of it can",
+            error.message()
+        ))),
+    }
+}
+
+fn judge(
+    repository: &Repository,
+    head: &git2::Commit<'_>,
+    file: &str,
+) -> Result<Seal, git2::Error> {
+    if repository.is_shallow() {
+        let why = "this clone is shallow; `git fetch --unshallow` brings its history";
+        return Ok(Seal::Unknown(why.to_owned()));
+    }
+    let known = given(repository, head);
+    // By the policy that is given; a repository that has none yet begins with its own.
+    let first = known.iter().find_map(|id| content(repository, *id, file));
+    let Some(policy) = first.or_else(|| content(repository, head.id(), file)) else {
+        return Ok(Seal::Unknown(format!("{TRUST_FILE} is not committed yet")));
+    };
+    let pin = Digest::of(&policy);
+    let look = |known: BTreeSet<git2::Oid>| -> Result<Option<Lineage>, git2::Error> {
+        let (commit, file) = (head.id(), file.to_owned());
+        bring(repository, Question { commit, file, pin: &pin, root: None, known })
+    };
+    let judged = |lineage: Option<Lineage>| lineage.map(|lineage| vouch(&lineage, &pin));
+    let mut answer = judged(look(known)?);
+    if matches!(&answer, Some(Err(refusal)) if refusal.why == Distrust::Short) {
+        answer = judged(look(BTreeSet::new())?);
+    }
+    Ok(match answer {
+        Some(Ok(vouched)) => Seal::Good { commit: head.id().to_string(), signer: vouched.signer },
+        Some(Err(refusal)) => Seal::Bad(refusal),
+        None => Seal::Unknown("its history is too long to be checked here".to_owned()),
+    })
+}
+
+/// What is taken as given: what the branch's remote has, or the commits before the newest.
+fn given(repository: &Repository, head: &git2::Commit<'_>) -> BTreeSet<git2::Oid> {
+    let upstream = || {
+        let branch = git2::Branch::wrap(repository.head().ok()?);
+        let id = branch.upstream().ok()?.get().peel_to_commit().ok()?.id();
+        let is_before = repository.graph_descendant_of(head.id(), id).unwrap_or(false);
+        is_before.then_some(id)
+    };
+    match upstream() {
+        Some(id) => BTreeSet::from([id]),
+        None => head.parent_ids().collect(),
+    }
+}
+
+fn content(repository: &Repository, commit: git2::Oid, file: &str) -> Option<Vec<u8>> {
+    let tree = repository.find_commit(commit).ok()?.tree().ok()?;
+    let entry = tree.get_path(Path::new(file)).ok()?;
+    Some(repository.find_blob(entry.id()).ok()?.content().to_vec())
+}

@@ -1,0 +1,138 @@
+//! Commits that `git commit -S` signed, brought by the adapter and judged.
+
+use windlass::adapters::git::Source;
+use windlass::desired::trust::{Distrust, TRUST_FILE, Vouched, parse_fingerprint, vouch};
+use windlass::kinds::binding::Oid;
+use windlass::ports::source::{Answer, Call, Lineage};
+
+use super::source::{Shelf, fetch};
+use crate::support::keys::Keys;
+
+async fn lineage(source: &Source, commit: &Oid, pin: &str, known: &[&Oid]) -> Lineage {
+    let call = Call::Lineage {
+        commit: commit.clone(),
+        file: TRUST_FILE.to_owned(),
+        pin: parse_fingerprint(pin).expect("a fingerprint"),
+        root: None,
+        known: known.iter().map(|id| (*id).clone()).collect(),
+    };
+    match source.perform(call).await.expect("a lineage") {
+        Answer::Lineage(lineage) => *lineage,
+        other => panic!("lineage: {other:?}"),
+    }
+}
+
+async fn ask(source: &Source, commit: &Oid, pin: &str) -> Result<Vouched, (Oid, Distrust)> {
+    let lineage = lineage(source, commit, pin, &[]).await;
+    let pin = parse_fingerprint(pin).expect("a fingerprint");
+    vouch(&lineage, &pin).map_err(|refusal| (refusal.culprit.id.clone(), refusal.why))
+}
+
+#[tokio::test]
+async fn commits_signed_by_git_are_judged() {
+    let shelf = Shelf::new();
+    let names = ["ada", "rsa-bob", "ecdsa-cyd", "eve"];
+    let keys = Keys::make(shelf.dir.path(), &names);
+    let work = shelf.work();
+    let before = shelf.push("before there was trust");
+    let (trust, pin) = keys.trust(&names[..3]);
+    shelf.write(TRUST_FILE, &trust);
+    keys.sign_with(&work, Some("ada"));
+    let root = shelf.push("trust");
+    let mut good = vec![("ada", root.clone())];
+    for name in &names[..3] {
+        keys.sign_with(&work, Some(name));
+        shelf.write("web.yaml", name);
+        good.push((name, shelf.push(name)));
+    }
+    let source = Source::open(shelf.config()).expect("opens");
+    fetch(&source).await.expect("fetched");
+    for (name, commit) in &good {
+        let vouched = ask(&source, commit, &pin).await.expect(name);
+        assert_eq!(vouched.root, root);
+        assert_eq!(&*vouched.signer.name, format!("{name}@example.org"));
+        assert_eq!(vouched.signer.key, keys.fingerprint(name));
+    }
+    assert_eq!(ask(&source, &before, &pin).await, Err((before, Distrust::NoRoot)));
+
+    // Only what is new is brought, and what it stands on at once.
+    let (_, tip) = good.last().expect("some");
+    let known = &good[good.len() - 2].1;
+    let part = lineage(&source, tip, &pin, &[known]).await;
+    assert_eq!((part.commits.len(), part.edge.len(), part.is_whole), (1, 1, false));
+    assert!(part.edge[0].follows);
+    let rewound = lineage(&source, known, &pin, &[tip]).await;
+    assert_eq!(rewound.commits.len(), 1, "also what is known to stand under something good");
+
+    // A merge of a branch that an outsider signed, and one of a branch from before there was trust.
+    shelf.git(&["checkout", "-q", "-b", "side", tip.as_str()]);
+    keys.sign_with(&work, Some("eve"));
+    shelf.write("eve.yaml", "x");
+    let eve = shelf.push("eve");
+    keys.sign_with(&work, Some("ada"));
+    shelf.git(&["checkout", "-q", "-b", "again", tip.as_str()]);
+    shelf.git(&["merge", "-q", "--no-ff", "-m", "takes in", "side"]);
+    let merge = shelf.push("on it");
+    fetch(&source).await.expect("fetched");
+    let unknown = Distrust::Unknown(keys.fingerprint("eve"));
+    assert_eq!(ask(&source, &merge, &pin).await, Err((eve, unknown)));
+
+    // A signature for something else than Git: ssh-keygen signs files as well.
+    shelf.git(&["checkout", "-q", "-b", "other", tip.as_str()]);
+    keys.sign_with(&work, None);
+    let plain = shelf.push("plain");
+    fetch(&source).await.expect("fetched");
+    assert_eq!(ask(&source, &plain, &pin).await, Err((plain.clone(), Distrust::Unsigned)));
+    let forged = forge(&shelf, &keys, &plain);
+    fetch(&source).await.expect("fetched");
+    assert_eq!(
+        ask(&source, &forged, &pin).await,
+        Err((forged, Distrust::Namespace("file".into())))
+    );
+}
+
+/// The commit with a signature of its content that was made for the namespace `file`.
+fn forge(shelf: &Shelf, keys: &Keys, commit: &Oid) -> Oid {
+    use std::io::Write as _;
+    let raw = shelf.git(&["cat-file", "commit", commit.as_str()]) + "\n";
+    let file = shelf.dir.path().join("payload");
+    std::fs::write(&file, &raw).expect("written");
+    let key = shelf.dir.path().join("keys/ada");
+    let args = ["-q", "-Y", "sign", "-n", "file", "-f", key.to_str().expect("a path")];
+    crate::support::must_run(
+        "ssh-keygen",
+        &[&args[..], &[file.to_str().expect("a path")]].concat(),
+    );
+    let seal = std::fs::read_to_string(file.with_extension("sig")).expect("signed");
+    let (head, body) = raw.split_once("\n\n").expect("a commit");
+    let seal = seal.trim_end().replace('\n', "\n ");
+    let forged = format!("{head}\ngpgsig {seal}\n\n{body}");
+    let mut git = std::process::Command::new("git")
+        .current_dir(shelf.work())
+        .args(["hash-object", "-t", "commit", "-w", "--stdin"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("git runs");
+    git.stdin.take().expect("a pipe").write_all(forged.as_bytes()).expect("written");
+    let said = git.wait_with_output().expect("git ends").stdout;
+    let id = String::from_utf8_lossy(&said).trim().to_owned();
+    let _ = keys;
+    shelf.git(&["push", "-q", "--force", "origin", &format!("{id}:main")]);
+    Oid::new(&id)
+}
+
+#[tokio::test]
+async fn a_directory_has_a_trust_of_its_own() {
+    let shelf = Shelf::new();
+    let keys = Keys::make(shelf.dir.path(), &["ada"]);
+    let (trust, pin) = keys.trust(&["ada"]);
+    shelf.write("shop/trust.yaml", &trust);
+    keys.sign_with(&shelf.work(), Some("ada"));
+    let tip = shelf.push("trust");
+    let config =
+        windlass::adapters::git::SourceConfig { directory: "shop".into(), ..shelf.config() };
+    let source = Source::open(config).expect("opens");
+    fetch(&source).await.expect("fetched");
+    assert!(ask(&source, &tip, &pin).await.is_ok());
+}
