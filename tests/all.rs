@@ -9,6 +9,7 @@ mod docs;
 mod e2e;
 mod examples;
 mod git;
+mod hooks;
 mod invariants;
 mod net;
 mod probe;

@@ -107,6 +107,7 @@ fn revision(number: u32, files: &Files, since: Option<Oid>) -> Arc<Revision> {
         desired: Arc::new(desired),
         findings: findings.into(),
         terms: Terms::default(),
+        waves: None,
     })
 }
 

@@ -18,6 +18,7 @@ pub mod git;
 pub mod heap;
 pub mod hints;
 pub mod home;
+pub mod hooks;
 pub mod identity;
 pub mod images;
 pub mod iptables;

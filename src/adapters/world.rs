@@ -1,13 +1,15 @@
 //! All adapters together: where the agent's calls become deeds.
 
+use crate::ports::outcomes::{Answer as OutcomeAnswer, Call as OutcomeCall};
 use crate::ports::runtime::{Answer as RuntimeAnswer, Call as RuntimeCall};
 use crate::ports::{Answer, Call, Fault};
 
 use super::dns::Dns;
 use super::docker::Docker;
 use super::files::Files;
-use super::git::{Source, Store};
+use super::git::{Notes, Source, Store};
 use super::hints::Hints;
+use super::hooks::Hooks;
 use super::images::Images;
 use super::iptables::Iptables;
 use super::links::Links;
@@ -35,6 +37,10 @@ pub struct World {
     pub prober: Prober,
     /// Words to other nodes.
     pub hints: Hints,
+    /// Notes on commits, if they are wanted.
+    pub notes: Option<Notes>,
+    /// Addresses that are called.
+    pub hooks: Hooks,
 }
 
 impl World {
@@ -54,6 +60,19 @@ impl World {
             Call::Probe(call) => Ok(Answer::Probe(self.prober.perform(&call).await)),
             Call::Names(call) => self.names.call(call).await.map(Answer::Names),
             Call::Peers(call) => self.hints.call(call).await.map(Answer::Peers),
+            Call::Outcomes(call) => self.outcomes(call).await.map(Answer::Outcomes),
+        }
+    }
+
+    async fn outcomes(&self, call: OutcomeCall) -> Result<OutcomeAnswer, Fault> {
+        match call {
+            OutcomeCall::Note(outcomes) => match &self.notes {
+                Some(notes) => notes.write(outcomes).await.map(|()| OutcomeAnswer::Noted),
+                None => Err(Fault::stalled("no repository is set for notes")),
+            },
+            OutcomeCall::Post { hook, url, body } => {
+                self.hooks.post(hook, &url, &body).await.map(|()| OutcomeAnswer::Posted)
+            }
         }
     }
 }

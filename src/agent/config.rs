@@ -66,10 +66,36 @@ pub struct Config {
     pub overlay: Overlay,
     /// How many pods this node takes.
     pub pods_max: u32,
+    /// Whether what became of commits is written to Git notes.
+    pub notes: bool,
+    /// Who else is told what became of commits.
+    pub hooks: Vec<Hook>,
     /// The version of this program.
     pub version: String,
     /// A number by which nodes' polls are spread.
     pub jitter: u64,
+}
+
+/// One who is told what became of commits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hook {
+    /// What the status calls it.
+    pub name: String,
+    /// Its address; `{commit}` stands for the commit's id.
+    pub url: String,
+    /// What it understands.
+    pub kind: HookKind,
+}
+
+/// What one who is told understands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HookKind {
+    /// Our own JSON.
+    Generic,
+    /// GitHub's commit statuses.
+    Github,
+    /// GitLab's.
+    Gitlab,
 }
 
 impl Config {

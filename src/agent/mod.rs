@@ -20,6 +20,7 @@
 //!   network rules, routes, names
 //!   peers   words from and to other nodes
 //!   people  what somebody asked on the socket
+//!   herald  what became of commits, told outside
 //! ```
 //!
 //! Floor 3: imports everything below; knows no clock, disk, network or task.
@@ -27,6 +28,7 @@
 mod adopt;
 pub mod config;
 pub mod event;
+mod herald;
 mod host;
 mod lead;
 mod lease;
@@ -97,6 +99,8 @@ enum Purpose {
     ForgetFlows,
     Names(Box<crate::ports::names::Call>),
     Peers,
+    /// Which listener.
+    Tell(usize),
 }
 
 /// The agent: everything it knows, and nothing of how it comes to know it.
@@ -114,6 +118,7 @@ pub struct Agent {
     host: host::Host,
     network: network::Network,
     peers: peers::Peers,
+    herald: herald::Herald,
     /// Where this node's settings differ from its fleet's, and what to do.
     settings_complaint: Option<(String, String)>,
     permit: adopt::Permit,
@@ -134,6 +139,7 @@ impl Agent {
             host: host::Host::new(&config),
             network: network::Network::default(),
             peers: peers::Peers::default(),
+            herald: herald::Herald::new(&config),
             library: Library::default(),
             next_id: 0,
             flights: BTreeMap::new(),
@@ -176,6 +182,7 @@ impl Agent {
             self.host.next_report().filter(|_| self.may_report()),
             self.network.next_wake(),
             self.peers.next_wake(),
+            self.herald.next_wake(),
         ];
         wakes.into_iter().flatten().min()
     }
@@ -235,6 +242,7 @@ impl Agent {
             self.tend_report(now);
             self.tend_beat(now);
             self.tend_peers(now);
+            self.tend_herald(now);
             if !self.is_stirred {
                 return;
             }
@@ -305,6 +313,7 @@ impl Agent {
             Purpose::CheckRules => self.rules_checked(result, now),
             Purpose::Names(names) => self.names_served(*names, result, now),
             Purpose::Keep => self.kept(result),
+            Purpose::Tell(listener) => self.told(listener, result, now),
             Purpose::Release => self.released(result, now),
             Purpose::Fence | Purpose::Compact | Purpose::Sweep | Purpose::ForgetFlows => {
                 self.note_fault(&purpose, result.err());

@@ -63,6 +63,7 @@ impl Agent {
             decision: self.store.state().map(|state| state.generation).unwrap_or_default(),
             runtime_fault: text(&self.host.fault),
             network_fault: text(&self.network.fault),
+            deaf: self.herald.faults(),
             is_leading: self.is_leading(now),
             turns: self.lead.turns(),
             decisions: self.lead.writes,

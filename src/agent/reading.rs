@@ -77,10 +77,41 @@ impl Agent {
         state.is_some_and(|state| state.apps.keys().any(|app| *app != *DEFAULT_APP))
     }
 
-    /// Whether the revision in force of an app has been read.
+    /// Whether the revision in force of an app has been read, and what lies under it.
     fn has_read(&self, app: &AppName, applied: &Applied) -> bool {
-        let read = self.wish.applied.get(app);
-        read.is_some_and(|read| read.commit.id == applied.revision)
+        let state = self.store.state().and_then(|state| state.apps.get(app));
+        let waves = state.and_then(|state| state.head.waves_now());
+        self.wish.applied.get(app).is_some_and(|read| {
+            let own = read.waves.as_ref().map(|in_waves| &in_waves.waves);
+            read.commit.id == applied.revision && own == waves
+        })
+    }
+
+    /// A revision of an app that was read for what is in force of it.
+    fn whole(&self, app: &AppName, commit: &Oid) -> Option<&Arc<Revision>> {
+        self.wish.whole.get(app)?.get(commit)
+    }
+
+    /// The commits of which an app's revision in force is made.
+    fn layers<'s>(state: &'s State, app: &AppName) -> impl Iterator<Item = &'s Oid> {
+        let head = state.apps.get(app).map(|state| &state.head);
+        let applied = head.and_then(|head| head.applied.as_ref());
+        let waves = head.and_then(|head| head.waves_now());
+        let under = waves.into_iter().flat_map(|waves| &waves.under);
+        applied.map(|applied| &applied.revision).into_iter().chain(under.map(|its| &its.revision))
+    }
+
+    /// What is in force, put together from what was read.
+    fn composed(&self, state: &State) -> BTreeMap<AppName, Arc<Revision>> {
+        let made = self.heads().filter_map(|(app, applied)| {
+            let waves = state.apps.get(app)?.head.waves_now();
+            let top = self.whole(app, &applied.revision)?;
+            let before = self.wish.applied.get(app);
+            let same = before.filter(|before| plan::is_made_of(before, top, waves)).cloned();
+            let read = |commit: &Oid| self.whole(app, commit).cloned();
+            Some((app.clone(), same.or_else(|| plan::in_force(waves, top, read))?))
+        });
+        made.collect()
     }
 
     /// Whether anything is in force, and read.
@@ -96,54 +127,58 @@ impl Agent {
     /// What came into force of the newest commit needs no second reading.
     pub(super) fn adopt(&mut self) {
         let Some(state) = self.store.state() else { return };
-        let gone: Vec<AppName> = self
-            .wish
-            .applied
-            .iter()
-            .filter(|(app, read)| {
-                let head = state.apps.get(*app).and_then(|app| app.head.applied.as_ref());
-                // A register without any app has been lost: what was in force stays until it is back.
-                head.map_or(!state.apps.is_empty(), |applied| applied.revision != read.commit.id)
-            })
-            .map(|(app, _)| app.clone())
-            .collect();
         let newest = self.wish.newest.iter().flat_map(|newest| &newest.parts);
-        let newest = newest.chain(&self.wish.fallbacks);
-        let adopted: BTreeMap<AppName, Arc<Revision>> = newest
-            .filter_map(|(app, part)| {
-                let applied = state.apps.get(app)?.head.applied.as_ref()?;
+        let read = newest.chain(&self.wish.fallbacks);
+        let mut adopted: Vec<(AppName, Arc<Revision>)> = read
+            .filter(|(app, part)| {
+                let head = state.apps.get(*app).and_then(|app| app.head.applied.as_ref());
                 // Of a commit that nobody vouches for nothing was read, whoever has it in force.
-                let is_in_force =
-                    part.commit.id == applied.revision && part.terms.distrust.is_none();
-                let is_news =
-                    !self.wish.applied.get(app).is_some_and(|read| Arc::ptr_eq(read, part));
-                (is_in_force && is_news).then(|| (app.clone(), part.clone()))
+                let is_in_force = head.is_some_and(|head| head.revision == part.commit.id)
+                    && part.terms.distrust.is_none();
+                let known = self.whole(app, &part.commit.id);
+                is_in_force && !known.is_some_and(|known| Arc::ptr_eq(known, part))
             })
+            .map(|(app, part)| (app.clone(), part.clone()))
             .collect();
         let is_done = self.wish.newest.as_ref().is_some_and(|newest| {
             newest.parts.iter().all(|(app, part)| is_settled(state, app, part))
         });
         let judged = self.wish.newest.as_ref().filter(|n| state.tip.as_ref() == Some(&n.commit));
         let renews = judged.is_some_and(|newest| !newest.has_renewed);
-        if gone.is_empty() && adopted.is_empty() && !is_done && !renews {
+        // What is in force already and stands in the newest commit as it was: that reading is as
+        // good, and what windlass.yaml says of it may be new.
+        if let Some(newest) = self.wish.newest.as_ref().filter(|_| renews) {
+            let same = self.unchanged(&newest.parts).into_iter();
+            adopted.extend(same.filter(|(app, _)| state.is_in_step(app, &newest.commit)));
+        }
+        let has_news = !adopted.is_empty();
+        for (app, part) in adopted {
+            self.wish.whole.entry(app).or_default().insert(part.commit.id.clone(), part);
+        }
+        let Some(state) = self.store.state() else { return };
+        let composed = self.composed(state);
+        let is_as_before = composed.len() == self.wish.applied.len()
+            && composed.iter().all(|(app, revision)| {
+                self.wish.applied.get(app).is_some_and(|before| Arc::ptr_eq(before, revision))
+            });
+        // A register without any app has been lost: what was in force stays until it is back.
+        let is_lost = state.apps.is_empty();
+        if !has_news && !is_done && !renews && (is_as_before || is_lost) {
             return;
         }
         let before = self.wish.inputs(None);
-        // What is in force already and stands in the newest commit as it was: that reading is as
-        // good, and what windlass.yaml says of it may be new.
-        let renewed: BTreeMap<AppName, Arc<Revision>> = match &self.wish.newest {
-            Some(newest) if renews => {
-                let mut same = self.unchanged(&newest.parts);
-                same.retain(|app, _| state.is_in_step(app, &newest.commit));
-                same
+        let mut whole = std::mem::take(&mut self.wish.whole);
+        if !is_lost {
+            for (app, read) in &mut whole {
+                let used: BTreeSet<&Oid> = Self::layers(state, app).collect();
+                read.retain(|commit, _| used.contains(commit));
             }
-            _ => BTreeMap::new(),
-        };
-        self.wish.applied.retain(|app, _| !gone.contains(app));
-        self.wish.applied.extend(adopted);
+            whole.retain(|_, read| !read.is_empty());
+            self.wish.applied = composed;
+        }
+        self.wish.whole = whole;
         let goals: BTreeSet<AppName> = self.goals().map(|(app, _)| app.clone()).collect();
         self.wish.fallbacks.retain(|app, _| goals.contains(app));
-        self.wish.applied.extend(renewed);
         if is_done {
             self.wish.newest = None;
         } else if let Some(newest) = &mut self.wish.newest {
@@ -258,6 +293,7 @@ impl Agent {
                 desired: Arc::default(),
                 findings: [].into(),
                 terms,
+                waves: None,
             };
             (app, Arc::new(revision))
         };
@@ -297,6 +333,9 @@ impl Agent {
     /// A commit from which something that is in force is to be read.
     fn in_force_to_read(&self, state: &State) -> Option<Oid> {
         let (app, applied) = self.heads().find(|(app, applied)| !self.has_read(app, applied))?;
+        if self.whole(app, &applied.revision).is_some() {
+            return Self::layers(state, app).find(|its| self.whole(app, its).is_none()).cloned();
+        }
         let is_in_step = |tip: &&Oid| state.is_in_step(app, tip);
         let tip = state.tip.as_ref().filter(is_in_step);
         let tip = tip.filter(|tip| !self.wish.tried.contains(*tip));
@@ -476,18 +515,21 @@ impl Agent {
             .into_iter()
             .map(|(app, offer)| (app, Arc::new(self.revision(commit, None, survey, offer))))
             .collect();
-        let own = self.heads().filter(|(_, applied)| applied.revision == commit.id);
-        let mut found: BTreeMap<AppName, Arc<Revision>> =
+        let Some(state) = self.store.state() else { return Ok(()) };
+        let is_its = |app: &AppName| Self::layers(state, app).any(|layer| *layer == commit.id);
+        let own = self.heads().filter(|(app, _)| is_its(app));
+        let mut found: Vec<(AppName, Arc<Revision>)> =
             own.filter_map(|(app, _)| Some((app.clone(), parts.get(app)?.clone()))).collect();
-        let mut same = self.unchanged(&parts);
-        same.retain(|app, _| !self.wish.applied.contains_key(app));
-        found.extend(same);
+        let same = self.unchanged(&parts).into_iter();
+        found.extend(same.filter(|(app, part)| self.whole(app, &part.commit.id).is_none()));
         let is_last_resort = !self.wish.tried.insert(load.commit.clone());
         if found.is_empty() && is_last_resort {
             let fault = format!("commit {} does not hold what is in force of it", commit.id);
             return Err(Fault::stalled(fault));
         }
-        self.wish.applied.extend(found);
+        for (app, part) in found {
+            self.wish.whole.entry(app).or_default().insert(part.commit.id.clone(), part);
+        }
         Ok(())
     }
 
@@ -549,6 +591,7 @@ impl Agent {
             desired,
             findings,
             terms,
+            waves: None,
         }
     }
 
@@ -558,7 +601,7 @@ impl Agent {
             just_read.iter().map(|file| (&*file.path, file.blob.as_str())).collect();
         let newest = self.wish.newest.iter().flat_map(|newest| newest.parts.values());
         let places: BTreeSet<String> = newest
-            .chain(self.wish.applied.values())
+            .chain(self.wish.whole.values().flat_map(|read| read.values()))
             .flat_map(|revision| revision.desired.objects.values())
             .map(|object| object.place.path.to_string())
             .collect();

@@ -41,8 +41,11 @@ pub(super) struct Wish {
     pub(super) tip: Option<Oid>,
     /// The branch is known not to exist.
     pub(super) branch_is_missing: bool,
-    /// The revision in force of each app, as far as they were read.
+    /// The revision in force of each app, as far as they were read; of one that comes in waves, what
+    /// of it is in force.
     pub(super) applied: BTreeMap<AppName, Arc<Revision>>,
+    /// What that is made of: the commits as they were read.
+    pub(super) whole: BTreeMap<AppName, BTreeMap<Oid, Arc<Revision>>>,
     /// What is gone back to, of apps whose revision in force has failed.
     pub(super) fallbacks: BTreeMap<AppName, Arc<Revision>>,
     /// The newest commit, while not all of it is in force.
@@ -81,6 +84,7 @@ impl Wish {
             tip: None,
             branch_is_missing: false,
             applied: BTreeMap::new(),
+            whole: BTreeMap::new(),
             fallbacks: BTreeMap::new(),
             newest: None,
             load: None,
@@ -302,10 +306,12 @@ impl Agent {
         let sets = state.apps.values().flat_map(|app| app.sets.values());
         let heads = state.apps.values().filter_map(|app| app.head.applied.as_ref());
         let kept = state.apps.values().filter_map(|app| app.head.healthy.as_ref());
+        let waves = state.apps.values().filter_map(|app| app.head.waves_now());
         let used: BTreeSet<Oid> = pods
             .chain(sets.map(|set| &set.template.revision))
             .chain(heads.map(|applied| &applied.revision))
             .chain(state.apps.values().filter_map(|app| app.head.base.as_ref()))
+            .chain(waves.flat_map(|waves| &waves.under).map(|layer| &layer.revision))
             .chain(&state.tip)
             .chain(kept.flat_map(|kept| [&kept.applied.revision, &kept.base]))
             .cloned()

@@ -14,10 +14,13 @@ use crate::adapters::docker::{Docker, Options};
 use crate::adapters::engine::{Engine, Question};
 use crate::adapters::files::Files;
 use crate::adapters::git::watch::Watch;
-use crate::adapters::git::{Source, SourceConfig, Store, StoreConfig};
+use crate::adapters::git::{
+    Notes, NotesConfig, Source, SourceConfig, Store, StoreConfig, Timeouts,
+};
 use crate::adapters::heap;
 use crate::adapters::hints::Hints;
 use crate::adapters::home::Home;
+use crate::adapters::hooks::Hooks;
 use crate::adapters::identity::Identity;
 use crate::adapters::images::peers::Peers;
 use crate::adapters::images::{self, Images};
@@ -202,6 +205,15 @@ fn world(loaded: &Loaded, hints: Hints) -> Result<World, Fault> {
         credentials: loaded.state_credentials.clone(),
         ..StoreConfig::new(&loaded.state_url, node.clone(), file.data_dir.join("store"))
     };
+    let notes = loaded.notes.as_ref().map(|(url, credentials)| {
+        Notes::open(NotesConfig {
+            url: url.clone(),
+            credentials: credentials.clone(),
+            copy: file.data_dir.join("notes.git"),
+            node: node.to_string(),
+            timeouts: Timeouts::default(),
+        })
+    });
     let docker = Docker::connect(Options {
         socket: file.docker.socket.clone(),
         node,
@@ -220,6 +232,8 @@ fn world(loaded: &Loaded, hints: Hints) -> Result<World, Fault> {
         send_limit: loaded.send_limit,
     };
     Ok(World {
+        notes: notes.transpose()?,
+        hooks: Hooks(loaded.hooks.clone()),
         files: Files::open(loaded.agent.layout.clone())?,
         source: Source::open(source)?,
         store: Store::open(state)?,

@@ -11,8 +11,10 @@ use std::time::Duration;
 use ipnetwork::Ipv4Network;
 use serde::Deserialize;
 
+use super::tell::{HookFile, NotesFile, hooks};
 use crate::adapters::bundle;
 use crate::adapters::git::Credentials;
+use crate::adapters::hooks::HookAccess;
 use crate::adapters::iptables::{Backend, Choice};
 use crate::agent::config::Config;
 use crate::desired::trust::parse_fingerprint;
@@ -73,6 +75,12 @@ pub struct File {
     /// The socket.
     #[serde(default)]
     pub api: Api,
+    /// Notes on commits, written if this is there.
+    #[serde(default)]
+    pub notes: Option<NotesFile>,
+    /// Who else is told what became of commits.
+    #[serde(default)]
+    pub hooks: Vec<HookFile>,
     /// The log.
     #[serde(default)]
     pub log: Log,
@@ -388,6 +396,10 @@ pub struct Loaded {
     pub peer_port: Option<u16>,
     /// How many bytes of images a second are sent to other nodes at most.
     pub send_limit: Option<u64>,
+    /// Where notes on commits are written, and what opens it.
+    pub notes: Option<(String, Credentials)>,
+    /// How addresses are opened that are told what became of commits.
+    pub hooks: Vec<HookAccess>,
 }
 
 /// Reads and checks a configuration. `hostname` names the node where the file does not;
@@ -438,6 +450,10 @@ fn check(file: File, hostname: &str, incarnation: &str) -> Result<Loaded, Vec<St
     if file.desired.url.is_empty() {
         wrong.take::<()>("desired.url", Err("is missing".into()));
     }
+    let hooks = hooks(&file.hooks).unwrap_or_else(|complaints| {
+        wrong.0.extend(complaints);
+        Vec::new()
+    });
     let trust = match file.desired.trust.as_str() {
         "" => None,
         text => wrong.take("desired.trust", parse_fingerprint(text)),
@@ -494,6 +510,8 @@ fn check(file: File, hostname: &str, incarnation: &str) -> Result<Loaded, Vec<St
         reserved,
         overlay,
         pods_max: file.node.max_pods.unwrap_or(PODS_MAX),
+        notes: file.notes.is_some(),
+        hooks: hooks.iter().map(|(hook, _)| hook.clone()).collect(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         jitter: crate::kinds::digest::Digest::of(incarnation.as_bytes()).first_u64(),
     };
@@ -503,6 +521,12 @@ fn check(file: File, hostname: &str, incarnation: &str) -> Result<Loaded, Vec<St
     // Whoever keeps the state store to himself has nobody to talk to.
     let default = if is_path(&state_url) { 0 } else { PEER_PORT };
     let peer_port = Some(file.api.peer_port.unwrap_or(default)).filter(|port| *port != 0);
+    let notes = file.notes.as_ref().map(|notes| {
+        let url = notes.url.clone().unwrap_or_else(|| file.desired.url.clone());
+        let own = notes.credentials.as_ref().map(self::credentials);
+        (url, own.unwrap_or_else(|| credentials.clone()))
+    });
+    let hooks = hooks.into_iter().map(|(_, access)| access).collect();
     Ok(Loaded {
         agent,
         file,
@@ -512,6 +536,8 @@ fn check(file: File, hostname: &str, incarnation: &str) -> Result<Loaded, Vec<St
         filter,
         peer_port,
         send_limit,
+        notes,
+        hooks,
     })
 }
 

@@ -52,6 +52,7 @@ mod state;
 mod status;
 mod sync;
 mod target;
+mod tell;
 mod undo;
 mod validate;
 mod version;

@@ -15,22 +15,23 @@ use super::near::nearest;
 use super::path::Path;
 use super::report::Report;
 use super::tree::{At, Described, Entry, Node, Value, quoted};
+use super::windows;
 use crate::kinds::binding::{AppName, DEFAULT_APP};
 use crate::kinds::finding::{Place, Severity};
 use crate::kinds::name::{Name, NameRule};
 use crate::kinds::time::parse_duration;
+use crate::kinds::window::Window;
 
 /// More apps than this are a script gone wrong: each has its own records in the state store.
 const APPS_MAX: usize = 500;
 
 /// What an app's entry may say.
-const FIELDS: [&str; 7] = ["name", "path", "dependsOn", "prune", "suspend", "wait", "autoRevert"];
+const FIELDS: [&str; 8] =
+    ["name", "path", "dependsOn", "prune", "suspend", "wait", "autoRevert", "windows"];
 
 /// What an app's entry will say one day, with what to do until then.
-const PLANNED: [(&str, &str); 2] = [
-    ("changeWindows", "suspend the app outside its hours"),
-    ("canary", "give a part of it a Deployment of its own, in a wave before the rest"),
-];
+const PLANNED: [(&str, &str); 1] =
+    [("canary", "give a part of it a Deployment of its own, in a wave before the rest")];
 
 /// One app, as `windlass.yaml` has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +50,8 @@ pub struct AppSpec {
     pub wait: Option<Duration>,
     /// Whether a roll-out that misses its deadline goes back to the last healthy revision.
     pub auto_revert: bool,
+    /// When its changes may come into force, beside the windows of all.
+    pub windows: Vec<Window>,
     /// Where it is written.
     pub place: Place,
 }
@@ -64,6 +67,7 @@ impl AppSpec {
             suspend: false,
             wait: None,
             auto_revert: false,
+            windows: Vec::new(),
             place: Place::file(super::SETTINGS_FILE),
         }
     }
@@ -187,6 +191,7 @@ fn read_field(entry: &Entry<'_>, path: &Path<'_>, spec: &mut AppSpec, report: &m
         "suspend" => spec.suspend = boolean(node, path, report).unwrap_or_default(),
         "autoRevert" => spec.auto_revert = boolean(node, path, report).unwrap_or_default(),
         "wait" => spec.wait = wait(node, path, report),
+        "windows" => spec.windows = windows::read(node, path, report),
         key => match PLANNED.iter().find(|(planned, _)| *planned == key) {
             Some((_, until_then)) => {
                 error(report, entry.at, path, format!("is not built yet: {until_then}"));
@@ -199,7 +204,13 @@ fn read_field(entry: &Entry<'_>, path: &Path<'_>, spec: &mut AppSpec, report: &m
     }
 }
 
-fn unfit<T>(expected: &str, node: &Node<'_>, path: &Path<'_>, report: &mut Report) -> Option<T> {
+/// Says that a value is not what it must be.
+pub(super) fn unfit<T>(
+    expected: &str,
+    node: &Node<'_>,
+    path: &Path<'_>,
+    report: &mut Report,
+) -> Option<T> {
     let found = Described(&node.value, false).to_string();
     error(report, node.at, path, format!("expected {expected}, found {found}"));
     None

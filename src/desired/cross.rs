@@ -394,30 +394,9 @@ impl<'f> World<'f> {
         self.check_default_class(findings);
         self.check_pod_names(findings);
         self.tell_of_shown(findings);
-        self.tell_of_waves(findings);
         let objects = self.objects.iter().map(|placed| (&**placed.object, placed.offences));
         admission::check(objects, images, findings);
         needs
-    }
-
-    /// Whoever writes waves wants an order, and must know that there is none.
-    fn tell_of_waves(&self, findings: &mut Vec<Finding>) {
-        const WAVES: [&str; 2] = ["windlass.dev/wave", "argocd.argoproj.io/sync-wave"];
-        let has_one = |placed: &&Placed<'_>| {
-            WAVES.iter().any(|wave| placed.object.annotations.contains_key(*wave))
-        };
-        let mut found = self.objects.iter().filter(has_one);
-        let Some(first) = found.next() else {
-            return;
-        };
-        let count = found.count() + 1;
-        let message = format!(
-            "waves are not carried out yet ({count} of the objects have one): all of an app is rolled \
-             out at once"
-        );
-        let hint = "apps with dependsOn in windlass.yaml come one after the other";
-        let finding = Finding::warning(first.object.place.clone(), message);
-        findings.push(finding.of(&first.object.key).at("metadata.annotations").hint(hint));
     }
 
     fn check_mentions(&self, findings: &mut Vec<Finding>) -> Vec<(usize, Need)> {

@@ -21,7 +21,7 @@
 //! and say so.
 //!
 //! Read in this order: `tree` and `path`; `yaml`, `scalar`, `json`; `shape`, `support` and
-//! `defaults`; `walk`; `convert`; `meaning`; `document`; `settings`, `apps`, `ignore` and `cross`;
+//! `defaults`; `walk`; `convert`; `meaning`; `document`; `settings`, `apps`, `windows`, `ignore` and `cross`;
 //! `admission`; `changes`; `spans` and `edit`; `trust`, which decides whether any of it is read.
 
 mod admission;
@@ -56,6 +56,7 @@ mod tests;
 mod tree;
 pub mod trust;
 mod walk;
+mod windows;
 mod yaml;
 
 use std::collections::BTreeMap;

@@ -7,9 +7,11 @@ use super::near::nearest;
 use super::path::Path;
 use super::report::Report;
 use super::tree::{At, Described, Node, Value, quoted};
+use super::windows;
 use super::yaml::{Document, ProblemKind};
 use crate::kinds::finding::Severity;
 use crate::kinds::registry::{KINDS, Kind, Support};
+use crate::kinds::window::Window;
 
 /// What `windlass.yaml` says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,6 +26,8 @@ pub struct Settings {
     /// The state store's epoch is to be this at least: a store that was restored under a lower one is
     /// taken as it is. 0 where nothing is said.
     pub state_epoch: u64,
+    /// When changes of any app may come into force; each may have windows of its own beside these.
+    pub windows: Vec<Window>,
 }
 
 impl Settings {
@@ -35,7 +39,7 @@ impl Settings {
 }
 
 /// Settings there are.
-const KNOWN: [&str; 4] = ["apps", "foreign", "stateEpoch", "unenforced"];
+const KNOWN: [&str; 5] = ["apps", "foreign", "stateEpoch", "unenforced", "windows"];
 
 /// Reads the documents of `windlass.yaml`.
 pub(super) fn read(documents: Vec<Document<'_>>, report: &mut Report) -> Settings {
@@ -81,6 +85,7 @@ fn read_root(root: &Node<'_>, settings: &mut Settings, report: &mut Report) {
             "unenforced" => each(&entry.node, &path, report, |text, at, path, report| {
                 settings.unenforced.extend(unenforced(text, at, path, report));
             }),
+            "windows" => settings.windows = windows::read(&entry.node, &path, report),
             "stateEpoch" => settings.state_epoch = epoch(&entry.node, &path, report),
             key => {
                 let hint = nearest(key, KNOWN).map(|near| format!("did you mean {near:?}?"));

@@ -31,5 +31,6 @@ pub mod status;
 pub mod storage;
 pub mod time;
 pub mod volume;
+pub mod window;
 pub mod workload;
 pub mod zone;

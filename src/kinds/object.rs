@@ -81,6 +81,21 @@ pub struct Object {
     pub body: Body,
 }
 
+/// Annotations that give an object its wave, ours before Argo CD's.
+pub const WAVE_ANNOTATIONS: [&str; 2] = ["windlass.dev/wave", "argocd.argoproj.io/sync-wave"];
+
+impl Object {
+    /// In which wave it comes into force; 0 if it does not say. None for what others can't be valid
+    /// without: that comes with the first wave and goes with the last, whatever it says.
+    pub fn wave(&self) -> Option<i32> {
+        if matches!(self.key.kind, Kind::Namespace | Kind::PriorityClass) {
+            return None;
+        }
+        let mut said = WAVE_ANNOTATIONS.iter().filter_map(|key| self.annotations.get(*key));
+        Some(said.find_map(|wave| wave.parse().ok()).unwrap_or(0))
+    }
+}
+
 /// What an object means, by kind.
 #[derive(Clone, Debug)]
 pub enum Body {

@@ -1,4 +1,4 @@
-//! When a CronJob is due: five fields, or a word, read as robfig/cron's standard parser reads them,
+//! When a CronJob is due, or a change window opens: five fields, or a word, read as robfig/cron's standard parser reads them,
 //! which is Kubernetes'.
 //!
 //! The rule: a minute is due if what a clock on the wall shows then fits the fields. So an hour that
@@ -21,7 +21,7 @@ static ZONES: LazyLock<TimeZoneDatabase> = LazyLock::new(TimeZoneDatabase::bundl
 const YEARS_MAX: i64 = 9;
 
 /// A schedule in its time zone.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Schedule {
     when: When,
     zone: TimeZone,

@@ -1,9 +1,10 @@
 //! Is the newest commit taken, refused or held?
 //!
 //! A commit is a transaction: taken whole or not at all, app by app. Four doors stand before it, in
-//! this order: somebody must vouch for it, its history must follow from the revision in force, nothing in it may be wrong, and it
-//! must not delete more than its author seems to have meant. Where there are several apps, what passes
-//! must also fit with the others: [`super::apps`]. Source: docs/DESIGN.md §2 and Hard cases 8.
+//! this order: somebody must vouch for it, its history must follow from the revision in force, nothing
+//! in it may be wrong, and it must not delete more than its author seems to have meant. What passes
+//! may have to wait for its hour ([`super::windows`]), and where there are several apps it must also
+//! fit with the others: [`super::apps`]. Source: docs/DESIGN.md §2 and Hard cases 8.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use crate::state::{AppState, State};
 
 use super::apps::{Refusal, Table};
 use super::work::Work;
-use super::{Revision, storage};
+use super::{Revision, storage, waves, windows};
 
 /// The trailer with which an author says that a large deletion is meant.
 pub(super) const PRUNE_TRAILER: &str = "Windlass-Allow-Prune";
@@ -55,10 +56,13 @@ pub(super) fn accept_revisions(work: &mut Work) {
             continue;
         }
         let lost = lost(&work.next, &table, app, offer);
-        if let Err(verdict) = judge(offer, &state, &table, lost.first(), follows) {
+        let verdict = judge(offer, &state, &table, lost.first(), follows);
+        let verdict = verdict.err().or_else(|| windows::hold(work, app, offer));
+        if let Some(verdict) = verdict {
             table.shut.insert(app, Refusal { verdict, findings: Vec::new() });
         }
     }
+    work.memory.unclocked.retain(|app, _| table.offers.contains_key(app));
     table.ask_dependencies(work);
     table.settle(work);
     decide(work, &table);
@@ -79,9 +83,12 @@ fn offered<'i>(work: &Work<'i>) -> Option<Table<'i>> {
 }
 
 fn is_in_force(work: &Work, app: &AppName, revision: &Revision) -> bool {
-    let head = work.next.apps.get(app).map(|state| &state.head);
-    head.and_then(|head| head.applied.as_ref())
-        .is_some_and(|applied| applied.revision == revision.commit.id)
+    let Some(head) = work.next.apps.get(app).map(|state| &state.head) else {
+        return false;
+    };
+    let stage = revision.waves.as_ref().map(|in_waves| &in_waves.waves);
+    let is_it = |applied: &Applied| applied.revision == revision.commit.id;
+    head.applied.as_ref().is_some_and(is_it) && head.waves_now() == stage
 }
 
 /// Whether a commit says of the app what is in force already.
@@ -114,7 +121,8 @@ fn decide(work: &mut Work, table: &Table<'_>) {
                     let lost = lost(&work.next, table, app, offer);
                     storage::keep_data(work, &lost);
                 }
-                apply(work, app, offer);
+                let moves = gives_to_others(work, table, app);
+                apply(work, app, offer, moves);
             }
         }
         let state = work.next.apps.entry(app.clone()).or_default();
@@ -312,12 +320,15 @@ fn prune_complaint(
         .then(|| format!("it would delete {} of {had} objects", gone.len()))
 }
 
-fn apply(work: &mut Work, app: &AppName, candidate: &Arc<Revision>) {
+fn apply(work: &mut Work, app: &AppName, candidate: &Arc<Revision>, gives: bool) {
     let now = work.now.wall;
     let commit = &candidate.commit;
     let base = work.next.base_of(app).cloned();
     let had_any = base.is_some();
     let takes = takes_from_others(work, app, candidate);
+    // What moves between apps is neither in two of them nor in none for a time.
+    let is_at_once = takes || gives || candidate.terms.is_gone;
+    let first = if is_at_once { None } else { waves::begin(work, app, candidate) };
     let state = work.next.apps.entry(app.clone()).or_default();
     let head = Arc::make_mut(&mut state.head);
     if let Some(before) = head.applied.take() {
@@ -332,6 +343,7 @@ fn apply(work: &mut Work, app: &AppName, candidate: &Arc<Revision>) {
         head.healthy = None;
     }
     head.failed = None;
+    head.waves = first.as_ref().and_then(|first| Some(first.waves.as_ref()?.waves.clone()));
     if candidate.terms.is_gone {
         work.revisions.insert(app.clone(), candidate.clone());
         if had_any {
@@ -353,11 +365,21 @@ fn apply(work: &mut Work, app: &AppName, candidate: &Arc<Revision>) {
         healthy: None,
         unknown: std::collections::BTreeMap::new(),
     });
-    work.revisions.insert(app.clone(), candidate.clone());
     let of = of_app(candidate);
-    let message = format!("revision {} in force{of}: {}", commit.id.short(), commit.subject());
+    let how = first.as_ref().and_then(|first| first.waves.as_ref());
+    let how = how.map(|in_waves| format!(", {}", in_waves.waves)).unwrap_or_default();
+    work.revisions.insert(app.clone(), first.unwrap_or_else(|| candidate.clone()));
+    let (id, subject) = (commit.id.short(), commit.subject());
+    let message = format!("revision {id} in force{of}{how}: {subject}");
     work.note(message.clone());
     work.event(&app_key(), "coordinator", "RevisionApplied", message);
+}
+
+/// Whether objects of an app go to another one.
+fn gives_to_others(work: &Work, table: &Table<'_>, app: &AppName) -> bool {
+    let state = work.next.apps.get(app);
+    let mut objects = state.into_iter().flat_map(AppState::objects);
+    objects.any(|(key, _)| table.elsewhere(app, &key).is_some())
 }
 
 /// Whether objects come to an app from another one.

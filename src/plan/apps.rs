@@ -13,7 +13,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::desired::{AppSpec, Desired, Division, Part};
+use crate::desired::{AppSpec, Desired, Division, Need, Part};
 use crate::kinds::binding::{AppName, DEFAULT_APP, Oid};
 use crate::kinds::finding::Finding;
 use crate::kinds::name::Name;
@@ -43,6 +43,8 @@ pub struct Offer {
 pub fn offers(division: Division, state: &State) -> BTreeMap<AppName, Offer> {
     let Division { settings, parts, is_divided } = division;
     let is_unknown = !settings.is_empty();
+    let general = parts.first().map(|part| part.desired.settings.windows.clone());
+    let general = general.unwrap_or_default();
     let has_word = |part: &Part| {
         let app = &part.spec.name;
         let is_empty = part.desired.objects.is_empty() && part.findings.is_empty();
@@ -53,6 +55,7 @@ pub fn offers(division: Division, state: &State) -> BTreeMap<AppName, Offer> {
         desired: Arc::new(part.desired),
         findings: part.findings.into(),
         terms: Terms {
+            windows: general.iter().chain(&part.spec.windows).cloned().collect(),
             spec: Arc::new(part.spec),
             needs: part.needs.into(),
             is_part,
@@ -216,7 +219,7 @@ impl<'i> Table<'i> {
         for (app, offer) in self.open() {
             let refusal = claims_anothers(app, offer, &holders)
                 .or_else(|| self.hands_to_nobody(work, app, offer))
-                .or_else(|| lacks(offer, &holders));
+                .or_else(|| self.lacks(offer, &holders));
             misfits.extend(refusal.map(|refusal| (app, refusal)));
         }
         for (app, revision) in work.revisions.iter().filter(|(app, _)| !self.is_open(app)) {
@@ -237,6 +240,26 @@ impl<'i> Table<'i> {
             let why = || format!("{key} moves to app {taker}, which does not take it yet");
             (!is_taken).then(|| Refusal::waits(why()))
         })
+    }
+
+    /// An app needs what nobody has; if the commit has it in an app that must wait, so does this one.
+    fn lacks(&self, offer: &Revision, holders: &BTreeMap<Key, AppName>) -> Option<Refusal> {
+        let missing = vital(offer).filter(|need| !holders.contains_key(&need.key));
+        let missing: Vec<&Need> = missing.collect();
+        let first = missing.first()?;
+        let giver = |need: &Need| {
+            let app = self.places.get(&need.key)?;
+            let waits = matches!(self.shut.get(app)?.verdict, Verdict::Waits(_));
+            waits.then_some(*app)
+        };
+        if let Some(app) = giver(first).filter(|_| missing.iter().all(|need| giver(need).is_some()))
+        {
+            let why = format!("it needs {} of app {app}, which waits", first.key);
+            return Some(Refusal::waits(why));
+        }
+        let findings: Vec<Finding> = missing.iter().map(|need| need.finding.clone()).collect();
+        let verdict = Verdict::Refused(super::accept::errors(findings.len()));
+        Some(Refusal { verdict, findings })
     }
 
     /// An app in force needs what another would take away.
@@ -284,13 +307,6 @@ fn claims_anothers(
 }
 
 /// What a revision can't do without, of what other apps may have.
-fn vital(revision: &Revision) -> impl Iterator<Item = &crate::desired::Need> {
+fn vital(revision: &Revision) -> impl Iterator<Item = &Need> {
     revision.terms.needs.iter().filter(|need| need.finding.is_error())
-}
-
-fn lacks(offer: &Revision, holders: &BTreeMap<Key, AppName>) -> Option<Refusal> {
-    let missing = vital(offer).filter(|need| !holders.contains_key(&need.key));
-    let findings: Vec<Finding> = missing.map(|need| need.finding.clone()).collect();
-    let verdict = Verdict::Refused(super::accept::errors(findings.len()));
-    (!findings.is_empty()).then_some(Refusal { verdict, findings })
 }

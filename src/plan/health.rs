@@ -37,13 +37,23 @@ pub(super) enum Health {
     Failed(String),
 }
 
-/// How an app is: as its worst object.
+/// How an app is: as its worst object, and not there before its last wave is.
 pub(super) fn of_app(work: &mut Work, app: &AppName) -> Health {
-    let Some(desired) = work.desired(app) else {
+    let in_waves = work.revisions.get(app).and_then(|revision| revision.waves.clone());
+    match (of_commit(work, app), in_waves) {
+        (Health::Current, Some(in_waves)) => Health::InProgress(in_waves.waves.to_string()),
+        (health, _) => health,
+    }
+}
+
+/// How that is which is in force of an app's newest revision; waves that have not come don't count.
+pub(super) fn of_commit(work: &mut Work, app: &AppName) -> Health {
+    let Some(revision) = work.revisions.get(app).cloned() else {
         return Health::InProgress("its revision in force has not been read".to_owned());
     };
     let mut worst = Health::Current;
-    for object in desired.objects.values() {
+    let objects = revision.desired.objects.values();
+    for object in objects.filter(|object| *revision.commit_of(&object.key) == revision.commit.id) {
         let health = of(work, app, object);
         if health > worst {
             worst = health;

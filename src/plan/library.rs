@@ -110,7 +110,7 @@ fn in_force(
         let template = revision.desired.objects.get(&reference.owner)?.body.template()?;
         let says_the_same =
             reference.meaning_version == MEANING_VERSION && template.meaning == reference.meaning;
-        let is_the_same = revision.commit.id == reference.revision;
+        let is_the_same = *revision.commit_of(&reference.owner) == reference.revision;
         (says_the_same || is_the_same).then(|| template.clone())
     })
 }

@@ -29,7 +29,7 @@
 //! storage  claims, and the volumes they are bound to
 //! allocate addresses for nodes and Services
 //! schedule pods without a node get one
-//! watch    has what is in force become healthy, or failed to?
+//! watch    has what is in force become healthy, or failed to; may the next wave come?
 //! fold     what others need of what the nodes say
 //! ```
 //!
@@ -70,6 +70,8 @@ pub mod storage;
 mod tests;
 mod unsaid;
 mod vigil;
+mod waves;
+mod windows;
 mod work;
 
 use std::collections::BTreeMap;
@@ -87,6 +89,7 @@ use crate::kinds::name::{NodeName, Uid};
 use crate::kinds::node::NodeFacts;
 use crate::kinds::status::PodReport;
 use crate::kinds::time::{Elapsed, Now};
+use crate::kinds::window::Window;
 use crate::ports::source::{CommitInfo, Relation};
 use crate::state::{PersonRequest, State};
 
@@ -102,6 +105,7 @@ pub use memory::Memory;
 pub use pods::{Pod, Tally};
 pub use unsaid::RECORDS;
 pub use vigil::{Silence, Vigil};
+pub use waves::{InWaves, in_force, is_made_of};
 use work::Work;
 pub(crate) use work::append_events;
 
@@ -189,6 +193,8 @@ pub struct Revision {
     pub findings: Arc<[Finding]>,
     /// How its app is to be treated.
     pub terms: Terms,
+    /// Where it comes into force in waves: what of it is. `desired` is what is in force, then.
+    pub waves: Option<Arc<InWaves>>,
 }
 
 /// How an app is to be treated, as the revision has it.
@@ -198,6 +204,8 @@ pub struct Terms {
     pub spec: Arc<AppSpec>,
     /// What it needs that other apps may have.
     pub needs: Arc<[Need]>,
+    /// When it may be changed: the windows of all, and its own.
+    pub windows: Arc<[Window]>,
     /// Whether the app is a part of the repository, and not the whole of it.
     pub is_part: bool,
     /// Whether `windlass.yaml` does not list it any more.

@@ -5,8 +5,8 @@
 //! order is.
 //!
 //! The rule: what counts is the roll-out. A revision that was healthy once is not taken back for what
-//! befalls it later. What is gone back to is the last revision that was healthy; if that fails as
-//! well, nothing is left to go back to, and it stays.
+//! befalls it later. What is gone back to is the last revision that was healthy, at once and not in
+//! waves; if that fails as well, nothing is left to go back to, and it stays.
 //!
 //! The limit: where going back would put an object into two apps, or take away what another app
 //! needs, it is not done, and the status says so. How long a revision has been on its way is counted
@@ -23,12 +23,13 @@ use crate::state::records::{AppHead, Attempt, Verdict, WaitingRevision};
 use super::accept;
 use super::health::{self, Health};
 use super::work::Work;
-use super::{Revision, Terms, storage};
+use super::{Revision, Terms, storage, waves};
 
 /// Notes which revisions have become healthy, and which have not in their time.
 pub(super) fn watch(work: &mut Work) {
     let apps: Vec<AppName> = work.revisions.keys().cloned().collect();
     for app in apps {
+        waves::advance(work, &app);
         let Some((terms, has_failed_before)) = under_way(work, &app) else {
             work.memory.begun.remove(&app);
             continue;
@@ -191,6 +192,7 @@ fn carry_back(work: &mut Work, app: &AppName, fallback: &Arc<Revision>, failed: 
     applied.healthy = None;
     let to = applied.revision.clone();
     head.applied = Some(applied);
+    head.waves = None;
     head.base = Some(kept.base);
     head.waiting = Some(WaitingRevision {
         revision: failed.revision.clone(),

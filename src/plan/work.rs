@@ -133,7 +133,7 @@ impl<'a> Work<'a> {
         let revision = self.revisions.get(app)?;
         Some(TemplateRef {
             app: app.clone(),
-            revision: revision.commit.id.clone(),
+            revision: revision.commit_of(&object.key).clone(),
             path: object.place.path.to_string(),
             owner: object.key.clone(),
             meaning: template.meaning,

@@ -11,7 +11,7 @@
 //!   store    the state refs                         files     what pods read from the host
 //!   runtime  Docker                                 names     DNS
 //!   filter   iptables                               probe     is that container well?
-//!   peers    words to other nodes
+//!   peers    words to other nodes                    outcomes  what became of commits, told outside
 //! ```
 //!
 //! Floor 0: imports `kinds` only.
@@ -22,6 +22,7 @@ pub mod filter;
 pub mod links;
 pub mod marks;
 pub mod names;
+pub mod outcomes;
 pub mod peers;
 pub mod probe;
 pub mod runtime;
@@ -51,6 +52,8 @@ pub enum Call {
     Names(names::Call),
     /// To other nodes.
     Peers(peers::Call),
+    /// To those outside who want to know what became of commits.
+    Outcomes(outcomes::Call),
 }
 
 /// What came of a [`Call`].
@@ -74,6 +77,8 @@ pub enum Answer {
     Names(names::Answer),
     /// From the way to other nodes.
     Peers(peers::Answer),
+    /// From those outside.
+    Outcomes(outcomes::Answer),
 }
 
 /// Why a call failed, sorted by who must act.

@@ -4,6 +4,7 @@
 //! looking at hundreds after each of their millions of steps would be most of a run.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::agent::Agent;
 use crate::kinds::binding::{AppName, Binding, DEFAULT_APP, Generation, Oid};
@@ -11,10 +12,13 @@ use crate::kinds::name::{Name, NodeName, PodKey, Uid};
 use crate::kinds::object::{Body, Key};
 use crate::kinds::registry::Kind;
 use crate::kinds::storage::Reclaim;
+use crate::kinds::time::Wall;
+use crate::plan::{Revision, Terms};
 use crate::ports::runtime::{ContainerSeen, Role};
+use crate::ports::source::{CommitInfo, Relation};
 use crate::ports::store::Register;
 use crate::state::State;
-use crate::state::records::Verdict;
+use crate::state::records::{Verdict, Waves};
 
 use super::{Machine, World};
 
@@ -334,10 +338,18 @@ pub fn settled(world: &World) -> Result<(), String> {
     let state = decoded(world)?;
     let mut wanted = BTreeMap::new();
     for app in apps_of(world, &state) {
-        let applied = state.apps.get(&app).and_then(|app| app.head.applied.as_ref());
+        let head = state.apps.get(&app).map(|app| &app.head);
+        let applied = head.and_then(|head| head.applied.as_ref());
         let applied = applied.ok_or_else(|| format!("nothing is in force of app {app}"))?;
         in_force_is_good(world, &state, &app, &applied.revision)?;
-        wanted.extend(wanted_pods(world, &applied.revision, &app));
+        let waves = head.and_then(|head| head.waves_now());
+        if let Some(waves) = waves.filter(|_| !is_ill(world, &applied.revision, &app)) {
+            return Err(format!("of app {app} only {waves} is in force"));
+        }
+        let Some(in_force) = in_force(world, &app, &applied.revision, waves) else {
+            return Err(format!("what is in force of app {app} can't be put together"));
+        };
+        wanted.extend(wanted_pods(world, &in_force));
     }
     if let Some((node, _)) = state.nodes.iter().find(|(_, node)| node.is_away()) {
         return Err(format!("node {node} is lost, or was declared dead"));
@@ -469,12 +481,14 @@ fn may_lag(world: &World, state: &State, tip: &Oid) -> bool {
     if verdicts.any(|verdict| matches!(verdict, Verdict::Reverted(_))) {
         return true;
     }
-    // What never runs, or ends badly: a Deployment's program as well as a Job's. Or what somebody has
-    // paused, which does not become healthy by itself either.
-    let words = ["\"crash:", "\"missing:", "paused: true"];
-    let is_ill = |text: &String| words.iter().any(|word| text.contains(word));
     let files = world.remote.files(tip);
-    files.is_some_and(|files| is_divided(files) && files.values().any(is_ill))
+    files.is_some_and(|files| is_divided(files) && files.values().any(|text| text_is_ill(text)))
+}
+
+/// What never runs, or ends badly: a Deployment's program as well as a Job's. Or what somebody has
+/// paused, which does not become healthy by itself either.
+fn text_is_ill(text: &str) -> bool {
+    ["\"crash:", "\"missing:", "paused: true"].iter().any(|word| text.contains(word))
 }
 
 fn is_divided(files: &super::Files) -> bool {
@@ -520,31 +534,59 @@ fn in_force_is_good(
     Err(format!("{in_force:?} of app {app} is in force, newest is {newest:?}; waiting: {why:?}"))
 }
 
-/// What each workload of an app asks for in a commit.
-fn wanted_pods(world: &World, commit: &Oid, app: &AppName) -> BTreeMap<Key, Wanted> {
+/// Whether anything of an app never becomes healthy: then waves after it rightly never come.
+fn is_ill(world: &World, commit: &Oid, app: &AppName) -> bool {
+    files_of(world, commit, app).values().any(|text| text_is_ill(text))
+}
+
+/// What is in force of an app, put together anew from the commits alone.
+fn in_force(
+    world: &World,
+    app: &AppName,
+    commit: &Oid,
+    waves: Option<&Waves>,
+) -> Option<Arc<Revision>> {
+    let read = |commit: &Oid| {
+        let parts = super::divide(world.remote.files(commit)?).parts;
+        let part = parts.into_iter().find(|part| part.spec.name == *app);
+        let desired = part.map(|part| part.desired).unwrap_or_default();
+        let (id, tree) = (commit.clone(), None);
+        let (author, message, time) = (String::new(), String::new(), Wall::default());
+        Some(Arc::new(Revision {
+            commit: CommitInfo { id, author, time, message },
+            tree,
+            origin: String::new(),
+            since: None,
+            relation: Relation::First,
+            commits: Arc::default(),
+            desired: Arc::new(desired),
+            findings: Arc::default(),
+            terms: Terms::default(),
+            signer: None,
+            waves: None,
+        }))
+    };
+    crate::plan::in_force(waves, &read(commit)?, read)
+}
+
+/// What each workload of a revision asks for.
+fn wanted_pods(world: &World, in_force: &Revision) -> BTreeMap<Key, Wanted> {
     let mut wanted = BTreeMap::new();
-    for (path, text) in &files_of(world, commit, app) {
-        let content = crate::ports::source::FileContent {
-            path: path.as_str().into(),
-            blob: Oid::new(""),
-            bytes: text.as_bytes().into(),
+    for object in in_force.desired.objects.values() {
+        let count = match &object.body {
+            Body::Deployment(deployment) => deployment.replicas,
+            Body::ReplicaSet(set) => set.replicas,
+            Body::Pod(_) => 1,
+            Body::StatefulSet(set) => set.replicas,
+            Body::DaemonSet(_) => u32::try_from(world.machines.len()).unwrap_or(u32::MAX),
+            _ => continue,
         };
-        for object in &crate::desired::parse(&content).objects {
-            let count = match &object.body {
-                Body::Deployment(deployment) => deployment.replicas,
-                Body::ReplicaSet(set) => set.replicas,
-                Body::Pod(_) => 1,
-                Body::StatefulSet(set) => set.replicas,
-                Body::DaemonSet(_) => u32::try_from(world.machines.len()).unwrap_or(u32::MAX),
-                _ => continue,
-            };
-            let template = object.body.template();
-            let image = template.and_then(|template| template.spec.containers.first());
-            let image = image.map(|container| container.image.clone()).unwrap_or_default();
-            let count = usize::try_from(count).unwrap_or(usize::MAX);
-            let (kind, arrives) = (object.key.kind, !super::converge::stays_back(object));
-            wanted.insert(object.key.clone(), Wanted { count, image, kind, arrives });
-        }
+        let template = object.body.template();
+        let image = template.and_then(|template| template.spec.containers.first());
+        let image = image.map(|container| container.image.clone()).unwrap_or_default();
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        let (kind, arrives) = (object.key.kind, !super::converge::stays_back(object));
+        wanted.insert(object.key.clone(), Wanted { count, image, kind, arrives });
     }
     wanted
 }

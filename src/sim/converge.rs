@@ -5,7 +5,7 @@
 //! what is in force as its first and only commit; what both show to kubectl must be the same.
 //!
 //! The rule: everything that can be shown is compared, save what is excepted here, each exception with
-//! its reason ([`is_history`], [`is_identity`], [`stays_back`] and the kinds in [`form`]).
+//! its reason ([`is_history`], [`is_identity`], [`stays_back`], [`is_half_way`] and the kinds in [`form`]).
 //!
 //! The limit: in a repository that is divided into apps, which commit of each is in force may rest on
 //! what was healthy before; the fresh fleet is given what is in force, whatever that is.
@@ -65,6 +65,13 @@ pub(super) fn in_force(world: &World) -> Result<Files, String> {
         all.insert("windlass.yaml".to_owned(), apps.to_owned());
     }
     Ok(all)
+}
+
+/// Whether a wave stands still before something that never becomes healthy: what is in force in place
+/// of the waves after it is what was there before, which a fresh fleet can't have.
+pub(super) fn is_half_way(world: &World) -> Result<bool, String> {
+    let state = check::decoded(world)?;
+    Ok(state.apps.values().any(|app| app.head.waves_now().is_some()))
 }
 
 /// What of two worlds differs, if anything does.

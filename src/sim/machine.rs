@@ -287,9 +287,11 @@ impl Machine {
                 self.zone = Some(call.zone.clone());
                 Ok(Answer::Names(names::Answer { port: 53 }))
             }
-            Call::Source(_) | Call::Store(_) | Call::Runtime(_) | Call::Peers(_) => {
-                Err(Fault::stalled("this call is carried out elsewhere"))
-            }
+            Call::Source(_)
+            | Call::Store(_)
+            | Call::Runtime(_)
+            | Call::Peers(_)
+            | Call::Outcomes(_) => Err(Fault::stalled("this call is carried out elsewhere")),
         }
     }
 
@@ -410,6 +412,8 @@ fn config(machine: &Machine) -> Config {
         reserved: ResourceList::new(),
         overlay: crate::net::paths::Overlay::default(),
         pods_max: 110,
+        notes: false,
+        hooks: Vec::new(),
         version: "0.0.0".into(),
         jitter: process,
     }

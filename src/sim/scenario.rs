@@ -111,6 +111,9 @@ impl Scenario {
             while world.step(next_look) {
                 safety.check(world).map_err(|violation| self.report(world, &violation))?;
             }
+            if converge::is_half_way(world)? {
+                return Ok(());
+            }
             let in_force = converge::in_force(world)?;
             let (files, mut fresh) = match given.take() {
                 Some((files, fresh)) if files == in_force => (files, fresh),

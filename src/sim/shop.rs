@@ -217,7 +217,7 @@ impl Shop {
         }
         for workload in &self.workloads {
             let path = format!("{}{}.yaml", workload.directory, workload.name);
-            files.insert(path, workload.manifest());
+            files.insert(path, in_its_wave(&workload.manifest(), &workload.name));
         }
         files
     }
@@ -348,6 +348,20 @@ impl Workload {
             "{restart}terminationGracePeriodSeconds: 10, containers: [{container}], \
              volumes: [{volumes}]"
         )
+    }
+}
+
+/// Every third workload comes a wave later, by its number. The first object of a manifest with a name
+/// of its own is the one that has something to wait for.
+fn in_its_wave(manifest: &str, name: &str) -> String {
+    let number: u64 = name.trim_start_matches('w').parse().unwrap_or(0);
+    let metadata = format!("metadata: {{name: {name}, namespace: shop");
+    match number % 3 {
+        2 => {
+            let annotated = format!("{metadata}, annotations: {{windlass.dev/wave: \"1\"}}");
+            manifest.replacen(&metadata, &annotated, 1)
+        }
+        _ => manifest.to_owned(),
     }
 }
 

@@ -23,6 +23,9 @@ pub struct AppHead {
     /// The revision in force; none before the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub applied: Option<Applied>,
+    /// How far the revision in force has come, while it comes into force in waves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waves: Option<Waves>,
     /// A later revision that is not in force, and why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting: Option<WaitingRevision>,
@@ -49,11 +52,71 @@ pub struct AppHead {
 }
 
 impl AppHead {
+    /// How far the revision in force has come, if it comes in waves. What was written for another one
+    /// (by an agent that knew of no waves) says nothing of it.
+    pub fn waves_now(&self) -> Option<&Waves> {
+        let applied = self.applied.as_ref()?;
+        self.waves.as_ref().filter(|waves| waves.revision == applied.revision)
+    }
+
     /// That the revision in force did not become healthy in its time.
     pub fn failed_now(&self) -> Option<&Attempt> {
         let applied = self.applied.as_ref()?;
         self.failed.as_ref().filter(|failed| failed.revision == applied.revision)
     }
+}
+
+/// A revision that comes into force in waves: what of it is, and what lies under it meanwhile.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Waves {
+    /// The commit that comes.
+    pub revision: Oid,
+    /// What of it is in force.
+    pub stage: Stage,
+    /// What it comes over, the oldest first: objects whose wave has not come are as they were there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub under: Vec<Layer>,
+    /// Fields of a later version, kept.
+    #[serde(flatten)]
+    pub unknown: Unknown,
+}
+
+/// `up to wave 1`.
+impl std::fmt::Display for Waves {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Stage { wave, is_falling } = self.stage;
+        match is_falling {
+            false => write!(f, "up to wave {wave}"),
+            true => write!(f, "what is gone from Git goes, down to wave {wave}"),
+        }
+    }
+}
+
+/// How far a revision has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Stage {
+    /// While it comes, the last wave that is in force; while what it does not have any more goes, the
+    /// first that is gone.
+    pub wave: i32,
+    /// Whether all of it is in force, and what it does not have any more goes.
+    #[serde(default)]
+    pub is_falling: bool,
+}
+
+/// A revision under one that comes into force in waves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Layer {
+    /// The commit.
+    pub revision: Oid,
+    /// How far it had come; absent if it was in force as a whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stage: Option<Stage>,
+    /// Fields of a later version, kept.
+    #[serde(flatten)]
+    pub unknown: Unknown,
 }
 
 /// A revision to go back to.

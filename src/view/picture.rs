@@ -81,6 +81,8 @@ pub struct Health {
     pub runtime_fault: Option<String>,
     /// Why rules, routes or names are not as they should be.
     pub network_fault: Option<String>,
+    /// Who can't be told what became of commits, and why; known to the coordinator only.
+    pub deaf: Vec<(String, String)>,
     /// Whether this agent coordinates.
     pub is_leading: bool,
     /// Turns taken.

@@ -115,6 +115,9 @@ pub struct InForce {
     pub since: Wall,
     /// How many objects it has.
     pub objects: u32,
+    /// How far it has come, while it comes into force in waves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waves: Option<String>,
     /// When all of it was healthy for the first time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub healthy: Option<Wall>,
@@ -271,6 +274,7 @@ fn apps(picture: &Picture) -> Vec<App> {
                 signer: applied.signer.clone(),
                 since: applied.since,
                 objects: applied.objects,
+                waves: state.head.waves_now().map(ToString::to_string),
                 healthy: applied.healthy,
                 failed: state.head.failed_now().map(|failed| match &failed.stays {
                     Some(stays) => format!("{}; it can't be taken back: {stays}", failed.why),
@@ -419,6 +423,10 @@ impl Status {
             },
         );
         line(page, &label("In force"), &in_force);
+        let waves = app.in_force.as_ref().and_then(|revision| revision.waves.as_ref());
+        if let Some(waves) = waves {
+            line(page, &label("Waves"), waves);
+        }
         let failed = app.in_force.as_ref().and_then(|revision| revision.failed.as_ref());
         if let Some(why) = failed {
             line(page, &label("Failed"), why);
@@ -544,6 +552,7 @@ mod tests {
             signer: None,
             since: Wall::from_seconds(1_000),
             objects: 3,
+            waves: None,
             healthy: None,
             failed: None,
             warnings: Vec::new(),
@@ -577,9 +586,11 @@ mod tests {
         };
         let failed =
             InForce { failed: Some("it crashes".into()), ..in_force("bbbbbbbbb", "second") };
+        let partly =
+            InForce { waves: Some("up to wave 1".into()), ..in_force("aaaaaaaaa", "first") };
         let apps = vec![
             app("base", in_force("aaaaaaaaa", "first"), None, None),
-            app("web", in_force("aaaaaaaaa", "first"), Some(waiting(false, false, true)), None),
+            app("web", partly, Some(waiting(false, false, true)), None),
             app("api", failed, Some(waiting(false, true, false)), Some("ada")),
         ];
         let status = Status {
@@ -599,12 +610,13 @@ mod tests {
             faults: Vec::new(),
         };
         let page = status.text();
-        let lines: Vec<&str> = page.lines().skip(2).take(7).collect();
+        let lines: Vec<&str> = page.lines().skip(2).take(8).collect();
         assert_eq!(
             lines,
             [
                 "In force (base): aaaaaaa \"first\" by Ada, for 2m, 3 objects",
                 "In force (web): aaaaaaa \"first\" by Ada, for 2m, 3 objects",
+                "Waves (web): up to wave 1",
                 "Reverted (web): ccccccc \"third\" by Bob, 60s ago: so it is",
                 "In force (api): bbbbbbb \"second\" by Ada, for 2m, 3 objects",
                 "Failed (api): it crashes",

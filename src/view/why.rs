@@ -431,7 +431,7 @@ fn why_written(picture: &Picture, key: &Key) -> Option<Why> {
             let age = human_duration(picture.now.wall.since(entry.created));
             format!("; it has existed for {age}")
         });
-        let commit = commit_line(picture, &found.revision.commit.id);
+        let commit = commit_line(picture, found.revision.commit_of(key));
         why.add("Why it exists", vec![format!("{place} says so at commit {commit}{since}")]);
         workload(picture, key, &mut why);
         newer(picture, key, &mut why);

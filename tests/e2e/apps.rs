@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::site::{IMAGE, NAMESPACE, Site, web};
+use crate::support::site::{IMAGE, NAMESPACE, Site, VISITOR, web};
 
 const APPS: &str = "apps:
 - {name: base, path: base}
@@ -98,4 +98,93 @@ fn apps_stand_for_themselves_and_one_goes_back_by_itself() {
     });
     let (said, is_well) = site.windlass(&["app", "suspend", "nobody"]);
     assert!(!is_well && said.contains("there is no app nobody"), "{said}");
+}
+
+/// A Deployment of the page in a wave of its own.
+fn in_wave(name: &str, wave: i32, page: &str, port: u16) -> String {
+    let metadata = format!("metadata: {{name: {name}, namespace: shop");
+    let text = web(page, 1, port).replace("web", name);
+    assert!(text.contains(&metadata), "{text}");
+    text.replacen(
+        &metadata,
+        &format!("{metadata}, annotations: {{windlass.dev/wave: \"{wave}\"}}"),
+        1,
+    )
+}
+
+#[test]
+fn commits_wait_for_their_hour_come_in_waves_and_what_became_of_them_is_told() {
+    const WINDOWS: &str = "windows: [{kind: allow, schedule: \"0 0 1 1 *\", duration: 1m, timeZone: Europe/Berlin}]\n";
+    let Some(mut site) = Site::without_agent("ap-tell-") else { return };
+    let listener = site.visitor.run(|| std::net::TcpListener::bind((VISITOR, 0)));
+    let listener = listener.expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let told = crate::hooks::listen(listener, ["503 Busy\r\n\r\n"]);
+    let path = site.host.dir().join("agent.yaml");
+    let text = std::fs::read_to_string(&path).expect("readable");
+    let mut config: Value = serde_json::from_str(&text).expect("JSON");
+    config["notes"] = serde_json::json!({});
+    config["hooks"] = serde_json::json!([{"url": format!("http://{VISITOR}:{port}/hook")}]);
+    std::fs::write(&path, config.to_string()).expect("written");
+    site.start_agent();
+
+    // A fleet's first commit waits for nobody, and comes wave by wave.
+    let both = |page: &str| (in_wave("base", 0, page, 30081), in_wave("web", 1, page, 30080));
+    let (base, page) = both("one");
+    let first = site.push(
+        "first",
+        &[
+            ("windlass.yaml", Some(WINDOWS)),
+            ("namespace.yaml", Some(NAMESPACE)),
+            ("base.yaml", Some(&base)),
+            ("web.yaml", Some(&page)),
+        ],
+    );
+    site.wait_ready("app=web", 1);
+    let created = |site: &Site, name: &str| {
+        site.pods(&format!("app={name}"))[0]["metadata"]["creationTimestamp"].to_string()
+    };
+    assert!(created(&site, "base") <= created(&site, "web"));
+    site.wait("healthy", |site| {
+        app(site, "default")["inForce"]["healthy"].is_string().then_some(())
+    });
+
+    let (base, page) = both("two");
+    let second = site.push("second", &[("base.yaml", Some(&base)), ("web.yaml", Some(&page))]);
+    site.wait("it waits", |site| {
+        let waiting = &app(site, "default")["waiting"];
+        let is_it = waiting["commit"] == second.as_str() && waiting["isWaiting"] == true;
+        is_it.then_some(())
+    });
+    let (status, _) = site.windlass(&["status"]);
+    assert!(status.contains("outside its change windows until 20"), "{status}");
+    assert_eq!(site.fetch(30080).as_deref(), Ok("one"));
+    let third = site.push("third\n\nWindlass-Now: yes", &[]);
+    site.wait("the newest page", |site| (site.fetch(30080).as_deref() == Ok("two")).then_some(()));
+    let bad = site.push("fourth", &[("bad.yaml", Some("apiVersion: v1\nkind: ConfgMap\n"))]);
+    let story = |site: &Site, commit: &str| {
+        let told = ["log", "-1", "--notes=windlass", "--format=%N", commit];
+        crate::support::must_git(&site.desired(), &told)
+    };
+    site.wait("the story in Git", |site| {
+        let of_third = story(site, &third);
+        let is_told = of_third.contains(" in force")
+            && of_third.contains(" healthy after ")
+            && story(site, &first).contains(" healthy after ")
+            && story(site, &second).is_empty()
+            && story(site, &bad).contains(" refused: 1 error in it: bad.yaml:2:7");
+        is_told.then_some(())
+    });
+    // The first call was not taken, and was made again.
+    let mut said = Vec::new();
+    while !said.iter().any(|state| state == "refused") {
+        let (_, body) = told.recv_timeout(std::time::Duration::from_secs(60)).expect("a call");
+        let body: Value = serde_json::from_str(&body).expect("JSON");
+        assert_eq!(body["app"], "default");
+        said.push(body["state"].as_str().unwrap_or_default().to_owned());
+    }
+    assert_eq!(said[..2], ["applied", "applied"], "{said:?}");
+    for state in ["healthy", "waiting"] {
+        assert!(said.iter().any(|known| known == state), "{state}: {said:?}");
+    }
 }

@@ -2,6 +2,7 @@
 
 mod conformance;
 mod measure;
+mod notes;
 mod source;
 mod source_remote;
 mod store_local;

@@ -45,10 +45,12 @@ mod store_remote;
 
 pub(crate) mod bundle;
 pub mod inspect;
+pub mod notes;
 pub mod watch;
 
 pub use access::Credentials;
 pub(crate) use durable::write_file;
+pub use notes::{Notes, NotesConfig};
 pub use setup::Timeouts;
 pub use source::{Source, SourceConfig};
 pub use store::{Store, StoreConfig};

@@ -39,6 +39,21 @@ network: {podNetwork: 10.0.0.1/16, packetFilter: pf, nodePorts: 9-1, mode: ipip,
 }
 
 #[test]
+fn outcomes_are_told_to_whom_the_file_names_and_to_nobody_else() {
+    let loaded = read("desired: {url: /x}").expect("is enough");
+    assert!(!loaded.agent.notes && loaded.notes.is_none() && loaded.hooks.is_empty());
+    let both = "{desired: {url: 'ssh://git@h/x', credentials: {sshKeyFile: /key}}, notes: {}, \
+                hooks: [{url: 'https://chat/x', name: chat}]}";
+    let loaded = read(both).expect("is right");
+    let (url, credentials) = loaded.notes.expect("they are wanted");
+    assert_eq!((url.as_str(), credentials.ssh_key), ("ssh://git@h/x", Some("/key".into())));
+    assert!(loaded.agent.notes && loaded.agent.hooks[0].name == "chat" && loaded.hooks.len() == 1);
+    let own = "{desired: {url: /x}, notes: {url: /notes, credentials: {tokenFile: /t}}}";
+    let (url, credentials) = read(own).expect("is right").notes.expect("they are wanted");
+    assert_eq!((url.as_str(), credentials.password_file), ("/notes", Some("/t".into())));
+}
+
+#[test]
 fn an_unknown_field_is_named() {
     let complaint = read("desired: {url: /x, brnach: main}").expect_err("is wrong");
     assert!(complaint.contains("brnach"), "{complaint}");

@@ -5,6 +5,7 @@ use super::super::tree::{Node, Value};
 use super::Check;
 use crate::kinds::labels::{Labels, label_key_complaint};
 use crate::kinds::name::{Name, NameRule};
+use crate::kinds::object::WAVE_ANNOTATIONS;
 use crate::kinds::registry::Kind;
 
 /// All annotations of an object together: `TotalAnnotationSizeLimitB`, 256 KiB.
@@ -43,7 +44,19 @@ pub(in super::super) fn meta(kind: Kind, root: &Node<'_>, check: &mut Check<'_, 
     check.labels(&path.field("labels"), &labels);
     let annotations = metadata.map(|node| strings(node, "annotations")).unwrap_or_default();
     check_annotations(&path.field("annotations"), &annotations, check);
+    check_waves(&path.field("annotations"), &annotations, check);
     Meta { name, namespace, labels, annotations }
+}
+
+/// A wave that can't be read would be another than was meant.
+fn check_waves(path: &Path<'_>, annotations: &Labels, check: &mut Check<'_, '_>) {
+    let waves = WAVE_ANNOTATIONS.iter().filter_map(|key| Some((*key, annotations.get(*key)?)));
+    for (key, wave) in waves.filter(|(_, wave)| wave.parse::<i32>().is_err()) {
+        check.error(
+            &path.key(key),
+            format!("{wave:?} is no wave: write a whole number, as in \"-1\""),
+        );
+    }
 }
 
 /// `ValidateAnnotations`: keys as labels have them, in any case; values free, but not without end.

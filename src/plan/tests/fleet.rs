@@ -51,7 +51,7 @@ pub(super) struct Fleet {
     commits: u64,
     since_applied: Vec<CommitInfo>,
     all_commits: Vec<CommitInfo>,
-    history: Vec<Arc<Revision>>,
+    pub(super) history: Vec<Arc<Revision>>,
 }
 
 impl Fleet {
@@ -166,6 +166,7 @@ impl Fleet {
             desired: Arc::new(desired),
             findings: findings.into(),
             terms: Terms::default(),
+            waves: None,
         }
     }
 
@@ -201,6 +202,7 @@ impl Fleet {
                 desired,
                 findings,
                 terms,
+                waves: None,
             });
             self.history.push(revision.clone());
             self.input.apps.entry(app).or_default().candidate = Some(revision);
@@ -242,6 +244,7 @@ impl Fleet {
             self.since_applied.clear();
         }
         self.adopt_parts();
+        self.put_together();
         self.read_fallbacks();
         has_changed
     }

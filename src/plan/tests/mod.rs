@@ -31,6 +31,8 @@ mod sets;
 mod single;
 mod stateful;
 mod storage;
+mod waves;
+mod windows;
 
 use fleet::{
     Fleet, Mood, daemon_set, deployment, manifest, pod, replica_set, service, stateful_set,

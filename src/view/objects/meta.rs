@@ -75,7 +75,7 @@ pub(super) fn written(found: &Found<'_>) -> Map<String, Value> {
     } else {
         identify(&mut object, &given_uid(&found.object.key), None);
     }
-    cite(&mut object, found.revision.commit.id.as_str(), &found.object.place);
+    cite(&mut object, found.revision.commit_of(&found.object.key).as_str(), &found.object.place);
     object
 }
 

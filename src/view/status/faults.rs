@@ -49,6 +49,14 @@ pub(super) fn faults(picture: &Picture) -> Vec<Trouble> {
             next: "push it, or name another in agent.yaml".to_owned(),
         });
     }
+    faults.extend(health.deaf.iter().map(|(name, why)| {
+        Trouble {
+            part: name.clone(),
+            message: why.clone(),
+            next: "nothing waits for it; it is tried again by itself: check its address, token and network"
+                .to_owned(),
+        }
+    }));
     if let Some(restored) = &picture.state.restored {
         let mut names: Vec<String> =
             restored.awaits.iter().take(NODES_LISTED).map(ToString::to_string).collect();
