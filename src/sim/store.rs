@@ -64,7 +64,7 @@ impl Registers {
         self.nodes.len() as u64 + u64::from(self.coordinator.is_some())
     }
 
-    fn current(&self, register: &Register) -> Option<&Rev> {
+    pub(super) fn current(&self, register: &Register) -> Option<&Rev> {
         match register {
             Register::Coordinator => self.coordinator.as_ref(),
             Register::Node(node) => self.nodes.get(node),

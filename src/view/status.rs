@@ -1,26 +1,25 @@
 //! How the whole stands, on one page: which commit is in force, which is not and why, what is broken
 //! and what to do about it.
 
+mod faults;
+
 use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
 use super::json::text;
-use super::objects::{self, key_doubt_of, settings_of};
+use super::objects;
 use super::picture::{Adoptable, Picture};
 use super::table;
 use super::tabs;
 use crate::kinds::binding::{Generation, Oid};
 use crate::kinds::finding::Finding;
-use crate::kinds::name::NodeName;
 use crate::kinds::registry::Kind;
 use crate::kinds::time::{Wall, human_duration};
 use crate::state::records::{AppHead, Verdict};
 
 /// Pods that are not well are listed up to this many; `get pods` has the rest.
 const PODS_LISTED: usize = 10;
-/// Nodes with which something is the matter are listed up to this many; `get nodes` has the rest.
-const NODES_LISTED: usize = 5;
 /// Findings, and objects that would be deleted, are listed up to this many each.
 const LISTED: usize = 20;
 
@@ -229,7 +228,7 @@ pub fn status(picture: &Picture) -> Status {
         },
         pods: counted,
         troubled_pods: troubled,
-        faults: faults(picture),
+        faults: faults::faults(picture),
     }
 }
 
@@ -333,92 +332,6 @@ fn would_delete(
         .filter(|key| !offers.iter().any(|offer| offer.desired.objects.contains_key(key)))
         .map(|key| key.to_string())
         .collect()
-}
-
-fn faults(picture: &Picture) -> Vec<Trouble> {
-    let health = &picture.health;
-    let parts = [
-        (
-            "desired repository",
-            &health.source_fault,
-            "what is in force stays in force; check the remote's address, the key and the network, then try `windlass sync`",
-        ),
-        (
-            "newest commit",
-            &health.load_fault,
-            "what is in force stays in force; it is tried again by itself, `windlass sync` tries now",
-        ),
-        (
-            "state store",
-            &health.store_fault,
-            "pods and Services go on, nothing new is decided; check `state.url`: its disk and permissions, or its server, the key and the network",
-        ),
-        (
-            "runtime",
-            &health.runtime_fault,
-            "containers go on, none is started; check that Docker answers: `docker info`, `systemctl status docker`",
-        ),
-        (
-            "network",
-            &health.network_fault,
-            "Services may not be reached from this node; it is tried again by itself, the agent's log has the command that failed",
-        ),
-    ];
-    let known = parts.into_iter().filter_map(|(part, fault, next)| {
-        Some(Trouble { part: part.to_owned(), message: fault.clone()?, next: next.to_owned() })
-    });
-    let mut faults: Vec<Trouble> = known.collect();
-    if health.branch_is_missing {
-        faults.push(Trouble {
-            part: "desired repository".to_owned(),
-            message: "the branch does not exist".to_owned(),
-            next: "push it, or name another in agent.yaml".to_owned(),
-        });
-    }
-    if let Some(restored) = &picture.state.restored {
-        let names: Vec<&str> = restored.awaits.iter().map(NodeName::as_str).collect();
-        faults.push(Trouble {
-            part: "restored state".to_owned(),
-            message: format!(
-                "pods with a name of their own don't begin before {} has read that the state was taken, \
-                 and has ended what it does not know",
-                names.join(", ")
-            ),
-            next: "start the agent there; once the node is NotReady and gone for good, `windlass fence` it"
-                .to_owned(),
-        });
-    }
-    faults.extend(of_nodes(picture, "settings", "settings that differ from the fleet's", |name| {
-        settings_of(picture, name)
-    }));
-    faults.extend(of_nodes(picture, "key", "keys that do not count", |name| {
-        let next = "`windlass init --print-key` on that node prints what to commit; if it says \
-                    another key than its register, guard the state store's key";
-        Some((key_doubt_of(picture, name)?.to_string(), next.to_owned()))
-    }));
-    faults
-}
-
-/// What is the matter with nodes: some of them, and how many more there are.
-fn of_nodes(
-    picture: &Picture,
-    part: &str,
-    what: &str,
-    look: impl Fn(&NodeName) -> Option<(String, String)>,
-) -> Vec<Trouble> {
-    let found = picture.nodes.keys().filter_map(|name| Some((name, look(name)?)));
-    let mut all: Vec<Trouble> = found
-        .map(|(name, (message, next))| Trouble { part: format!("{part} of {name}"), message, next })
-        .collect();
-    if let Some(more) = all.len().checked_sub(NODES_LISTED).filter(|more| *more > 0) {
-        all.truncate(NODES_LISTED);
-        all.push(Trouble {
-            part: part.to_owned(),
-            message: format!("{more} more nodes have {what}"),
-            next: "`windlass get nodes` shows which".to_owned(),
-        });
-    }
-    all
 }
 
 /// The labels of the page's lines stand in a column of this width.

@@ -64,7 +64,10 @@ fn a_push_that_agents_would_refuse_is_refused() {
     let (said, is_well) = shop.push(None, &[("a.yaml", GOOD)]);
     assert!(is_well, "{said}");
     let (said, is_well) = shop.push(None, &[("a.yaml", BAD)]);
-    assert!(!is_well && said.contains("a.yaml:4:1: error: ConfigMap default/a: unknown field"), "{said}");
+    assert!(
+        !is_well && said.contains("a.yaml:4:1: error: ConfigMap default/a: unknown field"),
+        "{said}"
+    );
     shop.back();
 
     // Other branches are nobody's business.

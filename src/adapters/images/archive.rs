@@ -219,29 +219,29 @@ fn visit(at: &Path, each: Visit<'_>) -> Result<(), String> {
     if start.starts_with(&GZIP) {
         let gzip = flate2::bufread::MultiGzDecoder::new(file);
         let mut archive = tar::Archive::new(gzip);
-        return each_of(archive.entries().map_err(said)?, each);
+        return each_of(archive.entries().map_err(said)?, None, each);
     }
     if start.starts_with(&ZSTD) {
         let mut archive = tar::Archive::new(unzstd(file).map_err(said)?);
-        return each_of(archive.entries().map_err(said)?, each);
+        return each_of(archive.entries().map_err(said)?, None, each);
     }
     file.rewind().map_err(said)?;
     let length = file.get_ref().metadata().map_err(said)?.len();
     let mut archive = tar::Archive::new(file);
-    // Layers are leapt over where nobody reads them.
-    each_of(archive.entries_with_seek().map_err(said)?, &mut |path, kind, link, size, content| {
-        if size > length {
-            return Err(cut_short(&path));
-        }
-        each(path, kind, link, size, content)
-    })
+    // Layers are leapt over where nobody reads them, also beyond the end.
+    each_of(archive.entries_with_seek().map_err(said)?, Some(length), each)
 }
 
 fn cut_short(path: &str) -> String {
     format!("it ends in the middle of {path}: was it copied whole?")
 }
 
-fn each_of<R: Read>(entries: Entries<'_, R>, each: Visit<'_>) -> Result<(), String> {
+/// `length` is that of the file, where it is known.
+fn each_of<R: Read>(
+    entries: Entries<'_, R>,
+    length: Option<u64>,
+    each: Visit<'_>,
+) -> Result<(), String> {
     let mut last = "its first file".to_owned();
     for (count, entry) in entries.enumerate() {
         let mut entry = entry.map_err(|error| match error.kind() {
@@ -264,6 +264,10 @@ fn each_of<R: Read>(entries: Entries<'_, R>, each: Visit<'_>) -> Result<(), Stri
         let kind = entry.header().entry_type();
         let link = entry.link_name_bytes().map(|link| text(&link));
         let size = entry.size();
+        let end = entry.raw_file_position().saturating_add(size);
+        if length.is_some_and(|length| end > length) {
+            return Err(cut_short(&path));
+        }
         each(path, kind, link, size, &mut entry)?;
     }
     Ok(())
@@ -561,6 +565,9 @@ mod tests {
         let path = dir.path().join("x.tar");
         let (good, digest) = oci(plain, None);
         let whole = tar_of(&good);
+        // The last layer is shorter than what stands before it.
+        let two =
+            [&whole[..whole.len() - 1024], &tar_of(&[("z".into(), vec![7; 9000])].into())].concat();
         let without = |name: &str| {
             let mut files = good.clone();
             files.retain(|path, _| !path.contains(name));
@@ -575,6 +582,7 @@ mod tests {
         );
         for (bytes, complaint) in [
             (whole[..whole.len() / 2].to_vec(), "was it copied whole?"),
+            (two[..two.len() - 6000].to_vec(), "was it copied whole?"),
             (gzip(&whole)[..400].to_vec(), "x.tar"),
             (b"not a tar at all, but long enough to be looked at".repeat(40), "no tar archive"),
             (without(layout::INDEX_FILE), "neither index.json nor manifest.json"),

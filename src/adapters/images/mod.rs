@@ -92,6 +92,8 @@ struct Inner {
     surveying: tokio::sync::Mutex<()>,
     /// The other nodes, once they can be asked.
     peers: OnceLock<Peers>,
+    /// Images that are being fetched from them.
+    flights: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>,
     pace: Pace,
 }
 
@@ -110,7 +112,8 @@ impl Images {
         let pace = Pace::new(options.send_limit);
         let peers = OnceLock::new();
         let surveying = tokio::sync::Mutex::new(());
-        let inner = Inner { docker, options, shelves, loading, surveying, peers, pace };
+        let flights = Mutex::default();
+        let inner = Inner { docker, options, shelves, loading, surveying, peers, flights, pace };
         Self { inner: Arc::new(inner) }
     }
 
@@ -238,9 +241,24 @@ impl Images {
                 ..PullProgress::default()
             });
         };
-        peers.fetch(reference, &store, &progress).await?;
+        // Two pods that lack the same image fetch it once.
+        let text = reference.to_string();
+        let flight = self.flights().entry(text.clone()).or_default().clone();
+        let fetched = {
+            let _turn = flight.lock().await;
+            match self.from_shelves(name).await {
+                Ok(seen) => return Ok(seen),
+                Err(_) => peers.fetch(reference, &store, &progress).await,
+            }
+        };
+        self.flights().remove(&text);
+        fetched?;
         tracing::info!(image = %name, "has come from another node");
         self.from_shelves(name).await
+    }
+
+    fn flights(&self) -> MutexGuard<'_, BTreeMap<String, Arc<tokio::sync::Mutex<()>>>> {
+        self.inner.flights.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What this node has of an image, for another. To get it ready costs as much as packing it.
@@ -268,21 +286,29 @@ impl Images {
             return Ok(Offer { entry: None, blobs: BTreeMap::new() });
         }
         let _turn = self.inner.loading.lock().await;
-        let disk =
-            |error: std::io::Error| Fault::stalled(format!("{}: {error}", store.dir().display()));
-        store.make().map_err(disk)?;
+        if let Some(offer) = stored(&store) {
+            return Ok(offer);
+        }
         let bytes = in_docker.as_ref().map_or(0, |image| image.bytes.saturating_mul(2));
-        store.has_room(bytes).map_err(Fault::stalled)?;
         let sources = Sources {
             archives: archive.iter().map(|(at, _)| at.clone()).collect(),
             docker: Some(self.inner.docker.clone()),
             registry: None,
         };
         let archives = archive.map(|(at, image)| vec![(at, vec![image])]).unwrap_or_default();
-        let mut yard = Yard { store: &store, base: BTreeMap::new(), packed: BTreeMap::new() };
-        let taken = sources.take(name, &archives, &mut yard, &mut |_| ()).await;
-        let taken = taken.map_err(Fault::stalled)?;
-        store.enter(vec![taken.entry]).map_err(disk)?;
+        let (own, name) = (store.clone(), name.clone());
+        let handle = tokio::runtime::Handle::current();
+        // Packing keeps a processor busy, and the agent has two threads for everything.
+        let packing = tokio::task::spawn_blocking(move || {
+            own.make().map_err(|error| format!("{}: {error}", own.dir().display()))?;
+            own.has_room(bytes)?;
+            let mut yard = Yard { store: &own, base: BTreeMap::new(), packed: BTreeMap::new() };
+            let mut quiet = |_: &str| ();
+            let taken = handle.block_on(sources.take(&name, &archives, &mut yard, &mut quiet))?;
+            own.enter(vec![taken.entry]).map_err(|error| error.to_string())
+        });
+        let packed = packing.await.map_err(|_| Fault::transient("packing it was broken off"))?;
+        packed.map_err(Fault::stalled)?;
         stored(&store).ok_or_else(|| Fault::transient("it was made ready and is gone"))
     }
 

@@ -141,6 +141,7 @@ impl Peers {
             .iter()
             .filter(|(node, _)| **node != picture.node)
             .filter(|(node, _)| picture.state.nodes.get(*node).is_none_or(|its| its.lost.is_none()))
+            .filter(|(node, _)| picture.doubt_of(node).is_none())
             .filter_map(|(node, input)| {
                 let contact = input.facts.contact.as_ref()?;
                 let at = SocketAddr::new(*input.facts.addresses.first()?, contact.api_port?);

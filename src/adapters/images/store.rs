@@ -21,6 +21,8 @@ use crate::kinds::image::{Reference, Version};
 
 /// Where blobs are that have not come whole.
 const COMING: &str = "coming";
+/// Whose turn it is to change the page.
+const TURN: &str = "index.lock";
 /// What must be left on the disk.
 const FREE_BYTES_MIN: u64 = 64 << 20;
 /// An index of more is none of images.
@@ -108,6 +110,13 @@ impl Store {
         Ok(digest)
     }
 
+    /// The page is changed by one at a time: agents and `windlass bundle` write it. Held until dropped.
+    fn turn(&self) -> io::Result<File> {
+        let file = File::create(self.dir.join(TURN))?;
+        file.lock()?;
+        Ok(file)
+    }
+
     /// The page of its images.
     pub(crate) fn index(&self) -> io::Result<Document> {
         Ok(serde_json::from_slice(&fs::read(self.dir.join(INDEX_FILE))?)?)
@@ -115,6 +124,7 @@ impl Store {
 
     /// Takes names from the page; those that stood there.
     pub(crate) fn forget(&self, names: &BTreeSet<String>) -> io::Result<Vec<String>> {
+        let _turn = self.turn()?;
         let before = self.index()?.manifests.unwrap_or_default();
         let (gone, left): (Vec<_>, Vec<_>) = before.into_iter().partition(|one| {
             one.annotations.get(layout::NAME).is_some_and(|name| names.contains(name))
@@ -136,6 +146,7 @@ impl Store {
 
     /// Enters images. One that bears a name gives it up to a new one.
     pub(crate) fn enter(&self, new: Vec<Descriptor>) -> io::Result<()> {
+        let _turn = self.turn()?;
         let before = self.index().unwrap_or_else(|_| Document::index(Vec::new()));
         let mut all = before.manifests.clone().unwrap_or_default();
         let name = |one: &Descriptor| one.annotations.get(layout::NAME).cloned();
@@ -268,5 +279,85 @@ impl Coming {
         self.has_ended = true;
         File::open(&self.blobs)?.sync_all()?;
         Ok((found, self.bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn store() -> (tempfile::TempDir, Store) {
+        let dir = tempfile::tempdir().expect("a directory");
+        let store = Store::in_images(dir.path());
+        store.make().expect("made");
+        (dir, store)
+    }
+
+    fn image(store: &Store, name: &str, layer: &[u8]) -> Descriptor {
+        let describe = |digest: Digest, size: usize| Descriptor {
+            digest: digest.prefixed(),
+            size: size as u64,
+            ..Descriptor::default()
+        };
+        let layer = describe(store.keep(layer).expect("kept"), layer.len());
+        let config = describe(store.keep(b"{}").expect("kept"), 2);
+        let manifest =
+            Document { config: Some(config), layers: vec![layer], ..Document::default() };
+        let manifest = serde_json::to_vec(&manifest).expect("json");
+        let digest = store.keep(&manifest).expect("kept");
+        entry(name, digest, manifest.len() as u64, "")
+    }
+
+    fn digest_of(store: &Store, name: &str) -> Option<String> {
+        store.find(&Reference::parse(name).expect("a name")).map(|entry| entry.digest)
+    }
+
+    #[test]
+    fn a_name_is_one_image_s_at_a_time_and_an_older_one_does_not_take_it() {
+        let (_dir, store) = store();
+        let name = "r.example/app:1";
+        let (one, two) = (image(&store, name, b"one"), image(&store, name, b"two"));
+        store.enter(vec![one.clone()]).expect("entered");
+        store.enter(vec![two.clone()]).expect("entered");
+        assert_eq!(digest_of(&store, name), Some(two.digest.clone()));
+        store.enter_beside(vec![one.clone()]).expect("passed over");
+        assert_eq!(digest_of(&store, name), Some(two.digest));
+        let pinned = format!("r.example/other@{}", one.digest);
+        assert_eq!(digest_of(&store, &pinned), Some(one.digest), "a digest needs no name");
+        assert_eq!(store.forget(&[name.to_owned()].into()).expect("forgotten"), [name]);
+        assert_eq!(digest_of(&store, name), None);
+    }
+
+    #[test]
+    fn who_enters_at_the_same_time_loses_nothing() {
+        let (_dir, store) = store();
+        std::thread::scope(|scope| {
+            for number in 0..8 {
+                let store = store.clone();
+                scope.spawn(move || {
+                    let name = format!("r.example/app:{number}");
+                    store.enter(vec![image(&store, &name, name.as_bytes())]).expect("entered");
+                });
+            }
+        });
+        assert_eq!(store.index().expect("read").manifests.map(|all| all.len()), Some(8));
+    }
+
+    #[test]
+    fn what_is_not_whole_or_not_true_is_not_offered() {
+        let (_dir, store) = store();
+        let entry = image(&store, "r.example/app:1", b"layer");
+        assert_eq!(store.blobs_of(&entry).expect("whole").len(), 3);
+        let mut coming = store.receive(Some(Digest::of(b"other"))).expect("begins");
+        coming.write_all(b"forged").expect("written");
+        assert!(coming.end().is_err(), "it is not what it was said to be");
+        assert!(!store.has(&Digest::of(b"forged"), 6) && !store.has(&Digest::of(b"other"), 6));
+        drop(store.receive(None).expect("begins"));
+        assert_eq!(fs::read_dir(store.dir().join(COMING)).expect("read").count(), 0);
+        fs::remove_file(store.blob(&Digest::of(b"layer"))).expect("removed");
+        assert!(store.blobs_of(&entry).is_err_and(|why| why.contains("missing")));
+        let digest = entry.digest().expect("a digest");
+        fs::write(store.blob(&digest), b"{}").expect("spoiled");
+        assert!(store.blobs_of(&entry).is_err_and(|why| why.contains("damaged")));
     }
 }
