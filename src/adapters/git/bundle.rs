@@ -148,7 +148,6 @@ pub(crate) struct Landing {
     branch_ref: String,
     /// A repository of our own, in which everything is looked through.
     quay: PathBuf,
-    timeouts: Timeouts,
 }
 
 impl Landing {
@@ -159,13 +158,12 @@ impl Landing {
         credentials: Credentials,
         quay: PathBuf,
     ) -> Result<Self, Fault> {
-        let timeouts = Timeouts::default();
-        setup::prepare(&timeouts)?;
+        setup::prepare(&Timeouts::default())?;
         let mut home = quay.as_os_str().to_owned();
         home.push(".home");
         let access = Access::new(Place::parse(url)?, credentials, home.into())?;
         repo::open_or_make(&quay)?;
-        Ok(Self { access, branch_ref: branch_ref.to_owned(), quay, timeouts })
+        Ok(Self { access, branch_ref: branch_ref.to_owned(), quay })
     }
 
     fn quay(&self) -> Result<Repository, Fault> {
@@ -176,21 +174,23 @@ impl Landing {
     pub(crate) fn look(&self) -> Result<Option<Oid>, Fault> {
         let quay = self.quay()?;
         room::check(&self.quay, 0)?;
-        let _ = self.timeouts;
+        let address = self.access.place.to_string();
+        let has_branch = self.access.connected(|notes| {
+            let explain = |error: git2::Error| notes.explain(&error, &self.access.place);
+            let mut remote = quay.remote_anonymous(&address).map_err(explain)?;
+            let callbacks = self.access.callbacks(notes);
+            let line = remote.connect_auth(Direction::Fetch, Some(callbacks), Some(proxy()));
+            let line = line.map_err(explain)?;
+            let mut heads = line.list().map_err(explain)?.iter();
+            Ok::<_, Fault>(heads.any(|head| head.name() == self.branch_ref))
+        })?;
+        if !has_branch {
+            return Ok(None);
+        }
+        // Anew: a secret is offered once to each line.
         self.access.connected(|notes| {
             let explain = |error: git2::Error| notes.explain(&error, &self.access.place);
-            let mut remote =
-                quay.remote_anonymous(&self.access.place.to_string()).map_err(explain)?;
-            let has_branch = {
-                let callbacks = self.access.callbacks(notes);
-                let line = remote.connect_auth(Direction::Fetch, Some(callbacks), Some(proxy()));
-                let line = line.map_err(explain)?;
-                let mut heads = line.list().map_err(explain)?.iter();
-                heads.any(|head| head.name() == self.branch_ref)
-            };
-            if !has_branch {
-                return Ok(None);
-            }
+            let mut remote = quay.remote_anonymous(&address).map_err(explain)?;
             let mut options = FetchOptions::new();
             options
                 .remote_callbacks(self.access.fetching(notes, &self.quay))
