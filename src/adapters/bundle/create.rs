@@ -48,10 +48,8 @@ pub struct Order {
     pub base_commit: Option<String>,
     /// Where images come from.
     pub sources: Sources,
-    /// The private key.
+    /// The private key, or the public one of a key that an agent has.
     pub key: PathBuf,
-    /// What opens it.
-    pub passphrase: Option<Vec<u8>>,
     /// The file.
     pub out: PathBuf,
     /// The longest piece.
@@ -289,13 +287,10 @@ fn write(
     let page = serde_json::to_vec_pretty(index).map_err(|error| disk(work, &error))?;
     // What nobody could read must not be sealed.
     Index::parse(&page)?;
-    let seal =
-        sign::sign(&order.key, order.passphrase.as_deref(), NAMESPACE, &page).map_err(|why| {
-            Refused::new(
-                why,
-                "name a private key that OpenSSH reads, of the type ed25519: --key FILE",
-            )
-        })?;
+    let seal = sign::sign(&order.key, NAMESPACE, &page).map_err(|why| {
+        let hint = "name a private key that OpenSSH reads, or the public half of one in ssh-agent: --key FILE";
+        Refused::new(why, hint)
+    })?;
     let lengths = [page.len() as u64, seal.len() as u64].into_iter();
     let total = frame::length(lengths.chain(index.parts.iter().map(|part| part.bytes)));
     let mut write = || -> io::Result<Vec<PathBuf>> {

@@ -263,7 +263,7 @@ mod tests {
             })
             .collect();
         let page = serde_json::to_vec(&index).expect("json");
-        let seal = sign::sign(&key, None, NAMESPACE, &page).expect("signed").into_bytes();
+        let seal = sign::sign(&key, NAMESPACE, &page).expect("signed").into_bytes();
         let mut bytes = Vec::new();
         let all = [(INDEX.to_owned(), page), (SEAL.to_owned(), seal)].into_iter().chain(files);
         for (path, content) in all {

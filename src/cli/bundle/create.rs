@@ -51,12 +51,9 @@ pub(super) struct Create {
     /// A commit that is there already, where there is no earlier bundle
     #[arg(long, value_name = "REVISION", conflicts_with = "base")]
     base_commit: Option<String>,
-    /// Private ssh key that seals it
+    /// Private ssh key that seals it, or the public half of one that ssh-agent has
     #[arg(long, value_name = "FILE", required_unless_present = "list")]
     key: Option<PathBuf>,
-    /// File with the passphrase of the key
-    #[arg(long, value_name = "FILE")]
-    passphrase_file: Option<PathBuf>,
     /// Whose seal must be on the base, as OpenSSH's allowed_signers; it is not checked where absent
     #[arg(long, value_name = "FILE", requires = "base", num_args = 0..=1, default_missing_value = SIGNERS)]
     signers: Option<PathBuf>,
@@ -123,11 +120,6 @@ pub(super) async fn run(args: &Create, context: &mut Context) -> Result<(), Fail
     };
     let base_commit =
         args.base_commit.as_deref().map(|base| resolve(&repository, base)).transpose()?;
-    let passphrase = args.passphrase_file.as_ref().map(|path| {
-        let text = std::fs::read_to_string(path);
-        text.map(|text| text.trim_end_matches(['\r', '\n']).as_bytes().to_vec())
-            .map_err(|error| Failure::plain(format!("{}: {error}", path.display())))
-    });
     let order = Order {
         repository: repository.path().to_owned(),
         branch: args.branch.clone(),
@@ -138,7 +130,6 @@ pub(super) async fn run(args: &Create, context: &mut Context) -> Result<(), Fail
         base_commit: base_commit.map(|commit| commit.id().to_string()),
         sources: sources(args)?,
         key,
-        passphrase: passphrase.transpose()?,
         out,
         piece_bytes: args.split,
         created: clock::now().wall.to_string(),

@@ -52,6 +52,8 @@ use std::sync::Arc;
 pub use history::{Refusal, Vouched, vouch};
 pub(super) use policy::read as read_policy;
 pub use policy::{Extent, Policy};
+pub use signers::Line as SignerLine;
+pub use sshsig::Signature;
 
 use crate::kinds::digest::Digest;
 use crate::kinds::time::Wall;

@@ -17,7 +17,7 @@ use super::super::path::Path;
 use super::super::report::Report;
 use super::super::tree::{At, Described, Node, Value, quoted};
 use super::super::yaml::{self, Document, ProblemKind};
-use super::signers::{self, Line};
+use super::signers::Line;
 use super::sshsig::{NAMESPACE, Signature};
 use super::{Distrust, Signer, TRUST_FILE};
 use crate::kinds::finding::{Finding, Severity};
@@ -209,7 +209,7 @@ fn read_field(entry: &super::super::tree::Entry<'_>, policy: &mut Policy, report
 
 fn read_lines(text: &str, at: At, path: &Path<'_>, policy: &mut Policy, report: &mut Report) {
     for (number, line) in text.lines().enumerate() {
-        match signers::read(line) {
+        match Line::read(line) {
             Ok(None) => {}
             Ok(Some(line)) => {
                 if !line.is_for_git() {

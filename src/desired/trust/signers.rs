@@ -7,12 +7,12 @@
 //! decided by it. A date must be one of UTC (`Z`): else it would mean another moment on each node's
 //! clock. And no line lends its trust to a certificate authority.
 
-use super::sshsig::{Key, NAMESPACE};
+use super::sshsig::{Key, NAMESPACE, Signature};
 use crate::kinds::time::Wall;
 
 /// A line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Line {
+pub struct Line {
     pub(super) names: Vec<String>,
     pub(super) key: Key,
     /// Patterns of what it signs; anything if absent.
@@ -22,14 +22,38 @@ pub(super) struct Line {
 }
 
 impl Line {
+    /// Reads a line; nothing if it is empty or a comment.
+    pub fn read(line: &str) -> Result<Option<Self>, String> {
+        read(line)
+    }
+
+    /// Whose key it is.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// Whether the key is good for some time only.
+    pub fn is_dated(&self) -> bool {
+        self.after.is_some() || self.before.is_some()
+    }
+
+    /// Whether its key made a signature.
+    pub fn has_key_of(&self, signature: &Signature) -> bool {
+        self.key == signature.key
+    }
+
+    /// Whether the key is for this use.
+    pub fn is_for(&self, namespace: &str) -> bool {
+        self.namespaces.as_ref().is_none_or(|patterns| matches_list(patterns, namespace))
+    }
+
     /// Whether the key is for commits.
     pub(super) fn is_for_git(&self) -> bool {
-        self.namespaces.as_ref().is_none_or(|patterns| matches_list(patterns, NAMESPACE))
+        self.is_for(NAMESPACE)
     }
 }
 
-/// Reads a line; nothing if it is empty or a comment.
-pub(super) fn read(line: &str) -> Result<Option<Line>, String> {
+fn read(line: &str) -> Result<Option<Line>, String> {
     let line = line.trim();
     if line.is_empty() || line.starts_with('#') {
         return Ok(None);

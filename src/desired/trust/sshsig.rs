@@ -23,6 +23,8 @@ pub(super) const NAMESPACE: &str = "git";
 /// How the armour of a signature begins.
 pub(super) const BEGIN: &str = "-----BEGIN SSH SIGNATURE-----\n";
 const END: &str = "-----END SSH SIGNATURE-----\n";
+/// The longest line between them.
+const ARMOUR_COLUMNS: usize = 70;
 const MAGIC: &[u8] = b"SSHSIG";
 /// Shorter RSA keys are taken apart for sport.
 const RSA_BITS_MIN: i32 = 2048;
@@ -141,10 +143,12 @@ const fn is_known(kind: &[u8]) -> bool {
 
 /// A signature.
 #[derive(Clone, Debug)]
-pub(super) struct Signature {
+pub struct Signature {
     pub(super) key: Key,
     pub(super) namespace: String,
     hash: Hash,
+    /// All of it.
+    bytes: Vec<u8>,
     /// As SSH writes it down.
     blob: Vec<u8>,
 }
@@ -157,7 +161,7 @@ enum Hash {
 
 impl Signature {
     /// Reads an armoured signature.
-    pub(super) fn read(armour: &str) -> Result<Self, String> {
+    pub fn read(armour: &str) -> Result<Self, String> {
         // Git ends the armour with an empty line.
         let armour =
             armour.strip_suffix("\n\n").map_or(armour.to_owned(), |bare| bare.to_owned() + "\n");
@@ -185,11 +189,36 @@ impl Signature {
         if !wire.0.is_empty() || !reserved.is_empty() {
             return None;
         }
-        Some(Key::read(key).map(|key| Self { key, namespace, hash, blob }))
+        let bytes = bytes.to_vec();
+        Some(Key::read(key).map(|key| Self { key, namespace, hash, bytes, blob }))
+    }
+
+    /// Its armour as OpenSSH writes it.
+    pub fn armour(&self) -> String {
+        let base64 = STANDARD.encode(&self.bytes);
+        let mut armour = BEGIN.to_owned();
+        let mut rest = base64.as_str();
+        while !rest.is_empty() {
+            let (line, more) = rest.split_at(rest.len().min(ARMOUR_COLUMNS));
+            armour.push_str(line);
+            armour.push('\n');
+            rest = more;
+        }
+        armour + END
+    }
+
+    /// The fingerprint of the key that made it, `SHA256:…`.
+    pub fn fingerprint(&self) -> String {
+        self.key.fingerprint()
+    }
+
+    /// Whether it was made for this use.
+    pub fn is_for(&self, namespace: &str) -> bool {
+        self.namespace == namespace
     }
 
     /// Whether it is the key's signature of this message.
-    pub(super) fn is_of(&self, message: &[u8]) -> bool {
+    pub fn is_of(&self, message: &[u8]) -> bool {
         let signed = self.signed(message);
         // Whatever OpenSSL can't read is not a signature.
         self.check(&signed).is_some_and(|checked| checked.unwrap_or(false))
