@@ -20,8 +20,8 @@ use openssl::error::ErrorStack;
 use openssl::hash::MessageDigest;
 use openssl::pkey::Id;
 use openssl::ssl::{
-    Ssl, SslContext, SslContextBuilder, SslMethod, SslOptions, SslRef, SslSessionCacheMode,
-    SslVerifyMode, SslVersion,
+    Ssl, SslContext, SslContextBuilder, SslMethod, SslMode, SslOptions, SslRef,
+    SslSessionCacheMode, SslVerifyMode, SslVersion,
 };
 use openssl::x509::{X509, X509Name};
 use tokio::net::{TcpSocket, TcpStream};
@@ -138,6 +138,11 @@ fn context(
         .set_verify_callback(SslVerifyMode::PEER | SslVerifyMode::FAIL_IF_NO_PEER_CERT, |_, _| {
             true
         });
+    // Whoever writes much has moved or lengthened his buffer by the time the other side takes more;
+    // without this OpenSSL calls that a mistake and breaks the line.
+    context.set_mode(
+        SslMode::AUTO_RETRY | SslMode::ENABLE_PARTIAL_WRITE | SslMode::ACCEPT_MOVING_WRITE_BUFFER,
+    );
     context.set_session_cache_mode(SslSessionCacheMode::OFF);
     context.set_options(SslOptions::NO_TICKET);
     context.set_num_tickets(0)?;
@@ -187,7 +192,7 @@ fn attend(stream: &TcpStream) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::io::{AsyncReadExt as _, AsyncWrite as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
 
     use super::*;
@@ -224,6 +229,39 @@ mod tests {
         assert_eq!(&word, b"hello");
         assert_eq!(heard.await.expect("ends").expect("a key"), a.public());
         assert_eq!(line.ssl().version_str(), "TLSv1.3");
+    }
+
+    #[tokio::test]
+    async fn much_is_said_to_who_listens_slowly() {
+        let ((a, _a), (b, _b)) = (identity(), identity());
+        let lines = |identity| Lines::new(identity).expect("lines");
+        let called = lines(&b);
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let at = listener.local_addr().expect("an address");
+        let told = tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.expect("a call");
+            let (mut line, _) = called.take(stream).await.expect("a line");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            let mut all = Vec::new();
+            line.read_to_end(&mut all).await.expect("hears");
+            all
+        });
+        let mut line = lines(&a).dial(at, None, &b.public()).await.expect("answers");
+        let whole: Vec<u8> = (0..4_000_000u32).flat_map(u32::to_le_bytes).collect();
+        let (mut said, mut tries) = (0, 0);
+        while said < whole.len() {
+            // What is left, at another place and of another length with every try.
+            said += std::future::poll_fn(|context| {
+                tries += 1;
+                let end = whole.len().min(said + 100_000 + tries % 7);
+                let moved = whole[said..end].to_vec();
+                Pin::new(&mut line).poll_write(context, &moved)
+            })
+            .await
+            .expect("says");
+        }
+        line.shutdown().await.expect("ends");
+        assert!(told.await.expect("ends") == whole, "all of it has come");
     }
 
     #[tokio::test]

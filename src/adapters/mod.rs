@@ -7,6 +7,7 @@
 //! Floor 4: imports `kinds`, `ports`, and of the pure rooms what turns values into bytes.
 
 pub mod api;
+pub mod bundle;
 pub mod clock;
 pub mod conntrack;
 pub mod dns;
@@ -19,6 +20,7 @@ pub mod hints;
 pub mod home;
 pub mod hooks;
 pub mod identity;
+pub mod images;
 pub mod iptables;
 pub mod lab;
 pub mod line;

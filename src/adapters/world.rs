@@ -1,6 +1,7 @@
 //! All adapters together: where the agent's calls become deeds.
 
 use crate::ports::outcomes::{Answer as OutcomeAnswer, Call as OutcomeCall};
+use crate::ports::runtime::{Answer as RuntimeAnswer, Call as RuntimeCall};
 use crate::ports::{Answer, Call, Fault};
 
 use super::dns::Dns;
@@ -9,6 +10,7 @@ use super::files::Files;
 use super::git::{Notes, Source, Store};
 use super::hints::Hints;
 use super::hooks::Hooks;
+use super::images::Images;
 use super::iptables::Iptables;
 use super::links::Links;
 use super::probe::Prober;
@@ -21,6 +23,8 @@ pub struct World {
     pub store: Store,
     /// The container runtime.
     pub docker: Docker,
+    /// Images that no registry is needed for.
+    pub images: Images,
     /// What pods read from the host.
     pub files: Files,
     /// The packet filter.
@@ -45,6 +49,10 @@ impl World {
         match call {
             Call::Source(call) => self.source.perform(call).await.map(Answer::Source),
             Call::Store(call) => self.store.perform(call).await.map(Answer::Store),
+            Call::Runtime(RuntimeCall::EnsureImage(wish)) => {
+                let image = self.images.ensure(wish).await?;
+                Ok(Answer::Runtime(RuntimeAnswer::Image(Box::new(image))))
+            }
             Call::Runtime(call) => self.docker.perform(call).await.map(Answer::Runtime),
             Call::Filter(call) => self.filter.call(call).await.map(Answer::Filter),
             Call::Links(call) => self.links.call(call).await.map(Answer::Links),

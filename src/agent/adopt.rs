@@ -8,7 +8,8 @@
 //! was decided in an older epoch counts less from then on, also what nobody here knows of.
 //!
 //! The limit: what was decided after the backup is forgotten. Pods of that time end when their nodes
-//! read the new epoch, and others are made in their place; for so long both may run.
+//! read the new epoch, and others are made in their place; for so long both may run, but nothing
+//! that has a name of its own: that begins when all nodes are known to follow (`plan::restored`).
 
 use std::time::Duration;
 
@@ -66,29 +67,28 @@ impl Agent {
         if self.name_is_taken() {
             return None;
         }
-        if let Some((rev, stands)) = self.store.stands() {
-            let (tree, state) = stands?.clone();
-            return Some(match self.store.is_gone() {
+        let nothing = || (None, Tree::default());
+        let ((base, tree), what) = if let Some((rev, stands)) = self.store.stands() {
+            let (tree, _) = stands?;
+            match self.store.is_gone() {
                 // What this machine's copy holds.
-                true => {
-                    let what = "it has lost refs/windlass/coordinator";
-                    Offer { base: None, tree: Tree::default(), state, what }
-                }
-                false => Offer { base: Some(rev.clone()), tree, state, what: "it was set back" },
-            });
-        }
-        let Some(known) = self.store.coordinator() else {
-            let what = "it has lost refs/windlass/coordinator, and this node has no copy of it";
-            let (base, tree, state) = (None, Tree::default(), State::default());
-            return self.store.is_lost().then_some(Offer { base, tree, state, what });
+                true => (nothing(), "it has lost refs/windlass/coordinator"),
+                false => ((Some(rev.clone()), tree.clone()), "it was set back"),
+            }
+        } else if let Some(known) = self.store.coordinator() {
+            let what = match known.rev {
+                None if self.store.bereft_of().is_some() => "it has lost refs/windlass/coordinator",
+                Some(_) if self.outdone_by().is_some() => "it was set back",
+                _ => return None,
+            };
+            ((known.rev.clone(), known.tree.clone()), what)
+        } else if self.store.is_lost() {
+            (nothing(), "it has lost refs/windlass/coordinator, and this node has no copy of it")
+        } else {
+            return None;
         };
-        let what = match known.rev {
-            None if self.store.bereft_of().is_some() => "it has lost refs/windlass/coordinator",
-            Some(_) if self.outdone_by().is_some() => "it was set back",
-            _ => return None,
-        };
-        let (base, tree) = (known.rev.clone(), known.tree.clone());
-        Some(Offer { base, tree, state: known.value.clone(), what })
+        let state = self.store.at_hand().cloned().unwrap_or_default();
+        Some(Offer { base, tree, state, what })
     }
 
     /// A node that has acted on a newer decision than the one that is known here.
@@ -223,7 +223,9 @@ impl Agent {
             incarnation: self.config.incarnation.clone(),
             lease_s: self.config.lease_s(),
         };
-        let state = plan::adopted(&offer.state, &lead, epoch, &by, now);
+        let registers = self.store.nodes().map(|(name, _)| name);
+        let state =
+            plan::adopted(&offer.state, self.store.state(), registers, &lead, epoch, &by, now);
         let before = if offer.base.is_some() { &offer.state } else { &State::default() };
         let edits = before.edits_to(&state);
         let why =

@@ -300,6 +300,7 @@ impl Agent {
             services: Arc::new(self.service_variables()),
             released: self.released_everywhere(),
             has_heard: self.host.has_been_in_touch,
+            is_counting: state.restored.is_some(),
             following_takes: self.following_takes(),
             files_version: 0,
         };
@@ -390,6 +391,13 @@ impl Agent {
                 self.list_host(now);
             }
             RuntimeHint::Changed(id) => self.inspect(id),
+            RuntimeHint::Images => {
+                self.host.memory.images_came(now);
+                self.host.needs_look = true;
+                if !self.host.is_surveying {
+                    self.host.survey_at = Some(now.elapsed);
+                }
+            }
         }
     }
 

@@ -24,6 +24,8 @@ use super::{Agent, Purpose};
 const PLAN_TIMEOUT: Duration = Duration::from_secs(120);
 /// The wait after a turn that failed.
 const RETRY: Duration = Duration::from_millis(500);
+/// The wait after a deleted node's register could not be taken away.
+const REMOVAL_RETRY: Duration = Duration::from_secs(600);
 /// Small stores are made small again every so many decisions.
 const COMPACT_EVERY: u64 = 500;
 
@@ -41,6 +43,8 @@ pub(super) struct Lead {
     pub(super) writes: u64,
     pub(super) turn_times: TurnTimes,
     turn_began: Option<Elapsed>,
+    /// A deleted node's register is not taken away before then.
+    removal_at: Option<Elapsed>,
     /// Since when the lease's holder knows less than this node of a register that is gone.
     pub(super) outlives_since: Option<Elapsed>,
     /// The newest decision of which it is not known whether it landed: its number is not used again.
@@ -119,6 +123,39 @@ impl Agent {
         self.lead.turn_began = Some(now.elapsed);
         let memory = std::mem::take(&mut self.lead.memory);
         self.ask(Purpose::Turn, Work::Plan(Box::new((input, memory))), PLAN_TIMEOUT);
+    }
+
+    /// Takes away the registers of nodes that a person has deleted, one after the other: what stands there
+    /// is nobody's word. Its node has not been heard of, or it would be on record again; should it write
+    /// just now, the register has moved and stays.
+    pub(super) fn tend_removals(&mut self, now: Now) {
+        let is_waiting = self.lead.removal_at.is_some_and(|at| at > now.elapsed);
+        let is_able =
+            self.is_leading(now) && self.store.is_heard() && self.lead.stage == Stage::Idle;
+        let is_removing = || self.flights.values().any(|its| matches!(its, Purpose::Remove(_)));
+        if is_waiting || !is_able || self.is_stopping || is_removing() {
+            return;
+        }
+        let Some((node, rev)) = self.store.forgotten_register() else {
+            return;
+        };
+        let call = StoreCall::Remove { register: Register::Node(node.clone()), rev };
+        self.call(Purpose::Remove(node), Call::Store(call), STORE_TIMEOUT);
+    }
+
+    pub(super) fn removed(&mut self, node: &NodeName, result: Result<Answer, Fault>, now: Now) {
+        match result {
+            Ok(Answer::Store(StoreAnswer::Landing(Landing::Landed(_)))) => {
+                tracing::info!(%node, "a deleted node's register is gone");
+                self.store.forget_register(node);
+                self.lead.needs_turn();
+            }
+            Ok(_) => self.look_at_store(now),
+            Err(fault) => {
+                tracing::warn!(%node, %fault, "a deleted node's register stays for now");
+                self.lead.removal_at = Some(now.elapsed + REMOVAL_RETRY);
+            }
+        }
     }
 
     fn turn_input(&self, now: Now) -> Option<plan::Input> {

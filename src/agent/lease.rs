@@ -156,8 +156,8 @@ impl Agent {
     /// node.
     pub(super) fn tend_lease(&mut self, now: Now) {
         let holder = self.store.state().and_then(|state| state.lease.as_ref());
-        let holder = holder.and_then(|lease| self.store.node(&lease.holder));
-        let theirs = holder.and_then(|holder| holder.value.facts.knows);
+        let holder = holder.and_then(|lease| self.store.report_of(&lease.holder));
+        let theirs = holder.and_then(|holder| holder.facts.knows);
         let knows_less = theirs.zip(self.store.bereft_of()).is_some_and(|(its, own)| its < own);
         let since = self.lead.outlives_since.unwrap_or(now.elapsed);
         self.lead.outlives_since = knows_less.then_some(since);

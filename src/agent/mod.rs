@@ -75,6 +75,7 @@ enum Purpose {
     Look,
     Recall,
     Beat,
+    Remove(crate::kinds::name::NodeName),
     Release,
     ReadRegister(crate::ports::store::Register, crate::ports::store::Rev),
     Turn,
@@ -237,6 +238,7 @@ impl Agent {
             self.tend_lease(now);
             self.tend_adoption(now);
             self.tend_lead(now);
+            self.tend_removals(now);
             self.tend_report(now);
             self.tend_beat(now);
             self.tend_peers(now);
@@ -291,6 +293,7 @@ impl Agent {
             Purpose::Look => self.looked(result, now),
             Purpose::Recall => self.recalled(result, now),
             Purpose::Beat => self.beaten(result, now),
+            Purpose::Remove(node) => self.removed(&node, result, now),
             Purpose::ReadRegister(register, rev) => {
                 self.register_read(register, rev, result, now);
             }

@@ -97,6 +97,9 @@ impl Agent {
         let others = self.store.nodes().filter(|(name, _)| **name != self.config.node);
         let neighbour = |(name, report): (&NodeName, &crate::state::NodeReport)| {
             let contact = report.facts.contact.as_ref()?;
+            if self.wish.certified.doubt(name, &contact.key).is_some() {
+                return None;
+            }
             let ip = report.facts.ipv4()?;
             Some(Neighbour {
                 name: name.clone(),

@@ -42,6 +42,7 @@ impl Agent {
             services: self.network.services.clone(),
             containers: Arc::new(self.host.containers().cloned().unwrap_or_default()),
             pulling: Arc::new(self.host.pulling(pulls)),
+            certified: self.wish.certified.clone(),
             health: self.health(now),
         }
     }

@@ -12,8 +12,11 @@ use std::sync::Arc;
 use crate::desired::trust::{Refusal, TRUST_FILE};
 use crate::desired::{self, AppSpec, Desired, Division};
 use crate::kinds::binding::{AppName, DEFAULT_APP, Oid};
+use crate::kinds::certified::{Certified, Keys};
 use crate::kinds::finding::{Finding, Place};
 use crate::kinds::name::Name;
+use crate::kinds::object::{Body, Object};
+use crate::kinds::registry::Kind;
 use crate::kinds::time::Now;
 use crate::plan::{self, Offer, Revision, Terms};
 use crate::ports::source::{
@@ -56,6 +59,8 @@ enum LoadPurpose {
     Applied,
     Fallback,
     Candidate,
+    /// Only for the keys that it certifies.
+    Keys,
     Diff(AskId),
 }
 
@@ -180,6 +185,7 @@ impl Agent {
             newest.has_renewed |= renews;
         }
         self.wish.tried.clear();
+        self.wish.has_read_keys = true;
         self.shelve_templates(&before);
         // What windlass.yaml says may be new though nothing else is.
         self.lead.needs_turn();
@@ -219,6 +225,8 @@ impl Agent {
                 state.apps.keys().map(|app| state.base_of(app).cloned()).collect();
             let bases = if bases.is_empty() { vec![None] } else { bases.into_iter().collect() };
             (tip, bases, LoadPurpose::Candidate)
+        } else if let Some(tip) = self.keys_to_read() {
+            (tip, vec![None], LoadPurpose::Keys)
         } else {
             let Some((ask, commit)) = self.wish.wanted_diffs.pop() else {
                 return;
@@ -247,6 +255,12 @@ impl Agent {
 
     /// Of a commit that nobody vouches for nothing is read.
     fn refuse_load(&mut self, refusal: &Refusal, now: Now) {
+        if self.wish.tip.as_ref() == Some(&refusal.tip.id) {
+            // What the one before it certified stands.
+            let before = self.wish.newest_keys.take();
+            let keys = before.map(|(_, keys)| keys).unwrap_or_default();
+            self.wish.newest_keys = Some((refusal.tip.id.clone(), keys));
+        }
         let is_newest = |load: &Load| load.purpose == LoadPurpose::Candidate;
         if !self.wish.load.as_ref().is_some_and(is_newest) {
             let id = refusal.tip.id.short();
@@ -344,6 +358,26 @@ impl Agent {
         (!is_read && !is_in_force).then_some(tip)
     }
 
+    /// The newest commit, if it has not been read for the keys that it certifies: where the store says
+    /// that all of it is in force already, nothing else asks for it.
+    fn keys_to_read(&self) -> Option<Oid> {
+        let read = self.wish.newest_keys.as_ref().map(|(commit, _)| commit);
+        self.wish.tip.clone().filter(|tip| read != Some(tip))
+    }
+
+    /// Finds out anew whose keys count, after another commit was read or came into force.
+    pub(super) fn certify(&mut self) {
+        let is_unread = !self.has_read_all();
+        let is_stale = std::mem::take(&mut self.wish.has_read_keys);
+        if is_stale || self.wish.certified.is_unread() != is_unread {
+            let in_force = self.wish.applied.values().map(|read| &*read.desired);
+            let newest = self.wish.newest_keys.as_ref().map(|(_, keys)| keys.clone());
+            let certified = Certified::new(keys(in_force), newest.unwrap_or_default(), is_unread);
+            self.wish.certified = Arc::new(certified);
+            self.peers_need_meeting();
+        }
+    }
+
     pub(super) fn surveyed(&mut self, result: Result<Answer, Fault>, now: Now) {
         let survey = match result {
             Ok(Answer::Source(SourceAnswer::Surveyed(survey))) => survey,
@@ -427,17 +461,22 @@ impl Agent {
         let Some(commit) = survey.commits.first().cloned() else {
             return Err(Fault::stalled(format!("commit {} has no description", load.commit)));
         };
+        if let LoadPurpose::Diff(ask) = load.purpose {
+            let whole = desired::assemble(&survey.files, &files);
+            self.reply_diff(ask, &commit.id, &whole);
+            self.weed_memo(&survey.files);
+            return Ok(());
+        }
+        let division = desired::divide(&survey.files, &files);
+        if self.wish.tip.as_ref() == Some(&load.commit) {
+            let keys = keys(division.parts.iter().map(|part| &part.desired));
+            self.wish.newest_keys = Some((load.commit.clone(), keys));
+        }
+        self.wish.has_read_keys = true;
         match load.purpose {
-            LoadPurpose::Diff(ask) => {
-                let whole = desired::assemble(&survey.files, &files);
-                self.reply_diff(ask, &commit.id, &whole);
-            }
-            LoadPurpose::Applied => {
-                let division = desired::divide(&survey.files, &files);
-                self.read_in_force(load, &commit, survey, division)?;
-            }
+            LoadPurpose::Keys | LoadPurpose::Diff(_) => {}
+            LoadPurpose::Applied => self.read_in_force(load, &commit, survey, division)?,
             LoadPurpose::Fallback => {
-                let division = desired::divide(&survey.files, &files);
                 let offers = plan::offers(division, &State::default());
                 let goals = self.goals().filter(|(_, goal)| **goal == commit.id);
                 let found: BTreeMap<AppName, Arc<Revision>> = goals
@@ -454,7 +493,7 @@ impl Agent {
                 self.wish.fallbacks.extend(found);
             }
             LoadPurpose::Candidate => {
-                let mut division = desired::divide(&survey.files, &files);
+                let mut division = division;
                 self.tell_of_unpinned(survey, &mut division);
                 self.read_newest(load, &commit, division);
             }
@@ -598,6 +637,15 @@ impl Agent {
         self.wish.load_fault = Some(fault.clone());
         self.wish.load_retry_at = Some(now.elapsed + RETRY_FIRST * 5);
     }
+}
+
+/// The keys of nodes that are certified here.
+fn keys<'d>(desired: impl Iterator<Item = &'d Desired>) -> Keys {
+    let key = |node: &Arc<Object>| match &node.body {
+        Body::Node(wish) => Some((node.key.name.clone(), wish.key.clone()?)),
+        _ => None,
+    };
+    desired.flat_map(|desired| desired.of_kind(Kind::Node)).filter_map(key).collect()
 }
 
 /// Whether everything that a commit says of an app is in force; of one that it has no more, that it is

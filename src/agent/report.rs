@@ -84,6 +84,7 @@ impl Agent {
             contact: self.config.contact.clone(),
             knows: self.store.knows(),
             holds: self.store.holds(),
+            epoch: before.map_or(0, |facts| facts.epoch),
             settings: Some((*self.config.fleet).clone()),
             unknown: BTreeMap::new(),
         }
@@ -131,6 +132,23 @@ impl Agent {
             report.pods = Arc::new(pods);
             self.lead.needs_turn();
             self.network_needs_look();
+        }
+        self.follow_epoch();
+    }
+
+    /// Takes note that nothing runs here any more that an earlier epoch bound here.
+    fn follow_epoch(&mut self) {
+        let Some(epoch) = self.store.state().map(|state| state.generation.epoch) else { return };
+        let said = self.host.report.as_ref().map_or(0, |report| report.facts.epoch);
+        if said >= epoch || !self.store.is_heard() || !self.is_alone_with_its_own() {
+            return;
+        }
+        let Host { mine, memory, report, .. } = &mut self.host;
+        // A start that was asked for may yet take effect.
+        let is_still = memory.works_only_on(|uid| mine.pods.contains_key(uid));
+        if let (Some(report), true) = (report, is_still && !memory.is_in_doubt()) {
+            Arc::make_mut(&mut report.facts).epoch = epoch;
+            self.lead.needs_turn();
         }
     }
 

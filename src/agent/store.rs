@@ -142,6 +142,22 @@ impl Store {
         self.is_in_touch
     }
 
+    /// The register of a node that a person has deleted and that is not heard of, as it was last seen.
+    pub(super) fn forgotten_register(&self) -> Option<(NodeName, Rev)> {
+        let (state, seen) = (self.state()?, &self.glance.as_ref()?.nodes);
+        let gone =
+            state.nodes.iter().filter(|(_, node)| node.is_forgotten() && node.lost.is_some());
+        gone.filter_map(|(name, _)| Some((name.clone(), seen.get(name)?.clone()))).next()
+    }
+
+    /// A node's register was taken away.
+    pub(super) fn forget_register(&mut self, name: &NodeName) {
+        self.nodes.remove(name);
+        if let Some(glance) = &mut self.glance {
+            std::sync::Arc::make_mut(&mut glance.nodes).remove(name);
+        }
+    }
+
     /// Whether what is known of the coordinator's register is what stands in the store, as of the last
     /// look.
     pub(super) fn is_heard(&self) -> bool {
@@ -293,13 +309,19 @@ impl Store {
         Some(self.highest_seen()).filter(|highest| is_missed && *highest > Generation::default())
     }
 
-    /// What of it is still here, while the store does not hold it.
-    pub(super) fn holds(&self) -> Option<Generation> {
-        let state = match self.stands() {
+    /// What there is to go on from, on purpose or once it is certain: what stands in the register though
+    /// it can't be followed, or what was read last.
+    pub(super) fn at_hand(&self) -> Option<&State> {
+        match self.stands() {
             Some((_, stands)) => stands.map(|(_, state)| state),
             None => self.state(),
-        };
-        self.knows().map(|_| state.map(|state| state.generation).unwrap_or_default())
+        }
+    }
+
+    /// What of it is still here, while the store does not hold it.
+    pub(super) fn holds(&self) -> Option<Generation> {
+        let at_hand = || self.at_hand().map(|state| state.generation);
+        self.knows().map(|_| at_hand().unwrap_or_default())
     }
 
     pub(super) fn highest_seen(&self) -> Generation {
@@ -471,6 +493,11 @@ impl Agent {
             // What others say is in the fold.
             self.store.nodes.retain(|name, _| *name == own);
         }
+        let state = self.store.coordinator.as_ref().map(|known| &known.value);
+        self.store.nodes.retain(|name, _| {
+            let is_gone = !glance.nodes.contains_key(name);
+            !(is_gone && state.is_some_and(|state| state.is_forgotten(name)))
+        });
         let is_read = |name: &NodeName| scope == Scope::All || *name == own;
         for (name, rev) in glance.nodes.iter().filter(|(name, _)| is_read(name)) {
             let known = self.store.nodes.get(name).and_then(|known| known.rev.as_ref());

@@ -68,12 +68,17 @@ impl Agent {
     /// (docs/DESIGN.md, Hard cases 2).
     fn is_safe(&self, volume: ClaimedVolume) -> Result<ClaimedVolume, String> {
         let is_own = volume.node.as_ref() == Some(&self.config.node);
-        if volume.is_exclusive && !is_own && !self.host.has_been_in_touch {
-            return Err(format!(
-                "volume \"{}\" may be in use on another node: the state store has not been reached \
-                 since this agent started",
-                volume.volume
-            ));
+        let is_counting = self.store.state().is_some_and(|state| state.restored.is_some());
+        let why = if !self.host.has_been_in_touch {
+            "the state store has not been reached since this agent started"
+        } else if is_counting {
+            "the state store was taken on purpose, and not every node has read so yet"
+        } else {
+            return Ok(volume);
+        };
+        if volume.is_exclusive && !is_own {
+            let name = &volume.volume;
+            return Err(format!("volume \"{name}\" may be in use on another node: {why}"));
         }
         Ok(volume)
     }
@@ -129,7 +134,7 @@ impl Agent {
 
     /// Whether every container here belongs to a pod that is bound here. No pod bound here uses a
     /// volume that is to be emptied: its claim is gone, and claims outlast the pods that use them.
-    fn is_alone_with_its_own(&self) -> bool {
+    pub(super) fn is_alone_with_its_own(&self) -> bool {
         let mine = &self.host.mine;
         let Some(containers) = self.host.containers() else {
             return false;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::desired::{self, Desired, ParsedFile};
 use crate::kinds::binding::{AppName, Oid};
+use crate::kinds::certified::{Certified, Keys};
 use crate::kinds::object::Object;
 use crate::kinds::time::{Elapsed, Now, Wall};
 use crate::plan::{self, AppInput, Revision, Shelf};
@@ -52,6 +53,11 @@ pub(super) struct Wish {
     pub(super) load: Option<Load>,
     /// Commits that were read for what is in force.
     pub(super) tried: BTreeSet<Oid>,
+    /// The keys of nodes that the newest commit certifies, and which that was when it was read.
+    pub(super) newest_keys: Option<(Oid, Keys)>,
+    /// Another commit was read, or came into force, since it was asked what they certify.
+    pub(super) has_read_keys: bool,
+    pub(super) certified: Arc<Certified>,
     pub(super) wanted_diffs: Vec<(AskId, Oid)>,
     syncs: Vec<AskId>,
     fetch_at: Option<Elapsed>,
@@ -83,6 +89,9 @@ impl Wish {
             newest: None,
             load: None,
             tried: BTreeSet::new(),
+            newest_keys: None,
+            has_read_keys: false,
+            certified: Arc::default(),
             wanted_diffs: Vec::new(),
             syncs: Vec::new(),
             fetch_at: None,
@@ -152,6 +161,7 @@ impl Agent {
             self.lead.needs_turn();
         }
         self.adopt();
+        self.certify();
         self.start_load(now);
         self.answer_syncs();
         self.keep_commits();

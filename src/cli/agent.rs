@@ -8,7 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::adapters::api::{Api, Limits, Live, Peer, Scrape, Server};
-use crate::adapters::clock;
+use crate::adapters::bundle::watch::Post;
 use crate::adapters::dns::Dns;
 use crate::adapters::docker::{Docker, Options};
 use crate::adapters::engine::{Engine, Question};
@@ -22,11 +22,14 @@ use crate::adapters::hints::Hints;
 use crate::adapters::home::Home;
 use crate::adapters::hooks::Hooks;
 use crate::adapters::identity::Identity;
+use crate::adapters::images::peers::Peers;
+use crate::adapters::images::{self, Images};
 use crate::adapters::iptables::Iptables;
 use crate::adapters::line::Lines;
 use crate::adapters::links::Links;
 use crate::adapters::probe::Prober;
 use crate::adapters::world::World;
+use crate::adapters::{bundle, clock};
 use crate::agent::Agent;
 use crate::agent::event::Hint;
 use crate::kinds::node::Contact;
@@ -122,11 +125,15 @@ async fn serve(mut loaded: Loaded, identity: Identity) -> Result<(), StartFault>
     let spoken = speak(&mut loaded, identity, &hints_in).await;
     let world = Arc::new(world(&loaded, spoken)?);
     check_networks(&loaded, &world.links).await?;
-    let bells = listen(&loaded, &world.docker, &hints_in);
+    let bells = listen(&loaded, &world, &hints_in);
+    take_bundles(&loaded, &hints_in);
     let agent = Agent::new(loaded.agent.clone());
     let (pictures, looking) = watch::channel(Arc::new(agent.picture(&Pulls::new(), clock::now())));
     let (stop_in, stop) = oneshot::channel();
     tokio::spawn(stop_on_signal(stop_in));
+    if loaded.peer_port.is_some() {
+        world.images.join(Peers { lines: lines.clone(), pictures: looking.clone() });
+    }
     let api = api(&loaded, &world, lines, questions_in, looking);
     let (end_in, end) = oneshot::channel::<()>();
     // Either word ends it: there is nothing to tell but that it is over.
@@ -160,6 +167,7 @@ fn api(
     let live = Live {
         questions,
         docker: world.docker.clone(),
+        images: world.images.clone(),
         lines,
         history: Arc::new(move |limit| {
             let world = store.clone();
@@ -206,18 +214,31 @@ fn world(loaded: &Loaded, hints: Hints) -> Result<World, Fault> {
             timeouts: Timeouts::default(),
         })
     });
+    let docker = Docker::connect(Options {
+        socket: file.docker.socket.clone(),
+        node,
+        registry_config: file.docker.registry_config.clone(),
+        digest_map: Some(file.data_dir.join("digests.json")),
+    });
+    let directory = file.images_dir();
+    // People put archives there before there is one.
+    std::fs::create_dir_all(&directory).map_err(|error| {
+        Fault::stalled(format!("{}: {error} (images.path)", directory.display()))
+    })?;
+    let images = images::Options {
+        directory,
+        catalogue: file.data_dir.join("images.json"),
+        digest_map: file.data_dir.join("digests.json"),
+        send_limit: loaded.send_limit,
+    };
     Ok(World {
         notes: notes.transpose()?,
         hooks: Hooks(loaded.hooks.clone()),
         files: Files::open(loaded.agent.layout.clone())?,
         source: Source::open(source)?,
         store: Store::open(state)?,
-        docker: Docker::connect(Options {
-            socket: file.docker.socket.clone(),
-            node,
-            registry_config: file.docker.registry_config.clone(),
-            digest_map: Some(file.data_dir.join("digests.json")),
-        }),
+        images: Images::open(docker.clone(), images),
+        docker,
         filter: Iptables::new(loaded.filter),
         links: Links::default(),
         names: Dns::default(),
@@ -253,9 +274,10 @@ async fn check_networks(loaded: &Loaded, links: &Links) -> Result<(), StartFault
     Err(config::ConfigFault { path, complaints }.into())
 }
 
-/// Listens for what shortens the next look: Docker's events, pushes to repositories on this machine.
-fn listen(loaded: &Loaded, docker: &Docker, hints: &mpsc::Sender<Hint>) -> Vec<Watch> {
-    let mut runtime = docker.watch();
+/// Listens for what shortens the next look: Docker's events, images that come, pushes to repositories
+/// on this machine.
+fn listen(loaded: &Loaded, world: &World, hints: &mpsc::Sender<Hint>) -> Vec<Watch> {
+    let mut runtime = world.docker.watch();
     let runtime_hints = hints.clone();
     tokio::spawn(async move {
         while let Some(hint) = runtime.recv().await {
@@ -269,12 +291,33 @@ fn listen(loaded: &Loaded, docker: &Docker, hints: &mpsc::Sender<Hint>) -> Vec<W
             }
         }
     });
+    let mut images = world.images.watch();
+    let image_hints = hints.clone();
+    tokio::spawn(async move {
+        while images.recv().await.is_some() {
+            let _ = image_hints.send(Hint::Runtime(RuntimeHint::Images)).await;
+        }
+    });
     let repositories = [
         (loaded.file.desired.url.clone(), Hint::SourceMoved),
         (loaded.state_url.clone(), Hint::StoreMoved),
     ];
     let local = repositories.into_iter().filter(|(url, _)| config::is_path(url));
     local.map(|(url, hint)| ring(&url, hint, hints.clone())).collect()
+}
+
+/// Takes in what comes on a stick, where that is wished.
+fn take_bundles(loaded: &Loaded, hints: &mpsc::Sender<Hint>) {
+    let file = loaded.file.clone();
+    let Some(directory) = file.bundles.watch.clone() else { return };
+    let post = Post { directory, signers: file.bundles.signers.clone() };
+    let target = move || file.bundle_target(Some(file.landing()));
+    let hints = hints.clone();
+    let moved = move || {
+        // Full: the agent has enough reasons to look already.
+        let _ = hints.try_send(Hint::SourceMoved);
+    };
+    tokio::spawn(bundle::watch::watch(post, target, moved));
 }
 
 fn ring(url: &str, hint: Hint, hints: mpsc::Sender<Hint>) -> Watch {

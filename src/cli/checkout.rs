@@ -117,11 +117,12 @@ impl Checkout {
 
     /// The manifests of a commit below the directory, but for those passed over.
     fn parse(&self, commit: &Commit<'_>) -> Result<BTreeMap<Arc<str>, Parsed>, Failure> {
-        let listing = self.list(commit).map_err(|error| unread(&error))?;
+        let below = self.below.trim_end_matches('/');
+        let listing = list(&self.repository, commit, below).map_err(|error| unread(&error))?;
         let mut files = Files::new();
         let mut parsed = BTreeMap::new();
         for entry in desired::wanted(&listing) {
-            let Some(content) = self.blob(&entry.path, entry.blob.as_str()) else {
+            let Some(content) = content(&self.repository, &entry.path, entry.blob.as_str()) else {
                 continue;
             };
             let file = Arc::new(desired::parse(&content));
@@ -135,45 +136,10 @@ impl Checkout {
         Ok(parsed)
     }
 
-    fn list(&self, commit: &Commit<'_>) -> Result<Vec<FileEntry>, git2::Error> {
-        let mut tree = commit.tree()?;
-        if !self.below.is_empty() {
-            let below = tree.get_path(Path::new(self.below.trim_end_matches('/')))?;
-            tree = below.to_object(&self.repository)?.peel_to_tree()?;
-        }
-        let odb = self.repository.odb()?;
-        let mut listing = Vec::new();
-        tree.walk(TreeWalkMode::PreOrder, |directory, entry| {
-            let kind = match (entry.kind(), entry.filemode()) {
-                (Some(ObjectType::Blob), 0o120_000) => FileKind::Symlink,
-                (Some(ObjectType::Blob), _) => FileKind::File,
-                (Some(ObjectType::Commit), _) => FileKind::Submodule,
-                _ => return TreeWalkResult::Ok,
-            };
-            let bytes = odb.read_header(entry.id()).map_or(0, |(length, _)| length);
-            if let Ok(name) = entry.name() {
-                listing.push(FileEntry {
-                    path: format!("{directory}{name}").into(),
-                    blob: Oid::new(&entry.id().to_string()),
-                    kind,
-                    bytes: u64::try_from(bytes).unwrap_or(u64::MAX),
-                });
-            }
-            TreeWalkResult::Ok
-        })?;
-        listing.sort();
-        Ok(listing)
-    }
-
-    fn blob(&self, path: &str, id: &str) -> Option<FileContent> {
-        let blob = self.repository.find_blob(git2::Oid::from_str(id).ok()?).ok()?;
-        Some(FileContent { path: path.into(), blob: Oid::new(id), bytes: blob.content().into() })
-    }
-
     /// A file of a tree, by its path from the root.
     pub(super) fn file(&self, tree: &git2::Tree<'_>, path: &str) -> Option<FileContent> {
         let entry = tree.get_path(Path::new(path)).ok()?;
-        self.blob(path, &entry.id().to_string())
+        content(&self.repository, path, &entry.id().to_string())
     }
 
     /// Shows a change of an object's file, or makes it.
@@ -292,8 +258,49 @@ impl Checkout {
     }
 }
 
+/// The files of a commit below a directory: empty, or with a slash at its end.
+pub(super) fn list(
+    repository: &Repository,
+    commit: &Commit<'_>,
+    below: &str,
+) -> Result<Vec<FileEntry>, git2::Error> {
+    let mut tree = commit.tree()?;
+    if !below.is_empty() {
+        let below = tree.get_path(Path::new(below.trim_end_matches('/')))?;
+        tree = below.to_object(repository)?.peel_to_tree()?;
+    }
+    let odb = repository.odb()?;
+    let mut listing = Vec::new();
+    tree.walk(TreeWalkMode::PreOrder, |directory, entry| {
+        let kind = match (entry.kind(), entry.filemode()) {
+            (Some(ObjectType::Blob), 0o120_000) => FileKind::Symlink,
+            (Some(ObjectType::Blob), _) => FileKind::File,
+            (Some(ObjectType::Commit), _) => FileKind::Submodule,
+            _ => return TreeWalkResult::Ok,
+        };
+        let bytes = odb.read_header(entry.id()).map_or(0, |(length, _)| length);
+        if let Ok(name) = entry.name() {
+            listing.push(FileEntry {
+                path: format!("{directory}{name}").into(),
+                blob: Oid::new(&entry.id().to_string()),
+                kind,
+                bytes: u64::try_from(bytes).unwrap_or(u64::MAX),
+            });
+        }
+        TreeWalkResult::Ok
+    })?;
+    listing.sort();
+    Ok(listing)
+}
+
 /// A file with what is in it.
 type Parsed = (FileContent, Arc<desired::ParsedFile>);
+
+/// A file of a commit, by its blob.
+pub(super) fn content(repository: &Repository, path: &str, id: &str) -> Option<FileContent> {
+    let blob = repository.find_blob(git2::Oid::from_str(id).ok()?).ok()?;
+    Some(FileContent { path: path.into(), blob: Oid::new(id), bytes: blob.content().into() })
+}
 
 fn by_hand(unplaced: &Unplaced) -> Failure {
     Failure::hinted(

@@ -3,6 +3,8 @@
 //! Everything has a default but the desired repository. All mistakes are said at once, with the
 //! field's name, and nothing is started until they are mended.
 
+mod credentials;
+
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,7 +13,11 @@ use std::time::Duration;
 use ipnetwork::Ipv4Network;
 use serde::Deserialize;
 
+pub use credentials::CredentialsFile;
+use credentials::{credentials, notes};
+
 use super::tell::{HookFile, NotesFile, hooks};
+use crate::adapters::bundle;
 use crate::adapters::git::Credentials;
 use crate::adapters::hooks::HookAccess;
 use crate::adapters::iptables::{Backend, Choice};
@@ -28,6 +34,8 @@ use crate::ports::files::Layout;
 
 /// Where the agent looks for its configuration.
 pub const DEFAULT_PATH: &str = "/etc/windlass/agent.yaml";
+/// Where the keys stand that may seal bundles.
+pub const SIGNERS: &str = "/etc/windlass/allowed_signers";
 /// Where agents answer each other.
 const PEER_PORT: u16 = 9474;
 /// Where the agent's socket is.
@@ -63,6 +71,12 @@ pub struct File {
     /// What outlives its pods.
     #[serde(default)]
     pub volumes: Volumes,
+    /// Images that no registry is needed for.
+    #[serde(default)]
+    pub images: Images,
+    /// Bundles that come on a medium.
+    #[serde(default)]
+    pub bundles: Bundles,
     /// The socket.
     #[serde(default)]
     pub api: Api,
@@ -119,24 +133,6 @@ pub struct Desired {
     /// What opens it.
     #[serde(default)]
     pub credentials: CredentialsFile,
-}
-
-/// What opens a repository.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct CredentialsFile {
-    /// The user.
-    pub username: Option<String>,
-    /// A private ssh key.
-    pub ssh_key_file: Option<PathBuf>,
-    /// The passphrase of the key.
-    pub ssh_passphrase_file: Option<PathBuf>,
-    /// Known hosts.
-    pub known_hosts_file: Option<PathBuf>,
-    /// A token, a password, or `user:password`.
-    pub token_file: Option<PathBuf>,
-    /// Certificates to trust beside the machine's own.
-    pub ca_file: Option<PathBuf>,
 }
 
 /// The state store.
@@ -270,6 +266,62 @@ pub struct Volumes {
     pub path: Option<PathBuf>,
 }
 
+/// Images that no registry is needed for.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Images {
+    /// The directory with their archives; `images` in the data directory where absent.
+    pub path: Option<PathBuf>,
+    /// How many bytes a second are sent to other nodes at most, such as `10M`; no bound where absent.
+    pub send_limit: Option<String>,
+}
+
+/// Bundles that come on a medium.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Bundles {
+    /// A directory: bundles in it, or in what is mounted in it, are taken in; none where absent.
+    pub watch: Option<PathBuf>,
+    /// Whose seals count, as OpenSSH's `allowed_signers`.
+    pub signers: PathBuf,
+    /// Where commits are pushed to, where agents read the desired repository at another address.
+    pub push_to: Option<String>,
+    /// What may push there; what reads the desired repository where absent.
+    pub credentials: Option<CredentialsFile>,
+}
+
+impl Default for Bundles {
+    fn default() -> Self {
+        Self { watch: None, signers: SIGNERS.into(), push_to: None, credentials: None }
+    }
+}
+
+impl File {
+    /// Where commits of bundles go, and what opens it.
+    pub fn landing(&self) -> bundle::apply::Desired {
+        let may_push = self.bundles.credentials.as_ref().unwrap_or(&self.desired.credentials);
+        bundle::apply::Desired {
+            url: self.bundles.push_to.clone().unwrap_or_else(|| self.desired.url.clone()),
+            branch: self.desired.branch.clone(),
+            credentials: credentials(may_push),
+        }
+    }
+
+    /// Where a bundle goes on this machine.
+    pub fn bundle_target(&self, desired: Option<bundle::apply::Desired>) -> bundle::apply::Target {
+        bundle::apply::Target {
+            images: self.images_dir(),
+            desired,
+            workshop: self.data_dir.join("bundle"),
+        }
+    }
+
+    /// Where archives of images lie.
+    pub fn images_dir(&self) -> PathBuf {
+        self.images.path.clone().unwrap_or_else(|| self.data_dir.join("images"))
+    }
+}
+
 /// The log.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -333,6 +385,8 @@ pub struct Loaded {
     pub notes: Option<(String, Credentials)>,
     /// How addresses are opened that are told what became of commits.
     pub hooks: Vec<HookAccess>,
+    /// How many bytes of images a second are sent to other nodes at most.
+    pub send_limit: Option<u64>,
 }
 
 /// Reads and checks a configuration. `hostname` names the node where the file does not;
@@ -393,6 +447,13 @@ fn check(file: File, hostname: &str, incarnation: &str) -> Result<Loaded, Vec<St
     };
     let filter = wrong.take("network.packetFilter", parse_filter(&file.network.packet_filter));
     let settings = settings(&file, &mut wrong);
+    let send_limit = file.images.send_limit.as_deref().and_then(|text| {
+        let bytes = Quantity::parse(text).map(|quantity| quantity.as_units());
+        let bytes = bytes.and_then(|bytes| {
+            u64::try_from(bytes).ok().filter(|bytes| *bytes > 0).ok_or("must be more than 0".into())
+        });
+        wrong.take("images.sendLimit", bytes)
+    });
     let watch = watch(&file.fleet, &mut wrong);
     let overlay = overlay(&file.network, &mut wrong);
     let (Some(node), Some(poll), Some(filter), Some(settings), Some(watch), Some(overlay), true) =
@@ -447,11 +508,7 @@ fn check(file: File, hostname: &str, incarnation: &str) -> Result<Loaded, Vec<St
     // Whoever keeps the state store to himself has nobody to talk to.
     let default = if is_path(&state_url) { 0 } else { PEER_PORT };
     let peer_port = Some(file.api.peer_port.unwrap_or(default)).filter(|port| *port != 0);
-    let notes = file.notes.as_ref().map(|notes| {
-        let url = notes.url.clone().unwrap_or_else(|| file.desired.url.clone());
-        let own = notes.credentials.as_ref().map(self::credentials);
-        (url, own.unwrap_or_else(|| credentials.clone()))
-    });
+    let notes = notes(&file, &credentials);
     let hooks = hooks.into_iter().map(|(_, access)| access).collect();
     Ok(Loaded {
         agent,
@@ -463,6 +520,7 @@ fn check(file: File, hostname: &str, incarnation: &str) -> Result<Loaded, Vec<St
         peer_port,
         notes,
         hooks,
+        send_limit,
     })
 }
 
@@ -585,17 +643,6 @@ fn parse_filter(text: &str) -> Result<Choice, String> {
         "nft" => Ok(Choice::Always(Backend::Nft)),
         "legacy" => Ok(Choice::Always(Backend::Legacy)),
         _ => Err(format!("'{text}' is none of auto, nft, legacy")),
-    }
-}
-
-fn credentials(file: &CredentialsFile) -> Credentials {
-    Credentials {
-        username: file.username.clone(),
-        ssh_key: file.ssh_key_file.clone(),
-        ssh_passphrase_file: file.ssh_passphrase_file.clone(),
-        known_hosts: file.known_hosts_file.clone(),
-        password_file: file.token_file.clone(),
-        ca_file: file.ca_file.clone(),
     }
 }
 

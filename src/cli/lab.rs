@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use crate::adapters::lab::{LABS, Lab, LabFault, NODES_MAX};
+use crate::adapters::lab::{FIRST_NODE, LABS, LINKS_MAX, Lab, LabFault, NODES_MAX};
 use crate::view::status::Status;
 
 use super::Context;
@@ -14,8 +14,6 @@ use super::client::{Client, JSON};
 use super::fault::Failure;
 use super::progress::Steps;
 
-/// The first machine of a network is the one that people sit at; nodes come behind these.
-const FIRST_NODE: u8 = 11;
 /// How long pods may take until `up --wait` gives up.
 const WAIT_MAX: Duration = Duration::from_secs(180);
 const WAIT_STEP: Duration = Duration::from_millis(100);
@@ -59,6 +57,9 @@ struct Up {
     /// How many machines.
     #[arg(long, default_value_t = 1)]
     nodes: u8,
+    /// Over how many links they are spread; between links there is a router.
+    #[arg(long)]
+    links: Option<u8>,
     /// The desired repository: a path or a URL.
     #[arg(long, value_name = "URL")]
     desired: String,
@@ -192,6 +193,9 @@ async fn up_lab(name: &str, up: &Up) -> Result<(), Failure> {
     if up.nodes == 0 || up.nodes > NODES_MAX {
         return Err(Failure::usage(format!("--nodes must be 1 to {NODES_MAX}")));
     }
+    if up.links.is_some_and(|links| links == 0 || links > LINKS_MAX) {
+        return Err(Failure::usage(format!("--links must be 1 to {LINKS_MAX}")));
+    }
     let lab = planned(name, up)?;
     let archives = up.images.as_deref().map(archives).transpose()?.unwrap_or_default();
     let mut steps = Steps::new(1 + lab.nodes.len() * (3 + archives.len()));
@@ -232,6 +236,7 @@ fn planned(name: &str, up: &Up) -> Result<Lab, LabFault> {
         program: dir.join("windlass"),
         dir,
         network,
+        links: up.links.or(before.as_ref().map(|lab| lab.links)).unwrap_or(1),
         nodes,
         desired: up.desired.clone(),
         branch: up.branch.clone(),
@@ -258,6 +263,16 @@ fn planned(name: &str, up: &Up) -> Result<Lab, LabFault> {
         }
     } else if let Some(path) = path {
         lab.desired = path.display().to_string();
+    }
+    if let Some(before) = before.as_ref().filter(|before| before.links != lab.links) {
+        return Err(LabFault::new(
+            format!("lab {name}"),
+            format!(
+                "was made with {} link(s), and cables stay where they are; `windlass lab --lab {name} \
+                 down` first",
+                before.links
+            ),
+        ));
     }
     // Agents that run read no new configuration, and state that is elsewhere is lost.
     if let Some(before) = before.filter(|before| before.state != lab.state) {

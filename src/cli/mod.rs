@@ -17,6 +17,7 @@
 pub mod agent;
 mod api_resources;
 mod app;
+mod bundle;
 mod change;
 mod checkout;
 mod client;
@@ -32,6 +33,7 @@ mod exec;
 mod fault;
 mod get;
 mod history;
+mod hook;
 mod init;
 mod lab;
 pub mod log;
@@ -142,8 +144,12 @@ enum Command {
     App(app::AppArgs),
     /// Take a state store as it is that was restored from a backup
     State(state::State),
+    /// Carry commits and images to where no line reaches, in one sealed file
+    Bundle(bundle::Bundle),
     /// Check manifests as the agent does, without one
     Validate(validate::Validate),
+    /// Have a Git server refuse pushes that agents would refuse
+    Hook(hook::Hook),
     /// Show the kinds of objects there are, and the words for them
     ApiResources(api_resources::ApiResources),
     /// Make this machine the first node of a fleet
@@ -199,6 +205,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Agent(args) => agent::run(&args.config).map_err(Failure::plain),
         Command::Validate(args) => validate::run(&args, &mut context.out),
+        Command::Hook(args) => hook::run(&args, &mut context.out),
         Command::Completion(args) => completion::run(&args, &mut context.out),
         Command::ApiResources(args) => api_resources::run(&args, &mut context.out),
         Command::Get(args) => wait(get::run(&args, context)),
@@ -219,6 +226,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::App(args) => wait(app::run(&args, context)),
         Command::State(args) => wait(state::run(&args, context)),
         Command::Status(args) => wait(status::run(&args, context)),
+        Command::Bundle(args) => wait(bundle::run(&args, context)),
         Command::Sync(args) => wait(sync::run(&args, context)),
         Command::Simulate(args) => simulate::run(&args, context),
         Command::Init(args) => wait(init::init(&args, context)),

@@ -38,7 +38,8 @@ pub(super) fn of(directory: &Path) -> Option<Seal> {
     let file = below.strip_prefix(&root).ok()?.join(TRUST_FILE);
     let file = file.to_str()?.to_owned();
     let head = repository.head().and_then(|head| head.peel_to_commit()).ok()?;
-    match judge(&repository, &head, &file) {
+    let known = given(&repository, &head);
+    match judge(&repository, &head, &file, known, None) {
         Ok(seal) => Some(seal),
         Err(error) => Some(Seal::Unknown(format!(
             "its history can't be read here ({}): a clone with all of it can",
@@ -47,22 +48,25 @@ pub(super) fn of(directory: &Path) -> Option<Seal> {
     }
 }
 
-fn judge(
+/// Judges a commit, with others and what they stand on as given; by a pin, or else by the policy that is
+/// given with those.
+pub(super) fn judge(
     repository: &Repository,
     head: &git2::Commit<'_>,
     file: &str,
+    known: BTreeSet<git2::Oid>,
+    pin: Option<Digest>,
 ) -> Result<Seal, git2::Error> {
     if repository.is_shallow() {
         let why = "this clone is shallow; `git fetch --unshallow` brings its history";
         return Ok(Seal::Unknown(why.to_owned()));
     }
-    let known = given(repository, head);
     // By the policy that is given; a repository that has none yet begins with its own.
-    let first = known.iter().find_map(|id| content(repository, *id, file));
-    let Some(policy) = first.or_else(|| content(repository, head.id(), file)) else {
+    let first = || known.iter().find_map(|id| content(repository, *id, file));
+    let policy = || first().or_else(|| content(repository, head.id(), file));
+    let Some(pin) = pin.or_else(|| policy().map(|policy| Digest::of(&policy))) else {
         return Ok(Seal::Unknown(format!("{TRUST_FILE} is not committed yet")));
     };
-    let pin = Digest::of(&policy);
     let look = |known: BTreeSet<git2::Oid>| -> Result<Option<Lineage>, git2::Error> {
         let (commit, file) = (head.id(), file.to_owned());
         bring(repository, Question { commit, file, pin: &pin, root: None, known })
@@ -93,7 +97,8 @@ fn given(repository: &Repository, head: &git2::Commit<'_>) -> BTreeSet<git2::Oid
     }
 }
 
-fn content(repository: &Repository, commit: git2::Oid, file: &str) -> Option<Vec<u8>> {
+/// A file of a commit.
+pub(super) fn content(repository: &Repository, commit: git2::Oid, file: &str) -> Option<Vec<u8>> {
     let tree = repository.find_commit(commit).ok()?.tree().ok()?;
     let entry = tree.get_path(Path::new(file)).ok()?;
     Some(repository.find_blob(entry.id()).ok()?.content().to_vec())

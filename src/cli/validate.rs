@@ -58,7 +58,7 @@ pub(super) fn run(args: &Validate, out: &mut Out) -> Result<(), Failure> {
 }
 
 /// What was found.
-struct Report {
+pub(super) struct Report {
     /// Manifests among the files.
     files: usize,
     desired: Desired,
@@ -67,7 +67,7 @@ struct Report {
 }
 
 /// What `trust.yaml` comes to, and whether the newest commit is good by it.
-struct Trust {
+pub(super) struct Trust {
     fingerprint: String,
     seal: Option<Seal>,
 }
@@ -114,7 +114,7 @@ impl Trust {
 }
 
 impl Report {
-    fn errors(&self) -> usize {
+    pub(super) fn errors(&self) -> usize {
         self.findings.iter().filter(|finding| finding.is_error()).count()
     }
 
@@ -123,11 +123,27 @@ impl Report {
         self.desired.objects.is_empty() && self.errors() == 0
     }
 
+    /// What a commit of these files, parsed, would come to.
+    pub(super) fn of(listing: &[FileEntry], files: &Files) -> Self {
+        let (desired, findings) = desired::assemble(listing, files);
+        let manifests = files.values().filter(|file| file.is_manifest).count();
+        Self { files: manifests, desired, findings, trust: None }
+    }
+
     fn is_refused(&self) -> bool {
         self.errors() > 0 || self.is_empty()
     }
 
     fn text(&self, directory: &Path) -> String {
+        let mut text = self.lines(directory);
+        text.push_str(&self.trust.as_ref().map(Trust::text).unwrap_or_default());
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{}", self.closing());
+        text
+    }
+
+    /// Every finding on a line.
+    pub(super) fn lines(&self, directory: &Path) -> String {
         let mut text = String::new();
         for finding in &self.findings {
             let finding =
@@ -135,8 +151,6 @@ impl Report {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "{finding}");
         }
-        text.push_str(&self.trust.as_ref().map(Trust::text).unwrap_or_default());
-        let _ = writeln!(text, "{}", self.closing());
         text
     }
 

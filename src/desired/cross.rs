@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+use super::admission::{self, ImagePolicy, Offences};
 use super::apps::{AppSpec, Owners};
 use super::convert::{Mention, Wanted};
 use super::document::{ParsedFile, Role, Waiver};
@@ -176,7 +177,12 @@ impl<'f> Whole<'f> {
         }
         let Gathered { mut findings, skipped, objects, refused, .. } = gathered;
         let world = World::of(objects, &refused, &owners, &mut findings);
-        let needs = world.check(&mut findings);
+        let every = ImagePolicy::default();
+        let images = match files.get(TRUST_FILE).map(|file| &file.role) {
+            Some(Role::Trust(images)) => images,
+            _ => &every,
+        };
+        let needs = world.check(images, &mut findings);
         Self { world, findings, needs, skipped, settings, owners }
     }
 }
@@ -243,12 +249,19 @@ fn is_below(path: &str, directory: &str) -> bool {
     directory.is_empty() || path.strip_prefix(directory).is_some_and(|rest| rest.starts_with('/'))
 }
 
+/// An object as it came from its file.
+struct Found<'f> {
+    object: &'f Arc<Object>,
+    mentions: &'f [Mention],
+    offences: &'f Offences,
+}
+
 /// What the files hold.
 #[derive(Default)]
 struct Gathered<'f> {
     findings: Vec<Finding>,
     skipped: Vec<Skipped>,
-    objects: Vec<(&'f Arc<Object>, &'f [Mention])>,
+    objects: Vec<Found<'f>>,
     /// Objects that were named but can't be used: others may rest on them all the same.
     refused: Vec<(&'f Key, Place)>,
 }
@@ -256,8 +269,13 @@ struct Gathered<'f> {
 impl<'f> Gathered<'f> {
     fn take(&mut self, path: &Arc<str>, file: &'f ParsedFile, settings: &Settings) {
         self.findings.extend(file.findings.iter().cloned());
-        let mentions = file.mentions.iter().map(|mentions| &**mentions);
-        self.objects.extend(file.objects.iter().zip(mentions));
+        let beside = file.mentions.iter().map(|mentions| &**mentions).zip(&file.offences);
+        let objects = file.objects.iter().zip(beside);
+        self.objects.extend(objects.map(|(object, (mentions, offences))| Found {
+            object,
+            mentions,
+            offences,
+        }));
         let mut let_through = BTreeSet::new();
         for waivable in &file.waivable {
             let is_waived = match &waivable.waiver {
@@ -268,7 +286,9 @@ impl<'f> Gathered<'f> {
                 self.findings.push(waivable.finding.clone());
             } else if let Some(object) = &waivable.object {
                 let_through.insert(&object.key);
-                self.objects.push((object, &[]));
+                // Of those kinds none makes pods.
+                static NONE: Offences = Offences::new();
+                self.objects.push(Found { object, mentions: &[], offences: &NONE });
             }
         }
         for (key, at) in &file.refused {
@@ -285,6 +305,7 @@ struct Placed<'f> {
     rank: usize,
     object: &'f Arc<Object>,
     mentions: &'f [Mention],
+    offences: &'f Offences,
 }
 
 /// All objects, by key.
@@ -299,15 +320,16 @@ impl<'f> World<'f> {
     /// Sorts the objects; of those that are written twice the first stays: that of the app that is
     /// listed first, and within an app the first in the tree.
     fn of(
-        objects: Vec<(&'f Arc<Object>, &'f [Mention])>,
+        objects: Vec<Found<'f>>,
         refused: &[(&'f Key, Place)],
         owners: &Owners,
         findings: &mut Vec<Finding>,
     ) -> Self {
-        let place = |(object, mentions): (&'f Arc<Object>, &'f [Mention])| Placed {
+        let place = |Found { object, mentions, offences }: Found<'f>| Placed {
             rank: owners.rank_of(&object.place.path),
             object,
             mentions,
+            offences,
         };
         let mut objects: Vec<Placed<'f>> = objects.into_iter().map(place).collect();
         let order = |placed: &Placed<'f>| (&placed.object.key, placed.rank, &placed.object.place);
@@ -366,12 +388,14 @@ impl<'f> World<'f> {
     }
 
     /// Checks what holds between objects; returns what apps need of each other.
-    fn check(&self, findings: &mut Vec<Finding>) -> Vec<(usize, Need)> {
+    fn check(&self, images: &ImagePolicy, findings: &mut Vec<Finding>) -> Vec<(usize, Need)> {
         let needs = self.check_mentions(findings);
         self.check_selectors(findings);
         self.check_default_class(findings);
         self.check_pod_names(findings);
         self.tell_of_shown(findings);
+        let objects = self.objects.iter().map(|placed| (&**placed.object, placed.offences));
+        admission::check(objects, images, findings);
         needs
     }
 

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use super::admission::{ImagePolicy, Offences};
 use super::convert::{self, Check, Mention, TemplateParts};
 use super::envelope::{self, Envelope, Refusal};
 use super::ignore::Ignore;
@@ -36,6 +37,8 @@ pub struct ParsedFile {
     pub is_manifest: bool,
     /// What each of `objects` needs.
     pub(super) mentions: Vec<Box<[Mention]>>,
+    /// What the pods made from each of `objects` offend against, once somebody has asked.
+    pub(super) offences: Vec<Offences>,
     /// Objects that were named, but can't be used.
     pub(super) refused: Vec<(Key, At)>,
     /// Documents whose fate `windlass.yaml` decides.
@@ -54,8 +57,8 @@ pub(super) enum Role {
     Settings(Settings),
     /// `.windlassignore`.
     Ignore(Ignore),
-    /// `trust.yaml`.
-    Trust,
+    /// `trust.yaml`: what it says of images; whom it trusts is looked at before anything is read.
+    Trust(ImagePolicy),
     /// A Helm chart or a kustomization: what lies below it is not to be read as it is.
     Source,
 }
@@ -150,9 +153,9 @@ impl Reader {
             }
             (TRUST_FILE, _) => {
                 let mut report = Report::new(&self.path);
-                trust::read_policy(text, &mut report);
+                let policy = trust::read_policy(text, &mut report);
                 self.out.findings = report.finish();
-                self.out.role = Role::Trust;
+                self.out.role = Role::Trust(policy.images);
             }
             ("windlass.yml", _) => {
                 let message = "this file is not read: Windlass looks for windlass.yaml";
@@ -383,6 +386,7 @@ impl Reader {
         } else if let Some(object) = object {
             self.out.objects.push(object);
             self.out.mentions.push(mentions.into());
+            self.out.offences.push(Offences::default());
         } else if !key.name.as_str().is_empty() {
             self.out.refused.push((key, at));
         }

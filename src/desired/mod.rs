@@ -21,9 +21,11 @@
 //! and say so.
 //!
 //! Read in this order: `tree` and `path`; `yaml`, `scalar`, `json`; `shape`, `support` and
-//! `defaults`; `walk`; `convert`; `meaning`; `document`; `settings`, `apps`, `windows`, `ignore` and `cross`;
-//! `changes`; `spans` and `edit`; `trust`, which decides whether any of it is read.
+//! `defaults`; `walk`; `convert`; `meaning`; `document`; `settings`, `apps`, `windows`, `ignore` and
+//! `cross`;
+//! `admission`; `changes`; `spans` and `edit`; `trust`, which decides whether any of it is read.
 
+mod admission;
 mod apps;
 mod base64;
 mod changes;
@@ -70,8 +72,10 @@ pub use settings::Settings;
 pub use shape::{ROOTS as SCHEMA_ROOTS, Schemas};
 
 use crate::kinds::finding::Finding;
+use crate::kinds::name::Name;
 use crate::kinds::object::{Key, Object};
 use crate::kinds::pod::PodTemplate;
+use crate::kinds::registry::Kind;
 use crate::ports::source::{FileContent, FileEntry, FileKind};
 
 /// What a repository says of itself, at its root.
@@ -98,6 +102,15 @@ pub struct Desired {
     pub skipped: Vec<Skipped>,
     /// What `windlass.yaml` says.
     pub settings: Settings,
+}
+
+impl Desired {
+    /// The objects of a kind.
+    pub fn of_kind(&self, kind: Kind) -> impl Iterator<Item = &Arc<Object>> {
+        let first = Key::cluster(kind, &Name::trusted(""));
+        let objects = self.objects.range(first..);
+        objects.take_while(move |(key, _)| key.kind == kind).map(|(_, object)| object)
+    }
 }
 
 /// A file that was passed over.

@@ -56,6 +56,24 @@ impl Digest {
             .collect()
     }
 
+    /// The digest whose bytes these are: what a streaming hasher came to.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// Reads `sha256:` and 64 lower-case hexadecimal digits, as registries write digests.
+    pub fn parse(text: &str) -> Option<Self> {
+        let hex = text.strip_prefix("sha256:").filter(|hex| hex.len() == 64)?;
+        let is_lower = hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        let bytes = unhex(hex).filter(|_| is_lower)?;
+        Some(Self(bytes.try_into().ok()?))
+    }
+
+    /// As registries write it.
+    pub fn prefixed(&self) -> String {
+        format!("sha256:{self}")
+    }
+
     /// All 64 hexadecimal digits.
     pub fn hex(&self) -> String {
         hex(&self.0)
@@ -125,6 +143,16 @@ mod tests {
         let one = Digest::of_parts([b"ab".as_slice(), b"c".as_slice()]);
         let other = Digest::of_parts([b"a".as_slice(), b"bc".as_slice()]);
         assert_ne!(one, other);
+    }
+
+    #[test]
+    fn registries_digests_are_read_strictly() {
+        let digest = Digest::of(b"x");
+        assert_eq!(Digest::parse(&digest.prefixed()), Some(digest));
+        let hex = digest.hex();
+        for text in [hex.clone(), format!("sha256:{}", hex.to_uppercase()), "sha256:12".into()] {
+            assert_eq!(Digest::parse(&text), None, "{text}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! Floor 0: imports nothing of ours.
 
 pub mod binding;
+pub mod certified;
 pub mod config;
 pub mod container;
 pub mod digest;

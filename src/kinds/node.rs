@@ -31,6 +31,8 @@ pub struct NodeWish {
     pub taints: Vec<Taint>,
     /// Whether new pods are kept away.
     pub unschedulable: bool,
+    /// The public key that is certified to be the node's.
+    pub key: Option<String>,
 }
 
 /// What a node says of itself; the content of `node.json` in its ref.
@@ -76,12 +78,21 @@ pub struct NodeFacts {
     /// The newest decision whose content the node still has, which may be older; said as `knows` is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holds: Option<Generation>,
+    /// The newest epoch in which it was seen that nothing runs on the node but what is bound to it:
+    /// whatever an earlier epoch had it run has ended.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub epoch: u64,
     /// What its `agent.yaml` says of what must be the same on every node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settings: Option<FleetSettings>,
     /// Fields of a later version, kept.
     #[serde(flatten)]
     pub unknown: BTreeMap<String, serde_json::Value>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_zero(epoch: &u64) -> bool {
+    *epoch == 0
 }
 
 impl NodeFacts {

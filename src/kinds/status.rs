@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 use super::name::{Name, PodKey, Uid};
 use super::time::Wall;
 
+/// How kubelet begins to say that it turned a pod away.
+pub const REJECTED: &str = "Pod was rejected: ";
+
 /// Where a pod is in its life.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Phase {
@@ -108,6 +111,12 @@ pub struct PodStatus {
 }
 
 impl PodStatus {
+    /// Whether its node turned the pod away, so that it never began.
+    pub fn is_rejection(&self) -> bool {
+        self.phase == Phase::Failed
+            && self.message.as_ref().is_some_and(|message| message.starts_with(REJECTED))
+    }
+
     /// Whether the `Ready` condition holds.
     pub fn is_ready(&self) -> bool {
         self.condition(CONDITION_READY).is_some_and(|condition| condition.status.is_true())

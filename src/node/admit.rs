@@ -14,16 +14,13 @@ use crate::kinds::name::Uid;
 use crate::kinds::node::LABEL_OS;
 use crate::kinds::pod::{HostPort, NodeTerm, PodSpec, ResourceList, TaintEffect};
 use crate::kinds::quantity::Quantity;
-use crate::kinds::status::Phase;
+use crate::kinds::status::{Phase, REJECTED};
 use crate::kinds::time::Now;
 use crate::kinds::volume::VolumeSource;
 
 use super::house::House;
 use super::memory::{Memory, Over};
 use super::{Around, Assignment, Mine, Standing};
-
-/// How kubelet begins to say that it turned a pod away.
-const REJECTED: &str = "Pod was rejected: ";
 
 impl Over {
     /// Whether the pod was turned away and never began.

@@ -35,18 +35,27 @@ pub(crate) struct Trouble {
     pub(crate) reason: String,
     /// One sentence for people.
     pub(crate) message: String,
+    /// Whether it is to be tried again at once.
+    pub(crate) is_forgiven: bool,
 }
 
 impl Trouble {
     /// Once more.
     pub(crate) fn again(before: Option<&Self>, at: Elapsed, reason: &str, message: String) -> Self {
         let count = before.map_or(0, |trouble| trouble.count).saturating_add(1);
-        Self { count, at, reason: reason.to_owned(), message }
+        Self { count, at, reason: reason.to_owned(), message, is_forgiven: false }
     }
 
     /// When to try again with Kubernetes' steps.
     pub(crate) fn retry_at(&self) -> Elapsed {
-        self.at + doubled(FIRST, self.count, LONGEST)
+        if self.is_forgiven { self.at } else { self.at + doubled(FIRST, self.count, LONGEST) }
+    }
+
+    /// What stood in the way may be gone: to be tried again at once. The next failure waits as long
+    /// as it would have without this.
+    pub(crate) fn forgive(&mut self, now: Elapsed) {
+        self.at = now;
+        self.is_forgiven = true;
     }
 
     /// When to try again where the cause is ours and likely short: 200 ms, doubling to 30 s.
@@ -88,5 +97,18 @@ mod tests {
             trouble = Some(next);
         }
         assert_eq!(waits, [10, 20, 40, 80, 160, 300, 300]);
+    }
+
+    #[test]
+    fn what_is_forgiven_is_tried_at_once_and_not_forgotten() {
+        let at = |seconds| Elapsed::default() + Duration::from_secs(seconds);
+        let failed = |before: Option<&Trouble>, seconds| {
+            Trouble::again(before, at(seconds), "ErrImagePull", String::new())
+        };
+        let mut trouble = failed(Some(&failed(None, 0)), 10);
+        assert_eq!(trouble.retry_at(), at(30));
+        trouble.forgive(at(12));
+        assert_eq!(trouble.retry_at(), at(12));
+        assert_eq!(failed(Some(&trouble), 13).retry_at(), at(53), "the third wait");
     }
 }

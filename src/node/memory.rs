@@ -237,6 +237,11 @@ impl Memory {
         self.pods.keys()
     }
 
+    /// Whether all that is under way and leaves traces is of these pods.
+    pub fn works_only_on(&self, is_bound: impl Fn(&Uid) -> bool) -> bool {
+        self.pods.iter().all(|(uid, pod)| pod.is_still() || is_bound(uid))
+    }
+
     /// Whether anything is under way.
     pub fn is_idle(&self) -> bool {
         self.pods.values().all(|pod| pod.in_flight.is_empty())
@@ -416,10 +421,8 @@ impl Memory {
         self.event(uid, true, "FailedCreatePodSandBox", message, now);
     }
 
-    /// A pod is not begun before the state store was read.
-    pub(super) fn awaits_word(&mut self, uid: &Uid, now: Now) {
-        let message = "the state store has not been reached since this node booted, and another node \
-                       may have been given this pod's name meanwhile";
+    /// A pod is not begun before something is known.
+    pub(super) fn awaits_word(&mut self, uid: &Uid, reason: &str, message: &str, now: Now) {
         let Some(memory) = self.pods.get_mut(uid) else {
             return;
         };
@@ -429,10 +432,11 @@ impl Memory {
         memory.sandbox_trouble = Some(Trouble {
             count: 0,
             at: now.elapsed,
-            reason: "AwaitsStateStore".to_owned(),
+            reason: reason.to_owned(),
             message: message.to_owned(),
+            is_forgiven: false,
         });
-        self.event(uid, true, "AwaitsStateStore", message.to_owned(), now);
+        self.event(uid, true, reason, message.to_owned(), now);
     }
 
     fn attached(

@@ -22,6 +22,7 @@ mod env;
 mod fields;
 mod files;
 mod house;
+mod images;
 mod ip;
 mod memory;
 mod probes;
@@ -128,6 +129,9 @@ pub struct Around {
     /// Whether the state store has been read since the agent began. Until then another machine may
     /// have been given what this one's copy still binds here.
     pub has_heard: bool,
+    /// Whether the state was taken on purpose and some node may not have read so yet: what it runs may
+    /// have been forgotten, and given out again.
+    pub is_counting: bool,
     /// How much longer than in a small fleet it takes until all nodes lead packets elsewhere.
     pub following_takes: std::time::Duration,
     /// Raised whenever something changes from which pods' files follow: ConfigMaps and Secrets,

@@ -80,8 +80,8 @@ pub(super) fn next(
     record.ip = ip;
     let files_are_ready = write_files(uid, pod, around, memory, wants, now);
     let Some(pause) = house.pause().filter(|pause| pause.is_running()) else {
-        if !may_begin(pod, around) {
-            memory.awaits_word(uid, now);
+        if let Some((reason, message)) = hindrance(pod, around) {
+            memory.awaits_word(uid, reason, message, now);
             return None;
         }
         make_pause(uid, pod, house, &around.node, ip, memory, wants, now);
@@ -93,13 +93,28 @@ pub(super) fn next(
         .then(|| Ready { pause: pause.id.clone(), number: pause.marks.sandbox })
 }
 
-/// Whether a pod that does not run may be begun. One that has an identity waits after a boot until it is
-/// known that nobody else was given its name (docs/DESIGN.md, Hard cases 2), unless its data is on this
-/// node alone, or its author takes that upon himself.
-fn may_begin(pod: &Assignment, around: &Around) -> bool {
-    if around.has_heard || !pod.binding.is_identity() {
-        return true;
+/// Why a pod that does not run may not be begun yet. One that has an identity waits until it is known that
+/// nobody else has its name: after a boot (docs/DESIGN.md, Hard cases 2), unless its data is on this
+/// node alone, or its author takes that upon himself; and after the state was taken on purpose (27).
+fn hindrance(pod: &Assignment, around: &Around) -> Option<(&'static str, &'static str)> {
+    if !pod.binding.is_identity() {
+        return None;
     }
+    if around.is_counting {
+        return Some((
+            "AwaitsOtherNodes",
+            "the state store was taken on purpose, and a node that has not read so yet may run what \
+             was given this pod's name before",
+        ));
+    }
+    (!around.has_heard && !may_begin_alone(pod, around)).then_some((
+        "AwaitsStateStore",
+        "the state store has not been reached since this node booted, and another node may have been \
+         given this pod's name meanwhile",
+    ))
+}
+
+fn may_begin_alone(pod: &Assignment, around: &Around) -> bool {
     let annotations = pod.template.as_ref().map(|template| &template.annotations);
     let is_let = annotations
         .and_then(|annotations| annotations.get(ANNOTATION_START_OFFLINE))
@@ -151,6 +166,7 @@ fn write_files(
                     at: now.elapsed,
                     reason: "ContainerCreating".to_owned(),
                     message: missing.0.clone(),
+                    is_forgiven: false,
                 });
                 memory.event(uid, true, "FailedMount", missing.0, now);
             }

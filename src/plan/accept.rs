@@ -182,7 +182,7 @@ fn judge(
         return Err(Verdict::Refused(errors(count)));
     }
     if candidate.terms.is_unknown {
-        let why = "windlass.yaml or another file for all apps has an error";
+        let why = "windlass.yaml has an error, or another file that is for all apps";
         return Err(Verdict::Refused(why.to_owned()));
     }
     let tried = state.head.failed.as_ref().filter(|failed| is_tried(candidate, failed));

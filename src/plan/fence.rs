@@ -90,3 +90,20 @@ pub(super) fn lower(work: &mut Work) {
         work.event(&Key::cluster(Kind::Node, &name), SOURCE, "NodeUnfenced", message);
     }
 }
+
+/// Forgets nodes that were deleted, once their registers are gone from the store too: then nothing
+/// stands anywhere that could be taken for their word, and their pod networks are free.
+pub(super) fn bury(work: &mut Work) {
+    let gone: Vec<NodeName> = work
+        .next
+        .nodes
+        .iter()
+        .filter(|(name, node)| node.is_forgotten() && !work.input.nodes.contains_key(*name))
+        .filter(|(name, _)| work.pods.values().all(|pod| pod.node.as_ref() != Some(*name)))
+        .map(|(name, _)| name.clone())
+        .collect();
+    for name in gone {
+        Arc::make_mut(&mut work.next.nodes).remove(&name);
+        work.note(format!("node {name}, which was deleted, is forgotten"));
+    }
+}

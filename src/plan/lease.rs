@@ -11,6 +11,7 @@ use crate::kinds::status::EventRecord;
 use crate::kinds::time::Now;
 use crate::state::State;
 
+use super::restored;
 use super::work::{Work, append_events};
 
 /// Who is to coordinate.
@@ -24,9 +25,18 @@ pub struct Leader {
     pub lease_s: u32,
 }
 
-/// A register as it stands, taken on purpose by `leader` under a new epoch: nothing else in it changes,
-/// so that what follows is decided as ever, from what everybody reads.
-pub fn adopted(state: &State, leader: &Leader, epoch: u64, by: &str, now: Now) -> State {
+/// A register as it stands, taken on purpose by `leader` under a new epoch. What follows is decided as
+/// ever, from what everybody reads; beside the epoch it only says who is to be counted first
+/// ([`restored`]): the nodes of `newest`, the newest decision at hand, and those with registers.
+pub fn adopted<'n>(
+    state: &State,
+    newest: Option<&State>,
+    have_registers: impl Iterator<Item = &'n NodeName>,
+    leader: &Leader,
+    epoch: u64,
+    by: &str,
+    now: Now,
+) -> State {
     let before = state.lease.as_ref();
     let message = format!("{by}: the state store is taken as it is, decision {}", state.generation);
     let event = EventRecord {
@@ -41,12 +51,14 @@ pub fn adopted(state: &State, leader: &Leader, epoch: u64, by: &str, now: Now) -
         source: "node-controller".to_owned(),
         unknown: BTreeMap::new(),
     };
-    State {
+    let mut next = State {
         generation: state.generation.next_in(epoch),
         lease: Some(lease(before, leader, now)),
         events: Arc::new(append_events(&state.events, vec![event])),
         ..state.clone()
-    }
+    };
+    restored::await_all(&mut next, newest, have_registers, epoch);
+    next
 }
 
 fn lease(before: Option<&Lease>, leader: &Leader, now: Now) -> Lease {

@@ -25,14 +25,25 @@ const SOURCE: &str = "node-controller";
 pub(super) fn judge_nodes(work: &mut Work) {
     let limit = work.input.not_ready_after;
     let (mut lost, mut found) = (Vec::new(), Vec::new());
+    let mut is_counting = false;
+    work.memory.unregistered.retain(|name, _| {
+        work.next.nodes.contains_key(name) && !work.input.nodes.contains_key(name)
+    });
     for (name, node) in &*work.next.nodes {
-        let Some(input) = work.input.nodes.get(name) else {
-            continue;
+        let silence = match work.input.nodes.get(name) {
+            Some(input) => input.silence,
+            None => {
+                is_counting |= node.lost.is_none();
+                work.memory.silence_without_register(name, work.now.elapsed)
+            }
         };
-        if input.silence.is_news(node.lost.is_some(), limit) {
+        if silence.is_news(node.lost.is_some(), limit) {
             let list = if node.lost.is_some() { &mut found } else { &mut lost };
             list.push(name.clone());
         }
+    }
+    if is_counting {
+        work.wake_in(limit);
     }
     for name in lost {
         let seconds = limit.as_secs();

@@ -6,9 +6,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::kinds::binding::{AppName, Oid};
-use crate::kinds::name::Uid;
+use crate::kinds::name::{NodeName, Uid};
 use crate::kinds::object::Key;
 use crate::kinds::time::Elapsed;
+
+use super::vigil::Silence;
 
 /// Timers by what they are about.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -24,6 +26,10 @@ pub struct Memory {
     pub unclocked: BTreeMap<AppName, Elapsed>,
     /// Since when each pod has been on a node with a taint that it bears for a while only.
     pub tainted_since: BTreeMap<Uid, Elapsed>,
+    /// Since when nodes that are on record have had no register.
+    pub unregistered: BTreeMap<NodeName, Elapsed>,
+    /// Which nodes turned away what.
+    pub(crate) refusals: super::refusals::Refusals,
     /// When nodes' words were last folded.
     pub(crate) folding: super::fold::Folding,
     /// Since when a Job's time has been counted that is not written down yet.
@@ -85,6 +91,12 @@ impl Memory {
                 Pace::Unknown
             }
         }
+    }
+
+    /// For how long a node on record has had no register: one that lives would have written it anew.
+    pub(crate) fn silence_without_register(&mut self, node: &NodeName, now: Elapsed) -> Silence {
+        let since = *self.unregistered.entry(node.clone()).or_insert(now);
+        Silence { lasts: now.since(since), was_heard: false }
     }
 
     /// Forgets pods, ReplicaSets and Jobs that are no more, so that it never grows beyond what there is.

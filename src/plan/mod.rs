@@ -13,8 +13,9 @@
 //! go back  to the last healthy revision, where a newer one failed
 //! accept   is the newest commit taken, refused or held?
 //! ledger   which objects are new, which are gone?
-//! pods     what do the nodes say of each pod; which have ended?
+//! pods     what do the nodes say of each pod; which have ended, which were turned away?
 //! people   what do people ask for; which nodes are fenced?
+//! restored who has read that the store was taken on purpose?
 //! evict    who must leave a node for its taints?
 //! drain    who must leave a node because somebody wants it empty?
 //! claim    which ReplicaSet owns which pod?
@@ -56,7 +57,9 @@ mod memory;
 mod outcome;
 mod people;
 mod pods;
+mod refusals;
 mod replicaset;
+mod restored;
 mod revisions;
 mod rollout;
 pub mod schedule;
@@ -263,8 +266,11 @@ pub fn plan(input: &Input, memory: &mut Memory, now: Now) -> Plan {
     accept::accept_revisions(&mut work);
     work.raise_epoch();
     ledger::keep_ledger(&mut work);
+    refusals::take_note(&mut work);
     pods::take_reports(&mut work);
     people::answer_requests(&mut work);
+    fence::bury(&mut work);
+    restored::count(&mut work);
     let mut taints = evict::wished_taints(&work);
     liveness::taint_nodes(&work, &mut taints);
     evict::evict_pods(&mut work, &taints, input.settings.eviction_s);

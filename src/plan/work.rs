@@ -377,6 +377,7 @@ impl<'a> Work<'a> {
             .filter(|(_, job)| job.run.as_ref().is_some_and(|run| run.end().is_none()))
             .map(|(key, _)| super::job::job_key(key))
             .collect();
+        self.memory.refusals.keep_only(|uid| lives.contains(uid), self.now.elapsed);
         self.memory.keep_only(
             |uid| lives.contains(uid),
             |key| sets.contains(key),

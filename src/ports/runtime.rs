@@ -427,6 +427,8 @@ pub struct RuntimeSeen {
 pub enum RuntimeHint {
     /// This container has changed its state, or is gone.
     Changed(ContainerId),
+    /// Images have come that were not there: whoever waits for one may ask again.
+    Images,
     /// The runtime was not heard for a while, or is heard for the first time: anything may have
     /// changed, so everything must be listed again. What changes from now on is told.
     Resync,

@@ -73,6 +73,13 @@ pub enum Call {
         /// The state it is in.
         base: Rev,
     },
+    /// Take away the register of a node that a person has deleted, if it is still in state `rev`.
+    Remove {
+        /// The register; not the coordinator's, and not the writer's own.
+        register: Register,
+        /// The state in which it was seen last.
+        rev: Rev,
+    },
     /// What the registers were when they were last seen from here, without asking anybody: what an
     /// agent begins with while the store can't be reached. It is no look: nothing follows from
     /// what it does not show, nor from its standing still.
@@ -96,7 +103,7 @@ pub enum Answer {
     Seen(Glance),
     /// To [`Call::Read`].
     Tree(Tree),
-    /// To [`Call::Commit`] and [`Call::Beat`].
+    /// To [`Call::Commit`], [`Call::Beat`] and [`Call::Remove`]; of what was removed, the last state.
     Landing(Landing),
     /// To [`Call::Fence`].
     Fenced,

@@ -30,6 +30,8 @@ pub type Violation = String;
 pub struct Safety {
     generation: Generation,
     last_write: usize,
+    /// Pods of which there must never be two, whatever is done to the store.
+    identities: BTreeSet<Uid>,
     /// Pods whose node a person declared dead, whether it was or not.
     declared_dead: BTreeSet<Uid>,
     jobs: super::check_jobs::JobsSeen,
@@ -126,6 +128,8 @@ impl Safety {
             return Err(format!("{} was written after {}", state.generation, self.generation));
         }
         self.generation = state.generation;
+        let identities = state.all_pods().filter(|(_, pod)| pod.is_identity());
+        self.identities.extend(identities.map(|(_, pod)| pod.uid.clone()));
         let fences = state.nodes.values().filter_map(|node| node.fenced.as_ref());
         self.declared_dead.extend(fences.flat_map(|fence| fence.pods.iter().cloned()));
         no_name_twice(&state)?;
@@ -137,12 +141,10 @@ impl Safety {
     }
 
     /// No two pods of one name run, on whatever machines. A person who declares a node dead answers
-    /// for it (docs/DESIGN.md, Hard cases 2), and so does one who sets the store back: what it has
-    /// forgotten runs on until its node has read so.
+    /// for it (docs/DESIGN.md, Hard cases 2). So does one who sets the store back, for pods whose names
+    /// are chance: what the store has forgotten runs on until its node has read so. Not for those with
+    /// names of their own (27).
     fn no_identity_twice(&mut self, world: &World) -> Result<(), Violation> {
-        if world.store.restores > 0 {
-            return Ok(());
-        }
         let mut is_news = false;
         for node in &world.touched {
             let running = world.machines.get(node).map(running_pods).unwrap_or_default();
@@ -156,9 +158,14 @@ impl Safety {
         if !is_news {
             return Ok(());
         }
+        let is_restored = world.store.restores > 0;
         let mut alive: BTreeMap<&PodKey, (&NodeName, &Uid)> = BTreeMap::new();
         for (node, pods) in &self.running {
-            for (pod, uid) in pods.iter().filter(|(_, uid)| !self.declared_dead.contains(uid)) {
+            let is_excused = |uid: &Uid| is_restored && !self.identities.contains(uid);
+            let counted = pods
+                .iter()
+                .filter(|(_, uid)| !is_excused(uid) && !self.declared_dead.contains(uid));
+            for (pod, uid) in counted {
                 if let Some((other, _)) = alive.insert(pod, (node, uid)) {
                     return Err(format!("pod {pod} runs on {other} and on {node}"));
                 }

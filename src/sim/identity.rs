@@ -1,10 +1,10 @@
 //! What a pod's name is worth when machines go and come back, proven with the agent's own code
 //! (docs/DESIGN.md, Hard cases 2 and 19).
 
-use super::check::settled;
+use super::check::{self, settled};
 use super::tests::run_for;
 use super::{Files, Interference, Reach, Weather, World};
-use crate::kinds::name::NodeName;
+use crate::kinds::name::{Name, NodeName, PodKey};
 use crate::ports::runtime::Role;
 use crate::state::RequestKind;
 
@@ -121,4 +121,50 @@ fn a_node_that_has_lost_the_store_makes_its_pods_anew_by_itself() {
     run_for(&mut world, 30);
     assert_eq!(runs(&world, "db"), [node.to_string()]);
     assert_eq!(runs(&world, "log").len(), 3);
+}
+
+/// A fleet whose store was restored: in the backup `db-0` is on the first node; since then it has moved
+/// to the second, which is cut off.
+fn moved_and_restored() -> (World, NodeName, NodeName) {
+    let mut world = world("");
+    let first = NodeName::trusted(&runs(&world, "db")[0]);
+    let asked = world.machines.keys().find(|other| **other != first).cloned().expect("another");
+    world.interfere(Interference::BackUp);
+    world.interfere(Interference::Ask(asked.clone(), RequestKind::Cordon { node: first.clone() }));
+    run_for(&mut world, 10);
+    let pod = PodKey::new(&Name::trusted("shop"), &Name::trusted("db-0"));
+    let delete = RequestKind::DeletePod { pod, uid: None, grace_s: None };
+    world.interfere(Interference::Ask(asked, delete));
+    run_for(&mut world, 60);
+    let second = NodeName::trusted(&runs(&world, "db")[0]);
+    assert_ne!(first, second);
+    world.interfere(Interference::Reach(second.clone(), Reach::NONE));
+    world.interfere(Interference::Restore);
+    run_for(&mut world, 60);
+    world.interfere(Interference::Adopt(first.clone()));
+    run_for(&mut world, 120);
+    (world, first, second)
+}
+
+#[test]
+fn a_restored_store_gives_out_no_name_that_a_node_may_still_bear() {
+    let (mut world, first, second) = moved_and_restored();
+    assert_eq!(check::decoded(&world).expect("decodes").generation.epoch, 1, "it was taken");
+    assert_eq!(runs(&world, "db"), [second.to_string()], "it may run there, and it does");
+    world.interfere(Interference::Reach(second.clone(), Reach::default()));
+    run_for(&mut world, 120);
+    assert_eq!(runs(&world, "db"), [first.to_string()], "the other has read it, and ended its own");
+    settled(&world).expect("all is well again");
+    assert_eq!(check::decoded(&world).expect("decodes").restored, None);
+}
+
+#[test]
+fn after_a_restore_a_node_that_is_declared_dead_holds_up_no_name() {
+    let (mut world, first, second) = moved_and_restored();
+    let asked = world.machines.keys().find(|n| **n != first && **n != second).cloned();
+    let fence = RequestKind::Fence { node: second.clone(), forget: false };
+    world.interfere(Interference::PowerCut(second));
+    world.interfere(Interference::Ask(asked.expect("a third"), fence));
+    run_for(&mut world, 60);
+    assert_eq!(runs(&world, "db"), [first.to_string()]);
 }

@@ -82,7 +82,7 @@ impl Load {
                 let content = edits.iter().filter_map(|edit| edit.content.as_ref());
                 self.written_bytes += content.map(|content| content.len() as u64).sum::<u64>();
             }
-            Call::Beat { .. } => {
+            Call::Beat { .. } | Call::Remove { .. } => {
                 self.beats += 1;
                 self.told_bytes += told;
             }

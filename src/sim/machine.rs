@@ -9,6 +9,7 @@ use crate::agent::Agent;
 use crate::agent::config::Config;
 use crate::agent::event::{Effect, Event};
 use crate::kinds::binding::Generation;
+use crate::kinds::digest::Digest;
 use crate::kinds::fleet::FleetSettings;
 use crate::kinds::labels::Labels;
 use crate::kinds::name::{NodeName, Uid};
@@ -58,7 +59,9 @@ impl Reach {
     /// Whether a call reaches the store.
     pub(super) fn permits(self, call: &store::Call) -> bool {
         match call {
-            store::Call::Commit { .. } | store::Call::Beat { .. } => self.pushes,
+            store::Call::Commit { .. } | store::Call::Beat { .. } | store::Call::Remove { .. } => {
+                self.pushes
+            }
             _ => self.reads,
         }
     }
@@ -367,6 +370,11 @@ impl Machine {
     }
 }
 
+/// The key that a machine has, for others to know it by.
+pub(super) fn key_of(node: &NodeName) -> String {
+    Digest::of(node.as_str().as_bytes()).hex()
+}
+
 fn config(machine: &Machine) -> Config {
     let Machine { node, process, always_leads, eviction_s, folds_above, .. } = machine;
     let (process, always_leads) = (*process, *always_leads);
@@ -375,7 +383,7 @@ fn config(machine: &Machine) -> Config {
         incarnation: format!("{node}-{process}"),
         installation: node.to_string(),
         contact: Some(Contact {
-            key: String::new(),
+            key: key_of(node),
             life: format!("{node}-{process}"),
             hint_port: Some(1),
             api_port: None,

@@ -22,6 +22,8 @@ mod links;
 pub mod load;
 mod machine;
 #[cfg(test)]
+mod membership;
+#[cfg(test)]
 mod placement;
 pub mod rehearsal;
 mod rng;

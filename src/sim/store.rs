@@ -64,7 +64,7 @@ impl Registers {
         self.nodes.len() as u64 + u64::from(self.coordinator.is_some())
     }
 
-    fn current(&self, register: &Register) -> Option<&Rev> {
+    pub(super) fn current(&self, register: &Register) -> Option<&Rev> {
         match register {
             Register::Coordinator => self.coordinator.as_ref(),
             Register::Node(node) => self.nodes.get(node),
@@ -151,6 +151,16 @@ impl Registers {
             }
             Call::History { limit } => Ok(Answer::History(self.history(*limit))),
             Call::Beat { register, base } => Ok(Answer::Landing(self.beat(register, base))),
+            Call::Remove { register, rev } => {
+                let theirs = self.current(register).cloned();
+                Ok(Answer::Landing(match theirs {
+                    Some(now) if now == *rev => {
+                        self.delete(register);
+                        Landing::Landed(now)
+                    }
+                    theirs => Landing::Raced { theirs },
+                }))
+            }
             Call::Recall => {
                 let glance = self.glance(node, process, *fence);
                 Ok(Answer::Seen(Glance { holds_lock: false, ..glance }))

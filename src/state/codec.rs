@@ -19,6 +19,7 @@ use crate::ports::store::{Edit, Tree};
 const TURN: &str = "turn.json";
 const LEASE: &str = "lease.json";
 const SETTINGS: &str = "settings.json";
+const RESTORED: &str = "restored.json";
 const EVENTS: &str = "events.json";
 const ANSWERED: &str = "answered.json";
 const NODES: &str = "alloc/nodes.json";
@@ -152,6 +153,9 @@ impl State {
     /// Takes away what a file said; false if that is not known.
     fn forget_file(&mut self, path: &str) -> bool {
         let parts = path.strip_suffix(".json").and_then(|path| path.split_once('/'));
+        if path == RESTORED {
+            return self.restored.take().is_some();
+        }
         match parts {
             Some(("fold", node)) => self.fold.remove(node).is_some(),
             Some(("pods", UNPLACED)) => self.pods.remove(&None).is_some(),
@@ -175,6 +179,7 @@ impl State {
             }
             [LEASE] => self.lease = Some(read(path, bytes)?),
             [SETTINGS] => self.settings = Some(Arc::new(read(path, bytes)?)),
+            [RESTORED] => self.restored = Some(Arc::new(read(path, bytes)?)),
             [EVENTS] => self.events = Arc::new(read(path, bytes)?),
             [ANSWERED] => self.answered = Arc::new(read(path, bytes)?),
             ["alloc", "nodes.json"] => self.nodes = Arc::new(read_named(path, bytes)?),
@@ -228,6 +233,9 @@ impl State {
         }
         if self.settings != next.settings {
             edits.set(SETTINGS, next.settings.as_ref().map(|settings| record(&**settings)));
+        }
+        if self.restored != next.restored {
+            edits.set(RESTORED, next.restored.as_ref().map(|restored| record(&**restored)));
         }
         if !same(&self.events, &next.events) {
             edits.put(EVENTS, lines(next.events.iter()));

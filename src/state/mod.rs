@@ -5,7 +5,8 @@
 //!   turn.json            generation, sequence, tip     node.json      what the node says of itself
 //!   lease.json           who coordinates               pods.json      how its pods are, a line each
 //!   settings.json        what all nodes must share
-//!   events.json          what the coordinator did      events.json    what happened on it
+//!   restored.json        who has not read a restore      events.json    what happened on it
+//!   events.json          what the coordinator did
 //!   answered.json        people's requests, done
 //!   apps/<app>/head.json          revision in force     requests.json  what people asked of it
 //!   apps/<app>/ledger/<kind>/<namespace>.json           objects and their ids, a line each
@@ -50,8 +51,8 @@ pub use codec::StateFault;
 use jobs::{CronRecord, JobRecord};
 pub use node_report::{NodeReport, PersonRequest, RequestKind};
 use records::{
-    AppHead, DeploymentRecord, LedgerEntry, NodeAllocation, RevisionRecord, ServiceAllocation,
-    SetRecord, StatefulSetRecord,
+    AppHead, DeploymentRecord, LedgerEntry, NodeAllocation, Restored, RevisionRecord,
+    ServiceAllocation, SetRecord, StatefulSetRecord,
 };
 use storage::{ClaimRecord, VolumeRecord};
 
@@ -111,6 +112,9 @@ pub struct State {
     /// What others need of what each node says. While there is any, nobody but those who may
     /// coordinate reads nodes' registers; without, everybody reads them all.
     pub fold: BTreeMap<NodeName, Arc<NodeReport>>,
+    /// While it is not known that all nodes have read that the store was taken on purpose: until then
+    /// nothing begins of which there must never be two.
+    pub restored: Option<Arc<Restored>>,
     /// Pod networks given to nodes.
     pub nodes: Arc<BTreeMap<NodeName, NodeAllocation>>,
     /// Paths of a later version, kept as they are.

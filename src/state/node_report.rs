@@ -155,6 +155,7 @@ impl NodeReport {
             has_acted: false,
             knows: None,
             holds: None,
+            epoch: 0,
             ..(*self.facts).clone()
         };
         let brief = |pod: &PodReport| PodReport {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::kinds::binding::{Oid, TemplateRef};
 use crate::kinds::finding::Finding;
-use crate::kinds::name::{Name, Uid};
+use crate::kinds::name::{Name, NodeName, Uid};
 use crate::kinds::object::Key;
 use crate::kinds::time::Wall;
 
@@ -514,6 +514,19 @@ pub struct Fence {
     /// Whether the node was deleted, and is shown no more.
     #[serde(default)]
     pub is_forgotten: bool,
+    /// Fields of a later version, kept.
+    #[serde(flatten)]
+    pub unknown: Unknown,
+}
+
+/// The store was taken on purpose, and not every node has read so yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Restored {
+    /// The epoch that began with it.
+    pub epoch: u64,
+    /// The nodes that have not yet said that nothing runs on them but what this epoch binds there.
+    pub awaits: BTreeSet<NodeName>,
     /// Fields of a later version, kept.
     #[serde(flatten)]
     pub unknown: Unknown,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::kinds::binding::{AppName, Binding, Generation, Oid, Placement};
+use crate::kinds::certified::{Certified, Doubt};
 use crate::kinds::name::{Name, NodeName, PodKey, Uid};
 use crate::kinds::object::{Key, Object};
 use crate::kinds::registry::Kind;
@@ -51,6 +52,8 @@ pub struct Picture {
     /// This node's pods' containers that wait for an image, and how far its pull has come. Known
     /// here only: it changes too often to be told to others.
     pub pulling: Arc<BTreeMap<Uid, BTreeMap<Name, PullProgress>>>,
+    /// Which keys of nodes count.
+    pub certified: Arc<Certified>,
     /// How the agent itself is.
     pub health: Health,
 }
@@ -243,6 +246,12 @@ impl Picture {
             ready_for: ready_for.filter(|_| !is_lost),
             is_lost,
         }
+    }
+
+    /// Why the key that a node says it has does not count as its; nothing if it does, or if it says none.
+    pub fn doubt_of(&self, node: &NodeName) -> Option<Doubt> {
+        let contact = self.nodes.get(node)?.facts.contact.as_ref()?;
+        self.certified.doubt(node, &contact.key)
     }
 
     /// Whether a node has not been heard of for too long.

@@ -1,12 +1,14 @@
 //! How the whole stands, on one page: which commit is in force, which is not and why, what is broken
 //! and what to do about it.
 
+mod faults;
+
 use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
 use super::json::text;
-use super::objects::{self, settings_of};
+use super::objects;
 use super::picture::{Adoptable, Picture};
 use super::table;
 use super::tabs;
@@ -18,8 +20,6 @@ use crate::state::records::{AppHead, Verdict};
 
 /// Pods that are not well are listed up to this many; `get pods` has the rest.
 const PODS_LISTED: usize = 10;
-/// Nodes whose settings differ are listed up to this many; `get nodes` has the rest.
-const NODES_LISTED: usize = 5;
 /// Findings, and objects that would be deleted, are listed up to this many each.
 const LISTED: usize = 20;
 
@@ -231,7 +231,7 @@ pub fn status(picture: &Picture) -> Status {
         },
         pods: counted,
         troubled_pods: troubled,
-        faults: faults(picture),
+        faults: faults::faults(picture),
     }
 }
 
@@ -336,82 +336,6 @@ fn would_delete(
         .filter(|key| !offers.iter().any(|offer| offer.desired.objects.contains_key(key)))
         .map(|key| key.to_string())
         .collect()
-}
-
-fn faults(picture: &Picture) -> Vec<Trouble> {
-    let health = &picture.health;
-    let parts = [
-        (
-            "desired repository",
-            &health.source_fault,
-            "what is in force stays in force; check the remote's address, the key and the network, then try `windlass sync`",
-        ),
-        (
-            "newest commit",
-            &health.load_fault,
-            "what is in force stays in force; it is tried again by itself, `windlass sync` tries now",
-        ),
-        (
-            "state store",
-            &health.store_fault,
-            "pods and Services go on, nothing new is decided; check `state.url`: its disk and permissions, or its server, the key and the network",
-        ),
-        (
-            "runtime",
-            &health.runtime_fault,
-            "containers go on, none is started; check that Docker answers: `docker info`, `systemctl status docker`",
-        ),
-        (
-            "network",
-            &health.network_fault,
-            "Services may not be reached from this node; it is tried again by itself, the agent's log has the command that failed",
-        ),
-    ];
-    let known = parts.into_iter().filter_map(|(part, fault, next)| {
-        Some(Trouble { part: part.to_owned(), message: fault.clone()?, next: next.to_owned() })
-    });
-    let mut faults: Vec<Trouble> = known.collect();
-    if health.branch_is_missing {
-        faults.push(Trouble {
-            part: "desired repository".to_owned(),
-            message: "the branch does not exist".to_owned(),
-            next: "push it, or name another in agent.yaml".to_owned(),
-        });
-    }
-    faults.extend(health.deaf.iter().map(|(name, why)| {
-        Trouble {
-            part: name.clone(),
-            message: why.clone(),
-            next:
-                "nothing waits for it; it is tried again by itself: check its address, token and \
-               network"
-                    .to_owned(),
-        }
-    }));
-    faults.extend(settings(picture));
-    faults
-}
-
-/// Nodes whose settings are others than their fleet's.
-fn settings(picture: &Picture) -> Vec<Trouble> {
-    let differing =
-        picture.nodes.keys().filter_map(|name| Some((name, settings_of(picture, name)?)));
-    let mut all: Vec<Trouble> = differing
-        .map(|(name, (what, next))| Trouble {
-            part: format!("settings of {name}"),
-            message: what,
-            next,
-        })
-        .collect();
-    if let Some(more) = all.len().checked_sub(NODES_LISTED).filter(|more| *more > 0) {
-        all.truncate(NODES_LISTED);
-        all.push(Trouble {
-            part: "settings".to_owned(),
-            message: format!("{more} more nodes differ from the fleet"),
-            next: "`windlass get nodes` shows which".to_owned(),
-        });
-    }
-    all
 }
 
 /// The labels of the page's lines stand in a column of this width.

@@ -375,7 +375,7 @@ fn advise(status: &Value, name: &str, pod: &Pod, why: &mut Why) {
         }
         "ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" => {
             why.hint(format!(
-                "check the image's name in {} ({}), the registry, and imagePullSecrets",
+                "check the image's name in {} ({}), the registry, and imagePullSecrets; without a registry, put an archive of it into the node's images directory, or apply a bundle",
                 source.path, source.owner
             ));
         }

@@ -10,6 +10,7 @@ use futures_util::SinkExt as _;
 use tokio_tungstenite::tungstenite::Message;
 use windlass::adapters::api::Peer;
 use windlass::adapters::line::Lines;
+use windlass::kinds::certified::{Certified, Keys};
 use windlass::kinds::name::NodeName;
 use windlass::kinds::node::Contact;
 use windlass::kinds::registry::Kind;
@@ -207,6 +208,36 @@ fn strangers_are_refused() {
     // Known again, answered again: nothing is remembered.
     tell(&pair.holder, ASKED, Some(contact(&pair.asked, None)));
     pair.asked.connect().get(&pair.path("log")).expect("an answer").expect(200);
+}
+
+#[test]
+fn a_key_that_the_repository_does_not_certify_is_refused() {
+    let certify = |served: &Served, node: &str, key: &str| {
+        let keys = [(NodeName::trusted(node), key.to_owned())];
+        served.pictures.send_modify(|picture| {
+            let mut next = Picture::clone(picture);
+            next.certified = Arc::new(Certified::new(keys.into(), Keys::new(), false));
+            *picture = Arc::new(next);
+        });
+    };
+    let pair = Pair::new();
+    let answers = || pair.asked.connect().get(&pair.path("log")).expect("an answer").expect(200);
+    answers();
+    // Asked by a node whose key is another, or none.
+    certify(&pair.holder, ASKED, &pair.holder.identity.public());
+    let said = pair.refusal(403);
+    assert!(said.contains("certifies another key of this node"), "{said}");
+    certify(&pair.holder, "n7", &pair.asked.identity.public());
+    let said = pair.refusal(403);
+    assert!(said.contains("none of this one"), "{said}");
+    certify(&pair.holder, ASKED, &pair.asked.identity.public());
+    answers();
+    // Nor is one asked.
+    certify(&pair.asked, NODE, &pair.asked.identity.public());
+    let said = pair.refusal(503);
+    assert!(said.contains("its key does not count"), "{said}");
+    certify(&pair.asked, NODE, &pair.holder.identity.public());
+    answers();
 }
 
 #[test]

@@ -29,6 +29,7 @@ impl Fleet {
             dir: dir.path().join("lab"),
             // Labs that people make count from 0.
             network: 200 + number,
+            links: 1,
             nodes: [("n1".to_owned(), 11), ("n2".to_owned(), 12)].into(),
             program: env!("CARGO_BIN_EXE_windlass").into(),
             desired: String::new(),
@@ -154,6 +155,7 @@ fn a_path_that_an_address_can_not_carry_is_not_served() {
         name: "x".into(),
         dir: "/x".into(),
         network: 7,
+        links: 1,
         nodes: [].into(),
         program: "/x".into(),
         desired: String::new(),

@@ -2,6 +2,7 @@
 //! `UPDATE=1` writes them anew; read the difference.
 
 mod fake;
+mod hook;
 mod init;
 mod lab;
 mod rollout;

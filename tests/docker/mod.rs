@@ -2,6 +2,7 @@
 
 mod files;
 mod images;
+mod larder;
 mod measure;
 mod pods;
 mod processes;

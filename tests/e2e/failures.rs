@@ -97,17 +97,7 @@ fn docker_restarted_brings_everything_back() {
 #[test]
 fn after_a_power_cut_pods_run_without_the_remote() {
     let Some(mut site) = with_web("we2e-power-", 2) else { return };
-    site.stop_agent(Signal::SIGKILL);
-    site.host.stop_docker(Signal::SIGKILL);
-    // Everything in memory is gone.
-    for entry in fs::read_dir("/proc").expect("procfs").flatten() {
-        let cgroup = fs::read_to_string(entry.path().join("cgroup")).unwrap_or_default();
-        let name = site.host.dir().file_name().expect("a name").to_string_lossy().into_owned();
-        let pid = entry.file_name().to_string_lossy().parse::<i32>();
-        if let (Ok(pid), true) = (pid, cgroup.contains(&name)) {
-            let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL);
-        }
-    }
+    site.cut_power();
     fs::rename(site.host.dir().join("desired.git"), site.host.dir().join("gone.git"))
         .expect("moved");
     site.host.start_docker();

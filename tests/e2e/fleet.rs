@@ -20,7 +20,7 @@ use crate::support::must_git;
 use crate::support::site::is_ready;
 
 /// What is promised beyond the lease until another node leads (docs/DESIGN.md).
-const FAILOVER_SPARE: Duration = Duration::from_secs(5);
+pub(super) const FAILOVER_SPARE: Duration = Duration::from_secs(5);
 const COORDINATOR: &str = "refs/windlass/coordinator";
 
 /// How many of a fleet's pods stand on each node.
@@ -30,17 +30,6 @@ fn spread(pods: &BTreeMap<String, Value>) -> BTreeMap<&str, usize> {
         *counts.entry(node_of(pod)).or_default() += 1;
     }
     counts
-}
-
-/// Waits until another node than this one leads, as it says itself; which, and how long it took.
-#[track_caller]
-fn successor(fleet: &Fleet, of: &str) -> (&'static str, Duration) {
-    let began = now();
-    let next = fleet.wait(&format!("a coordinator other than {of}"), || {
-        let leads = |node: &&str| fleet.status(node)["isCoordinator"] == true;
-        Fleet::others(of).into_iter().find(leads)
-    });
-    (next, now().since(began))
 }
 
 /// What of this still runs untouched.
@@ -121,7 +110,7 @@ fn another_node_leads_when_the_coordinator_is_killed_in_the_middle_of_a_turn() {
     fleet.wait("a decision on its way", || held.exists().then_some(()));
     fleet.kill_agent(first);
 
-    let (next, time) = successor(&fleet, first);
+    let (next, time) = fleet.successor(first);
     took("coordinator killed in mid turn, another leads", time);
     assert!(time < LEASE + FAILOVER_SPARE, "{time:?}");
     let status = fleet.status(next);
@@ -213,7 +202,7 @@ fn a_coordinator_that_is_cut_off_stops_leading_and_its_pods_run_on() {
         (fleet.status(first)["isCoordinator"] == false).then(|| now().since(began))
     });
     took("coordinator cut off, it resigns", resigns);
-    let (_, _) = successor(&fleet, first);
+    let (_, _) = fleet.successor(first);
     let time = now().since(began);
     took("coordinator cut off, another leads", time);
     assert!(resigns <= time, "there were two: {resigns:?}, {time:?}");
@@ -424,18 +413,10 @@ fn a_restored_backup_of_the_state_is_refused_until_somebody_says_that_it_is_mean
 fn a_node_with_other_settings_gets_no_new_pods_and_does_not_coordinate() {
     let Some(fleet) = Fleet::settled() else { return };
     let leader = fleet.coordinator();
-    let configure = |node: &str, settings: &[(&str, &str)]| {
-        let mut lab = fleet.lab.clone();
-        for (field, value) in settings {
-            lab.settings.insert((*field).to_owned(), (*value).to_owned());
-        }
-        fleet.kill_agent(node);
-        lab.start_node(node, &mut |_| ()).expect("it starts");
-    };
     // The coordinator's own file is changed, by a slip.
     let running = fleet.running();
-    configure(leader, &[("fleet.evictAfter", "9m")]);
-    let (next, time) = successor(&fleet, leader);
+    fleet.configure(leader, &[("fleet.evictAfter", "9m")]);
+    let (next, time) = fleet.successor(leader);
     took("coordinator with other settings, another leads", time);
     fleet.wait("it says so", || {
         let said = fleet.said(leader);
@@ -457,25 +438,23 @@ fn a_node_with_other_settings_gets_no_new_pods_and_does_not_coordinate() {
     let now_runs = fleet.running();
     assert!(running.iter().all(|(pod, ids)| now_runs.get(pod) == Some(ids)), "what ran, runs");
     // As the fleet has it, again.
-    configure(leader, &[]);
+    fleet.configure(leader, &[]);
     fleet.wait_settled(PODS + 3);
 
     // Meant for all: it holds from the second node on.
     let meant = [("fleet.evictAfter", "6s"), ("fleet.version", "2")];
     let others = Fleet::others(leader);
-    configure(others[0], &meant);
+    fleet.configure(others[0], &meant);
     fleet.wait("one of three", || fleet.said(leader).contains("1 of the 3 nodes").then_some(()));
-    configure(others[1], &meant);
+    fleet.configure(others[1], &meant);
     fleet.wait("the third differs", || {
         let words = format!("fleet.evictAfter is 5s on {leader} and 6s in the fleet");
         fleet.said(leader).contains(&words).then_some(())
     });
-    configure(leader, &meant);
+    fleet.configure(leader, &meant);
     fleet.wait_settled(PODS + 3);
     // For the tests that follow.
-    for node in NODES {
-        configure(node, &[("fleet.version", "3")]);
-    }
+    fleet.restore_settings();
     fleet.wait_settled(PODS + 3);
 }
 
@@ -562,7 +541,7 @@ fn a_rolling_update_over_nodes_loses_no_request() {
 }
 
 /// Asks for a page.
-fn fetch(address: SocketAddr, path: &str) -> Result<String, String> {
+pub(super) fn fetch(address: SocketAddr, path: &str) -> Result<String, String> {
     let ask = || -> std::io::Result<String> {
         let limit = Duration::from_secs(3);
         let mut stream = TcpStream::connect_timeout(&address, limit)?;

@@ -1,11 +1,15 @@
 //! The whole program on real parts: push, and see what runs.
 
+mod alone;
 mod apps;
 mod deploy;
 mod failures;
 mod fleet;
+mod fleet_five;
+mod fleet_keys;
 mod jobs;
 mod nodes;
+mod offline;
 mod operate;
 mod refuse;
 mod remotes;

@@ -48,6 +48,7 @@ impl Fleet {
             dir: dir.path().join("lab"),
             // Labs that people make count from 0.
             network: 220 + number,
+            links: 1,
             nodes: [("n1".to_owned(), 11), ("n2".to_owned(), 12)].into(),
             program: env!("CARGO_BIN_EXE_windlass").into(),
             desired: String::new(),

@@ -104,6 +104,7 @@ pub(crate) async fn all(backend: &dyn Backend) {
     history_is_the_audit_log_and_has_an_end(backend).await;
     the_fence_is_the_nodes_own(backend).await;
     a_beat_moves_a_register_and_costs_no_objects(backend).await;
+    a_deleted_nodes_register_is_removed_as_it_was_seen(backend).await;
     what_was_seen_is_recalled(backend).await;
     compaction_loses_nothing(backend).await;
 }
@@ -238,6 +239,33 @@ pub(crate) async fn beat(store: &Store, register: &Register, base: &Oid) -> Resu
         Answer::Landing(landing) => Ok(landing),
         other => panic!("beat: {other:?}"),
     }
+}
+
+async fn take_away(store: &Store, register: &Register, rev: &Oid) -> Result<Landing, Fault> {
+    let call = Call::Remove { register: register.clone(), rev: rev.clone() };
+    match store.perform(call).await? {
+        Answer::Landing(landing) => Ok(landing),
+        other => panic!("take away: {other:?}"),
+    }
+}
+
+async fn a_deleted_nodes_register_is_removed_as_it_was_seen(backend: &dyn Backend) {
+    let (a, b) = (backend.open("n1"), backend.open("n2"));
+    let seen = look(&a).await.nodes[&Name::trusted("n1")].clone();
+    // Its node writes once more.
+    let Ok(Landing::Landed(now)) = beat(&a, &node("n1"), &seen).await else { panic!("a beat") };
+    let late = take_away(&b, &node("n1"), &seen).await;
+    assert_eq!(late, Ok(Landing::Raced { theirs: Some(now.clone()) }));
+    assert!(take_away(&a, &node("n1"), &now).await.is_err(), "nobody removes his own");
+    let coordinator = look(&b).await.coordinator.expect("decisions");
+    assert!(take_away(&b, &Register::Coordinator, &coordinator).await.is_err());
+    let name = Name::trusted("n1");
+    assert_eq!(look(&b).await.nodes.get(&name), Some(&now), "all is as it was");
+    assert_eq!(take_away(&b, &node("n1"), &now).await, Ok(Landing::Landed(now.clone())));
+    assert_eq!(look(&b).await.nodes.get(&name), None);
+    assert_eq!(take_away(&b, &node("n1"), &now).await, Ok(Landing::Raced { theirs: None }));
+    // Its node writes it anew.
+    landed(&a, &node("n1"), None, vec![put("node.json", "{}")], "is back").await;
 }
 
 async fn a_beat_moves_a_register_and_costs_no_objects(backend: &dyn Backend) {

@@ -249,6 +249,30 @@ async fn a_damaged_copy_costs_a_fetch() {
     }
 }
 
+/// As a power cut leaves it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_in_the_copy_is_cleared_with_the_next_start() {
+    let backend = over_git();
+    let (a, b) = (backend.open("n1"), backend.open("n2"));
+    let first = landed(&a, &Register::Coordinator, None, vec![put("n", "0")], "0").await;
+    look(&b).await;
+    drop(b);
+    let copy = backend.dir.path().join("n2/state.git");
+    let locks =
+        ["refs/windlass/coordinator.lock", "refs/windlass/nodes/n1.lock", "packed-refs.lock"];
+    std::fs::create_dir_all(copy.join("refs/windlass/nodes")).expect("made");
+    for lock in locks {
+        std::fs::write(copy.join(lock), "").expect("written");
+    }
+    let edits = vec![put("n", "1")];
+    let next = landed(&a, &Register::Coordinator, Some(&first), edits, "1").await;
+    let b = backend.open("n2");
+    assert_eq!(look(&b).await.coordinator, Some(next.clone()));
+    let tree = read(&b, &Register::Coordinator, &next).await.expect("is brought along");
+    assert_eq!(&*tree.files["n"], b"1");
+    assert!(locks.iter().all(|lock| !copy.join(lock).exists()));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_copy_stays_small() {
     let backend = over_git();

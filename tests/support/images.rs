@@ -1,7 +1,11 @@
 //! Images for tests, made of Debian's static busybox: no registry, no network.
 
+use std::collections::BTreeMap;
+use std::io::Read as _;
+
 use serde_json::{Value, json};
 use windlass::adapters::docker::archive::{self, Archive, Entry};
+use windlass::kinds::digest::Digest;
 
 use super::host::Host;
 
@@ -68,4 +72,44 @@ impl Host {
     pub(crate) fn load_busybox(&self) -> String {
         self.load(&busybox(BUSYBOX, &json!({"Cmd": ["sh"]})))
     }
+}
+
+/// The same image as an OCI layout in a tar, its layer packed with zstd, by a name or by none; and the
+/// digest of its manifest.
+pub(crate) fn oci(saved: &Archive, name: Option<&str>) -> (Vec<u8>, String) {
+    let mut archive = tar::Archive::new(&saved.tar[..]);
+    let mut parts = BTreeMap::new();
+    for entry in archive.entries().expect("a tar") {
+        let mut entry = entry.expect("an entry");
+        let path = entry.path().expect("a path").display().to_string();
+        let mut content = Vec::new();
+        entry.read_to_end(&mut content).expect("read");
+        parts.insert(path, content);
+    }
+    let config = &parts[&format!("{}.json", &saved.id[7..])];
+    let layer = &parts[&format!("{}.tar", &saved.diff_id[7..])];
+    let layer = zstd::stream::encode_all(&layer[..], 1).expect("packed");
+    let mut tar = tar::Builder::new(Vec::new());
+    let mut put = |path: &str, content: &[u8]| {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o644);
+        tar.append_data(&mut header, path, content).expect("appended");
+    };
+    let mut blob = |content: &[u8]| {
+        let digest = Digest::of(content);
+        put(&format!("blobs/sha256/{digest}"), content);
+        json!({"digest": digest.prefixed(), "size": content.len()})
+    };
+    let manifest =
+        json!({"schemaVersion": 2, "config": blob(config), "layers": [blob(&layer)]}).to_string();
+    let mut entry = blob(manifest.as_bytes());
+    let digest = Digest::of(manifest.as_bytes()).prefixed();
+    if let Some(name) = name {
+        entry["annotations"] = json!({"io.containerd.image.name": name});
+    }
+    let index = json!({"schemaVersion": 2, "manifests": [entry]});
+    put("index.json", index.to_string().as_bytes());
+    put("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#);
+    (tar.into_inner().expect("ended"), digest)
 }

@@ -1,7 +1,8 @@
-//! A fleet as its operator has it: a lab of three nodes, a Git server, and a repository to push to.
+//! A fleet as its operator has it: a lab of some nodes, a Git server, and a repository to push to.
 //!
 //! Making one takes seconds, so tests share it, one at a time; each begins by bringing it back to
-//! where it was: everything plugged in and running, six ready pods of the shop.
+//! where it was: everything plugged in and running, six ready pods of the shop. There are two: three
+//! nodes on one link, and five on two links, large enough to be folded.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -10,6 +11,7 @@ use std::net::SocketAddr;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -41,36 +43,71 @@ pub(crate) const NOT_READY_AFTER: Duration = Duration::from_secs(4);
 /// How long pods stay on a node that is lost.
 pub(crate) const EVICT_AFTER: Duration = Duration::from_secs(5);
 
-const PREFIX: &str = "we2e";
+/// How a shared fleet is made.
+struct Shape {
+    /// What its lab's name begins with.
+    prefix: &'static str,
+    nodes: &'static [&'static str],
+    links: &'static str,
+    /// Settings beside those of all.
+    settings: &'static [&'static str],
+}
+
+const THREE: Shape = Shape { prefix: "we2e", nodes: &NODES, links: "1", settings: &[] };
+const FIVE: Shape = Shape {
+    prefix: "we5e",
+    nodes: &["n1", "n2", "n3", "n4", "n5"],
+    links: "2",
+    settings: &["fleet.foldAbove=1"],
+};
 /// Nothing takes longer, on a busy machine either.
 const WAIT_MAX: Duration = Duration::from_secs(60);
 const WAIT_STEP: Duration = Duration::from_millis(50);
 
-/// A lab of three nodes.
+/// A lab of some nodes.
 pub(crate) struct Fleet {
     pub(crate) lab: Lab,
+    /// Its nodes' names.
+    pub(crate) nodes: &'static [&'static str],
+    /// Agents run that may have been given other settings than the lab's.
+    is_altered: AtomicBool,
     work: PathBuf,
     files: tempfile::TempDir,
     /// Held open for as long as the lab is wanted.
     keeper: Option<(Child, ChildStdin)>,
 }
 
+/// A fleet that tests share, once one of them has asked for it.
+type Shared = OnceLock<Option<Mutex<Fleet>>>;
+static SHARED_THREE: Shared = OnceLock::new();
+static SHARED_FIVE: Shared = OnceLock::new();
+
+fn end_shared() {
+    for fleet in [&SHARED_THREE, &SHARED_FIVE].into_iter().filter_map(Shared::get).flatten() {
+        fleet.lock().unwrap_or_else(PoisonError::into_inner).end();
+    }
+}
+
 /// Containers of pods that run, by node and by the pod's name, each with its number.
 pub(crate) type Running = BTreeMap<(String, String), BTreeSet<String>>;
 
 impl Fleet {
-    /// The fleet that tests share, settled. None where there can't be one, said aloud.
+    /// The fleet of three that tests share, settled. None where there can't be one, said aloud.
     pub(crate) fn settled() -> Option<MutexGuard<'static, Self>> {
-        static SHARED: OnceLock<Option<Mutex<Fleet>>> = OnceLock::new();
-        let shared = SHARED.get_or_init(|| {
+        Self::shared(&SHARED_THREE, &THREE)
+    }
+
+    /// The fleet of five, on two links, of which the coordinator folds what all say.
+    pub(crate) fn of_five() -> Option<MutexGuard<'static, Self>> {
+        Self::shared(&SHARED_FIVE, &FIVE)
+    }
+
+    fn shared(place: &'static Shared, shape: &Shape) -> Option<MutexGuard<'static, Self>> {
+        let shared = place.get_or_init(|| {
             let began = now();
-            let fleet = Self::start()?;
+            let fleet = Self::start(shape)?;
             took("made", now().since(began));
-            at_exit(|| {
-                if let Some(Some(fleet)) = SHARED.get() {
-                    fleet.lock().unwrap_or_else(PoisonError::into_inner).end();
-                }
-            });
+            at_exit(end_shared);
             Some(Mutex::new(fleet))
         });
         let fleet = shared.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
@@ -80,12 +117,12 @@ impl Fleet {
         Some(fleet)
     }
 
-    fn start() -> Option<Self> {
+    fn start(shape: &Shape) -> Option<Self> {
         if !may_run(&["dockerd", "containerd", "ip", "nsenter", "iptables", "git", "busybox"]) {
             return None;
         }
         clean_leftovers();
-        let name = format!("{PREFIX}{}", std::process::id());
+        let name = format!("{}{}", shape.prefix, std::process::id());
         let files = super::scratch("we2e-fleet-");
         let dir = files.path();
         must_git(dir, &["init", "-q", "--bare", "-b", "main", "desired.git"]);
@@ -103,7 +140,9 @@ impl Fleet {
 
         let keeper = keeper(&name);
         let (path, images) = (dir.join("desired.git"), dir.join("images"));
-        let mut up = vec!["up", "--nodes", "3", "--desired", path.to_str()?];
+        let count = shape.nodes.len().to_string();
+        let mut up = vec!["up", "--nodes", &count, "--links", shape.links];
+        up.extend(["--desired", path.to_str()?]);
         up.extend(["--images", images.to_str()?, "--wait"]);
         let settings = [
             "fleet.lease=3s",
@@ -112,28 +151,31 @@ impl Fleet {
             "fleet.evictAfter=5s",
             "desired.poll=1s",
         ];
-        up.extend(settings.iter().flat_map(|setting| ["--set", *setting]));
+        let settings = settings.iter().chain(shape.settings);
+        up.extend(settings.flat_map(|setting| ["--set", *setting]));
         let output = in_lab(&name, &up).output().expect("it runs");
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{said}");
         let mut lab = Lab::open(&name).expect("the lab is there");
         // So that it is ended with the others.
-        lab.nodes.insert(SPARE.to_owned(), 14);
+        lab.nodes.entry(SPARE.to_owned()).or_insert(14);
         lab.save().expect("saved");
-        Some(Self { lab, work, files, keeper: Some(keeper) })
+        let (nodes, keeper, is_altered) = (shape.nodes, Some(keeper), AtomicBool::new(false));
+        Some(Self { lab, nodes, is_altered, work, files, keeper })
     }
 
     /// Plugs in, starts and pushes whatever is not as it was at the beginning.
     fn settle(&self) {
         let _ = fs::remove_file(self.state().join("hooks/pre-receive"));
         self.lab.start_server(&mut |_| ()).expect("the server starts");
-        if NODES.iter().any(|node| self.said(node).contains("it was set back")) {
+        if self.nodes.iter().any(|node| self.said(node).contains("it was set back")) {
             self.delete_state_ref("refs/windlass/coordinator");
         }
-        for node in NODES {
+        for node in self.nodes {
             self.lab.start_node(node, &mut |_| ()).expect("the node starts");
             self.lab.set_cable(node, true).expect("plugged in");
         }
+        self.restore_settings();
         let extra =
             fs::read_dir(&self.work).expect("read").flatten().map(|entry| entry.file_name());
         for name in extra.filter(|name| name.to_string_lossy().starts_with("extra")) {
@@ -142,10 +184,38 @@ impl Fleet {
         // A test that failed may have left claims.
         let message = "The shop\n\nWindlass-Allow-Prune: yes";
         let commit = self.push(message, &[("web.yaml", &shop("one", PODS))]);
-        for node in NODES {
+        for node in self.nodes {
             self.wait_in_force(node, &commit);
         }
         self.wait_settled(PODS);
+    }
+
+    /// Starts a node's agent anew with settings laid over the lab's.
+    pub(crate) fn configure(&self, node: &str, settings: &[(&str, &str)]) {
+        self.is_altered.store(true, Ordering::Relaxed);
+        let mut lab = self.lab.clone();
+        for (field, value) in settings {
+            lab.settings.insert((*field).to_owned(), (*value).to_owned());
+        }
+        if self.lab.agent_answers(node) {
+            self.kill_agent(node);
+        }
+        lab.start_node(node, &mut |_| ()).expect("it starts");
+    }
+
+    /// Gives all agents the lab's settings again, also where a test has failed half-way.
+    pub(crate) fn restore_settings(&self) {
+        if !self.is_altered.load(Ordering::Relaxed) {
+            return;
+        }
+        let name = "refs/windlass/coordinator:settings.json";
+        let recorded: Value =
+            serde_json::from_str(&must_git(&self.state(), &["show", name])).expect("settings");
+        let version = recorded["version"].as_u64().unwrap_or(0) + 1;
+        for node in self.nodes {
+            self.configure(node, &[("fleet.version", &version.to_string())]);
+        }
+        self.is_altered.store(false, Ordering::Relaxed);
     }
 
     /// Waits until every node says that there are so many pods, all ready, and just these run.
@@ -156,12 +226,14 @@ impl Fleet {
             let agrees = |node: &&str| {
                 let status = self.status(node);
                 let faults = status["faults"].as_array().map_or(1, Vec::len);
-                status["pods"] == whole && status["nodes"]["ready"] == 3 && faults == 0
+                let ready = status["nodes"]["ready"].as_u64();
+                let are_ready = ready.is_some_and(|ready| ready == self.nodes.len() as u64);
+                status["pods"] == whole && are_ready && faults == 0
             };
-            if !NODES.iter().all(agrees) {
+            if !self.nodes.iter().all(agrees) {
                 return None;
             }
-            let pods = self.pods(NODES[0]);
+            let pods = self.pods(self.nodes[0]);
             let running = self.running();
             let is_there = |pod: &Value| {
                 running.contains_key(&(node_of(pod).to_owned(), name_of(pod).to_owned()))
@@ -210,11 +282,23 @@ impl Fleet {
     #[track_caller]
     pub(crate) fn coordinator(&self) -> &'static str {
         self.wait("a coordinator", || {
-            NODES.into_iter().find(|node| self.status(node)["isCoordinator"] == true)
+            let leads = |node: &&&str| self.status(node)["isCoordinator"] == true;
+            self.nodes.iter().find(leads).copied()
         })
     }
 
-    /// The nodes that are not this one.
+    /// Waits until another node than this one leads, as it says itself; which, and how long it took.
+    #[track_caller]
+    pub(crate) fn successor(&self, of: &str) -> (&'static str, Duration) {
+        let began = now();
+        let next = self.wait(&format!("a coordinator other than {of}"), || {
+            let leads = |node: &&&str| **node != of && self.status(node)["isCoordinator"] == true;
+            self.nodes.iter().find(leads).copied()
+        });
+        (next, now().since(began))
+    }
+
+    /// The nodes of the fleet of three that are not this one.
     pub(crate) fn others(node: &str) -> Vec<&'static str> {
         NODES.into_iter().filter(|other| *other != node).collect()
     }
@@ -222,9 +306,9 @@ impl Fleet {
     /// Containers that run, by Docker on each node.
     pub(crate) fn running(&self) -> Running {
         let mut running = Running::new();
-        for node in NODES {
+        for node in self.nodes {
             for (pod, id) in self.containers(node) {
-                running.entry((node.to_owned(), pod)).or_default().insert(id);
+                running.entry(((*node).to_owned(), pod)).or_default().insert(id);
             }
         }
         running
@@ -327,6 +411,17 @@ impl Fleet {
         push_from(&self.work, message, files)
     }
 
+    /// The desired repository, where people push.
+    pub(crate) fn desired(&self) -> PathBuf {
+        self.files.path().join("desired.git")
+    }
+
+    /// Takes what others have pushed.
+    pub(crate) fn pull(&self) {
+        must_git(&self.work, &["fetch", "-q", "origin", "main"]);
+        must_git(&self.work, &["reset", "-q", "--hard", "FETCH_HEAD"]);
+    }
+
     /// Waits until this commit is in force, as a node says.
     #[track_caller]
     pub(crate) fn wait_in_force(&self, node: &str, commit: &str) {
@@ -346,7 +441,7 @@ impl Fleet {
             std::thread::sleep(WAIT_STEP);
         }
         let mut story = format!("never: {what}\n");
-        for node in NODES {
+        for node in self.nodes {
             let log = self.log(node);
             let lines: Vec<&str> = log.lines().rev().take(25).collect();
             let lines: Vec<&str> = lines.into_iter().rev().collect();
@@ -432,7 +527,8 @@ fn keeper(name: &str) -> (Child, ChildStdin) {
 fn clean_leftovers() {
     for entry in fs::read_dir(LABS).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let pid = name.strip_prefix(PREFIX).and_then(|pid| pid.parse::<u32>().ok());
+        let mut prefixes = [THREE.prefix, FIVE.prefix].into_iter();
+        let pid = prefixes.find_map(|prefix| name.strip_prefix(prefix)?.parse::<u32>().ok());
         let is_left = pid.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists());
         // A keeper may be at it.
         let is_old = entry.metadata().and_then(|seen| seen.modified());

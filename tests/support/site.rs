@@ -123,13 +123,33 @@ impl Site {
         (String::from_utf8_lossy(&said).into_owned(), output.status.success())
     }
 
+    /// Takes the power from the machine: everything in memory is gone, the disk stays.
+    pub(crate) fn cut_power(&mut self) {
+        self.stop_agent(Signal::SIGKILL);
+        self.host.stop_docker(Signal::SIGKILL);
+        for entry in fs::read_dir("/proc").expect("procfs").flatten() {
+            let cgroup = fs::read_to_string(entry.path().join("cgroup")).unwrap_or_default();
+            let name = self.host.dir().file_name().expect("a name").to_string_lossy().into_owned();
+            let pid = entry.file_name().to_string_lossy().parse::<i32>();
+            if let (Ok(pid), true) = (pid, cgroup.contains(&name)) {
+                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            }
+        }
+    }
+
     /// Starts the agent; does not wait for it.
     pub(crate) fn start_agent(&mut self) {
+        self.start_agent_with(&[]);
+    }
+
+    /// The same with something in its environment.
+    pub(crate) fn start_agent_with(&mut self, environment: &[(&str, &str)]) {
         self.starts += 1;
         let mut command = self.host.command(env!("CARGO_BIN_EXE_windlass"));
         command.args(["agent", "--config"]).arg(self.host.dir().join("agent.yaml"));
         // Nobody need listen there.
         command.env("NOTIFY_SOCKET", self.notify_socket());
+        command.envs(environment.iter().copied());
         self.agent = Some(self.host.spawn(&format!("agent-{:03}.log", self.starts), &mut command));
     }
 

@@ -10,6 +10,7 @@ use tokio::io::AsyncWrite;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::adapters::docker::{Control, Docker, LogOptions, Pieces, Session};
+use crate::adapters::images::Images;
 use crate::adapters::line::{Line, Lines};
 use crate::agent::event::{Ask, Reply};
 use crate::ports::Fault;
@@ -37,6 +38,10 @@ pub trait Backend: Send + Sync + 'static {
     ) -> Later<'l, Result<Talk, Fault>>;
     /// Talks to a container's own process.
     fn attach<'l>(&'l self, id: &'l str, stdin: bool) -> Later<'l, Result<Talk, Fault>>;
+    /// Images that other nodes may have; none where there are none to give.
+    fn images(&self) -> Option<&Images> {
+        None
+    }
     /// Calls the agent of another node, which has this key, from this address of ours.
     fn dial<'l>(
         &'l self,
@@ -94,9 +99,15 @@ pub struct Live {
     pub history: History,
     /// The other nodes.
     pub lines: Lines,
+    /// What other nodes may have.
+    pub images: Images,
 }
 
 impl Backend for Live {
+    fn images(&self) -> Option<&Images> {
+        Some(&self.images)
+    }
+
     fn ask(&self, ask: Ask) -> Later<'_, Result<Reply, Fault>> {
         Box::pin(async move {
             let (sender, receiver) = oneshot::channel();

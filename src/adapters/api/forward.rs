@@ -209,6 +209,9 @@ fn contact(picture: &Picture, node: &NodeName) -> Result<(SocketAddr, String), N
     let (port, key) = port.ok_or_else(|| {
         no("its agent does not answer other nodes: api.peerPort is 0 there, or it is an older one")
     })?;
+    if let Some(doubt) = picture.doubt_of(node) {
+        return Err(no(&format!("its key does not count: {doubt}")));
+    }
     Ok((SocketAddr::new(*ip, port), key))
 }
 

@@ -12,7 +12,7 @@
 //!                    ├─ forward              one of another node        ◀─ its agent's peer
 //!                    ├─ requests             cordon, drain, evict, fence          ─▶ the coordinator
 //!                    └─ write                delete a pod; all else: which file to change
-//!   peer ─▶ log, talk                         the same for other nodes' agents, by TLS
+//!   peer ─▶ log, talk, larder                 the same for other nodes' agents, by TLS; images
 //! ```
 //!
 //! The rule: everything that is shown is drawn from one [`Picture`](crate::view::picture::Picture), and
@@ -28,6 +28,7 @@ mod container;
 mod discovery;
 mod door;
 mod forward;
+mod larder;
 mod listen;
 mod log;
 mod metrics;
@@ -45,6 +46,7 @@ mod watch;
 mod write;
 
 pub use backend::{Backend, Hand, History, Later, Live, Talk};
+pub(crate) use larder::{BLOBS, IMAGES};
 pub use listen::Server;
 pub use peer::Peer;
 pub use scrape::Scrape;

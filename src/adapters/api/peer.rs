@@ -1,8 +1,9 @@
-//! The door for other nodes' agents: logs of this node's pods, and sessions in their containers.
+//! The door for other nodes' agents: logs of this node's pods, sessions in their containers, images.
 //!
 //! Whoever calls has proved that he owns his key; whose key it is stands in the registers of the
-//! fleet's nodes, which each node writes for itself. A node that leaves the fleet is not answered
-//! any more, and nothing has to be revoked.
+//! fleet's nodes, which each node writes for itself, and, once the desired repository certifies keys,
+//! must be what that says ([`certified`](crate::kinds::certified)). A node that leaves the fleet is not
+//! answered any more, and nothing has to be revoked.
 //!
 //! The rule: nothing is handed on from here. Who asks for a pod of a third node is told so, and two
 //! agents that each believe a pod to be with the other do not ask in circles.
@@ -21,7 +22,7 @@ use super::listen::{HEAD_MAX, Patient};
 use super::reply::{Answer, No};
 use super::route::{self, Part, Route};
 use super::serve::Api;
-use super::{door, log, talk};
+use super::{door, larder, log, talk};
 use crate::adapters::line::Lines;
 use crate::kinds::name::NodeName;
 use crate::kinds::registry::Kind;
@@ -114,6 +115,16 @@ async fn answer(
             picture.node
         )));
     };
+    if let Some(doubt) = picture.doubt_of(&node) {
+        tracing::warn!(from, %node, key, "somebody was refused whose key is not certified");
+        return Err(No::forbidden(format!(
+            "node {} answers nobody with the key {key}, which node {node} says is its: {doubt}",
+            picture.node
+        )));
+    }
+    if let Some(answer) = larder::answer(api, &node, request.uri()).await {
+        return answer;
+    }
     let route = route::parse(request.uri().path());
     let (pod, part) = match route {
         Some(Route::Object { key, part: part @ (Part::Log | Part::Exec | Part::Attach) })
@@ -123,7 +134,9 @@ async fn answer(
         }
         _ => {
             tracing::warn!(%node, path = request.uri().path(), "another node was refused");
-            return Err(No::forbidden("nodes ask each other for logs, exec and attach only"));
+            return Err(No::forbidden(
+                "nodes ask each other for logs, exec, attach and images only",
+            ));
         }
     };
     let asked = Parameters::parse(request.uri().query());

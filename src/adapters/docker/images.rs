@@ -74,7 +74,7 @@ impl Docker {
     }
 
     /// Has an image on this node.
-    pub(super) async fn ensure_image(&self, wish: ImageWish) -> Outcome {
+    pub(crate) async fn ensure_image(&self, wish: ImageWish) -> Outcome {
         let name = ImageName::parse(&wish.image).map_err(|why| {
             Fault::stalled(format!("{REASON_IMAGE_NAME}: image {:?}: {why}", wish.image))
         })?;
@@ -106,7 +106,7 @@ impl Docker {
     }
 
     /// An image that is here already.
-    async fn find_image(&self, name: &ImageName) -> Result<Option<ImageSeen>, Fault> {
+    pub(crate) async fn find_image(&self, name: &ImageName) -> Result<Option<ImageSeen>, Fault> {
         let (text, reference) = match name {
             ImageName::Id(id) => (id.clone(), None),
             ImageName::Reference(reference) => (reference.to_string(), Some(reference)),
@@ -124,7 +124,7 @@ impl Docker {
         Ok(found.map(|found| ImageSeen { digest: text, ..seen(found, None) }))
     }
 
-    async fn inspect_image(&self, name: &str) -> Result<Option<ImageInspect>, Fault> {
+    pub(super) async fn inspect_image(&self, name: &str) -> Result<Option<ImageInspect>, Fault> {
         let client = self.client().await?;
         match client.inspect_image(name).await {
             Ok(found) => Ok(Some(found)),
@@ -353,7 +353,7 @@ pub(super) fn spell_credentials<B>(mut request: hyper::Request<B>) -> hyper::Req
     request
 }
 
-fn seen(found: ImageInspect, asked: Option<&Reference>) -> ImageSeen {
+pub(super) fn seen(found: ImageInspect, asked: Option<&Reference>) -> ImageSeen {
     let digests = found.repo_digests.unwrap_or_default();
     let of_repository = asked.and_then(|reference| {
         let prefix = format!("{}@", reference.familiar_repository());

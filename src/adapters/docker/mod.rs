@@ -8,7 +8,7 @@
 //! ```text
 //!   perform ─┬─ Start ───────── start: create, start, wait for pause   ◀─ body, pause, archive
 //!            ├─ List, Inspect ─ seen: what containers do               ◀─ watch forgets
-//!            ├─ EnsureImage ─── images: look, pull, share pulls
+//!            ├─ EnsureImage ─── images: look, pull, share pulls      ▶ load: from elsewhere
 //!            ├─ Exec ────────── exec: run, read, time out
 //!            └─ Signal, Remove, Survey
 //!   watch ───── events, as hints
@@ -24,6 +24,7 @@ mod control;
 mod exec;
 mod fault;
 mod images;
+mod load;
 mod oom;
 mod pause;
 mod progress;

@@ -34,13 +34,13 @@ impl Board {
 }
 
 /// One pull's line on the board.
-pub(super) struct Line {
+pub(crate) struct Line {
     image: String,
     pulls: watch::Sender<Pulls>,
 }
 
 impl Line {
-    pub(super) fn write(&self, progress: PullProgress) {
+    pub(crate) fn write(&self, progress: PullProgress) {
         self.pulls.send_if_modified(|pulls| {
             let before = pulls.insert(self.image.clone(), progress);
             before != Some(progress)

@@ -44,7 +44,8 @@ pub(super) fn lock_path(cache: &Path) -> PathBuf {
     beside(cache, ".lock")
 }
 
-/// Opens the cache; makes it if nothing is there, and makes it anew if it is damaged.
+/// Opens the cache; makes it if nothing is there, and makes it anew if it is damaged. Nobody else may be
+/// using it.
 pub(super) fn open(cache: &Path) -> Result<(), Fault> {
     finish_rescue(cache)?;
     if is_vacant(cache) {
@@ -56,9 +57,35 @@ pub(super) fn open(cache: &Path) -> Result<(), Fault> {
             cache.display()
         )));
     }
+    clear_locks(cache);
     match check(cache) {
         Ok(()) => Ok(()),
         Err(why) => rescue(cache, &why),
+    }
+}
+
+/// Removes the locks of refs that a power cut or a kill has left: whoever held one is gone, for the cache
+/// has one user, and nobody could move that ref ever again.
+fn clear_locks(cache: &Path) {
+    let mut directories = vec![cache.join("refs")];
+    let mut locks = vec![cache.join("packed-refs.lock"), cache.join("HEAD.lock")];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                directories.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "lock") {
+                locks.push(path);
+            }
+        }
+    }
+    for lock in locks.into_iter().filter(|lock| lock.exists()) {
+        match fs::remove_file(&lock) {
+            Ok(()) => {
+                warn!(lock = %lock.display(), "removed the lock of a process that was killed");
+            }
+            Err(error) => warn!(lock = %lock.display(), %error, "a stale lock stays"),
+        }
     }
 }
 

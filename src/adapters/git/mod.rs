@@ -43,6 +43,7 @@ pub mod store;
 mod store_local;
 mod store_remote;
 
+pub(crate) mod bundle;
 pub mod inspect;
 pub mod notes;
 pub mod watch;

@@ -108,6 +108,15 @@ impl Scribe {
         }
     }
 
+    /// Refuses to remove what may not be removed: only what another node has written, which a person
+    /// has deleted.
+    pub(super) fn may_remove(&self, register: &Register) -> Result<(), Fault> {
+        match register {
+            Register::Node(node) if *node != self.node => Ok(()),
+            _ => Err(Fault::stalled(format!("{register} is not removed"))),
+        }
+    }
+
     /// Makes the commit that makes `change` of `base`, and what belongs to it.
     pub(super) fn write(
         &self,

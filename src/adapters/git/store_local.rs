@@ -120,6 +120,7 @@ impl LocalStore {
             Call::Read { register, .. } => format!("read {register}"),
             Call::Commit { register, .. } => format!("write {register}"),
             Call::Beat { register, .. } => format!("beat {register}"),
+            Call::Remove { register, .. } => format!("remove {register}"),
             Call::Recall => "read the state store".to_owned(),
             Call::Fence(_) => "write the fence".to_owned(),
             Call::History { .. } => "read the history".to_owned(),
@@ -179,6 +180,7 @@ impl Inner {
             Call::Beat { register, base } => {
                 self.commit(&register, Some(&base), &Change::Beat).map(Answer::Landing)
             }
+            Call::Remove { register, rev } => self.remove(&register, &rev).map(Answer::Landing),
             Call::Fence(generation) => self.fence.raise(generation).map(|()| Answer::Fenced),
             Call::History { limit } => self.history(limit),
             Call::Compact => self.ground.compact().map(|()| Answer::Compacted),
@@ -408,6 +410,32 @@ impl Inner {
         })
     }
 
+    fn remove(&self, register: &Register, rev: &Rev) -> Result<Landing, Fault> {
+        self.hold_name(&mut self.locks())?;
+        self.scribe.may_remove(register)?;
+        let rev = repo::raw(rev)?;
+        let _turn = self.ground.take_turn()?;
+        self.pool.with(|repo| {
+            let now = self.current(repo, register)?;
+            if now != Some(rev) {
+                return Ok(raced(now));
+            }
+            let name = register.to_string();
+            // Git compares once more, under its own lock.
+            let removed = self
+                .past_locks(&name, || repo.find_reference(&name).and_then(|mut it| it.delete()));
+            match self.current(repo, register)? {
+                None => Ok(Landing::Landed(repo::oid(rev))),
+                now if now != Some(rev) => Ok(raced(now)),
+                _ => Err(match removed {
+                    Err(error) => fault::sort(&error, self.git_dir.display()),
+                    Ok(()) => Fault::transient("the ref did not go"),
+                }
+                .while_doing(format!("{register} was not removed"))),
+            }
+        })
+    }
+
     /// Compares and sets a ref. The caller holds the write lock.
     fn move_ref(
         &self,
@@ -418,15 +446,24 @@ impl Inner {
     ) -> Result<(), git2::Error> {
         let name = register.to_string();
         let from = from.unwrap_or(git2::Oid::ZERO_SHA1);
+        // With an old value given, `force` does not override anything: it must match.
+        self.past_locks(&name, || repo.reference_matching(&name, to, true, from, "").map(drop))
+    }
+
+    /// Does something with a ref, also where a killed writer has left a lock on it.
+    fn past_locks(
+        &self,
+        name: &str,
+        work: impl Fn() -> Result<(), git2::Error>,
+    ) -> Result<(), git2::Error> {
         let mut tries = 0;
         loop {
-            // With an old value given, `force` does not override anything: it must match.
-            match repo.reference_matching(&name, to, true, from, "") {
+            match work() {
                 Err(error) if error.code() == ErrorCode::Locked && tries < REF_LOCK_TRIES => {
                     tries += 1;
-                    self.clear_stale_lock(&name);
+                    self.clear_stale_lock(name);
                 }
-                other => return other.map(drop),
+                other => return other,
             }
         }
     }

@@ -94,15 +94,18 @@ impl RemoteStore {
             Call::Read { register, .. } => format!("read {register} of {place}"),
             Call::Commit { register, .. } => format!("write {register} of {place}"),
             Call::Beat { register, .. } => format!("beat {register} of {place}"),
+            Call::Remove { register, .. } => format!("remove {register} of {place}"),
             Call::Recall => format!("read the copy of {place}"),
             Call::Fence(_) => "write the fence".to_owned(),
             Call::History { .. } => "read the history".to_owned(),
             Call::Compact => format!("repack the copy of {place}"),
         };
         let deadline = match &call {
-            Call::Look(_) | Call::Read { .. } | Call::Commit { .. } | Call::Beat { .. } => {
-                self.timeouts.network
-            }
+            Call::Look(_)
+            | Call::Read { .. }
+            | Call::Commit { .. }
+            | Call::Beat { .. }
+            | Call::Remove { .. } => self.timeouts.network,
             Call::Compact => self.timeouts.local * COMPACT_PATIENCE,
             Call::Recall | Call::Fence(_) | Call::History { .. } => self.timeouts.local,
         };
@@ -160,6 +163,9 @@ impl Inner {
                 .copy
                 .with(|repo| self.commit(repo, register, Some(base), &Change::Beat))
                 .map(Answer::Landing),
+            Call::Remove { register, rev } => {
+                self.copy.with(|repo| self.remove(repo, register, rev)).map(Answer::Landing)
+            }
             Call::Fence(generation) => self.fence.raise(*generation).map(|()| Answer::Fenced),
             Call::History { limit } => self.copy.with(|repo| self.history(repo, *limit)),
             Call::Compact => {
@@ -353,17 +359,7 @@ impl Inner {
         batch
             .write(&self.copy.path)
             .map_err(|error| fault::sort_io(&error, format!("{register} was not written")))?;
-        let landing = match self.push(repo, register, commit, base) {
-            Pushed::Accepted => Landing::Landed(repo::oid(commit)),
-            Pushed::Conflict(now) => return Ok(raced(now)),
-            Pushed::Rejected(reason) => {
-                self.judge(repo, register, commit, base, || rejected(&reason))?
-            }
-            Pushed::Failed { fault, sent: false } => return Err(fault.into()),
-            Pushed::Failed { fault, sent: true } => {
-                self.judge(repo, register, commit, base, || fault.clone())?
-            }
-        };
+        let landing = self.set(repo, register, Some(commit), base)?;
         if let Landing::Landed(_) = landing
             && !base.is_some_and(|base| says_the_same(repo, base, commit))
         {
@@ -375,12 +371,52 @@ impl Inner {
         Ok(landing)
     }
 
+    fn remove(
+        &self,
+        repo: &Repository,
+        register: &Register,
+        rev: &Rev,
+    ) -> Result<Landing, Trouble> {
+        self.scribe.may_remove(register)?;
+        let rev = repo::raw(rev)?;
+        let _writing = self.copy.writing();
+        let landing = self.set(repo, register, None, Some(rev))?;
+        if let Landing::Landed(_) = landing
+            && let Ok(mut copy) = repo.find_reference(&register.to_string())
+            && let Err(error) = copy.delete()
+        {
+            info!(error = error.message(), "the copy of the state store lags behind");
+        }
+        Ok(landing)
+    }
+
+    /// Has the server set a register that is in state `base` to this commit, or to none.
+    fn set(
+        &self,
+        repo: &Repository,
+        register: &Register,
+        commit: Option<git2::Oid>,
+        base: Option<git2::Oid>,
+    ) -> Result<Landing, Trouble> {
+        match self.push(repo, register, commit, base) {
+            Pushed::Accepted => Ok(landed(commit, base)),
+            Pushed::Conflict(now) => Ok(raced(now)),
+            Pushed::Rejected(reason) => {
+                self.judge(repo, register, commit, base, || rejected(&reason))
+            }
+            Pushed::Failed { fault, sent: false } => Err(fault.into()),
+            Pushed::Failed { fault, sent: true } => {
+                self.judge(repo, register, commit, base, || fault.clone())
+            }
+        }
+    }
+
     /// Reads the ref again after a push that did not say that it worked.
     fn judge(
         &self,
         repo: &Repository,
         register: &Register,
-        commit: git2::Oid,
+        commit: Option<git2::Oid>,
         base: Option<git2::Oid>,
         why: impl FnOnce() -> Fault,
     ) -> Result<Landing, Trouble> {
@@ -401,18 +437,18 @@ impl Inner {
             Err(damage) => return Err(damage),
         };
         match refs.get(register).copied() {
-            Some(now) if now == commit => Ok(Landing::Landed(repo::oid(commit))),
+            now if now == commit => Ok(landed(commit, base)),
             now if now != base => Ok(raced(now)),
             _ => Err(why().while_doing(format!("{register} was not written")).into()),
         }
     }
 
-    /// Pushes one commit to one register that must still be in state `base`.
+    /// Pushes one commit, or none, to one register that must still be in state `base`.
     fn push(
         &self,
         repo: &Repository,
         register: &Register,
-        commit: git2::Oid,
+        commit: Option<git2::Oid>,
         base: Option<git2::Oid>,
     ) -> Pushed {
         let sent = Cell::new(false);
@@ -429,7 +465,7 @@ impl Inner {
         &self,
         repo: &Repository,
         register: &Register,
-        commit: git2::Oid,
+        commit: Option<git2::Oid>,
         base: Option<git2::Oid>,
         notes: &Notes,
         sent: &Cell<bool>,
@@ -462,8 +498,14 @@ impl Inner {
             });
             let mut options = PushOptions::new();
             options.remote_callbacks(callbacks).proxy_options(proxy()).packbuilder_parallelism(1);
-            let force = if self.goes_forward(repo, register, commit, base)? { "" } else { "+" };
-            remote.push(&[format!("{force}{commit}:{register}")], Some(&mut options))
+            let refspec = match commit {
+                None => format!(":{register}"),
+                Some(commit) if self.goes_forward(repo, register, commit, base)? => {
+                    format!("{commit}:{register}")
+                }
+                Some(commit) => format!("+{commit}:{register}"),
+            };
+            remote.push(&[refspec], Some(&mut options))
         })();
         if let Some(theirs) = conflict.get() {
             return Pushed::Conflict((!theirs.is_zero()).then_some(theirs));
@@ -515,6 +557,10 @@ fn says_the_same(repo: &Repository, one: git2::Oid, other: git2::Oid) -> bool {
 
 fn registers(heads: &[git2::RemoteHead<'_>]) -> Refs {
     heads.iter().filter_map(|head| Some((register::of_ref(head.name())?, head.oid()))).collect()
+}
+
+fn landed(commit: Option<git2::Oid>, base: Option<git2::Oid>) -> Landing {
+    Landing::Landed(repo::oid(commit.or(base).unwrap_or(git2::Oid::ZERO_SHA1)))
 }
 
 fn raced(now: Option<git2::Oid>) -> Landing {

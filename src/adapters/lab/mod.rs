@@ -10,6 +10,10 @@
 //!   wdl-<name>-n1 ── eth0 ──┤ (10.99.0.11)      dockerd, windlass agent
 //!   wdl-<name>-n2 ── eth0 ──┘ (10.99.0.12)      dockerd, windlass agent
 //! ```
+//!
+//! With several links there are as many bridges, each a network of its own (10.100.0.0/24, …), and the
+//! nodes are dealt out to them in turn. The namespace that holds the bridges routes between them, as
+//! a router between two racks does: no node of one link has a neighbour on another.
 
 mod host;
 mod server;
@@ -26,6 +30,10 @@ pub use host::{CLEAN, Host, LabFault, MARK, run};
 
 /// Where labs stand. On disk: Docker's images and layers go there.
 pub const LABS: &str = "/var/tmp/windlass-lab";
+/// The first machine of a network is the one that people sit at; nodes come behind these.
+pub const FIRST_NODE: u8 = 11;
+/// The most links of one lab: beyond 10.102.x.0/24 others' networks may begin.
+pub const LINKS_MAX: u8 = 4;
 /// The most nodes of one lab; each has a Docker, which takes some 125 MB.
 pub const NODES_MAX: u8 = 50;
 /// The longest name of a lab: its link on the machine is called after it, and a link's name has at
@@ -42,6 +50,9 @@ pub struct Lab {
     pub dir: PathBuf,
     /// The third number of its network, 10.99.x.0/24.
     pub network: u8,
+    /// Over how many links its nodes are spread; the second has 10.100.x.0/24, and so on.
+    #[serde(default = "one")]
+    pub links: u8,
     /// Its nodes by name, with the last number of their address.
     pub nodes: BTreeMap<String, u8>,
     /// The program its agents run.
@@ -62,6 +73,10 @@ pub struct Lab {
     /// value.
     #[serde(default)]
     pub settings: BTreeMap<String, String>,
+}
+
+fn one() -> u8 {
+    1
 }
 
 /// One step of making or ending a lab, for a progress bar.
@@ -107,7 +122,17 @@ impl Lab {
 
     /// A node's address.
     pub fn address(&self, node: &str) -> Option<Ipv4Addr> {
-        self.nodes.get(node).map(|last| Ipv4Addr::new(10, 99, self.network, *last))
+        self.nodes.get(node).map(|last| self.address_on(self.link_of(*last), *last))
+    }
+
+    /// An address on a link.
+    fn address_on(&self, link: u8, last: u8) -> Ipv4Addr {
+        Ipv4Addr::new(10, 99 + link, self.network, last)
+    }
+
+    /// The link of the node whose address ends so.
+    fn link_of(&self, last: u8) -> u8 {
+        last.saturating_sub(FIRST_NODE) % self.links.max(1)
     }
 
     /// The socket of a node's agent.
@@ -123,20 +148,34 @@ impl Lab {
         format!("lab-{}", self.name)
     }
 
-    /// Makes the bridge, and the machine's link to it, where they are not there already.
+    /// Makes the bridges, and the machine's link to the first, where they are not there already.
     pub fn make_network(&self) -> Result<(), LabFault> {
         let (switch, link) = (self.switch(), self.link());
         let ip = |args: &[&str]| run(Command::new("ip").args(args));
         if !Path::new("/run/netns").join(&switch).exists() {
             ip(&["netns", "add", &switch])?;
-            // An address of its own: by default a bridge has the lowest of its ports', and would
-            // change it, and be lost to its neighbours, when that node is switched off.
-            let mac = format!("02:57:44:4c:{:02x}:01", self.network);
-            self.in_switch(&["link", "add", "br0", "address", &mac, "type", "bridge"])?;
-            self.in_switch(&["link", "set", "br0", "up"])?;
+            for number in 0..self.links {
+                let bridge = format!("br{number}");
+                // An address of its own: by default a bridge has the lowest of its ports', and would
+                // change it, and be lost to its neighbours, when that node is switched off.
+                let mac = format!("02:57:44:4c:{:02x}:{:02x}", self.network, number + 1);
+                self.in_switch(&["link", "add", &bridge, "address", &mac, "type", "bridge"])?;
+                self.in_switch(&["link", "set", &bridge, "up"])?;
+            }
         }
-        let server = format!("{}/24", self.server_address());
-        self.in_switch(&["addr", "replace", &server, "dev", "br0"])?;
+        for number in 0..self.links {
+            let address = format!("{}/24", self.router_address(number));
+            self.in_switch(&["addr", "replace", &address, "dev", &format!("br{number}")])?;
+        }
+        if self.links > 1 {
+            let namespace = format!("--net=/run/netns/{switch}");
+            run(Command::new("nsenter").args([
+                &namespace,
+                "sysctl",
+                "-qw",
+                "net.ipv4.ip_forward=1",
+            ]))?;
+        }
         if !Path::new("/sys/class/net").join(&link).exists() {
             let peer = ["type", "veth", "peer", "name", "machine", "netns", &switch];
             ip(&[["link", "add", &link].as_slice(), peer.as_slice()].concat())?;
@@ -145,8 +184,19 @@ impl Lab {
             let address = format!("{}/24", Ipv4Addr::new(10, 99, self.network, 1));
             ip(&["addr", "add", &address, "dev", &link])?;
             ip(&["link", "set", &link, "up"])?;
+            // They go with the link.
+            for number in 1..self.links {
+                let network = format!("{}/24", self.address_on(number, 0));
+                let router = self.router_address(0).to_string();
+                ip(&["route", "add", &network, "via", &router, "dev", &link])?;
+            }
         }
         Ok(())
+    }
+
+    /// Where a link leads to the others. On the first it is the Git server's address too.
+    fn router_address(&self, link: u8) -> Ipv4Addr {
+        self.address_on(link, 2)
     }
 
     fn in_switch(&self, args: &[&str]) -> Result<String, LabFault> {
@@ -187,9 +237,11 @@ impl Lab {
 
     /// Gives a node its cable and its address.
     fn plug_in(&self, node: &str, host: &Host) -> Result<(), LabFault> {
-        let Some(address) = self.address(node) else {
+        let Some(last) = self.nodes.get(node) else {
             return Err(LabFault::new(format!("node {node}"), "is not in this lab"));
         };
+        let own = self.link_of(*last);
+        let address = self.address_on(own, *last);
         let exists = run(host.command("ip").args(["link", "show", "eth0"])).is_ok();
         if exists {
             return Ok(());
@@ -198,10 +250,15 @@ impl Lab {
         let peer = ["type", "veth", "peer", "name", "eth0", "netns", host.name()];
         self.in_switch(&[["link", "add", node].as_slice(), peer.as_slice()].concat())
             .map_err(|fault| LabFault::new(format!("cable of {node} in {switch}"), fault))?;
-        self.in_switch(&["link", "set", node, "master", "br0"])?;
+        self.in_switch(&["link", "set", node, "master", &format!("br{own}")])?;
         self.in_switch(&["link", "set", node, "up"])?;
         run(host.command("ip").args(["addr", "add", &format!("{address}/24"), "dev", "eth0"]))?;
         run(host.command("ip").args(["link", "set", "eth0", "up"]))?;
+        for other in (0..self.links).filter(|other| *other != own) {
+            let network = format!("{}/24", self.address_on(other, 0));
+            let router = self.router_address(own).to_string();
+            run(host.command("ip").args(["route", "add", &network, "via", &router]))?;
+        }
         Ok(())
     }
 

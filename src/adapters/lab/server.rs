@@ -34,7 +34,7 @@ const ANSWER_MAX: Duration = Duration::from_secs(1);
 impl Lab {
     /// The address of the lab's Git server.
     pub fn server_address(&self) -> Ipv4Addr {
-        Ipv4Addr::new(10, 99, self.network, 2)
+        self.router_address(0)
     }
 
     /// Where nodes find a repository of this machine. None for a path that means something else in

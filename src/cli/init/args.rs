@@ -21,6 +21,10 @@ pub(in crate::cli) struct Init {
     /// Print the line for other machines, from the configuration that is there
     #[arg(long)]
     pub(super) print_join: bool,
+    /// Print this machine's public key as a manifest that certifies it, from the configuration that
+    /// is there
+    #[arg(long, conflicts_with = "print_join")]
+    pub(super) print_key: bool,
 }
 
 /// Arguments of `windlass join`.

@@ -31,6 +31,8 @@ use super::common::TRUST;
 use super::config::{self, Loaded};
 use super::fault::Failure;
 use super::progress::Steps;
+use crate::adapters::identity::Identity;
+use crate::kinds::certified::ANNOTATION_NODE_KEY;
 use crate::kinds::fleet::FleetSettings;
 
 /// The unit's name.
@@ -38,10 +40,11 @@ const UNIT: &str = "windlass.service";
 
 /// Runs `windlass init`.
 pub(super) async fn init(args: &Init, context: &mut Context) -> Result<(), Failure> {
-    if args.print_join {
+    if args.print_join || args.print_key {
         let loaded = config::load(&args.machine.config, &hostname(), "")
             .map_err(|fault| Failure::hinted(fault, "`windlass init` writes it"))?;
-        return context.out.text(&join_line(&loaded)?);
+        let text = if args.print_key { certificate(&loaded)? } else { join_line(&loaded)? };
+        return context.out.text(&text);
     }
     let settings = from_flags(&args.common)?;
     let done = set_up(&settings, &args.machine, Begin::First).await?;
@@ -50,6 +53,7 @@ pub(super) async fn init(args: &Init, context: &mut Context) -> Result<(), Failu
     if let Some(why) = checks::keeps_to_itself(&common) {
         return context.out.text(&format!("\nThis machine stays alone: {why}.\n"));
     }
+    say_key(&done.loaded, context)?;
     let line = join_line(&done.loaded)?;
     context
         .out
@@ -84,7 +88,31 @@ pub(super) async fn join(args: &Join, context: &mut Context) -> Result<(), Failu
     }
     let done = set_up(&settings, &args.machine, begin).await?;
     context.out.text(&done.text)?;
+    say_key(&done.loaded, context)?;
     context.out.text("\nwindlass get nodes shows it as soon as its agent runs.\n")
+}
+
+/// Says how the machine's key is certified.
+fn say_key(loaded: &Loaded, context: &mut Context) -> Result<(), Failure> {
+    let manifest = certificate(loaded)?;
+    let lines: Vec<String> = manifest.lines().map(|line| format!("  {line}\n")).collect();
+    context.out.text(&format!(
+        "\nSo that nobody can pass for this machine by writing to the state repository, commit its key \
+         beside the manifests. Once one machine's key is there, every machine's must be:\n{}",
+        lines.concat()
+    ))
+}
+
+/// The manifest that certifies this machine's key, which is made if there is none.
+fn certificate(loaded: &Loaded) -> Result<String, Failure> {
+    let dir = &loaded.file.data_dir;
+    fs::create_dir_all(dir).map_err(|error| cant_write(dir, &error))?;
+    let key = Identity::open(dir).map_err(Failure::plain)?.public();
+    Ok(format!(
+        "apiVersion: v1\nkind: Node\nmetadata:\n  name: {}\n  annotations:\n    {ANNOTATION_NODE_KEY}: \
+         \"{key}\"\n",
+        loaded.agent.node
+    ))
 }
 
 fn hostname() -> String {

@@ -9,6 +9,7 @@ use k8s_openapi::api::scheduling::v1 as scheduling;
 use super::super::path::Path;
 use super::affinity::EFFECTS;
 use super::{Check, Meta};
+use crate::kinds::certified::{ANNOTATION_NODE_KEY, key_complaint};
 use crate::kinds::labels::label_value_complaint;
 use crate::kinds::name::Name;
 use crate::kinds::node::NodeWish;
@@ -38,11 +39,18 @@ pub(super) fn node(node: core::Node, meta: &Meta, check: &mut Check<'_, '_>) -> 
             effect: effect.unwrap_or(TaintEffect::NoSchedule),
         });
     }
+    let key = meta.annotations.get(ANNOTATION_NODE_KEY);
+    if let Some(key) = key {
+        let annotations = Path::Root.field("metadata");
+        let annotations = annotations.field("annotations");
+        check.complain(&annotations.key(ANNOTATION_NODE_KEY), key, key_complaint(key));
+    }
     Body::Node(Arc::new(NodeWish {
         labels: meta.labels.clone(),
         annotations: meta.annotations.clone(),
         taints,
         unschedulable: spec.unschedulable.unwrap_or(false),
+        key: key.cloned(),
     }))
 }
 

@@ -42,6 +42,10 @@ mod sshsig;
 #[cfg(test)]
 mod tests;
 
+/// A key that is one, for tests elsewhere.
+#[cfg(test)]
+pub(super) use tests::ADA as TEST_KEY;
+
 use std::fmt;
 use std::sync::Arc;
 

@@ -6,10 +6,12 @@
 //!   ada@example.org ssh-ed25519 AAAA…
 //! revoked: ["SHA256:…"]
 //! groups: {admins: [ada@example.org]}
+//! images: {allowed: [docker.io/library], digest: required}   # see `admission`
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::super::admission::{ImagePolicy, read_images};
 use super::super::near::nearest;
 use super::super::path::Path;
 use super::super::report::Report;
@@ -29,6 +31,7 @@ pub struct Policy {
     lines: Vec<Line>,
     revoked: BTreeSet<String>,
     groups: BTreeMap<String, BTreeSet<String>>,
+    pub(in crate::desired) images: ImagePolicy,
 }
 
 /// What must be signed.
@@ -104,7 +107,7 @@ fn allow(line: &Line, key: &str, at: Wall) -> Result<(), Distrust> {
 }
 
 /// Settings there are.
-const KNOWN: [&str; 4] = ["allowedSigners", "groups", "revoked", "signed"];
+const KNOWN: [&str; 5] = ["allowedSigners", "groups", "images", "revoked", "signed"];
 
 fn error(report: &mut Report, at: At, path: &Path<'_>, message: impl Into<String>) {
     report.add(Severity::Error, at, path, message, None);
@@ -183,6 +186,7 @@ fn read_field(entry: &super::super::tree::Entry<'_>, policy: &mut Policy, report
             }
             None => unfit("a map from groups to signers", &entry.node, &path, report),
         },
+        "images" => policy.images = read_images(&entry.node, &path, report),
         "openpgp" => {
             let message = "OpenPGP keys are not built yet";
             let hint = "sign with SSH keys: git config gpg.format ssh".to_owned();

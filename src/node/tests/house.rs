@@ -456,6 +456,7 @@ pub(super) fn around() -> Around {
         services: Arc::default(),
         released: BTreeSet::new(),
         has_heard: true,
+        is_counting: false,
         following_takes: std::time::Duration::ZERO,
         files_version: 1,
     }

@@ -52,6 +52,7 @@ use std::fmt;
 use crate::kinds::name::PodKey;
 use crate::kinds::object::Key;
 use crate::kinds::registry::Kind;
+use crate::kinds::time::Elapsed;
 
 use super::work::Work;
 use volumes::{Reach, Volumes};
@@ -110,6 +111,8 @@ pub enum Why {
     VolumeInUse,
     /// A volume that one pod at a time may use is used.
     VolumeOfOnePod,
+    /// The node turned away a pod of the same template lately.
+    TurnedAway,
     /// Nobody on the node matters less than the pod.
     NoVictims,
     /// The node would refuse the pod with nobody else on it.
@@ -152,6 +155,9 @@ impl fmt::Display for Why {
                 "node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod \
                  access mode",
             ),
+            Self::TurnedAway => {
+                f.write_str("node(s) turned such a pod away, and are asked again after a while")
+            }
             Self::NoVictims => f.write_str("No preemption victims found for incoming pod"),
             Self::NotHelpful => f.write_str("Preemption is not helpful for scheduling"),
         }
@@ -287,6 +293,7 @@ impl Desk {
                 return;
             }
         };
+        let reach = self.spare(work, key, reach);
         let unfit = match self.scheduler.place(pod.shape, nominated, reach.as_ref()) {
             Ok(node) => {
                 self.volumes.settle(work, &self.scheduler.cluster, key, node);
@@ -315,6 +322,30 @@ impl Desk {
         if let Some(node) = node {
             self.scheduler.cluster.claim(node, pod.shape);
         }
+    }
+
+    /// Leaves alone nodes that turned away such a pod lately.
+    fn spare(&self, work: &mut Work, key: &PodKey, reach: Option<Reach>) -> Option<Reach> {
+        let now = work.now.elapsed;
+        let pod = work.pods.get(key).filter(|_| !work.memory.refusals.is_empty());
+        let Some(template) = pod.map(|pod| pod.binding.template.clone()) else {
+            return reach;
+        };
+        let names = &self.scheduler.cluster.names;
+        let spared: Vec<(usize, Elapsed)> = names
+            .iter()
+            .enumerate()
+            .filter_map(|(at, name)| Some((at, work.memory.refusals.until(&template, name, now)?)))
+            .collect();
+        let Some(soonest) = spared.iter().map(|(_, until)| *until).min() else {
+            return reach;
+        };
+        work.wake_in(soonest.since(now));
+        let mut reach = reach.unwrap_or_else(|| vec![None; names.len()]);
+        for (at, _) in spared {
+            reach[at].get_or_insert(Why::TurnedAway);
+        }
+        Some(reach)
     }
 
     fn say_why(&self, work: &mut Work, pod: &Waiting, message: Option<String>) {

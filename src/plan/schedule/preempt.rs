@@ -169,6 +169,7 @@ fn is_hopeless(reasons: &[Why], shape: usize, node: usize, cluster: &Cluster) ->
         | Why::NoVolume
         | Why::VolumeInUse
         | Why::VolumeOfOnePod
+        | Why::TurnedAway
         | Why::NotHelpful => true,
         Why::Resource(name) => demand.requests.iter().any(|(resource, asked)| {
             cluster.resources.name(*resource) == name && *asked > machine.has(*resource)

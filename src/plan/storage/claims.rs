@@ -17,7 +17,7 @@ use crate::kinds::storage::{ClaimSpec, ClassChoice, Reclaim};
 use crate::state::storage::{ClaimRecord, MadeFor};
 use crate::state::{LedgerShard, RecordKey, State};
 
-use super::stock::{Stock, claims_of, of_kind, scratch_claims};
+use super::stock::{Stock, claims_of, scratch_claims};
 use super::{SOURCE, claim_key};
 use crate::plan::work::Work;
 
@@ -27,7 +27,7 @@ pub(super) fn keep(work: &mut Work) {
         work.revisions.iter().map(|(app, its)| (app.clone(), its.desired.clone())).collect();
     let stock = Stock::of(apps.iter().map(|(_, desired)| &**desired));
     for (app, desired) in &apps {
-        for object in of_kind(desired, Kind::PersistentVolumeClaim) {
+        for object in desired.of_kind(Kind::PersistentVolumeClaim) {
             if let (Body::Claim(spec), Some(namespace)) = (&object.body, &object.key.namespace) {
                 let key = RecordKey::new(namespace, &object.key.name);
                 let entry = work.next.apps.get(app).and_then(|app| app.entry(&object.key));

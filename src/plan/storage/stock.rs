@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::desired::Desired;
 use crate::kinds::labels::Labels;
 use crate::kinds::name::{Name, NodeName};
-use crate::kinds::object::{Body, Key, Object};
+use crate::kinds::object::{Body, Object};
 use crate::kinds::pod::{NodeTerm, PodSpec};
 use crate::kinds::quantity::Quantity;
 use crate::kinds::registry::Kind;
@@ -77,24 +77,17 @@ pub(super) fn allows(terms: Option<&[NodeTerm]>, node: &NodeName, labels: &Label
     terms.is_none_or(|terms| terms.iter().any(|term| term.matches(node, labels)))
 }
 
-/// The objects of a kind in a wish.
-pub(super) fn of_kind(desired: &Desired, kind: Kind) -> impl Iterator<Item = &Arc<Object>> {
-    let first = Key::cluster(kind, &Name::trusted(""));
-    let objects = desired.objects.range(first..);
-    objects.take_while(move |(key, _)| key.kind == kind).map(|(_, object)| object)
-}
-
 impl Stock {
     /// What the revisions in force have.
     pub fn of<'d>(desired: impl IntoIterator<Item = &'d Desired>) -> Self {
         let mut stock = Self::default();
         for desired in desired {
-            for object in of_kind(desired, Kind::StorageClass) {
+            for object in desired.of_kind(Kind::StorageClass) {
                 if let Body::StorageClass(class) = &object.body {
                     stock.classes.insert(object.key.name.clone(), class.clone());
                 }
             }
-            for object in of_kind(desired, Kind::PersistentVolume) {
+            for object in desired.of_kind(Kind::PersistentVolume) {
                 stock.take_volume(object);
             }
         }

@@ -116,3 +116,26 @@ fn the_dead_do_not_count_among_the_silent() {
     assert_eq!(pods_on(&fleet, "c").1, pods_on(&fleet, "c").0, "one of two is silent: its pods go");
     assert_eq!(pods_on(&fleet, "a").0, 6);
 }
+
+#[test]
+fn a_node_without_a_register_is_missed_and_one_that_was_deleted_is_forgotten() {
+    let mut fleet = fleet();
+    // Somebody deleted its ref; one that lives would write it anew.
+    fleet.input.nodes.remove("b");
+    fleet.turn();
+    assert!(!is_lost(&fleet, "b"));
+    let wake = fleet.last.as_ref().and_then(|plan| plan.wake);
+    assert!(wake.is_some_and(|at| at.since(fleet.now.elapsed).as_secs() <= 40), "{wake:?}");
+    fleet.pass(40);
+    fleet.turn();
+    assert!(is_lost(&fleet, "b"));
+    let freed = fleet.input.state.nodes["b"].pod_cidr;
+    fence(&mut fleet, "f", "b", true);
+    while fleet.turn() {}
+    assert!(!fleet.input.state.nodes.contains_key("b"));
+    assert_eq!(pods_on(&fleet, "a").0 + pods_on(&fleet, "c").0, 6);
+    let newcomer = crate::plan::NodeInput { is_ready: true, ..Default::default() };
+    fleet.input.nodes.insert(NodeName::trusted("d"), newcomer);
+    fleet.turn();
+    assert_eq!(fleet.input.state.nodes["d"].pod_cidr, freed, "its pod network is free");
+}

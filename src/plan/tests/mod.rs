@@ -21,6 +21,7 @@ mod library;
 mod liveness;
 mod namespace;
 mod properties;
+mod refusals;
 mod requests;
 mod rollout;
 mod schedule;

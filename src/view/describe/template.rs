@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{Page, moment};
 use crate::view::json::{at, is_true, items, members, number, pairs, text};
-use crate::view::table::{access_modes, labels};
+use crate::view::table::labels;
 
 /// A pod's containers, each with how it is.
 pub(super) fn containers(
@@ -298,23 +298,20 @@ fn describe_volume(page: &mut Page, kind: &str, source: &Value) {
                 ("ReadOnly", is_true(source, "readOnly").to_string()),
             ],
         ),
-        "ephemeral" => {
-            let template =
-                |path: &str, absent: &str| or(&format!("volumeClaimTemplate.{path}"), absent);
-            typed(
-                "EphemeralVolume (an inline specification for a volume that gets created and \
-                 deleted with the pod)",
-                &[
-                    ("StorageClass", template("spec.storageClassName", "")),
-                    ("Volume", template("spec.volumeName", "")),
-                    ("Labels", labels(source, "volumeClaimTemplate.metadata.labels")),
-                    ("Annotations", labels(source, "volumeClaimTemplate.metadata.annotations")),
-                    ("Capacity", template("spec.resources.requests.storage", "")),
-                    ("Access Modes", access_modes(source, "volumeClaimTemplate.spec.accessModes")),
-                    ("VolumeMode", template("spec.volumeMode", "")),
-                ],
-            );
-        }
+        // Without a volume of its own yet, its size and modes are left open, as kubectl does.
+        "ephemeral" => typed(
+            "EphemeralVolume (an inline specification for a volume that gets created and deleted \
+             with the pod)",
+            &[
+                ("StorageClass", or("volumeClaimTemplate.spec.storageClassName", "")),
+                ("Volume", or("volumeClaimTemplate.spec.volumeName", "")),
+                ("Labels", labels(source, "volumeClaimTemplate.metadata.labels")),
+                ("Annotations", labels(source, "volumeClaimTemplate.metadata.annotations")),
+                ("Capacity", String::new()),
+                ("Access Modes", String::new()),
+                ("VolumeMode", or("volumeClaimTemplate.spec.volumeMode", "")),
+            ],
+        ),
         "downwardAPI" => {
             typed("DownwardAPI (a volume populated by information about the pod)", &[]);
             downward(page, source);

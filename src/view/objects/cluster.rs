@@ -92,7 +92,8 @@ impl Left {
             return json!([remaining]);
         }
         let message = format!(
-            "Some content in the namespace has finalizers remaining:              kubernetes.io/pvc-protection in {} resource instances",
+            "Some content in the namespace has finalizers remaining: \
+             kubernetes.io/pvc-protection in {} resource instances",
             self.claims
         );
         let kept = condition("NamespaceFinalizersRemaining", "SomeFinalizersRemain", message);
@@ -308,4 +309,26 @@ fn micro(wall: Wall) -> String {
     let text = wall.to_string();
     let millis = wall.millis().rem_euclid(1000);
     format!("{}.{millis:03}000Z", text.trim_end_matches('Z'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_in_a_namespace_is_counted_by_kind() {
+        let told = |claims, pods| {
+            let left = Left { claims, pods, oldest: Wall::default(), since: None };
+            let conditions = left.conditions(None);
+            let messages = conditions.as_array().into_iter().flatten();
+            let messages = messages.map(|one| one["message"].as_str().unwrap_or("").to_owned());
+            messages.collect::<Vec<_>>()
+        };
+        assert_eq!(told(0, 3), ["Some resources are remaining: pods. has 3 resource instances"]);
+        let both = "Some resources are remaining: persistentvolumeclaims. has 1 resource instances, \
+                    pods. has 2 resource instances";
+        let kept = "Some content in the namespace has finalizers remaining: \
+                    kubernetes.io/pvc-protection in 1 resource instances";
+        assert_eq!(told(1, 2), [both, kept]);
+    }
 }

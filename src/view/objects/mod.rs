@@ -34,7 +34,7 @@ pub use meta::{ANNOTATION_COMMIT, ANNOTATION_PREFIX, ANNOTATION_SOURCE};
 pub(in crate::view) use meta::{
     ANNOTATION_CORDONED, ANNOTATION_DRAINING, ANNOTATION_FENCED, ANNOTATION_PULLED,
 };
-pub(in crate::view) use node::{CONDITION_SETTINGS, settings_of};
+pub(in crate::view) use node::{CONDITION_KEY, CONDITION_SETTINGS, key_doubt_of, settings_of};
 pub(in crate::view) use workload::ANNOTATION_REVISION;
 pub use written::reveal;
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::{Shown, meta};
+use crate::kinds::certified::Doubt;
 use crate::kinds::name::NodeName;
 use crate::kinds::node::{NodeCondition, NodeFacts, NodeWish};
 use crate::kinds::object::{Body, Key};
@@ -31,6 +32,8 @@ const PRESSURES: [(&str, &str, &str); 3] = [
 
 /// The condition of a node whose settings are others than its fleet's.
 pub(in crate::view) const CONDITION_SETTINGS: &str = "SettingsDiffer";
+/// The condition of a node whose key the desired repository does not certify, though it does others'.
+pub(in crate::view) const CONDITION_KEY: &str = "Uncertified";
 
 pub(super) fn list(picture: &Picture) -> Vec<Shown> {
     let reporting = picture.nodes.keys().cloned();
@@ -194,6 +197,11 @@ pub(in crate::view) fn settings_of(picture: &Picture, name: &NodeName) -> Option
     common::complaint(name, recorded, input.facts.settings.as_ref()?, &voices)
 }
 
+/// Why a node's key does not count, for people; that something is not read yet passes by itself.
+pub(in crate::view) fn key_doubt_of(picture: &Picture, name: &NodeName) -> Option<Doubt> {
+    picture.doubt_of(name).filter(|doubt| *doubt != Doubt::Unread)
+}
+
 fn conditions(picture: &Picture, name: &NodeName, facts: &NodeFacts, is_heard: bool) -> Vec<Value> {
     let heartbeat = heartbeat(picture.now.wall);
     let mut conditions: Vec<Value> = Vec::new();
@@ -226,6 +234,12 @@ fn conditions(picture: &Picture, name: &NodeName, facts: &NodeFacts, is_heard: b
         let reason = "SettingsDiffer".to_owned();
         let condition = NodeCondition { status: true, reason, message, since: facts.started };
         conditions.push(condition_json(CONDITION_SETTINGS, &condition, is_heard, heartbeat));
+    }
+    if let Some(doubt) = key_doubt_of(picture, name) {
+        let message = format!("{doubt}; other nodes do not listen to it.");
+        let reason = "KeyDoesNotCount".to_owned();
+        let condition = NodeCondition { status: true, reason, message, since: facts.started };
+        conditions.push(condition_json(CONDITION_KEY, &condition, is_heard, heartbeat));
     }
     conditions.push(condition_json("Ready", ready, is_heard, heartbeat));
     conditions

@@ -6,7 +6,7 @@ use super::cells::{NONE, UNKNOWN, age, joined, plain, since, used_of_hard};
 use super::{Column, count, name, shown, wide};
 use crate::kinds::time::Wall;
 use crate::view::json::{at, is_true, items, members, number, pairs, text};
-use crate::view::objects::CONDITION_SETTINGS;
+use crate::view::objects::{CONDITION_KEY, CONDITION_SETTINGS};
 
 pub(super) const NODES: &[Column] = &[
     shown("Name"),
@@ -59,9 +59,11 @@ fn node_status(node: &Value) -> String {
     }
     .to_owned();
     let conditions = items(node, "status.conditions");
-    if conditions.iter().any(|condition| text(condition, "type") == CONDITION_SETTINGS) {
-        status.push(',');
-        status.push_str(CONDITION_SETTINGS);
+    for odd in [CONDITION_SETTINGS, CONDITION_KEY] {
+        if conditions.iter().any(|condition| text(condition, "type") == odd) {
+            status.push(',');
+            status.push_str(odd);
+        }
     }
     if is_true(node, "spec.unschedulable") {
         status.push_str(",SchedulingDisabled");

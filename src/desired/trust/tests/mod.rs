@@ -20,7 +20,7 @@ use super::{Distrust, commit, fingerprint, parse_fingerprint};
 use crate::kinds::time::Wall;
 
 /// The key of `ed25519.txt`.
-pub(super) const ADA: &str = "ssh-ed25519 \
+pub(in crate::desired) const ADA: &str = "ssh-ed25519 \
      AAAAC3NzaC1lZDI1NTE5AAAAIA7CKQ7Z4MhlkG0UjZ1qEl/m/Tx2bD1TRrCzuQ0D49vP";
 
 /// Commits that `git commit -S` made with keys of ssh-keygen 9.2, and the keys' fingerprints as
@@ -264,6 +264,10 @@ fn what_a_policy_can_not_say() {
         ("GOOD\nopenpgp: []", "2:1: error: openpgp: OpenPGP keys are not built yet"),
         ("GOOD\nsinged: tip", "did you mean \"signed\"?"),
         ("GOOD\nkind: Bundle", "give the manifest another name"),
+        ("GOOD\nimages: [x]", "2:9: error: images: expected a map with allowed and digest"),
+        ("GOOD\nimages: {allowed: [nginx]}", "images.allowed[0]: \"nginx\" is no registry"),
+        ("GOOD\nimages: {digest: yes please}", "images.digest: expected required or optional"),
+        ("GOOD\nimages: {digests: required}", "images.digests: unknown setting"),
         ("GOOD\nrevoked: [abc]", "\"abc\" is no fingerprint"),
         ("GOOD\nrevoked: [\"PRINT\"]", "names no key that could sign"),
         ("GOOD\ngroups: [x]", "groups: expected a map"),

@@ -1,0 +1,63 @@
+//! What other nodes ask of this one's images: which it has, and their blobs.
+//!
+//! ```text
+//!   GET /windlass/v1/images?name=…            it has that image, and these are its blobs; or 404
+//!   GET /windlass/v1/images?name=…&prepare=1  the same, made ready first: out of Docker, if need be
+//!   GET /windlass/v1/blobs/sha256:…           one of them
+//! ```
+
+use std::sync::Arc;
+
+use hyper::Uri;
+use hyper::header::CONTENT_LENGTH;
+
+use super::ask::Parameters;
+use super::reply::{self, Answer, No};
+use super::serve::Api;
+use crate::adapters::images::Images;
+use crate::kinds::digest::Digest;
+use crate::kinds::image::Reference;
+use crate::kinds::name::NodeName;
+
+/// Where images are asked for.
+pub(crate) const IMAGES: &str = "/windlass/v1/images";
+/// Where their blobs are.
+pub(crate) const BLOBS: &str = "/windlass/v1/blobs/";
+
+/// Answers a question about images; none if it is another.
+pub(super) async fn answer(
+    api: &Arc<Api>,
+    node: &NodeName,
+    uri: &Uri,
+) -> Option<Result<Answer, No>> {
+    let path = uri.path();
+    if path != IMAGES && !path.starts_with(BLOBS) {
+        return None;
+    }
+    let Some(images) = api.backend.images() else {
+        return Some(Err(No::path()));
+    };
+    Some(match path.strip_prefix(BLOBS) {
+        Some(digest) => blob(images, digest).await,
+        None => image(images, node, &Parameters::parse(uri.query())).await,
+    })
+}
+
+async fn image(images: &Images, node: &NodeName, asked: &Parameters) -> Result<Answer, No> {
+    let name = asked.get("name").ok_or_else(|| No::bad("name: is missing"))?;
+    let name = Reference::parse(name).map_err(No::bad)?;
+    let prepare = asked.is_true("prepare");
+    if prepare {
+        tracing::info!(%node, image = %name, "another node fetches an image");
+    }
+    let offer = images.offer(&name, prepare).await?;
+    serde_json::to_string(&offer).map(reply::json_text).map_err(|_| No::defect())
+}
+
+async fn blob(images: &Images, digest: &str) -> Result<Answer, No> {
+    let digest = Digest::parse(digest).ok_or_else(|| No::bad("that is no digest"))?;
+    let (bytes, pieces) = images.send(&digest).await?;
+    let mut answer = reply::stream("application/octet-stream", pieces);
+    answer.headers_mut().insert(CONTENT_LENGTH, bytes.into());
+    Ok(answer)
+}

@@ -1,0 +1,321 @@
+//! Making a bundle.
+//!
+//! ```text
+//!   images ─▶ <file>.work/, a store: a blob is there or not, so a second run goes on where one ended
+//!   commits ─▶ <file>.work/commits.bundle
+//!   the page ─▶ the seal ─▶ <file>, or pieces of it; then the work directory goes
+//! ```
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, BufReader, BufWriter, Read, Write as _};
+use std::path::{Path, PathBuf};
+
+use git2::Oid;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::frame::{self, Opened};
+use super::index::{Base, COMMITS, INDEX, Index, Named, Packed, Part, SEAL};
+use super::pieces::{self, Cutter, Pieces};
+use super::sign::{self, Signers};
+use super::{NAMESPACE, Refused};
+use crate::adapters::git::{bundle, write_file};
+use crate::adapters::images::layout::{INDEX_FILE, LAYOUT_FILE, blob_path};
+use crate::adapters::images::sources::{Sources, Taken, Yard};
+use crate::adapters::images::store::Store;
+use crate::kinds::digest::Digest;
+use crate::kinds::image::Reference;
+
+/// What a second run need not do again.
+const TAKEN: &str = "taken.json";
+
+/// What is to go into a bundle.
+pub struct Order {
+    /// The desired repository on this machine.
+    pub repository: PathBuf,
+    /// The branch that it brings on.
+    pub branch: String,
+    /// Where it brings it.
+    pub commit: String,
+    /// The images that manifests name.
+    pub images: Vec<Reference>,
+    /// An earlier bundle, whose blobs and commits are not sent again.
+    pub base: Option<PathBuf>,
+    /// Who may have sealed that one.
+    pub trust: Option<Signers>,
+    /// A commit that is there already, where there is no earlier bundle.
+    pub base_commit: Option<String>,
+    /// Where images come from.
+    pub sources: Sources,
+    /// The private key.
+    pub key: PathBuf,
+    /// What opens it.
+    pub passphrase: Option<Vec<u8>>,
+    /// The file.
+    pub out: PathBuf,
+    /// The longest piece.
+    pub piece_bytes: Option<u64>,
+    /// When it is made, for people.
+    pub created: String,
+}
+
+/// How far it has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// An image, of so many, comes from there.
+    Image(usize, usize, String),
+    /// So many bytes of so many are written.
+    Writing(u64, u64),
+}
+
+/// What was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Made {
+    /// What is in it.
+    pub index: Index,
+    /// The files it is in.
+    pub files: Vec<PathBuf>,
+}
+
+/// What an earlier run has taken.
+#[derive(Default, Serialize, Deserialize)]
+struct Record {
+    /// For another base other things were left out.
+    base: Option<Digest>,
+    images: BTreeMap<String, Taken>,
+    packed: Vec<Packed>,
+}
+
+/// Makes a bundle.
+pub async fn create(
+    order: &Order,
+    tell: &mut (dyn FnMut(Progress) + Send),
+) -> Result<Made, Refused> {
+    let mut index = Index::new(&order.branch, &order.commit, order.created.clone());
+    let base = order.base.as_deref().map(|path| read_base(path, order)).transpose()?;
+    index.base = match (&base, &order.base_commit) {
+        (Some((page, digest)), _) => {
+            Some(Base { commit: page.commit.clone(), bundle: Some(*digest) })
+        }
+        (None, Some(commit)) => Some(Base { commit: commit.clone(), bundle: None }),
+        (None, None) => None,
+    };
+    let work = work_dir(&order.out);
+    let store = Store::at(work.clone());
+    store.make().map_err(|error| disk(&work, &error))?;
+    write_commits(order, &index, &work)?;
+
+    let base_page = base.as_ref().map(|(page, _)| page);
+    let base_blobs = base_page.into_iter().flat_map(|page| page.blobs().chain(&page.required));
+    let base_blobs: BTreeMap<Digest, u64> =
+        base_blobs.map(|part| (part.sha256, part.bytes)).collect();
+    let mut record = remembered(&work, index.base.as_ref().and_then(|base| base.bundle));
+    let packed = base_page.into_iter().flat_map(|page| &page.packed).chain(&record.packed);
+    let packed = packed.map(|packed| (packed.diff_id, packed.clone())).collect();
+    let mut yard = Yard { store: &store, base: base_blobs, packed };
+    let taken = take_images(order, &mut record, &mut yard, &work, tell).await?;
+    store
+        .enter(taken.iter().map(|image| image.entry.clone()).collect())
+        .map_err(|e| disk(&work, &e))?;
+
+    for (name, image) in order.images.iter().zip(&taken) {
+        let manifest = image.entry.digest().map_err(Refused::damaged)?;
+        let bytes = image.blobs.values().sum();
+        index.images.push(Named { name: name.to_string(), manifest, bytes });
+    }
+    let needed: BTreeMap<Digest, u64> =
+        taken.iter().flat_map(|image| image.blobs.clone()).collect();
+    for path in [COMMITS, LAYOUT_FILE, INDEX_FILE] {
+        index.parts.push(weigh(&work, path)?);
+    }
+    // Manifests and configs stand before layers: whoever looks into it finds them soon.
+    let mut blobs: Vec<(u64, Digest)> =
+        needed.iter().map(|(digest, bytes)| (*bytes, *digest)).collect();
+    blobs.sort();
+    for (bytes, sha256) in blobs {
+        let part = Part { path: blob_path(&sha256), bytes, sha256 };
+        if yard.base.contains_key(&sha256) {
+            index.required.push(part);
+        } else {
+            index.parts.push(part);
+        }
+    }
+    let packed = yard.packed.into_values();
+    index.packed = packed.filter(|packed| needed.contains_key(&packed.blob)).collect();
+    let files = write(order, &index, &work, tell)?;
+    fs::remove_dir_all(&work).map_err(|error| disk(&work, &error))?;
+    Ok(Made { index, files })
+}
+
+fn disk(path: &Path, error: &dyn std::fmt::Display) -> Refused {
+    Refused::new(
+        format!("{}: {error}", path.display()),
+        "mend that and run it again: what has been gathered is kept",
+    )
+}
+
+/// Where a bundle is gathered.
+fn work_dir(out: &Path) -> PathBuf {
+    let mut name = out.as_os_str().to_owned();
+    name.push(".work");
+    PathBuf::from(name)
+}
+
+fn read_base(path: &Path, order: &Order) -> Result<(Index, Digest), Refused> {
+    let (opened, _) = Opened::open(Pieces::open(pieces::find(path)?), order.trust.as_ref())?;
+    if opened.index.branch != order.branch {
+        return Err(Refused::new(
+            format!("the base brings on the branch {}, not {}", opened.index.branch, order.branch),
+            "name a bundle of the same branch",
+        ));
+    }
+    Ok((opened.index, opened.digest))
+}
+
+fn write_commits(order: &Order, index: &Index, work: &Path) -> Result<(), Refused> {
+    let wrong = |why: &dyn std::fmt::Display| {
+        Refused::new(format!("the desired repository: {why}"), "name a clone of it: --repo DIR")
+    };
+    let repo = bundle::open(&order.repository).map_err(|fault| wrong(&fault))?;
+    let tip = Oid::from_str(&index.commit).map_err(|error| wrong(&error))?;
+    let base = index.base.as_ref().map(|base| Oid::from_str(&base.commit)).transpose();
+    let base = base.map_err(|error| wrong(&error))?;
+    if let Some(base) = base {
+        if base == tip {
+            return Err(Refused::new(
+                "there is nothing new: the branch is where the base brings it",
+                "without --base, a bundle holds everything",
+            ));
+        }
+        if !repo.graph_descendant_of(tip, base).unwrap_or(false) {
+            return Err(Refused::new(
+                format!("commit {} does not come from the base's {base}", order.commit),
+                "name a base of this branch's own history, or none",
+            ));
+        }
+    }
+    let path = work.join(COMMITS);
+    let file = File::create(&path).map_err(|error| disk(&path, &error))?;
+    let mut file = BufWriter::new(file);
+    bundle::write(&repo, &index.branch_ref(), tip, base, &mut file).map_err(|f| wrong(&f))?;
+    file.flush().map_err(|error| disk(&path, &error))
+}
+
+fn remembered(work: &Path, base: Option<Digest>) -> Record {
+    let kept = fs::read(work.join(TAKEN)).ok();
+    let kept: Option<Record> = kept.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    kept.filter(|record| record.base == base).unwrap_or(Record { base, ..Record::default() })
+}
+
+async fn take_images(
+    order: &Order,
+    record: &mut Record,
+    yard: &mut Yard<'_>,
+    work: &Path,
+    tell: &mut (dyn FnMut(Progress) + Send),
+) -> Result<Vec<Taken>, Refused> {
+    let archives = order.sources.survey().map_err(|why| {
+        Refused::new(why, "name archives as `docker save`, skopeo or buildah write them")
+    })?;
+    let total = order.images.len();
+    let mut taken = Vec::new();
+    let mut missing = Vec::new();
+    for (number, name) in order.images.iter().enumerate() {
+        let text = name.to_string();
+        let mut say = |from: &str| {
+            tell(Progress::Image(number, total, format!("{text} from {from}")));
+        };
+        let known = record.images.get(&text).filter(|image| {
+            image.blobs.iter().all(|(digest, bytes)| {
+                yard.base.get(digest) == Some(bytes) || yard.store.has(digest, *bytes)
+            })
+        });
+        if let Some(known) = known {
+            say("an earlier run");
+            taken.push(known.clone());
+            continue;
+        }
+        match order.sources.take(name, &archives, yard, &mut say).await {
+            Ok(image) => {
+                record.images.insert(text, image.clone());
+                record.packed = yard.packed.values().cloned().collect();
+                let bytes = serde_json::to_vec(&record).map_err(|error| disk(work, &error))?;
+                write_file(&work.join(TAKEN), &bytes).map_err(|error| disk(work, &error))?;
+                taken.push(image);
+            }
+            Err(why) => missing.push(format!("{text}: {why}")),
+        }
+    }
+    if missing.is_empty() {
+        return Ok(taken);
+    }
+    let are = if missing.len() == 1 { "an image is" } else { "images are" };
+    Err(Refused::new(
+        format!("{are} nowhere to be had:\n  {}", missing.join("\n  ")),
+        "pull or build them here, name archives with --archive, or registries without TLS with \
+         --plain-http; then run it again: what has been gathered is kept",
+    ))
+}
+
+/// The length and the digest of a file.
+fn weigh(work: &Path, path: &str) -> Result<Part, Refused> {
+    let file = work.join(path);
+    let weigh = || -> io::Result<Part> {
+        let mut content = File::open(&file)?;
+        let mut hasher = Sha256::new();
+        let mut piece = vec![0; 256 << 10];
+        let mut bytes = 0;
+        loop {
+            let count = content.read(&mut piece)?;
+            if count == 0 {
+                break;
+            }
+            hasher.update(&piece[..count]);
+            bytes += count as u64;
+        }
+        let sha256 = Digest::from_bytes(hasher.finalize().into());
+        Ok(Part { path: path.to_owned(), bytes, sha256 })
+    };
+    weigh().map_err(|error| disk(&file, &error))
+}
+
+fn write(
+    order: &Order,
+    index: &Index,
+    work: &Path,
+    tell: &mut (dyn FnMut(Progress) + Send),
+) -> Result<Vec<PathBuf>, Refused> {
+    let page = serde_json::to_vec_pretty(index).map_err(|error| disk(work, &error))?;
+    // What nobody could read must not be sealed.
+    Index::parse(&page)?;
+    let seal =
+        sign::sign(&order.key, order.passphrase.as_deref(), NAMESPACE, &page).map_err(|why| {
+            Refused::new(
+                why,
+                "name a private key that OpenSSH reads, of the type ed25519: --key FILE",
+            )
+        })?;
+    let lengths = [page.len() as u64, seal.len() as u64].into_iter();
+    let total = frame::length(lengths.chain(index.parts.iter().map(|part| part.bytes)));
+    let mut write = || -> io::Result<Vec<PathBuf>> {
+        let cutter = Cutter::begin(&order.out, order.piece_bytes)?;
+        let mut out = BufWriter::with_capacity(256 << 10, cutter);
+        frame::put(&mut out, INDEX, page.len() as u64, &page[..])?;
+        frame::put(&mut out, SEAL, seal.len() as u64, seal.as_bytes())?;
+        let mut done = 0;
+        for part in &index.parts {
+            frame::put(
+                &mut out,
+                &part.path,
+                part.bytes,
+                BufReader::new(File::open(work.join(&part.path))?),
+            )?;
+            done += part.bytes;
+            tell(Progress::Writing(done, total));
+        }
+        frame::end(&mut out)?;
+        out.into_inner().map_err(io::IntoInnerError::into_error)?.end()
+    };
+    write().map_err(|error| disk(&order.out, &error))
+}

@@ -1,0 +1,344 @@
+//! Images from neighbours.
+//!
+//! ```text
+//!   every node ◀─ have you got it? ─ this one          all at once, a short question
+//!   those who have it in their store ◀─ blob by blob   up to three at once, each blob checked
+//!   where only Dockers have it, one makes it ready     docker save, packed into its store
+//! ```
+//! Layers that are here are not asked for. A neighbour that fails is left out, and its blob asked of
+//! another; what has come stays, so the next try is shorter.
+//!
+//! The limit: what an image named by a tag is, the neighbour says. Only a digest proves it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io::Write as _;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper::body::Incoming;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::layout::Descriptor;
+use super::store::{self, Store};
+use crate::adapters::api::{BLOBS, IMAGES};
+use crate::adapters::line::Lines;
+use crate::kinds::digest::Digest;
+use crate::kinds::image::{Reference, Version};
+use crate::kinds::name::NodeName;
+use crate::ports::Fault;
+use crate::view::picture::Picture;
+
+/// So many neighbours are asked for one image.
+const ASKED_MAX: usize = 16;
+/// So many of them send at once.
+const SENDERS_MAX: usize = 3;
+/// How long a neighbour may take to say whether he has it.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
+/// How long he may take to get it ready: `docker save` of a few gigabytes on a slow disk.
+const READY_MAX: Duration = Duration::from_secs(900);
+/// How long a sender may be silent.
+const SILENCE_MAX: Duration = Duration::from_secs(30);
+const OFFER_BYTES_MAX: usize = 1 << 20;
+
+/// What a neighbour has of an image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Offer {
+    /// How it stands in his store's page; none if he would have to get it ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) entry: Option<Descriptor>,
+    /// What belongs to it.
+    #[serde(default)]
+    pub(crate) blobs: BTreeMap<Digest, u64>,
+}
+
+/// The way to other nodes.
+#[derive(Clone)]
+pub struct Peers {
+    /// Lines to them.
+    pub lines: Lines,
+    /// Who they are.
+    pub pictures: watch::Receiver<Arc<Picture>>,
+}
+
+/// A neighbour.
+#[derive(Clone, Debug)]
+struct Peer {
+    node: NodeName,
+    at: SocketAddr,
+    key: String,
+    from: Option<IpAddr>,
+}
+
+impl Peers {
+    /// Brings an image into the store; or says who was asked, and what was wrong.
+    pub(super) async fn fetch(
+        &self,
+        name: &Reference,
+        store: &Store,
+        tell: &(dyn Fn(u64, u64) + Sync),
+    ) -> Result<(), String> {
+        let peers = self.neighbours(name);
+        if peers.is_empty() {
+            return Err("no other node can be asked".into());
+        }
+        let answers = join_all(peers.iter().map(|peer| self.ask(peer, name, false))).await;
+        let mut offers: Vec<(Peer, Offer)> = Vec::new();
+        let mut misses = Vec::new();
+        for (peer, answer) in peers.into_iter().zip(answers) {
+            match answer {
+                Ok(offer) => offers.push((peer, offer)),
+                Err(fault) => misses.push(format!("node {}: {fault}", peer.node)),
+            }
+        }
+        // Whoever has it in his store sends it as it is; only if nobody has, one gets it ready.
+        offers.sort_by_key(|(_, offer)| offer.entry.is_none());
+        let Some((first, offer)) = offers.first().cloned() else {
+            return Err(misses.join("; "));
+        };
+        let offer = match offer.entry {
+            Some(_) => offer,
+            None => self
+                .ask(&first, name, true)
+                .await
+                .map_err(|fault| format!("node {}: {fault}", first.node))?,
+        };
+        let offered =
+            offer.entry.as_ref().ok_or_else(|| format!("node {} has lost it", first.node))?;
+        proves(name, offered)?;
+        // Under the name that was asked for, whatever else he calls it.
+        let entry =
+            store::entry(&name.to_string(), offered.digest()?, offered.size, &offered.media_type);
+        let mut senders = vec![first.clone()];
+        let same = offers.into_iter().filter(|(peer, other)| {
+            peer.node != first.node
+                && other.entry.as_ref().is_some_and(|its| its.digest == entry.digest)
+        });
+        senders.extend(same.map(|(peer, _)| peer).take(SENDERS_MAX - 1));
+        store.make().map_err(|error| format!("{}: {error}", store.dir().display()))?;
+        self.receive(&senders, &offer.blobs, store, tell).await?;
+        store.blobs_of(&entry)?;
+        store.enter(vec![entry]).map_err(|error| format!("{}: {error}", store.dir().display()))
+    }
+
+    /// Other nodes that answer, in an order of their own for each image and each asker, so that not all
+    /// ask the same.
+    fn neighbours(&self, name: &Reference) -> Vec<Peer> {
+        let picture = self.pictures.borrow().clone();
+        let own = picture.nodes.get(&picture.node);
+        let from = own.and_then(|own| own.facts.addresses.first().copied());
+        let mut peers: Vec<(u64, Peer)> = picture
+            .nodes
+            .iter()
+            .filter(|(node, _)| **node != picture.node)
+            .filter(|(node, _)| picture.state.nodes.get(*node).is_none_or(|its| its.lost.is_none()))
+            .filter(|(node, _)| picture.doubt_of(node).is_none())
+            .filter_map(|(node, input)| {
+                let contact = input.facts.contact.as_ref()?;
+                let at = SocketAddr::new(*input.facts.addresses.first()?, contact.api_port?);
+                let parts = [picture.node.as_str(), node.as_str(), &name.path].map(str::as_bytes);
+                let order = Digest::of_parts(parts).first_u64();
+                Some((order, Peer { node: node.clone(), at, key: contact.key.clone(), from }))
+            })
+            .collect();
+        peers.sort_by_key(|(order, _)| *order);
+        peers.into_iter().map(|(_, peer)| peer).take(ASKED_MAX).collect()
+    }
+
+    async fn ask(&self, peer: &Peer, name: &Reference, prepare: bool) -> Result<Offer, Fault> {
+        let path = question(name, prepare);
+        let asking = async {
+            let answer = self.get(peer, &path).await?;
+            let body = Limited::new(answer.into_body(), OFFER_BYTES_MAX).collect().await;
+            let body = body.map_err(|error| Fault::transient(format!("its answer: {error}")))?;
+            serde_json::from_slice(&body.to_bytes()).map_err(Fault::stalled)
+        };
+        let longest = if prepare { READY_MAX } else { ANSWER_MAX };
+        let asked = tokio::time::timeout(longest, asking).await;
+        asked.map_err(|_| Fault::deadline(format!("no answer within {longest:?}")))?
+    }
+
+    async fn get(&self, peer: &Peer, path: &str) -> Result<Response<Incoming>, Fault> {
+        let line = self.lines.dial(peer.at, peer.from, &peer.key).await?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(line))
+            .await
+            .map_err(Fault::transient)?;
+        // It ends with the answer's body.
+        tokio::spawn(connection);
+        let request = Request::get(path).header("host", "node").body(Empty::<Bytes>::new());
+        let answer = sender.send_request(request.map_err(Fault::stalled)?).await;
+        let answer = answer.map_err(Fault::transient)?;
+        match answer.status() {
+            StatusCode::OK => Ok(answer),
+            StatusCode::NOT_FOUND => Err(Fault::not_found("does not have it")),
+            status => {
+                let body = Limited::new(answer.into_body(), OFFER_BYTES_MAX).collect().await;
+                let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+                let json: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
+                let why = json["message"].as_str().unwrap_or_default();
+                Err(Fault::transient(format!("{status}: {why}")))
+            }
+        }
+    }
+
+    /// Has the senders send what is missing.
+    async fn receive(
+        &self,
+        senders: &[Peer],
+        blobs: &BTreeMap<Digest, u64>,
+        store: &Store,
+        tell: &(dyn Fn(u64, u64) + Sync),
+    ) -> Result<(), String> {
+        let missing = blobs.iter().filter(|(digest, bytes)| !store.has(digest, **bytes));
+        let mut missing: Vec<(Digest, u64)> =
+            missing.map(|(digest, bytes)| (*digest, *bytes)).collect();
+        // The largest first: the others fit beside it.
+        missing.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
+        let total: u64 = missing.iter().map(|(_, bytes)| bytes).sum();
+        store.has_room(total)?;
+        let waiting = Mutex::new(VecDeque::from(missing));
+        let done = AtomicU64::new(0);
+        let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        let work = senders.iter().map(|peer| async {
+            while let Some((digest, bytes)) = next() {
+                let tell = |count| {
+                    let done = done.fetch_add(count, Ordering::Relaxed) + count;
+                    tell(done.min(total), total);
+                };
+                let came = self.blob(peer, &digest, bytes, store, &tell);
+                if let Err(fault) = came.await {
+                    tracing::warn!(node = %peer.node, blob = %digest, %fault, "a blob of an image did not come");
+                    waiting.lock().unwrap_or_else(PoisonError::into_inner).push_back((digest, bytes));
+                    return Some(format!("node {}: {fault}", peer.node));
+                }
+            }
+            None
+        });
+        let faults: Vec<String> = join_all(work).await.into_iter().flatten().collect();
+        // What one could not send, another may have sent since.
+        let is_whole = blobs.iter().all(|(digest, bytes)| store.has(digest, *bytes));
+        if is_whole { Ok(()) } else { Err(faults.join("; ")) }
+    }
+
+    async fn blob(
+        &self,
+        peer: &Peer,
+        digest: &Digest,
+        bytes: u64,
+        store: &Store,
+        tell: &(dyn Fn(u64) + Sync),
+    ) -> Result<(), Fault> {
+        let path = format!("{BLOBS}{}", digest.prefixed());
+        let answer = tokio::time::timeout(ANSWER_MAX * 2, self.get(peer, &path)).await;
+        let mut body = answer.map_err(|_| Fault::deadline("it does not answer"))??.into_body();
+        let disk =
+            |error: std::io::Error| Fault::stalled(format!("{}: {error}", store.dir().display()));
+        let mut coming = store.receive(Some(*digest)).map_err(disk)?;
+        let mut left = bytes;
+        loop {
+            let frame = tokio::time::timeout(SILENCE_MAX, body.frame()).await;
+            let frame = frame.map_err(|_| Fault::deadline("it has sent nothing for 30 s"))?;
+            let Some(frame) = frame else { break };
+            let frame =
+                frame.map_err(|error| Fault::transient(format!("the line broke: {error}")))?;
+            let Ok(piece) = frame.into_data() else { continue };
+            left = left
+                .checked_sub(piece.len() as u64)
+                .ok_or_else(|| Fault::stalled("it sends more than it has said"))?;
+            coming.write_all(&piece).map_err(disk)?;
+            tell(piece.len() as u64);
+        }
+        coming.end().map(|_| ()).map_err(|error| match error.kind() {
+            std::io::ErrorKind::InvalidData => Fault::stalled(error),
+            _ => disk(error),
+        })
+    }
+}
+
+fn question(name: &Reference, prepare: bool) -> String {
+    let mut query = url::form_urlencoded::Serializer::new(String::new());
+    query.append_pair("name", &name.to_string());
+    if prepare {
+        query.append_pair("prepare", "true");
+    }
+    format!("{IMAGES}?{}", query.finish())
+}
+
+/// Whether an image that is offered is the one of the digest that is asked for. That its manifest is
+/// what it is called by, is checked when it comes.
+fn proves(name: &Reference, entry: &Descriptor) -> Result<(), String> {
+    match &name.version {
+        Version::Digest(digest) if *digest != entry.digest => {
+            Err(format!("what is offered is {}, and that is another", entry.digest))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// How fast images are sent, all together.
+#[derive(Debug)]
+pub(super) struct Pace {
+    bytes_per_s: Option<u64>,
+    next: Mutex<Option<Instant>>,
+}
+
+impl Pace {
+    pub(super) fn new(bytes_per_s: Option<u64>) -> Self {
+        Self { bytes_per_s, next: Mutex::new(None) }
+    }
+
+    /// Waits until so many bytes may be sent.
+    pub(super) async fn wait(&self, bytes: usize) {
+        let Some(rate) = self.bytes_per_s else { return };
+        let turn = {
+            let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+            let now = Instant::now();
+            let turn = next.map_or(now, |next| next.max(now));
+            let takes =
+                Duration::from_micros((bytes as u64).saturating_mul(1_000_000) / rate.max(1));
+            *next = Some(turn + takes);
+            turn
+        };
+        tokio::time::sleep_until(turn).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn images_are_sent_no_faster_than_they_may_be() {
+        let pace = Pace::new(Some(10_000));
+        let began = Instant::now();
+        tokio::join!(pace.wait(1000), pace.wait(1000), pace.wait(1000));
+        assert!(began.elapsed() >= Duration::from_millis(200), "{:?}", began.elapsed());
+        let unbounded = Pace::new(None);
+        let began = Instant::now();
+        for _ in 0..100 {
+            unbounded.wait(1 << 30).await;
+        }
+        assert!(began.elapsed() < Duration::from_secs(1));
+    }
+
+    #[test]
+    fn another_image_than_the_one_asked_for_is_not_taken() {
+        let digest = |text: &[u8]| Digest::of(text).prefixed();
+        let offer = |text: &[u8]| Descriptor { digest: digest(text), ..Descriptor::default() };
+        let pinned =
+            Reference::parse(&format!("r.example/app@{}", digest(b"one"))).expect("a name");
+        assert!(proves(&pinned, &offer(b"one")).is_ok());
+        assert!(proves(&pinned, &offer(b"two")).is_err());
+        let tagged = Reference::parse("r.example/app:1").expect("a name");
+        assert!(proves(&tagged, &offer(b"two")).is_ok(), "what a tag means the neighbour says");
+    }
+}

@@ -1,0 +1,127 @@
+//! `windlass hook`: pushes to a bare repository by Git itself.
+
+use std::path::Path;
+
+use super::windlass;
+use crate::support::keys::Keys;
+use crate::support::{git, must_git, scratch};
+
+const GOOD: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {a: b}\n";
+const BAD: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndta: {a: b}\n";
+
+struct Shop {
+    dir: tempfile::TempDir,
+    keys: Keys,
+}
+
+impl Shop {
+    fn new() -> Self {
+        let dir = scratch("wdl-hook-");
+        must_git(dir.path(), &["init", "-q", "--bare", "-b", "main", "desired.git"]);
+        must_git(dir.path(), &["init", "-q", "-b", "main", "work"]);
+        let keys = Keys::make(dir.path(), &["ada", "eve"]);
+        Self { dir, keys }
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn install(&self, args: &[&str]) -> (String, bool) {
+        let output =
+            windlass(&["hook", "install"]).arg(self.path("desired.git")).args(args).output();
+        let output = output.expect("runs");
+        let said = [output.stdout, output.stderr].concat();
+        (String::from_utf8_lossy(&said).into_owned(), output.status.success())
+    }
+
+    /// Commits these files, signed with this key or none, and pushes; what Git says.
+    fn push(&self, key: Option<&str>, files: &[(&str, &str)]) -> (String, bool) {
+        let work = self.path("work");
+        for (path, text) in files {
+            let path = work.join(path);
+            std::fs::create_dir_all(path.parent().unwrap_or(Path::new("/"))).expect("made");
+            std::fs::write(path, text).expect("written");
+        }
+        self.keys.sign_with(&work, key);
+        must_git(&work, &["add", "-A"]);
+        must_git(&work, &["commit", "-q", "--allow-empty", "-m", "a change"]);
+        let output = git(&work, &["push", "-q", "../desired.git", "HEAD:main"]);
+        (String::from_utf8_lossy(&output.stderr).into_owned(), output.status.success())
+    }
+
+    /// Takes back the last commit.
+    fn back(&self) {
+        must_git(&self.path("work"), &["reset", "-q", "--hard", "HEAD~1"]);
+    }
+}
+
+#[test]
+fn a_push_that_agents_would_refuse_is_refused() {
+    let shop = Shop::new();
+    let (said, is_well) = shop.install(&[]);
+    assert!(is_well && said.contains("judges pushes to main"), "{said}");
+    let (said, is_well) = shop.push(None, &[("a.yaml", GOOD)]);
+    assert!(is_well, "{said}");
+    let (said, is_well) = shop.push(None, &[("a.yaml", BAD)]);
+    assert!(
+        !is_well && said.contains("a.yaml:4:1: error: ConfigMap default/a: unknown field"),
+        "{said}"
+    );
+    shop.back();
+
+    // Other branches are nobody's business.
+    let work = shop.path("work");
+    std::fs::write(work.join("b.yaml"), BAD).expect("written");
+    must_git(&work, &["add", "-A"]);
+    must_git(&work, &["commit", "-q", "-m", "try"]);
+    must_git(&work, &["push", "-q", "../desired.git", "HEAD:try"]);
+    shop.back();
+
+    // With a trust.yaml signatures count, from the commit on that brings it.
+    let (trust, pin) = shop.keys.trust(&["ada"]);
+    let (said, is_well) = shop.push(None, &[("trust.yaml", &trust)]);
+    assert!(!is_well && said.contains("it is not signed"), "{said}");
+    shop.back();
+    let (said, is_well) = shop.push(Some("ada"), &[("trust.yaml", &trust)]);
+    assert!(is_well && said.contains("is signed by ada@example.org"), "{said}");
+    let (said, is_well) = shop.push(Some("eve"), &[("a.yaml", BAD)]);
+    assert!(!is_well && said.contains(&shop.keys.fingerprint("eve")), "{said}");
+    assert!(!said.contains("a.yaml"), "nothing of it is read: {said}");
+    shop.back();
+    std::fs::remove_file(work.join("trust.yaml")).expect("removed");
+    let (said, is_well) = shop.push(None, &[]);
+    assert!(!is_well && said.contains("has no trust.yaml any more"), "{said}");
+    shop.back();
+
+    // By the agents' pin; another one is refused.
+    let (_, other) = shop.keys.trust(&["eve"]);
+    assert!(shop.install(&["--trust", &other]).1, "ours is replaced");
+    let (said, is_well) = shop.push(Some("ada"), &[]);
+    assert!(!is_well && said.contains("trust.yaml is the pinned one"), "{said}");
+    shop.back();
+    assert!(shop.install(&["--trust", &pin]).1);
+    let (said, is_well) = shop.push(Some("ada"), &[]);
+    assert!(is_well, "{said}");
+}
+
+#[test]
+fn a_hook_of_somebody_else_stays() {
+    let shop = Shop::new();
+    let hook = shop.path("desired.git/hooks/pre-receive");
+    std::fs::create_dir_all(hook.parent().expect("a parent")).expect("made");
+    std::fs::write(&hook, "#!/bin/sh\nexit 0\n").expect("written");
+    let (said, is_well) = shop.install(&[]);
+    assert!(!is_well && said.contains("is there already") && said.contains("--force"), "{said}");
+    assert!(shop.install(&["--force", "--directory", "it's here/"]).1);
+    let text = std::fs::read_to_string(&hook).expect("is there");
+    assert!(text.contains(r"'--directory' 'it'\''s here/'"), "{text}");
+    let (said, is_well) = shop.push(None, &[("it's here/a.yaml", BAD), ("b.yaml", BAD)]);
+    assert!(!is_well && said.contains("a.yaml:4:1: error:") && !said.contains("b.yaml"), "{said}");
+
+    let output = windlass(&["hook", "install"]).arg(shop.path("work")).output().expect("runs");
+    assert!(!output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("is no bare repository"));
+    let (said, is_well) = shop.install(&["--trust", "abc"]);
+    assert!(!is_well && said.contains("is no fingerprint"), "{said}");
+}

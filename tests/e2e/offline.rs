@@ -1,0 +1,586 @@
+//! No registry, no network: images from archives, commits and images from a bundle.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use windlass::kinds::digest::Digest;
+
+use crate::support::host::may_run;
+use crate::support::images::{bulky, busybox, oci};
+use crate::support::lab::{Fleet, NODES};
+use crate::support::must_git;
+use crate::support::registry::Registry;
+use crate::support::servers::{Httpd, Sshd, have_servers};
+use crate::support::site::{NAMESPACE, Site, is_ready, web};
+
+/// A pod that sleeps, from this image.
+fn sleeper(name: &str, image: &str) -> String {
+    format!(
+        r#"apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: {name}, namespace: shop}}
+spec:
+  selector: {{matchLabels: {{app: {name}}}}}
+  template:
+    metadata: {{labels: {{app: {name}}}}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers: [{{name: main, image: "{image}", command: [sleep, "100000"]}}]
+"#
+    )
+}
+
+/// Why the first container of the first pod waits.
+fn waits(site: &Site, app: &str) -> Option<String> {
+    let pods = site.pods(&format!("app={app}"));
+    let waiting = pods.first()?.pointer("/status/containerStatuses/0/state/waiting")?;
+    Some(format!("{}: {}", waiting["reason"].as_str()?, waiting["message"].as_str()?))
+}
+
+#[test]
+fn a_pod_that_waits_for_its_image_starts_when_an_archive_of_it_appears() {
+    let Some(site) = Site::start("we2e-larder-") else { return };
+    let saved = busybox("unused.test/x:1", &json!({"Labels": {"for": "larder"}}));
+    let (tar, digest) = oci(&saved, None);
+    let image = format!("registry.invalid/team/app:1@{digest}");
+    site.push(
+        "app",
+        &[("namespace.yaml", Some(NAMESPACE)), ("app.yaml", Some(&sleeper("app", &image)))],
+    );
+    let images = site.data_dir().join("images");
+    let why = site.wait("the pod waits", |site| {
+        waits(site, "app").filter(|why| why.contains("has no image"))
+    });
+    assert!(why.starts_with("ErrImagePull") || why.starts_with("ImagePullBackOff"), "{why}");
+    assert!(why.contains(&images.display().to_string()), "{why}");
+    let pod = crate::support::site::name(&site.pods("app=app")[0]);
+    let (said, _) = site.windlass(&["why", "pod", &pod, "-n", "shop"]);
+    assert!(said.contains("images directory"), "{said}");
+    // Copied slowly, as from a stick: it is taken when it is whole.
+    let path = images.join("app.tar");
+    fs::write(&path, &tar[..tar.len() / 2]).expect("written");
+    std::thread::sleep(Duration::from_millis(700));
+    fs::write(&path, &tar).expect("written");
+    site.wait_ready("app=app", 1);
+}
+
+/// Where bundles are made: a key, a list of signers, archives, and a clone of its own.
+struct Shore {
+    dir: tempfile::TempDir,
+}
+
+impl Shore {
+    fn new(desired: &Path) -> Option<Self> {
+        if !may_run(&["ssh-keygen", "tar", "git"]) {
+            return None;
+        }
+        let dir = crate::support::scratch("we2e-shore-");
+        let key = dir.path().join("key");
+        let args = ["-q", "-t", "ed25519", "-N", "", "-C", "ada", "-f"];
+        let made = Command::new("ssh-keygen").args(args).arg(&key).status();
+        assert!(made.expect("ssh-keygen runs").success());
+        let public = fs::read_to_string(key.with_extension("pub")).expect("a public half");
+        let list = format!("ada@example namespaces=\"windlass-bundle\" {public}");
+        fs::write(dir.path().join("signers"), list).expect("written");
+        fs::create_dir(dir.path().join("archives")).expect("made");
+        must_git(dir.path(), &["clone", "-q", &desired.display().to_string(), "clone"]);
+        Some(Self { dir })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn archive(&self, name: &str, tar: &[u8]) {
+        fs::write(self.path("archives").join(name), tar).expect("written");
+    }
+
+    /// Commits files in the clone; nothing is pushed anywhere.
+    fn commit(&self, message: &str, files: &[(&str, &str)]) -> String {
+        let clone = self.path("clone");
+        for (path, text) in files {
+            fs::write(clone.join(path), text).expect("written");
+        }
+        must_git(&clone, &["add", "-A"]);
+        must_git(&clone, &["commit", "-q", "-m", message]);
+        must_git(&clone, &["rev-parse", "HEAD"])
+    }
+
+    /// `windlass bundle create`, in the network of the site's host, from its Docker too.
+    fn create(&self, site: &Site, name: &str, args: &[&str]) -> Result<PathBuf, String> {
+        let mut command = site.host.command(env!("CARGO_BIN_EXE_windlass"));
+        let socket = site.host.socket();
+        command.args(["bundle", "create", "--docker"]).arg(socket);
+        self.create_by(command, name, args)
+    }
+
+    fn create_by(
+        &self,
+        mut command: Command,
+        name: &str,
+        args: &[&str],
+    ) -> Result<PathBuf, String> {
+        let out = self.path(name);
+        command.arg(&out).arg("--repo").arg(self.path("clone"));
+        command.arg("--archive").arg(self.path("archives")).arg("--key").arg(self.path("key"));
+        let output = command.args(args).output().expect("it runs");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        if output.status.success() { Ok(out) } else { Err(said) }
+    }
+
+    fn apply(&self, site: &Site, bundle: &Path, args: &[&str]) -> Result<String, String> {
+        self.apply_to(&site.host.dir().join("agent.yaml"), bundle, args)
+    }
+
+    fn apply_to(&self, config: &Path, bundle: &Path, args: &[&str]) -> Result<String, String> {
+        let mut command = self.applying(config, bundle);
+        let output = command.args(args).output().expect("it runs");
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said).into_owned();
+        if output.status.success() { Ok(said) } else { Err(said) }
+    }
+
+    fn applying(&self, config: &Path, bundle: &Path) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_windlass"));
+        command.args(["bundle", "apply"]).arg(bundle).arg("--config").arg(config);
+        command.arg("--signers").arg(self.path("signers"));
+        command
+    }
+}
+
+fn tip(site: &Site) -> String {
+    must_git(&site.desired(), &["rev-parse", "main"])
+}
+
+fn remove_images(site: &Site, names: &[&str]) {
+    for name in names {
+        let path = format!("/images/{name}?force=1");
+        site.host.plain().delete(&path).expect("answers").expect(200);
+    }
+}
+
+/// The page of a bundle.
+fn page(bundle: &Path) -> Value {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_windlass"));
+    let output = command.args(["bundle", "show", "-o", "json"]).arg(bundle).output().expect("runs");
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+/// Every blob of the store, with whether it is what it is called.
+fn blobs(site: &Site) -> BTreeMap<String, bool> {
+    let dir = site.data_dir().join("images/store/blobs/sha256");
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let checked = entries.map(|entry| {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let content = fs::read(entry.path()).expect("read");
+        (name.clone(), Digest::of(&content).hex() == name)
+    });
+    checked.collect()
+}
+
+/// tar, git and ssh-keygen read what they are given.
+fn anybody_takes_it_apart(shore: &Shore, one: &Path) {
+    let apart = shore.path("apart");
+    fs::create_dir(&apart).expect("made");
+    let tar = Command::new("tar").arg("-xf").arg(one).arg("-C").arg(&apart).status();
+    assert!(tar.expect("tar runs").success());
+    must_git(
+        &shore.path("clone"),
+        &["bundle", "verify", "-q", &apart.join("commits.bundle").display().to_string()],
+    );
+    let verify = Command::new("ssh-keygen")
+        .args(["-Y", "verify", "-I", "ada@example", "-n", "windlass-bundle", "-f"])
+        .arg(shore.path("signers"))
+        .arg("-s")
+        .arg(apart.join("windlass-bundle.json.sig"))
+        .stdin(fs::File::open(apart.join("windlass-bundle.json")).expect("opens"))
+        .stdout(Stdio::null())
+        .status();
+    assert!(verify.expect("ssh-keygen runs").success());
+}
+
+/// Cut short, lengthened, changed, sealed by a stranger.
+fn nothing_is_taken_of_what_is_not_whole(site: &Site, shore: &Shore, one: &Path, forged: &Path) {
+    let first = tip(site);
+    let bytes = fs::read(one).expect("read");
+    let bad = shore.path("bad.wb");
+    let refuse = |content: &[u8], words: &str| {
+        fs::write(&bad, content).expect("written");
+        let said = shore.apply(site, &bad, &[]).expect_err(words);
+        assert!(said.contains(words) && said.contains("hint: "), "{words}: {said}");
+        assert_eq!((tip(site), blobs(site).len()), (first.clone(), 0), "{words}");
+    };
+    refuse(&bytes[..bytes.len() - 600], "ends in the middle of");
+    refuse(&bytes[..700], "ends in the middle of windlass-bundle.json");
+    refuse(&[&bytes[..], b"more"].concat(), "something follows its end");
+    refuse(b"no bundle at all", "ends in the middle of");
+    for at in (600..bytes.len()).step_by(bytes.len() / 12) {
+        let mut other = bytes.clone();
+        other[at] ^= 0x20;
+        refuse(&other, "");
+    }
+    refuse(&fs::read(forged).expect("read"), "which nobody of the list has");
+}
+
+#[test]
+fn a_bundle_brings_commits_and_images_and_an_older_one_sets_nothing_back() {
+    let Some(site) = Site::start("we2e-bundle-") else { return };
+    let first = site.push(
+        "The shop",
+        &[("namespace.yaml", Some(NAMESPACE)), ("web.yaml", Some(&web("one", 1, 30080)))],
+    );
+    site.wait_ready("app=web", 1);
+    let Some(shore) = Shore::new(&site.desired()) else { return };
+    // One image from an archive, one from a registry, by digest, and one from Docker.
+    let config = |label: &str| json!({"Cmd": ["sh"], "Labels": {"image": label}});
+    let archived = bulky("registry.invalid/shop/archived:1", 300_000);
+    shore.archive("archived.tar", &archived.tar);
+    site.host.load(&busybox("registry.invalid/shop/local:1", &config("local")));
+    let Some(registry) = Registry::start(&site.host, 5001, false) else { return };
+    site.host.load(&busybox("wdl.test/pushed:1", &config("pushed")));
+    let digest = registry.push("wdl.test/pushed:1", "team/pushed", "v1");
+    let pinned = format!("{}/team/pushed:v1@{digest}", registry.address);
+    let files = [
+        ("archived.yaml", sleeper("archived", "registry.invalid/shop/archived:1")),
+        ("local.yaml", sleeper("local", "registry.invalid/shop/local:1")),
+        ("pushed.yaml", sleeper("pushed", &pinned)),
+    ];
+    let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (*name, &**text)).collect();
+    let second = shore.commit("Three more", &files);
+    let plain = ["--plain-http", &*registry.address];
+    let lost = shore.create(&site, "x.wb", &["--no-registry"]).expect_err("one is not to be had");
+    assert!(lost.contains("team/pushed") && lost.contains("nowhere to be had"), "{lost}");
+    let one = shore.create(&site, "one.wb", &plain).expect("made");
+    let whole = page(&one);
+    assert_eq!(whole["images"].as_array().map(Vec::len), Some(4), "the web server's as well");
+    // The same by somebody whom nobody knows.
+    let (key, kept) = (shore.path("key"), shore.path("kept"));
+    fs::rename(&key, &kept).expect("moved");
+    let args = ["-q", "-t", "ed25519", "-N", "", "-f"];
+    assert!(Command::new("ssh-keygen").args(args).arg(&key).status().expect("runs").success());
+    let forged = shore.create(&site, "forged.wb", &plain).expect("made");
+    fs::rename(&kept, &key).expect("moved");
+    drop(registry);
+    remove_images(&site, &["registry.invalid/shop/local:1", "wdl.test/pushed:1"]);
+
+    anybody_takes_it_apart(&shore, &one);
+    nothing_is_taken_of_what_is_not_whole(&site, &shore, &one, &forged);
+    assert_eq!(tip(&site), first);
+
+    let said = shore.apply(&site, &one, &[]).expect("taken in");
+    assert!(said.contains("sealed by ada@example"), "{said}");
+    assert_eq!(tip(&site), second);
+    for app in ["archived", "local", "pushed"] {
+        site.wait_ready(&format!("app={app}"), 1);
+    }
+    assert!(shore.apply(&site, &one, &[]).expect("again").contains("already; 0 new blobs"));
+
+    // What the base has is left out.
+    let newer = bulky("registry.invalid/shop/archived:2", 300_000);
+    shore.archive("newer.tar", &newer.tar);
+    let text = sleeper("archived", "registry.invalid/shop/archived:2");
+    shore.commit("A newer one", &[("archived.yaml", &text)]);
+    let base = one.display().to_string();
+    let signers = shore.path("signers").display().to_string();
+    let args = ["--base", &*base, "--signers", &*signers, "--no-registry", "--split", "1MiB"];
+    let lost = shore.create(&site, "two.wb", &args).expect_err("the registry's is gone");
+    assert!(lost.contains("team/pushed"), "{lost}");
+    let text = sleeper("pushed", "registry.invalid/shop/archived:2");
+    let third = shore.commit("No registry any more", &[("pushed.yaml", &text)]);
+    // The site's own image is in Docker; the layers of the first bundle are known.
+    shore.create(&site, "two.wb", &args).expect("made");
+    let pieces = fs::read_dir(shore.dir.path()).expect("read").flatten();
+    let pieces = pieces.filter(|entry| entry.file_name().to_string_lossy().starts_with("two.wb."));
+    assert_eq!(pieces.count(), 2, "cut");
+    let two = shore.path("two.wb.001");
+    let difference = page(&two);
+    assert!(difference["required"].as_array().is_some_and(|all| !all.is_empty()), "{difference}");
+
+    // To a node that has nothing, it is of no use, and that is said.
+    let elsewhere = shore.path("elsewhere");
+    fs::create_dir(&elsewhere).expect("made");
+    must_git(&elsewhere, &["init", "-q", "--bare", "-b", "main", "desired.git"]);
+    let config = elsewhere.join("agent.yaml");
+    let json = json!({"node": {"name": "n9"}, "desired": {"url": elsewhere.join("desired.git")}, "dataDir": elsewhere.join("data")});
+    fs::write(&config, json.to_string()).expect("written");
+    let said = shore.apply_to(&config, &two, &[]).expect_err("has no base");
+    assert!(said.contains("builds on an earlier bundle"), "{said}");
+    assert!(shore.apply_to(&config, &one, &[]).is_ok(), "the whole one brings everything");
+    let said = shore.apply_to(&config, &two, &[]).expect("and then it fits");
+    assert!(said.contains("is at commit"), "{said}");
+
+    shore.apply(&site, &two, &[]).expect("taken in");
+    assert_eq!(tip(&site), third);
+    site.wait_in_force(&third);
+    site.wait_ready("app=archived", 1);
+    assert!(blobs(&site).values().all(|is_true| *is_true));
+    let said = shore.apply(&site, &one, &[]).expect_err("is older");
+    assert!(said.contains("older than what the fleet has"), "{said}");
+    assert_eq!(tip(&site), third);
+    assert!(shore.apply(&site, &one, &["--images-only"]).is_ok());
+    // What only the first had goes, when it is asked for; what a revert would need stays until then.
+    let agent = site.host.dir().join("agent.yaml").display().to_string();
+    let prune =
+        |keep: &str| site.windlass(&["bundle", "prune", "--config", &agent, "--keep", keep]).0;
+    let had = blobs(&site).len();
+    assert!(prune("2").contains("0 images and 0 blobs removed"));
+    let said = prune("1");
+    assert!(said.contains("shop/archived:1") && said.contains("team/pushed"), "{said}");
+    assert!(!said.contains("shop/local:1"), "the second bundle names it too: {said}");
+    assert!(blobs(&site).len() < had);
+    assert!(shore.apply(&site, &two, &[]).expect("again").contains("0 new blobs"));
+    // Somebody has pushed something else meanwhile.
+    site.git(&["fetch", "-q", "origin"]);
+    site.git(&["reset", "-q", "--hard", "origin/main"]);
+    let aside = site.push("A mend on board", &[("note.txt", Some("x"))]);
+    shore.commit("On shore", &[("other.txt", "y")]);
+    let args = ["--base-commit", "HEAD~1", "--no-registry"];
+    let three = shore.create(&site, "three.wb", &args).expect("made");
+    let said = shore.apply(&site, &three, &[]).expect_err("has parted");
+    assert!(said.contains("does not lead to"), "{said}");
+    assert_eq!(tip(&site), aside);
+}
+
+#[test]
+fn a_stick_that_is_plugged_in_is_taken_in_if_it_is_sealed() {
+    let Some(mut site) = Site::start("we2e-stick-") else { return };
+    let first = site.push("The shop", &[("namespace.yaml", Some(NAMESPACE))]);
+    let Some(shore) = Shore::new(&site.desired()) else { return };
+    site.stop_agent(nix::sys::signal::Signal::SIGTERM);
+    let media = site.host.dir().join("media");
+    fs::create_dir_all(media.join("stick")).expect("made");
+    let config = site.host.dir().join("agent.yaml");
+    let mut json: Value = serde_json::from_slice(&fs::read(&config).expect("read")).expect("JSON");
+    json["bundles"] = json!({"watch": media, "signers": shore.path("signers")});
+    fs::write(&config, json.to_string()).expect("written");
+    site.start_agent();
+
+    shore.archive("app.tar", &bulky("registry.invalid/shop/app:1", 100_000).tar);
+    let text = sleeper("app", "registry.invalid/shop/app:1");
+    let second = shore.commit("By stick", &[("app.yaml", &text)]);
+    let made = shore.create(&site, "x.wb", &["--no-registry"]).expect("made");
+    let mut bytes = fs::read(&made).expect("read");
+    let last = bytes.len() - 2000;
+    bytes[last] ^= 1;
+    fs::write(media.join("stick/bad.wb"), &bytes).expect("written");
+    site.wait("it is refused", |site| site.log().contains("a bundle was refused").then_some(()));
+    assert_eq!(tip(&site), first);
+    fs::copy(&made, media.join("stick/good.wb")).expect("copied");
+    site.wait_in_force(&second);
+    site.wait_ready("app=app", 1);
+    assert_eq!(site.log().matches("a bundle was refused").count(), 1, "{}", site.log());
+}
+
+#[test]
+fn a_power_cut_in_the_middle_of_a_bundle_costs_the_time_since() {
+    let Some(site) = Site::start("we2e-cut-") else { return };
+    let first = site.push("The shop", &[("namespace.yaml", Some(NAMESPACE))]);
+    let Some(shore) = Shore::new(&site.desired()) else { return };
+    let mut files = Vec::new();
+    for number in 0..4 {
+        let name = format!("registry.invalid/shop/bulky:{number}");
+        shore.archive(&format!("{number}.tar"), &bulky(&name, 6_000_000).tar);
+        files.push((format!("{number}.yaml"), sleeper(&format!("bulky-{number}"), &name)));
+    }
+    let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (&**name, &**text)).collect();
+    let second = shore.commit("Much", &files);
+    let bundle = shore.create(&site, "much.wb", &["--no-registry"]).expect("made");
+    let expected: Vec<String> = page(&bundle)["parts"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|part| part["path"].as_str()?.strip_prefix("blobs/sha256/").map(str::to_owned))
+        .collect();
+    let config = site.host.dir().join("agent.yaml");
+    let mut kills = 0;
+    let mut wait = 3;
+    loop {
+        let mut child = shore
+            .applying(&config, &bundle)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("it runs");
+        std::thread::sleep(Duration::from_millis(wait));
+        let has_ended = child.try_wait().expect("asked").is_some();
+        let _ = child.kill();
+        let ended = child.wait().expect("ends");
+        // What has a name is true, and the branch moves when all is there.
+        let there = blobs(&site);
+        assert!(there.values().all(|is_true| *is_true), "after {wait} ms");
+        let now = tip(&site);
+        assert!(now == first || now == second, "{now}");
+        if now == second {
+            assert!(expected.iter().all(|blob| there.contains_key(blob)), "after {wait} ms");
+        }
+        if has_ended && ended.success() {
+            break;
+        }
+        kills += 1;
+        wait = wait * 5 / 4 + 1;
+    }
+    println!("killed {kills} times");
+    assert!(kills >= 5);
+    assert_eq!(tip(&site), second);
+    for number in 0..4 {
+        site.wait_ready(&format!("app=bulky-{number}"), 1);
+    }
+    let left = fs::read_dir(site.data_dir().join("images/store/coming")).expect("read").count();
+    assert_eq!(left, 0, "what was cut off is cleared away");
+    let mode = fs::metadata(site.data_dir().join("bundle")).expect("there").permissions().mode();
+    assert_eq!(mode & 0o077, 0, "nobody else looks in");
+}
+
+#[test]
+fn commits_are_pushed_over_ssh_and_https_and_a_refusal_is_told() {
+    if !have_servers("commits_are_pushed_over_ssh_and_https_and_a_refusal_is_told") {
+        return;
+    }
+    let dir = crate::support::scratch("we2e-push-");
+    must_git(dir.path(), &["init", "-q", "--bare", "-b", "main", "desired.git"]);
+    let there = dir.path().join("desired.git");
+    let Some(shore) = Shore::new(&there) else { return };
+    let made = |name: &str, args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_windlass"));
+        command.args(["bundle", "create", "--no-registry", "--docker", "/nowhere"]);
+        shore.create_by(command, name, args).expect("made")
+    };
+    let configure = |desired: Value| {
+        let path = dir.path().join("agent.yaml");
+        let config =
+            json!({"node": {"name": "n1"}, "desired": desired, "dataDir": dir.path().join("data")});
+        fs::write(&path, config.to_string()).expect("written");
+        path
+    };
+    let tip = || must_git(&there, &["rev-parse", "main"]);
+
+    let sshd = Sshd::start();
+    let hosts = sshd.known_hosts("hosts", &sshd.known_host("host_ed25519"));
+    let config = configure(json!({"url": sshd.url(&there), "credentials": {
+        "sshKeyFile": sshd.file("client"), "knownHostsFile": hosts,
+    }}));
+    let first = shore.commit("one", &[("namespace.yaml", NAMESPACE)]);
+    let one = made("one.wb", &[]);
+    shore.apply_to(&config, &one, &[]).expect("pushed by ssh");
+    assert_eq!(tip(), first);
+
+    let second = shore.commit("two", &[("note.txt", "2")]);
+    let two = made("two.wb", &["--base", &one.display().to_string()]);
+    let hook = there.join("hooks/pre-receive");
+    fs::create_dir_all(there.join("hooks")).expect("made");
+    fs::write(&hook, "#!/bin/sh\nexit 1\n").expect("written");
+    fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).expect("set");
+    let said = shore.apply_to(&config, &two, &[]).expect_err("the hook says no");
+    assert!(said.contains("its commits are not") && said.contains("hook"), "{said}");
+    assert_eq!(tip(), first);
+    fs::remove_file(&hook).expect("removed");
+
+    let httpd = Httpd::start(dir.path());
+    let config = configure(json!({"url": httpd.tls_url("git", "desired.git"), "credentials": {
+        "tokenFile": httpd.file("wrong"), "caFile": httpd.file("tls.crt"),
+    }}));
+    let said = shore.apply_to(&config, &two, &[]).expect_err("a wrong token");
+    assert!(said.contains("does not accept the password") && !said.contains("hunter2"), "{said}");
+    assert_eq!(tip(), first);
+    let token = httpd.file("password").display().to_string();
+    shore.apply_to(&config, &two, &["--token-file", &token]).expect("pushed by https");
+    assert_eq!(tip(), second);
+}
+
+/// One pod on each node, from this image.
+fn everywhere(name: &str, image: &str) -> String {
+    sleeper(name, image).replace("kind: Deployment", "kind: DaemonSet")
+}
+
+/// Every node has a ready pod of this name's DaemonSet.
+fn wait_everywhere(fleet: &Fleet, name: &str) {
+    fleet.wait(&format!("{name} on every node"), || {
+        let pods = fleet.pods("n1");
+        let ready = pods
+            .iter()
+            .filter(|(pod, shown)| pod.starts_with(&format!("{name}-")) && is_ready(shown));
+        let nodes: BTreeSet<&str> =
+            ready.filter_map(|(_, shown)| shown["spec"]["nodeName"].as_str()).collect();
+        (nodes.len() == NODES.len()).then_some(())
+    });
+}
+
+fn store_of(fleet: &Fleet, node: &str) -> PathBuf {
+    let config = fs::read_to_string(fleet.lab.host(node).dir().join("agent.yaml")).expect("read");
+    let config: Value = serde_yaml::from_str(&config).expect("YAML");
+    Path::new(config["dataDir"].as_str().expect("is set")).join("images/store/blobs/sha256")
+}
+
+#[test]
+fn a_bundle_on_one_node_feeds_a_fleet_without_any_route_out() {
+    let Some(fleet) = Fleet::settled() else { return };
+    let Some(shore) = Shore::new(&fleet.desired()) else { return };
+    for node in NODES {
+        let routes =
+            fleet.inside(node, || Command::new("ip").args(["route", "show", "default"]).output());
+        assert_eq!(routes.expect("ip runs").stdout, b"", "{node} has no default route");
+    }
+    let saved = bulky("unused.test/x:1", 400_000);
+    let (tar, digest) = oci(&saved, None);
+    shore.archive("pinned.tar", &tar);
+    shore.archive("tagged.tar", &bulky("registry.invalid/fleet/tagged:1", 300_000).tar);
+    let image = fs::read(fleet.image()).expect("the shop's image");
+    shore.archive("shop.tar", &image);
+    let commit = shore.commit(
+        "Everywhere",
+        &[
+            (
+                "extra-pinned.yaml",
+                &everywhere("pinned", &format!("registry.invalid/fleet/app@{digest}")),
+            ),
+            ("extra-tagged.yaml", &everywhere("tagged", "registry.invalid/fleet/tagged:1")),
+        ],
+    );
+    let mut command = Command::new(env!("CARGO_BIN_EXE_windlass"));
+    command.args(["bundle", "create", "--no-registry", "--docker", "/nowhere"]);
+    let bundle = shore.create_by(command, "fleet.wb", &[]).expect("made");
+    let config = fleet.lab.host("n1").dir().join("agent.yaml");
+    let desired = fleet.desired().display().to_string();
+    shore.apply_to(&config, &bundle, &["--push-to", &desired]).expect("taken in");
+    assert_eq!(must_git(&fleet.desired(), &["rev-parse", "main"]), commit);
+    wait_everywhere(&fleet, "pinned");
+    wait_everywhere(&fleet, "tagged");
+    for node in ["n2", "n3"] {
+        let blobs = fs::read_dir(store_of(&fleet, node)).expect("a store").count();
+        assert_eq!(blobs, 6, "two images on {node}, and nothing that it had");
+    }
+
+    // What one node's Docker has, the others get from it.
+    let path = shore.path("lone.tar");
+    fs::write(&path, bulky("registry.invalid/fleet/lone:1", 200_000).tar).expect("written");
+    fleet.lab.load_image("n2", &path).expect("loaded");
+    fleet.pull();
+    fleet.push(
+        "One more",
+        &[("extra-lone.yaml", &everywhere("lone", "registry.invalid/fleet/lone:1"))],
+    );
+    wait_everywhere(&fleet, "lone");
+    assert!(fleet.log("n2").contains("another node fetches an image"), "{}", fleet.log("n2"));
+    // And what nobody has, nobody is said to have.
+    fleet.push(
+        "And none",
+        &[("extra-none.yaml", &everywhere("none", "registry.invalid/fleet/none:1"))],
+    );
+    let why = fleet.wait("why it waits", || {
+        let pods = fleet.pods("n1");
+        let waiting = pods.values().filter(|pod| {
+            pod["metadata"]["name"].as_str().is_some_and(|name| name.starts_with("none-"))
+        });
+        let messages = waiting.filter_map(|pod| {
+            let waiting = pod.pointer("/status/containerStatuses/0/state/waiting/message")?;
+            waiting.as_str().map(str::to_owned)
+        });
+        messages.into_iter().find(|why| why.contains("does not have it"))
+    });
+    assert!(why.contains("node n") && why.contains("windlass/images"), "{why}");
+}
