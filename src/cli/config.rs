@@ -190,11 +190,7 @@ fn check(file: File, hostname: &str, incarnation: &str) -> Result<Loaded, Vec<St
     // Whoever keeps the state store to himself has nobody to talk to.
     let default = if is_path(&state_url) { 0 } else { PEER_PORT };
     let peer_port = Some(file.api.peer_port.unwrap_or(default)).filter(|port| *port != 0);
-    let notes = file.notes.as_ref().map(|notes| {
-        let url = notes.url.clone().unwrap_or_else(|| file.desired.url.clone());
-        let own = notes.credentials.as_ref().map(self::credentials);
-        (url, own.unwrap_or_else(|| credentials.clone()))
-    });
+    let notes = notes(&file, &credentials);
     let hooks = hooks.into_iter().map(|(_, access)| access).collect();
     Ok(Loaded {
         agent,
@@ -330,6 +326,14 @@ fn parse_filter(text: &str) -> Result<Choice, String> {
         "legacy" => Ok(Choice::Always(Backend::Legacy)),
         _ => Err(format!("'{text}' is none of auto, nft, legacy")),
     }
+}
+
+/// Where notes go, and what opens it: the desired repository and its own where nothing is said.
+fn notes(file: &File, desired: &Credentials) -> Option<(String, Credentials)> {
+    let notes = file.notes.as_ref()?;
+    let url = notes.url.clone().unwrap_or_else(|| file.desired.url.clone());
+    let own = notes.credentials.as_ref().map(credentials);
+    Some((url, own.unwrap_or_else(|| desired.clone())))
 }
 
 fn credentials(file: &CredentialsFile) -> Credentials {
