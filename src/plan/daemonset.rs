@@ -10,6 +10,7 @@
 //! of are left alone and count for nobody. A fleet always has some that are off; a roll-out passes
 //! them by and takes them up when they are back.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -269,23 +270,28 @@ fn manage(work: &mut Work, set: &Lighting<'_>, wanted: &BTreeSet<&NodeName>) {
     }
 }
 
-/// Of several pods on one node the oldest stays; where pods overlap, the oldest of the new and of the
-/// old.
+/// Of several pods on one node the best stays, of equals the oldest; where pods overlap, the best of
+/// the new and of the old.
 fn prune(work: &mut Work, set: &Lighting<'_>, lamps: &Lamps) {
-    let mut surplus: Vec<&PodKey> =
-        lamps.new.iter().skip(1).chain(lamps.old.iter().skip(1)).collect();
-    if let (false, Some(new), Some(old)) = (set.surges(), lamps.new.first(), lamps.old.first()) {
-        let sequence = |key: &PodKey| work.pods.get(key).map(|pod| pod.binding.sequence);
-        surplus.push(if sequence(new) < sequence(old) { old } else { new });
-    }
-    let surplus: Vec<PodKey> = surplus.into_iter().cloned().collect();
-    for pod in surplus {
-        set.end(work, &pod, None, "ScaledDown");
+    let groups = match set.surges() {
+        true => vec![lamps.new.clone(), lamps.old.clone()],
+        false => vec![[lamps.new.as_slice(), &lamps.old].concat()],
+    };
+    for group in groups.into_iter().filter(|group| group.len() > 1) {
+        let mut ranked: Vec<(Reverse<Worth>, u64, PodKey)> = Vec::new();
+        for pod in group {
+            let sequence = work.pods.get(&pod).map_or(u64::MAX, |pod| pod.binding.sequence);
+            ranked.push((Reverse(worth(work, set, &pod)), sequence, pod));
+        }
+        ranked.sort();
+        for (_, _, pod) in ranked.into_iter().skip(1) {
+            set.end(work, &pod, None, "ScaledDown");
+        }
     }
 }
 
 /// How an old pod stands in the way of its node's new one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Worth {
     /// It is not ready: its end costs nothing.
     None,

@@ -64,6 +64,8 @@ pub(super) fn in_force(world: &World) -> Result<Files, String> {
         let apps = "apps: [{name: a, path: a}, {name: b, path: b}]\n";
         all.insert("windlass.yaml".to_owned(), apps.to_owned());
     }
+    // Nor does a later wave wait for one that never becomes healthy: it had come before.
+    all.values_mut().for_each(|text| *text = text.replace(super::shop::WAVE, ""));
     Ok(all)
 }
 
@@ -296,7 +298,7 @@ fn strip_fields(fields: &mut Map<String, Value>) {
 
 /// Since when, how often, by which commit: what came before is all that these tell.
 fn is_history(field: &str) -> bool {
-    const FIELDS: [&str; 20] = [
+    const FIELDS: [&str; 21] = [
         ANNOTATION_COMMIT,
         // Who runs on from an earlier commit was written where that had it.
         ANNOTATION_SOURCE,
@@ -321,6 +323,8 @@ fn is_history(field: &str) -> bool {
         // Who is in force in a StatefulSet is told by the newer of its two.
         "currentRevision",
         "currentReplicas",
+        // In which order it came into force.
+        "windlass.dev/wave",
     ];
     FIELDS.contains(&field)
 }

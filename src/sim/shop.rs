@@ -351,6 +351,9 @@ impl Workload {
     }
 }
 
+/// What makes an object of a manifest come in the second wave.
+pub(super) const WAVE: &str = ", annotations: {windlass.dev/wave: \"1\"}";
+
 /// Every third workload comes a wave later, by its number. The first object of a manifest with a name
 /// of its own is the one that has something to wait for.
 fn in_its_wave(manifest: &str, name: &str) -> String {
@@ -358,7 +361,7 @@ fn in_its_wave(manifest: &str, name: &str) -> String {
     let metadata = format!("metadata: {{name: {name}, namespace: shop");
     match number % 3 {
         2 => {
-            let annotated = format!("{metadata}, annotations: {{windlass.dev/wave: \"1\"}}");
+            let annotated = format!("{metadata}{WAVE}");
             manifest.replacen(&metadata, &annotated, 1)
         }
         _ => manifest.to_owned(),

@@ -171,56 +171,91 @@ proptest! {
     /// be; and in the end each has one of the last commit.
     #[test]
     fn a_daemon_set_keeps_within_its_bounds_and_arrives(deeds in deeds()) {
-        let mut fleet = Fleet::new();
-        for name in ["b", "c"] {
-            let input = NodeInput { is_ready: true, ..NodeInput::default() };
-            fleet.input.nodes.insert(NodeName::trusted(name), input);
-        }
-        hear(&mut fleet, &["a", "b", "c"], 0);
-        let mut wish = None;
-        for deed in deeds {
-            match deed {
-                Deed::Push(next) => {
-                    wish = Some(next);
-                    fleet.push(&agents(next));
-                }
-                Deed::Work(fates) => {
-                    let mut fates = fates.into_iter().cycle();
-                    for node in ["a", "b", "c"] {
-                        fleet.work_on(node, |_, _| mood(fates.next().unwrap_or(0)));
-                    }
-                }
-                Deed::Pass(seconds) => {
-                    fleet.pass(seconds);
-                }
-            }
-            let Some(wish) = wish else { continue };
-            let (before, after) = turn(&mut fleet, "log", wish.min_ready);
-            one_pod_to_a_name(&fleet)?;
-            let mut staying: BTreeMap<_, u32> = BTreeMap::new();
-            for pod in fleet.bindings("log").iter().filter(|pod| pod.deletion.is_none()) {
-                *staying.entry(pod.only_node.clone()).or_default() += 1;
-            }
-            let most = staying.values().max().copied().unwrap_or(0);
-            prop_assert!(most <= if wish.surges { 2 } else { 1 }, "{staying:?}");
-            // Counted by node: where two overlap, one of them may go.
-            let nodes = |names: &BTreeSet<String>| -> BTreeSet<NodeName> {
-                let pods = fleet.bindings("log");
-                let pods = pods.iter().filter(|pod| names.contains(pod.key.name.as_str()));
-                pods.filter_map(|pod| pod.only_node.clone()).collect()
-            };
-            let unavailable = if wish.surges { 0 } else { wish.bound as usize };
-            let least = nodes(&before).len().min(3_usize.saturating_sub(unavailable));
-            prop_assert!(nodes(&after).len() >= least, "{before:?} then {after:?}");
-        }
-        fleet.settle_everywhere();
-        fleet.pass(10);
-        for _ in 0..30 {
-            fleet.settle_everywhere();
-            fleet.pass(5);
-        }
-        let Some(wish) = wish else { return Ok(()) };
-        let image = wish.image;
-        prop_assert_eq!(fleet.lamps("log"), format!("a:v{image} b:v{image} c:v{image}"));
+        follow_daemon_set(deeds)?;
     }
+}
+
+fn follow_daemon_set(deeds: Vec<Deed>) -> Result<(), TestCaseError> {
+    let mut fleet = Fleet::new();
+    for name in ["b", "c"] {
+        let input = NodeInput { is_ready: true, ..NodeInput::default() };
+        fleet.input.nodes.insert(NodeName::trusted(name), input);
+    }
+    hear(&mut fleet, &["a", "b", "c"], 0);
+    let mut wish = None;
+    for deed in deeds {
+        match deed {
+            Deed::Push(next) => {
+                wish = Some(next);
+                fleet.push(&agents(next));
+            }
+            Deed::Work(fates) => {
+                let mut fates = fates.into_iter().cycle();
+                for node in ["a", "b", "c"] {
+                    fleet.work_on(node, |_, _| mood(fates.next().unwrap_or(0)));
+                }
+            }
+            Deed::Pass(seconds) => {
+                fleet.pass(seconds);
+            }
+        }
+        let Some(wish) = wish else { continue };
+        let (before, after) = turn(&mut fleet, "log", wish.min_ready);
+        one_pod_to_a_name(&fleet)?;
+        let mut staying: BTreeMap<_, u32> = BTreeMap::new();
+        for pod in fleet.bindings("log").iter().filter(|pod| pod.deletion.is_none()) {
+            *staying.entry(pod.only_node.clone()).or_default() += 1;
+        }
+        let most = staying.values().max().copied().unwrap_or(0);
+        prop_assert!(most <= if wish.surges { 2 } else { 1 }, "{staying:?}");
+        // Counted by node: where two overlap, one of them may go.
+        let nodes = |names: &BTreeSet<String>| -> BTreeSet<NodeName> {
+            let pods = fleet.bindings("log");
+            let pods = pods.iter().filter(|pod| names.contains(pod.key.name.as_str()));
+            pods.filter_map(|pod| pod.only_node.clone()).collect()
+        };
+        let unavailable = if wish.surges { 0 } else { wish.bound as usize };
+        let least = nodes(&before).len().min(3_usize.saturating_sub(unavailable));
+        prop_assert!(nodes(&after).len() >= least, "{before:?} then {after:?}");
+    }
+    fleet.settle_everywhere();
+    fleet.pass(10);
+    for _ in 0..30 {
+        fleet.settle_everywhere();
+        fleet.pass(5);
+    }
+    let Some(wish) = wish else { return Ok(()) };
+    let image = wish.image;
+    prop_assert_eq!(fleet.lamps("log"), format!("a:v{image} b:v{image} c:v{image}"));
+    Ok(())
+}
+
+/// A second roll-out begins while pods of two templates are on a node: the one that serves stays.
+#[test]
+fn of_two_old_pods_on_a_node_the_one_that_serves_stays() {
+    let wish = Wish {
+        replicas: 0,
+        image: 0,
+        is_parallel: false,
+        partition: 0,
+        bound: 1,
+        min_ready: 1,
+        surges: true,
+    };
+    let at_work = |fates: [u8; 8]| Deed::Work(fates.to_vec());
+    let plain = Wish { min_ready: 0, surges: false, ..wish };
+    let deeds = vec![
+        Deed::Push(Wish { image: 1, ..plain }),
+        Deed::Push(plain),
+        at_work([0; 8]),
+        Deed::Push(plain),
+        Deed::Push(Wish { image: 1, bound: 2, ..wish }),
+        at_work([0; 8]),
+        at_work([0; 8]),
+        Deed::Push(wish),
+        at_work([0, 0, 0, 141, 0, 0, 0, 0]),
+        Deed::Pass(2),
+        Deed::Push(Wish { image: 2, min_ready: 0, ..wish }),
+    ];
+    follow_daemon_set(deeds).expect("within its bounds");
 }
