@@ -189,8 +189,16 @@ impl Agent {
 
     /// Whether nothing is left to be waited for after [`Event::Stop`].
     pub fn has_ended(&self) -> bool {
-        let is_release = |purpose: &Purpose| matches!(purpose, Purpose::Release);
-        self.is_stopping && !self.flights.values().any(is_release)
+        let is_local = self.store.is_local();
+        let is_waited_for = |purpose: &Purpose| match purpose {
+            Purpose::Release => true,
+            // To this machine's own disk it takes moments, and one that is cut short leaves a lock.
+            Purpose::Decide(_) | Purpose::Report(_) | Purpose::Remove(_) | Purpose::Adopt(_) => {
+                is_local
+            }
+            _ => false,
+        };
+        self.is_stopping && !self.flights.values().any(is_waited_for)
     }
 
     /// Whether this agent believes that it coordinates.

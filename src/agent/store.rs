@@ -495,8 +495,11 @@ impl Agent {
         }
         let state = self.store.coordinator.as_ref().map(|known| &known.value);
         self.store.nodes.retain(|name, _| {
-            let is_gone = !glance.nodes.contains_key(name);
-            !(is_gone && state.is_some_and(|state| state.is_forgotten(name)))
+            let is_gone = *name != own && !glance.nodes.contains_key(name);
+            // The coordinator takes a deleted node's register away, and then it off its books.
+            let is_off =
+                |state: &State| state.is_forgotten(name) || !state.nodes.contains_key(name);
+            !(is_gone && state.is_some_and(is_off))
         });
         let is_read = |name: &NodeName| scope == Scope::All || *name == own;
         for (name, rev) in glance.nodes.iter().filter(|(name, _)| is_read(name)) {

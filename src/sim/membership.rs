@@ -7,6 +7,7 @@ use super::tests::{run_for, shop};
 use super::{Files, Interference, Reach, Weather, World};
 use crate::kinds::binding::Oid;
 use crate::kinds::name::NodeName;
+use crate::ports::runtime::Pulls;
 use crate::ports::store::{Call, Register};
 use crate::state::RequestKind;
 
@@ -42,6 +43,11 @@ fn a_deleted_node_is_forgotten_with_its_register_and_may_join_anew() {
     let own = Register::Node(gone.clone());
     assert!(world.store.tree(&own).is_none(), "its register stands in the store");
     assert!(!check::decoded(&world).expect("decodes").nodes.contains_key(&gone));
+    for (node, machine) in world.machines.iter().filter(|(node, _)| **node != gone) {
+        let agent = machine.agent().expect("runs");
+        let shown = agent.picture(&Pulls::default(), machine.now(world.time)).nodes;
+        assert!(!shown.contains_key(&gone), "{node} still shows it");
+    }
     // It was not dead after all: it reads that nothing is its own any more, and joins as a new one.
     world.interfere(Interference::Reach(gone.clone(), Reach::default()));
     run_for(&mut world, 120);

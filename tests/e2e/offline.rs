@@ -259,12 +259,24 @@ fn a_bundle_brings_commits_and_images_and_an_older_one_sets_nothing_back() {
     let whole = page(&one);
     assert_eq!(whole["images"].as_array().map(Vec::len), Some(4), "the web server's as well");
     // The same by somebody whom nobody knows.
-    let (key, kept) = (shore.path("key"), shore.path("kept"));
-    fs::rename(&key, &kept).expect("moved");
+    let rename = |from: &str, to: &str| {
+        for half in ["", ".pub"] {
+            let path = |name: &str| shore.path(&format!("{name}{half}"));
+            fs::rename(path(from), path(to)).expect("moved");
+        }
+    };
+    rename("key", "kept");
     let args = ["-q", "-t", "ed25519", "-N", "", "-f"];
-    assert!(Command::new("ssh-keygen").args(args).arg(&key).status().expect("runs").success());
+    assert!(
+        Command::new("ssh-keygen")
+            .args(args)
+            .arg(shore.path("key"))
+            .status()
+            .expect("runs")
+            .success()
+    );
     let forged = shore.create(&site, "forged.wb", &plain).expect("made");
-    fs::rename(&kept, &key).expect("moved");
+    rename("kept", "key");
     drop(registry);
     remove_images(&site, &["registry.invalid/shop/local:1", "wdl.test/pushed:1"]);
 
