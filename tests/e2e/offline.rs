@@ -227,6 +227,25 @@ fn nothing_is_taken_of_what_is_not_whole(site: &Site, shore: &Shore, one: &Path,
     refuse(&fs::read(forged).expect("read"), "which nobody of the list has");
 }
 
+/// The same bundle, sealed by somebody whom nobody knows.
+fn forged(shore: &Shore, site: &Site, args: &[&str]) -> PathBuf {
+    let rename = |from: &str, to: &str| {
+        for half in ["", ".pub"] {
+            let path = |name: &str| shore.path(&format!("{name}{half}"));
+            fs::rename(path(from), path(to)).expect("moved");
+        }
+    };
+    rename("key", "kept");
+    let made = Command::new("ssh-keygen")
+        .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+        .arg(shore.path("key"))
+        .status();
+    assert!(made.expect("runs").success());
+    let forged = shore.create(site, "forged.wb", args).expect("made");
+    rename("kept", "key");
+    forged
+}
+
 #[test]
 fn a_bundle_brings_commits_and_images_and_an_older_one_sets_nothing_back() {
     let Some(site) = Site::start("we2e-bundle-") else { return };
@@ -258,25 +277,7 @@ fn a_bundle_brings_commits_and_images_and_an_older_one_sets_nothing_back() {
     let one = shore.create(&site, "one.wb", &plain).expect("made");
     let whole = page(&one);
     assert_eq!(whole["images"].as_array().map(Vec::len), Some(4), "the web server's as well");
-    // The same by somebody whom nobody knows.
-    let rename = |from: &str, to: &str| {
-        for half in ["", ".pub"] {
-            let path = |name: &str| shore.path(&format!("{name}{half}"));
-            fs::rename(path(from), path(to)).expect("moved");
-        }
-    };
-    rename("key", "kept");
-    let args = ["-q", "-t", "ed25519", "-N", "", "-f"];
-    assert!(
-        Command::new("ssh-keygen")
-            .args(args)
-            .arg(shore.path("key"))
-            .status()
-            .expect("runs")
-            .success()
-    );
-    let forged = shore.create(&site, "forged.wb", &plain).expect("made");
-    rename("kept", "key");
+    let forged = forged(&shore, &site, &plain);
     drop(registry);
     remove_images(&site, &["registry.invalid/shop/local:1", "wdl.test/pushed:1"]);
 
