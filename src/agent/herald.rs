@@ -63,15 +63,8 @@ impl Herald {
     pub(super) fn new(config: &Config) -> Self {
         let notes = config.notes.then(|| ("notes".to_owned(), None));
         let hooks = config.hooks.iter().map(|hook| (hook.name.clone(), Some(hook.clone())));
-        let listeners = notes.into_iter().chain(hooks).map(|(name, hook)| Listener {
-            name,
-            hook,
-            queue: VecDeque::new(),
-            in_flight: 0,
-            failures: 0,
-            retry_at: None,
-            fault: None,
-        });
+        let listeners = notes.into_iter().chain(hooks);
+        let listeners = listeners.map(|(name, hook)| Listener::new(name, hook));
         Self { seen: None, at: None, listeners: listeners.collect() }
     }
 
@@ -103,6 +96,11 @@ impl Herald {
 }
 
 impl Listener {
+    fn new(name: String, hook: Option<Hook>) -> Self {
+        let queue = VecDeque::new();
+        Self { name, hook, queue, in_flight: 0, failures: 0, retry_at: None, fault: None }
+    }
+
     fn hear(&mut self, outcome: &Outcome) {
         // A note tells a story, and what only waits has none yet.
         if self.hook.is_none() && outcome.state == OutcomeState::Waiting {
@@ -348,15 +346,7 @@ mod tests {
         });
         let mut herald = Herald { seen: None, at: None, listeners: Vec::new() };
         for hook in std::iter::once(None).chain(hooks.map(Some)) {
-            herald.listeners.push(Listener {
-                name: String::new(),
-                hook,
-                queue: VecDeque::new(),
-                in_flight: 0,
-                failures: 0,
-                retry_at: None,
-                fault: None,
-            });
+            herald.listeners.push(Listener::new(String::new(), hook));
         }
         herald
     }

@@ -13,8 +13,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::support::lab::{
-    EVICT_AFTER, Fleet, LEASE, NODES, NOT_READY_AFTER, PODS, PORT, Running, SPARE, address_of,
-    name_of, node_of, now, shop, took,
+    EVICT_AFTER, Fleet, LEASE, NODES, NOT_READY_AFTER, PODS, PORT, Running, SPARE, name_of,
+    node_of, now, shop, took,
 };
 use crate::support::must_git;
 use crate::support::site::is_ready;
@@ -49,19 +49,7 @@ fn pods_spread_over_the_nodes_and_reach_each_other() {
     assert_eq!(counts.len(), NODES.len(), "{counts:?}");
     assert!(counts.values().all(|count| *count == 2), "{counts:?}");
 
-    // Every pod asks every pod, and is seen under its own address.
-    for pod in pods.values() {
-        let asks = pods.values().map(|other| {
-            let ask = r"printf 'GET /cgi-bin/who HTTP/1.0\r\n\r\n'";
-            format!("{ask} | nc -w 5 {} 8080 | tail -n 1", address_of(other))
-        });
-        let asks: Vec<String> = asks.collect();
-        let answers = fleet.in_pod(pod, &asks.join("; ")).expect("answers");
-        let answers = answers.replace("[::ffff:", "").replace(']', "");
-        let expected = pods.values().map(|other| format!("{} {}", name_of(other), address_of(pod)));
-        let expected: Vec<String> = expected.collect();
-        assert_eq!(answers.lines().collect::<Vec<_>>(), expected, "from {}", name_of(pod));
-    }
+    fleet.pods_reach_each_other(&pods);
 
     // Services from every node to pods on every node; so many requests that chance is no excuse.
     let service = fleet.get(NODES[0], "/api/v1/namespaces/shop/services/web");

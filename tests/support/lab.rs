@@ -341,6 +341,23 @@ impl Fleet {
         SocketAddr::from((self.lab.address(node).expect("an address"), PORT))
     }
 
+    /// Every pod asks every pod, and is seen under its own address.
+    pub(crate) fn pods_reach_each_other(&self, pods: &BTreeMap<String, Value>) {
+        for pod in pods.values() {
+            let asks = pods.values().map(|other| {
+                let ask = r"printf 'GET /cgi-bin/who HTTP/1.0\r\n\r\n'";
+                format!("{ask} | nc -w 5 {} 8080 | tail -n 1", address_of(other))
+            });
+            let asks: Vec<String> = asks.collect();
+            let answers = self.in_pod(pod, &asks.join("; ")).expect("answers");
+            let answers = answers.replace("[::ffff:", "").replace(']', "");
+            let expected =
+                pods.values().map(|other| format!("{} {}", name_of(other), address_of(pod)));
+            let expected: Vec<String> = expected.collect();
+            assert_eq!(answers.lines().collect::<Vec<_>>(), expected, "from {}", name_of(pod));
+        }
+    }
+
     /// Runs a line of shell in a pod's web server.
     pub(crate) fn in_pod(&self, pod: &Value, line: &str) -> Result<String, String> {
         let (name, node) = (name_of(pod), node_of(pod));

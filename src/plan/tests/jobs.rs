@@ -10,7 +10,7 @@ use proptest::prelude::{
 use proptest::strategy::Strategy as Draw;
 
 use super::fleet::pod_key;
-use super::{Fleet, Mood, manifest, pod};
+use super::{Fleet, Mood, container, manifest, pod};
 use crate::kinds::binding::Binding;
 use crate::kinds::name::{Name, Uid};
 use crate::kinds::status::{ContainerState, ContainerStatus, Phase, PodReport, Terminated};
@@ -343,17 +343,8 @@ fn rules_say_what_a_failure_means() {
 }
 
 fn ended(code: i64) -> ContainerStatus {
-    ContainerStatus {
-        name: crate::kinds::name::Name::trusted("main"),
-        state: ContainerState::Terminated(Terminated { exit_code: code, ..Terminated::default() }),
-        last_state: ContainerState::default(),
-        ready: false,
-        started: None,
-        restart_count: 0,
-        image: String::new(),
-        image_id: String::new(),
-        container_id: None,
-    }
+    let state = ContainerState::Terminated(Terminated { exit_code: code, ..Terminated::default() });
+    ContainerStatus { state, ..container("main") }
 }
 
 #[test]

@@ -34,6 +34,23 @@ mod storage;
 mod waves;
 mod windows;
 
+use crate::kinds::name::Name;
+use crate::kinds::status::{ContainerState, ContainerStatus};
 use fleet::{
     Fleet, Mood, daemon_set, deployment, manifest, pod, replica_set, service, stateful_set,
 };
+
+/// What is said of a container that waits to be started.
+fn container(name: &str) -> ContainerStatus {
+    ContainerStatus {
+        name: Name::trusted(name),
+        state: ContainerState::default(),
+        last_state: ContainerState::default(),
+        ready: false,
+        started: None,
+        restart_count: 0,
+        image: String::new(),
+        image_id: String::new(),
+        container_id: None,
+    }
+}

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::liveness::{fleet as fleet_of_three, hear};
 use super::requests::request;
-use super::{Fleet, Mood, stateful_set};
-use crate::kinds::name::{Name, NodeName};
+use super::{Fleet, Mood, container, stateful_set};
+use crate::kinds::name::NodeName;
 use crate::kinds::status::{ContainerState, ContainerStatus, Waiting};
 use crate::state::RequestKind;
 
@@ -240,24 +240,10 @@ fn who_is_in_a_back_off_is_not_waited_for() {
         let waiting = Waiting { reason: "CrashLoopBackOff".into(), message: None };
         let status = &mut Arc::make_mut(report).status;
         status.container_statuses =
-            vec![ContainerStatus { state: ContainerState::Waiting(waiting), ..named("main") }];
+            vec![ContainerStatus { state: ContainerState::Waiting(waiting), ..container("main") }];
     }
     fleet.turn();
     assert_eq!(fleet.seats("db"), "0:v1? 1:v1 2:v1!");
-}
-
-fn named(name: &str) -> ContainerStatus {
-    ContainerStatus {
-        name: Name::trusted(name),
-        state: ContainerState::default(),
-        last_state: ContainerState::default(),
-        ready: false,
-        started: None,
-        restart_count: 0,
-        image: String::new(),
-        image_id: String::new(),
-        container_id: None,
-    }
 }
 
 /// How long it stood still at an earlier time does not count.
