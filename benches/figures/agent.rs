@@ -186,7 +186,8 @@ fn roll(site: &Site) -> Duration {
 fn idle(site: &Site) -> Vec<Row> {
     site.push("many", &[("web.yaml", Some(&sleepers("web", 100, 1)))]);
     wait("pods", || all_ready(site, "web", 100, 1));
-    std::thread::sleep(Duration::from_secs(20));
+    // What follows a roll-out, the word that it is healthy and the packing of the store, is over then.
+    std::thread::sleep(Duration::from_secs(60));
     let pid = site.agent_pid();
     let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
     let field = |text: &str, name: &str| -> u64 {

@@ -210,7 +210,7 @@ impl Reader {
 
     fn fetch(&self) -> Oid {
         match self.ask(Call::Fetch) {
-            Answer::Fetched { tip: Some(tip) } => tip,
+            Answer::Fetched { tip: Some(tip), .. } => tip,
             other => panic!("{other:?}"),
         }
     }

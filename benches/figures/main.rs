@@ -5,6 +5,8 @@
 //!   desired ─▶ rows ├─▶ one table on stdout ─▶ docs/BENCHMARKS.md (with WINDLASS_WRITE_DOCS=1)
 //!   plan ───▶ rows │
 //!   rules ──▶ rows │
+//!   load ───▶ rows │
+//!   coordinator ─▶ │
 //!   fleet ──▶ rows ┘
 //! ```
 //! Floors are measured in the same run as what stands on them, so that a slow machine is slow for both.
@@ -21,8 +23,10 @@
 mod support;
 
 mod agent;
+mod coordinator;
 mod desired;
 mod fleet;
+mod load;
 mod plan;
 mod row;
 mod rules;
@@ -32,16 +36,21 @@ use row::Row;
 /// A part's name, and how its rows are had.
 type Part = (&'static str, fn() -> Vec<Row>);
 
-const PARTS: [Part; 5] = [
+const PARTS: [Part; 7] = [
     ("agent", agent::rows),
     ("desired", desired::rows),
     ("plan", plan::rows),
     ("rules", rules::rows),
+    ("coordinator", coordinator::rows),
+    ("load", load::rows),
     ("fleet", fleet::rows),
 ];
 
 fn main() {
     let asked: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    if asked.iter().any(|arg| arg == coordinator::CHILD) {
+        return coordinator::hold();
+    }
     let is_asked = |name: &str| asked.is_empty() || asked.iter().any(|arg| arg == name);
     let machine = row::machine();
     eprintln!("{machine}");

@@ -58,7 +58,12 @@ fn nodes(count: u32) -> BTreeMap<NodeName, NodeInput> {
     (0..count).map(node).collect()
 }
 
-fn manifests(deployments: u32, replicas: u32, more: &str, changed: Option<u32>) -> Files {
+pub(crate) fn manifests(
+    deployments: u32,
+    replicas: u32,
+    more: &str,
+    changed: Option<u32>,
+) -> Files {
     let namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n";
     let mut files = Files::from([("namespace.yaml".to_owned(), namespace.to_owned())]);
     for n in 0..deployments {

@@ -12,6 +12,8 @@ pub(crate) enum Unit {
     Seconds,
     Megabytes,
     MegabytesADay,
+    Kilobytes,
+    Plain,
     /// Of one core.
     Percent,
 }
@@ -70,6 +72,8 @@ impl Unit {
             Self::Seconds => format!("{amount:.2} s"),
             Self::Megabytes => format!("{amount:.0} MB"),
             Self::MegabytesADay => format!("{amount:.0} MB a day"),
+            Self::Kilobytes => format!("{amount:.1} kB"),
+            Self::Plain => format!("{amount:.1}"),
             Self::Percent => format!("{amount:.2} %"),
         }
     }

@@ -19,7 +19,6 @@ use crate::ports::{Call, Fault};
 use crate::view::picture::Picture;
 
 use super::clock;
-use super::heap::{TRIM_EVERY, Trimmer};
 use super::world::World;
 
 /// Events that wait for the agent. Each is the answer to an effect, so their number is bounded by
@@ -41,8 +40,6 @@ enum Next {
     Pulled,
     /// Shows how everything is.
     Publish,
-    /// Gives back what a burst has left of memory.
-    Trim,
 }
 
 /// A question of somebody on the socket, and where the answer goes.
@@ -71,8 +68,6 @@ impl Engine {
         let mut asked = Asked::default();
         let mut publish_at: Option<tokio::time::Instant> = None;
         let mut pulls = self.world.docker.pulls();
-        let mut trimmer = Trimmer::default();
-        let mut trim_at = after(TRIM_EVERY);
         self.give(&mut agent, Event::Began, &events, &mut asked);
         loop {
             let wake = sleep_until(agent.next_wake());
@@ -87,7 +82,6 @@ impl Engine {
                 }
                 () = tokio::time::sleep_until(publish) => Next::Publish,
                 Ok(()) = pulls.changed() => Next::Pulled,
-                () = tokio::time::sleep_until(trim_at) => Next::Trim,
                 () = tokio::time::sleep_until(wake) => Next::Event(Event::Woke),
             };
             let soon = |at: Option<tokio::time::Instant>, wait| {
@@ -95,16 +89,11 @@ impl Engine {
             };
             match next {
                 Next::Event(event) => {
-                    trimmer.note();
                     self.give(&mut agent, event, &events, &mut asked);
                     publish_at = soon(publish_at, PICTURE_EVERY);
                 }
                 // Only what is shown changes: nothing is decided by it, and nothing written.
                 Next::Pulled => publish_at = soon(publish_at, PULLS_EVERY),
-                Next::Trim => {
-                    trimmer.trim();
-                    trim_at = after(TRIM_EVERY);
-                }
                 Next::Publish => {
                     publish_at = None;
                     let pulls = pulls.borrow().clone();

@@ -1,49 +1,24 @@
 //! The process's heap: what a burst has left free goes back to the machine.
 //!
 //! A roll-out of hundreds of pods needs, for a few seconds, several times the memory of an agent at
-//! rest. glibc keeps what is free between two things in use, so the agent would stay as large as in its
-//! busiest moment.
+//! rest. glibc keeps what is free between two things in use, so an agent stays nearly as large as in its
+//! busiest moment; jemalloc fills gaps first, and a thread of its own gives back what has been free for
+//! a second. With 100 pods, after some roll-outs: 10 MB where glibc, trimmed, holds 17.
+//!
+//! It serves libgit2 and OpenSSL as well: their buffers are the largest.
 
-use std::time::Duration;
+use tikv_jemallocator::Jemalloc;
 
-/// So often it is asked whether there is something to give back.
-pub(super) const TRIM_EVERY: Duration = Duration::from_secs(30);
+#[global_allocator]
+static HEAP: Jemalloc = Jemalloc;
 
-/// After fewer events than this nothing worth the work can have been left.
-const EVENTS_MIN: u32 = 500;
-
-/// Lets all threads share one heap. By default glibc gives each thread one of its own, and what a burst
-/// leaves free in one is of no use to the others: 68 MB instead of 40 with 100 pods.
-#[allow(unsafe_code, reason = "glibc's settings have no other door")]
-pub fn share_one() {
-    // SAFETY: only sets a number, before there are other threads. Where it is refused, the agent is
-    // larger and works as well.
-    unsafe { nix::libc::mallopt(nix::libc::M_ARENA_MAX, 1) };
-}
-
-/// Notices bursts, and cleans up after them.
-#[derive(Debug, Default)]
-pub(super) struct Trimmer {
-    events: u32,
-}
-
-impl Trimmer {
-    /// Notes that there was something to do.
-    pub(super) fn note(&mut self) {
-        self.events = self.events.saturating_add(1);
-    }
-
-    /// Gives free memory back if enough has happened.
-    pub(super) fn trim(&mut self) {
-        if std::mem::take(&mut self.events) >= EVENTS_MIN {
-            give_back();
-        }
-    }
-}
-
-/// Gives free memory back to the machine. Takes some milliseconds at most.
-#[allow(unsafe_code, reason = "glibc's heap has no other door")]
-pub(super) fn give_back() {
-    // SAFETY: touches only what is free; glibc locks its heap meanwhile.
-    unsafe { nix::libc::malloc_trim(0) };
-}
+/// Read by jemalloc before `main` (`malloc_conf` in jemalloc(3)). One arena: what another has free is of no
+/// use to another.
+#[allow(unsafe_code, reason = "jemalloc looks for its settings under this name")]
+#[unsafe(export_name = "malloc_conf")]
+static SETTINGS: &std::ffi::c_char = {
+    let settings: &std::ffi::CStr =
+        c"narenas:1,tcache_max:256,dirty_decay_ms:1000,muzzy_decay_ms:0,background_thread:true";
+    // SAFETY: a literal has a first byte.
+    unsafe { &*settings.as_ptr() }
+};

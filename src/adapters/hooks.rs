@@ -8,15 +8,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
-use hyper::{Method, Request, StatusCode};
-use hyper_util::rt::TokioIo;
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT};
+use hyper::{Request, StatusCode};
 use openssl::ssl::{SslConnector, SslMethod};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio_openssl::SslStream;
 use url::Url;
 
+use super::http;
 use crate::agent::config::HookKind;
 use crate::ports::Fault;
 
@@ -63,44 +61,33 @@ impl HookAccess {
     async fn post(&self, url: &str, body: &str) -> Result<(), Fault> {
         let name = host(url);
         let url = Url::parse(url).map_err(|error| Fault::stalled(format!("{name}: {error}")))?;
-        let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
+        let Some(place) = http::place(&url) else {
             return Err(Fault::stalled(format!("{name}: the address names no host")));
         };
-        let request = self.request(&url, body)?;
+        let request = self.request(body)?;
         let lost = |error: &dyn std::fmt::Display| Fault::transient(format!("{name}: {error}"));
-        let bare = host.trim_start_matches('[').trim_end_matches(']');
-        let line = TcpStream::connect((bare, port)).await.map_err(|error| lost(&error))?;
-        let (status, answer) = if url.scheme() == "https" {
-            let mut line = self.tls(bare, line).map_err(|error| lost(&error))?;
-            std::pin::Pin::new(&mut line).connect().await.map_err(|error| lost(&error))?;
-            exchange(line, request).await.map_err(|error| lost(&error))?
-        } else {
-            exchange(line, request).await.map_err(|error| lost(&error))?
-        };
-        self.judge(&name, status, &answer)
+        let line = TcpStream::connect(place).await.map_err(|error| lost(&error))?;
+        let session = |host: &str| http::verified(&self.trusted()?, host);
+        let answer =
+            http::exchange(line, &url, request, session).await.map_err(|error| lost(&error))?;
+        let status = answer.status();
+        let text = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
+        let text = text.map(|text| String::from_utf8_lossy(&text.to_bytes()).into_owned());
+        // An answer that is too long is an answer all the same.
+        self.judge(&name, status, &text.unwrap_or_default())
     }
 
-    fn tls(
-        &self,
-        host: &str,
-        line: TcpStream,
-    ) -> Result<SslStream<TcpStream>, openssl::error::ErrorStack> {
+    fn trusted(&self) -> Result<SslConnector, openssl::error::ErrorStack> {
         let mut builder = SslConnector::builder(SslMethod::tls_client())?;
         if let Some(file) = &self.ca_file {
             builder.set_ca_file(file)?;
         }
-        // The host's name is checked, too.
-        SslStream::new(builder.build().configure()?.into_ssl(host)?, line)
+        Ok(builder.build())
     }
 
-    fn request(&self, url: &Url, body: &str) -> Result<Request<Full<Bytes>>, Fault> {
-        let path = &url[url::Position::BeforePath..url::Position::AfterQuery];
-        let authority = &url[url::Position::BeforeHost..url::Position::AfterPort];
-        let mut request = Request::builder()
-            .method(Method::POST)
-            .uri(path)
-            .header(HOST, authority)
-            .header(USER_AGENT, concat!("windlass/", env!("CARGO_PKG_VERSION")))
+    fn request(&self, body: &str) -> Result<Request<Full<Bytes>>, Fault> {
+        let mut request = Request::post("/")
+            .header(USER_AGENT, http::USER_AGENT)
             .header(CONTENT_TYPE, "application/json");
         if self.kind == HookKind::Github {
             request = request.header(ACCEPT, "application/vnd.github+json");
@@ -139,32 +126,5 @@ impl HookAccess {
             401 | 403 | 404 => Fault::stalled(message),
             _ => Fault::transient(message),
         })
-    }
-}
-
-async fn exchange<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
-    line: S,
-    request: Request<Full<Bytes>>,
-) -> Result<(StatusCode, String), String> {
-    let told = |error: hyper::Error| error.to_string();
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(line)).await.map_err(told)?;
-    let speaking = async {
-        let answer = sender.send_request(request).await.map_err(told)?;
-        let status = answer.status();
-        let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
-        let text = body.map(|body| String::from_utf8_lossy(&body.to_bytes()).into_owned());
-        // An answer that is too long is an answer all the same.
-        Ok((status, text.unwrap_or_default()))
-    };
-    tokio::pin!(connection);
-    tokio::pin!(speaking);
-    // Neither is left behind when the caller stops waiting.
-    tokio::select! {
-        outcome = &mut speaking => outcome,
-        ended = &mut connection => match ended {
-            Ok(()) => speaking.await,
-            Err(error) => Err(told(error)),
-        },
     }
 }

@@ -10,15 +10,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty, Full, Limited};
-use hyper::body::{Body, Incoming};
-use hyper::header::{HOST, HeaderName, HeaderValue, LOCATION};
+use hyper::body::Incoming;
+use hyper::header::{HeaderName, HeaderValue, LOCATION};
 use hyper::{HeaderMap, Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use openssl::ssl::{Ssl, SslContext, SslContextBuilder, SslMethod, SslVerifyMode};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use url::Url;
 
+use super::http;
 use crate::ports::Fault;
 use crate::ports::probe::{Answer, Call, Target};
 
@@ -114,34 +114,18 @@ impl Prober {
     }
 
     async fn get(&self, url: &Url, headers: &HeaderMap) -> Result<Response<Incoming>, Complaint> {
-        let host = url.host_str().unwrap_or_default();
-        let port = url.port_or_known_default().unwrap_or(80);
-        let stream = connect(host, port).await?;
-        let target = &url[url::Position::BeforePath..url::Position::AfterQuery];
-        let mut request = Request::get(target).body(Empty::<Bytes>::new())?;
-        let authority = match url.port() {
-            Some(port) => format!("{host}:{port}"),
-            None => host.to_owned(),
-        };
-        let fields = request.headers_mut();
-        fields.insert(HOST, HeaderValue::try_from(authority)?);
-        if headers.contains_key(HOST) {
-            fields.remove(HOST);
-        }
-        for (name, value) in headers {
-            fields.append(name, value.clone());
-        }
-        if url.scheme() == "https" {
+        let (host, port) = http::place(url).ok_or_else(|| complain("no host"))?;
+        let line = connect(host, port).await?;
+        let mut request = Request::get("/").body(Empty::<Bytes>::new())?;
+        *request.headers_mut() = headers.clone();
+        let session = |host: &str| {
             let mut session = Ssl::new(&self.tls)?;
             if url.domain().is_some() {
                 session.set_hostname(host)?;
             }
-            let mut stream = tokio_openssl::SslStream::new(session, stream)?;
-            std::pin::Pin::new(&mut stream).connect().await?;
-            exchange(stream, request).await
-        } else {
-            exchange(stream, request).await
-        }
+            Ok(session)
+        };
+        http::exchange(line, url, request, session).await.map_err(|error| deepest(&*error))
     }
 }
 
@@ -166,20 +150,6 @@ fn request_headers(wanted: &[(String, String)]) -> Result<HeaderMap, Complaint> 
         headers.append(name, value.clone());
     }
     Ok(headers)
-}
-
-async fn exchange<S, B>(stream: S, request: Request<B>) -> Result<Response<Incoming>, Complaint>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: std::error::Error + Send + Sync,
-{
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    // Ends when the answer's body is dropped.
-    tokio::spawn(connection);
-    Ok(sender.send_request(request).await?)
 }
 
 fn location(from: &Url, response: &Response<Incoming>) -> Option<Url> {
@@ -361,15 +331,18 @@ impl fmt::Display for Complaint {
     }
 }
 
-impl<E: std::error::Error> From<E> for Complaint {
+impl<E: std::error::Error + 'static> From<E> for Complaint {
     fn from(error: E) -> Self {
-        // The deepest cause says most: "connection reset", not "client error".
-        let mut deepest: &dyn std::error::Error = &error;
-        while let Some(inner) = deepest.source() {
-            deepest = inner;
-        }
-        Self(deepest.to_string())
+        deepest(&error)
     }
+}
+
+/// The deepest cause says most: "connection reset", not "client error".
+fn deepest(mut error: &(dyn std::error::Error + 'static)) -> Complaint {
+    while let Some(inner) = error.source() {
+        error = inner;
+    }
+    complain(error)
 }
 
 /// In the words of Go, without the system's number.

@@ -1,5 +1,8 @@
 //! All adapters together: where the agent's calls become deeds.
 
+use std::path::PathBuf;
+use std::sync::Arc;
+
 use crate::ports::outcomes::{Answer as OutcomeAnswer, Call as OutcomeCall};
 use crate::ports::runtime::{Answer as RuntimeAnswer, Call as RuntimeCall};
 use crate::ports::{Answer, Call, Fault};
@@ -12,6 +15,7 @@ use super::hints::Hints;
 use super::hooks::Hooks;
 use super::images::Images;
 use super::iptables::Iptables;
+use super::keyring;
 use super::links::Links;
 use super::probe::Prober;
 
@@ -41,6 +45,8 @@ pub struct World {
     pub notes: Option<Notes>,
     /// Addresses that are called.
     pub hooks: Hooks,
+    /// The file with the keys to encrypted Secrets.
+    pub keys: PathBuf,
 }
 
 impl World {
@@ -53,6 +59,14 @@ impl World {
                 let image = self.images.ensure(wish).await?;
                 Ok(Answer::Runtime(RuntimeAnswer::Image(Box::new(image))))
             }
+            Call::Runtime(RuntimeCall::Survey) => self.survey().await.map(Answer::Runtime),
+            Call::Runtime(RuntimeCall::NoteNamed(named)) => {
+                self.images.note_named(*named).await?;
+                Ok(Answer::Runtime(RuntimeAnswer::Done))
+            }
+            Call::Runtime(RuntimeCall::RemoveImages(keys)) => {
+                self.images.remove(keys).await.map(RuntimeAnswer::Removed).map(Answer::Runtime)
+            }
             Call::Runtime(call) => self.docker.perform(call).await.map(Answer::Runtime),
             Call::Filter(call) => self.filter.call(call).await.map(Answer::Filter),
             Call::Links(call) => self.links.call(call).await.map(Answer::Links),
@@ -60,8 +74,23 @@ impl World {
             Call::Probe(call) => Ok(Answer::Probe(self.prober.perform(&call).await)),
             Call::Names(call) => self.names.call(call).await.map(Answer::Names),
             Call::Peers(call) => self.hints.call(call).await.map(Answer::Peers),
+            Call::Keyring => Ok(Answer::Keyring(Arc::new(keyring::read(&self.keys)))),
             Call::Outcomes(call) => self.outcomes(call).await.map(Answer::Outcomes),
         }
+    }
+
+    /// What Docker says, and what lies here of images. Whoever can't tell the second removes none.
+    async fn survey(&self) -> Result<RuntimeAnswer, Fault> {
+        let mut answer = self.docker.perform(RuntimeCall::Survey).await?;
+        if let RuntimeAnswer::Survey(seen) = &mut answer {
+            match self.images.stock().await {
+                Ok(stock) => seen.stock = Some(stock),
+                Err(fault) => {
+                    tracing::warn!(%fault, "which images lie here is not known; none is removed");
+                }
+            }
+        }
+        Ok(answer)
     }
 
     async fn outcomes(&self, call: OutcomeCall) -> Result<OutcomeAnswer, Fault> {

@@ -193,6 +193,9 @@ impl Agent {
     /// Takes the store as it is, if it can't be followed and somebody has permitted it.
     pub(super) fn tend_adoption(&mut self, now: Now) {
         if !self.store.is_in_touch() || self.store.scope() == Scope::Own {
+            // Its turn is reckoned anew when the store can be seen again; a time that has passed would
+            // wake the agent again and again until then.
+            self.permit.at = None;
             return;
         }
         let Some(offer) = self.offer() else {
@@ -264,7 +267,7 @@ impl Agent {
                 self.host_needs_look();
                 self.network_needs_look();
             }
-            Ok(_) => self.look_at_store(now),
+            Ok(_) => self.overtaken(now),
             Err(fault) => self.store_failed(fault, now),
         }
     }

@@ -11,6 +11,7 @@ use crate::kinds::name::NodeName;
 use crate::kinds::node::Contact;
 use crate::kinds::pod::ResourceList;
 use crate::net::paths::Overlay;
+use crate::node::larder::Limits;
 use crate::plan::Settings;
 use crate::ports::files::Layout;
 
@@ -64,6 +65,8 @@ pub struct Config {
     pub reserved: ResourceList,
     /// How ways to other nodes' pods are chosen.
     pub overlay: Overlay,
+    /// When images go, and which may.
+    pub collect: Limits,
     /// How many pods this node takes.
     pub pods_max: u32,
     /// Whether what became of commits is written to Git notes.

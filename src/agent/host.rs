@@ -33,6 +33,8 @@ const SURVEY: Duration = Duration::from_secs(300);
 const RETRY: Duration = Duration::from_secs(1);
 /// How long a listing may take; a runtime under load is slow, not dead.
 const LIST_TIMEOUT: Duration = Duration::from_secs(30);
+/// What is said when a disk has no room left.
+const NO_SPACE: &str = "no space left";
 /// What is known of this machine.
 #[derive(Debug)]
 pub(super) struct Host {
@@ -44,6 +46,7 @@ pub(super) struct Host {
     pub(super) network: Option<NetworkSeen>,
     pub(super) report: Option<NodeReport>,
     pub(super) emptying: super::volumes::Emptying,
+    pub(super) larder: super::larder::Larder,
     /// Whether the state store was reached since this agent started.
     pub(super) has_been_in_touch: bool,
     has_succeeded: bool,
@@ -52,7 +55,7 @@ pub(super) struct Host {
     /// What was known when the listing under way was asked for.
     listing: Option<BTreeMap<ContainerId, ContainerSeen>>,
     list_at: Option<Elapsed>,
-    survey_at: Option<Elapsed>,
+    pub(super) survey_at: Option<Elapsed>,
     is_surveying: bool,
     inspecting: BTreeSet<ContainerId>,
     inspect_again: BTreeSet<ContainerId>,
@@ -80,6 +83,7 @@ impl Host {
             network: None,
             report: None,
             emptying: super::volumes::Emptying::default(),
+            larder: super::larder::Larder::default(),
             has_been_in_touch: false,
             has_succeeded: false,
             needs_look: true,
@@ -191,6 +195,13 @@ impl Agent {
         self.survey_links();
     }
 
+    /// Looks at the machine and its images again, now.
+    pub(super) fn survey_soon(&mut self, now: Now) {
+        if !self.host.is_surveying {
+            self.host.survey_at = Some(now.elapsed);
+        }
+    }
+
     pub(super) fn survey_links(&mut self) {
         self.call(Purpose::SurveyLinks, Call::Links(LinksCall::Survey), LIST_TIMEOUT);
     }
@@ -231,7 +242,7 @@ impl Agent {
             return;
         }
         self.assign();
-        self.look_around();
+        self.look_around(now);
         let Some(around) = self.host.around.clone() else {
             return;
         };
@@ -273,17 +284,20 @@ impl Agent {
             .collect();
     }
 
-    fn look_around(&mut self) {
+    fn look_around(&mut self, now: Now) {
         if self.host.around.is_some() && !self.host.needs_around {
             return;
         }
         let (Some(network), Some(state)) = (&self.host.network, self.store.state()) else {
             return;
         };
+        if self.vault.keyring().is_none() {
+            return;
+        }
         let facts = self.host.report.as_ref().map(|report| report.facts.clone());
         let desired = self.wish.applied.iter();
         let desired = desired.map(|(app, revision)| (app.clone(), revision.desired.clone()));
-        let around = Around {
+        let mut around = Around {
             node: self.config.node.clone(),
             node_ip: self.node_ip(),
             layout: self.config.layout.clone(),
@@ -297,6 +311,7 @@ impl Agent {
             allocatable: facts.map(|facts| facts.allocatable.clone()).unwrap_or_default(),
             claims: self.claimed_volumes(),
             desired: desired.collect(),
+            opened: BTreeMap::new(),
             services: Arc::new(self.service_variables()),
             released: self.released_everywhere(),
             has_heard: self.host.has_been_in_touch,
@@ -304,6 +319,7 @@ impl Agent {
             following_takes: self.following_takes(),
             files_version: 0,
         };
+        around.opened = self.opened(&around, now);
         let before = self.host.around.as_deref();
         let is_same = before.is_some_and(|before| before.has_same_files(&around));
         let version = before.map_or(0, |before| before.files_version);
@@ -374,6 +390,10 @@ impl Agent {
     pub(super) fn pod_answered(&mut self, ticket: Ticket, result: Result<Answer, Fault>, now: Now) {
         if let Err(fault) = &result {
             tracing::debug!(pod = %ticket.pod, step = ?ticket.step, %fault, "a step failed");
+            // Docker's and the kernel's words: an image may be what has to make room.
+            if fault.message.contains(NO_SPACE) {
+                self.survey_soon(now);
+            }
         }
         let Host { memory, seen, .. } = &mut self.host;
         memory.finished(ticket, result, seen, now);
@@ -394,9 +414,7 @@ impl Agent {
             RuntimeHint::Images => {
                 self.host.memory.images_came(now);
                 self.host.needs_look = true;
-                if !self.host.is_surveying {
-                    self.host.survey_at = Some(now.elapsed);
-                }
+                self.survey_soon(now);
             }
         }
     }
@@ -473,6 +491,7 @@ impl Agent {
                 self.host.runtime = Some(*survey);
                 self.host.survey_at = Some(now.elapsed + SURVEY);
                 self.refresh_facts(now);
+                self.collect_images(now);
             }
             Ok(_) => {}
             Err(fault) => {

@@ -268,7 +268,7 @@ impl Agent {
             Ok(_) => {
                 tracing::info!("somebody else decided first; reading what");
                 self.lead.is_dirty = true;
-                self.look_at_store(now);
+                self.overtaken(now);
             }
             Err(fault) => {
                 // It may have landed all the same: look before deciding again.

@@ -17,11 +17,13 @@ use crate::kinds::name::NodeName;
 use crate::kinds::time::{Elapsed, Now};
 use crate::plan::Silence;
 use crate::plan::common::{self, Voice};
-use crate::ports::store::{Answer as StoreAnswer, Call as StoreCall, Landing, Register, Scope};
+use crate::ports::store::{
+    Answer as StoreAnswer, Call as StoreCall, Glance, Landing, Register, Scope,
+};
 use crate::ports::{Answer, Call, Fault};
 use crate::state::{NodeReport, State};
 
-use super::store::STORE_TIMEOUT;
+use super::store::{Known, STORE_TIMEOUT};
 use super::{Agent, Purpose};
 
 /// A holder renews so many times per duration.
@@ -31,11 +33,38 @@ pub(super) const RANK_WAIT: Duration = Duration::from_secs(2);
 /// A node is given up after it has missed so many beats, or more.
 const BEATS_MISSED: u32 = 3;
 
+/// What this agent knows of the coordinator's register from its own looks and writes.
+#[derive(Debug, Default)]
+pub(super) struct Sight {
+    /// When the write was begun by which the lease stands.
+    pub(super) renewed: Option<Elapsed>,
+    /// When the look was begun, or the write, that showed last that the register is as it is known here.
+    confirmed: Option<Elapsed>,
+    /// When a write of ours was refused because some register was not what it was taken for; until a
+    /// look has shown what stands there.
+    pub(super) overtaken: Option<Elapsed>,
+}
+
+impl Sight {
+    /// What a look has shown that was begun then.
+    pub(super) fn compare(&mut self, known: Option<&Known<State>>, seen: &Glance, began: Elapsed) {
+        let known = known.and_then(|known| known.rev.as_ref());
+        if seen.coordinator.as_ref() == known {
+            self.confirmed = self.confirmed.max(known.map(|_| began));
+            self.overtaken = self.overtaken.filter(|at| *at > began);
+        }
+    }
+
+    fn is_overtaken(&self) -> bool {
+        self.overtaken.is_some()
+    }
+}
+
 impl Agent {
     /// Whether this agent coordinates.
     pub(super) fn is_leading(&self, now: Now) -> bool {
         let is_followed = self.store.coordinator().is_some() && !self.store.is_refused();
-        if !is_followed || self.name_is_taken() {
+        if !is_followed || self.store.sight.is_overtaken() || self.name_is_taken() {
             return false;
         }
         if self.config.always_leads {
@@ -50,7 +79,7 @@ impl Agent {
     /// Whether this agent may decide now: it leads, or nobody does; and it has read what all say.
     pub(super) fn may_lead(&self, now: Now) -> bool {
         let is_read = !self.store.is_refused() && self.store.scope() == Scope::All;
-        if !is_read || !self.has_the_fleets_settings() {
+        if !is_read || self.store.sight.is_overtaken() || !self.has_the_fleets_settings() {
             return false;
         }
         if self.store.bereft_of().is_none() && self.outdone_by().is_some() {
@@ -181,7 +210,7 @@ impl Agent {
 
     /// No write of ours has landed for the lease's duration.
     fn has_lapsed(&self, now: Now) -> bool {
-        let renewed = self.store.renewed;
+        let renewed = self.store.sight.renewed;
         renewed.is_none_or(|renewed| now.elapsed.since(renewed) >= self.config.lease)
     }
 
@@ -247,7 +276,7 @@ impl Agent {
                 self.store.moved_on(&self.config.node, rev);
                 self.renewed_by(&self.own_register(), now);
             }
-            Ok(_) => self.look_at_store(now),
+            Ok(_) => self.overtaken(now),
             Err(fault) => self.store_failed(fault, now),
         }
     }
@@ -256,11 +285,26 @@ impl Agent {
     /// has lapsed meanwhile: others may have taken it, so it must be taken again.
     pub(super) fn renewed_by(&mut self, register: &Register, now: Now) {
         let asked = self.store.asked(register);
-        // Whoever misses the coordinator's register can't hold the others off by showing life.
-        let is_beat = *register != Register::Coordinator;
-        if !is_beat || !self.has_lapsed(now) && self.store.bereft_of().is_none() {
-            self.store.renewed = self.store.renewed.max(asked);
+        let sight = &mut self.store.sight;
+        if *register == Register::Coordinator {
+            sight.confirmed = sight.confirmed.max(asked);
+            sight.renewed = sight.renewed.max(asked);
+            return;
         }
+        // Whoever misses the coordinator's register, or has not seen for as long as the lease lasts that
+        // it stands there as he left it, can't go on by showing life.
+        let lease = self.config.lease;
+        let is_sure = sight.confirmed.is_some_and(|at| now.elapsed.since(at) < lease);
+        if is_sure && !self.has_lapsed(now) && self.store.bereft_of().is_none() {
+            self.store.sight.renewed = self.store.sight.renewed.max(asked);
+        }
+    }
+
+    /// A write of ours was refused, because the register is not what it was taken for: others have
+    /// written, or the store was restored. Nothing is decided before that was looked at.
+    pub(super) fn overtaken(&mut self, now: Now) {
+        self.store.sight.overtaken = Some(now.elapsed);
+        self.look_at_store(now);
     }
 
     /// This node's register.
@@ -318,7 +362,7 @@ impl Agent {
         let Some(known) = self.store.coordinator() else {
             return;
         };
-        let (before, mut after): (&State, State) = (&known.value, known.value.clone());
+        let (before, mut after): (&State, State) = (&known.value, State::clone(&known.value));
         let Some(lease) = &mut after.lease else {
             return;
         };

@@ -16,6 +16,8 @@
 //!   adopt   a store that was restored, taken on purpose
 //!   lead    turns, while this agent coordinates
 //!   host    the pods bound here
+//!   larder  images that nobody needs, and a disk that fills
+//!   secrets this node's keys, and what its pods need of what is encrypted
 //!   report  what this node says of them and of itself
 //!   network rules, routes, names
 //!   peers   words from and to other nodes
@@ -30,6 +32,7 @@ pub mod config;
 pub mod event;
 mod herald;
 mod host;
+mod larder;
 mod lead;
 mod lease;
 mod network;
@@ -39,6 +42,7 @@ pub mod picture;
 pub(crate) mod readers;
 mod reading;
 mod report;
+mod secrets;
 mod store;
 mod trust;
 mod volumes;
@@ -90,8 +94,11 @@ enum Purpose {
     ListFiles,
     ListLinks,
     SurveyLinks,
+    NoteNamed,
+    RemoveImages(Vec<crate::ports::larder::ImageKey>),
+    Keyring,
     EmptyVolume(crate::kinds::name::Uid),
-    EnsureNetwork(Box<crate::ports::links::NodeNetwork>),
+    EnsureNetwork(Arc<crate::ports::links::NodeNetwork>),
     Sweep,
     Pod(Box<Ticket>),
     Rules(u64),
@@ -116,6 +123,7 @@ pub struct Agent {
     store: store::Store,
     lead: lead::Lead,
     host: host::Host,
+    vault: secrets::Vault,
     network: network::Network,
     peers: peers::Peers,
     herald: herald::Herald,
@@ -137,6 +145,7 @@ impl Agent {
             store: store::Store::default(),
             lead: lead::Lead::default(),
             host: host::Host::new(&config),
+            vault: secrets::Vault::default(),
             network: network::Network::default(),
             peers: peers::Peers::default(),
             herald: herald::Herald::new(&config),
@@ -179,6 +188,7 @@ impl Agent {
             self.permit.next_wake(),
             self.lead.next_wake(),
             self.host.next_wake(),
+            self.vault.next_wake(),
             self.host.next_report().filter(|_| self.may_report()),
             self.network.next_wake(),
             self.peers.next_wake(),
@@ -212,15 +222,17 @@ impl Agent {
     }
 
     /// The wake-ups of each part, for a simulation that found an agent spinning.
-    pub fn wakes(&self) -> [(&'static str, Option<Elapsed>); 7] {
+    pub fn wakes(&self) -> [(&'static str, Option<Elapsed>); 9] {
         [
             ("wish", self.wish.next_wake()),
             ("store", self.store.next_wake()),
+            ("permit", self.permit.next_wake()),
             ("lead", self.lead.next_wake()),
             ("host", self.host.next_wake()),
             ("report", self.host.next_report()),
             ("network", self.network.next_wake()),
             ("peers", self.peers.next_wake()),
+            ("herald", self.herald.next_wake()),
         ]
     }
 
@@ -240,7 +252,9 @@ impl Agent {
             self.is_stirred = false;
             self.tend_wish(now);
             self.tend_store(now);
+            self.tend_secrets(now);
             self.tend_host(now);
+            self.tend_larder();
             self.tend_network(now);
             self.tend_settings(now);
             self.tend_lease(now);
@@ -314,8 +328,11 @@ impl Agent {
             Purpose::ListFiles => self.files_listed(result, now),
             Purpose::ListLinks => self.links_listed(result, now),
             Purpose::SurveyLinks => self.links_surveyed(result, now),
+            Purpose::NoteNamed => self.named_noted(result),
+            Purpose::RemoveImages(asked) => self.images_removed(&asked, result, now),
+            Purpose::Keyring => self.keyring_read(result, now),
             Purpose::EmptyVolume(uid) => self.volume_emptied(uid, result, now),
-            Purpose::EnsureNetwork(wanted) => self.network_ensured(*wanted, result, now),
+            Purpose::EnsureNetwork(wanted) => self.network_ensured(wanted, result, now),
             Purpose::Pod(ticket) => self.pod_answered(*ticket, result, now),
             Purpose::Rules(version) => self.rules_applied(version, result, now),
             Purpose::CheckRules => self.rules_checked(result, now),

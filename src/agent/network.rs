@@ -57,8 +57,8 @@ pub(super) struct Network {
     is_serving: bool,
     /// The port at which DNS answers: another than 53 where somebody else has that.
     dns_port: u16,
-    node_network: Option<NodeNetwork>,
-    node_network_ensured: Option<NodeNetwork>,
+    node_network: Option<Arc<NodeNetwork>>,
+    node_network_ensured: Option<Arc<NodeNetwork>>,
     /// The address of DNS is there, though perhaps not the way to every node.
     is_ensured_once: bool,
     is_ensuring: bool,
@@ -231,7 +231,9 @@ impl Agent {
         }
         network.input = Some(input);
         network.services = Arc::new(services);
-        network.node_network = Some(node_network);
+        if network.node_network.as_deref() != Some(&node_network) {
+            network.node_network = Some(Arc::new(node_network));
+        }
         if network.wanted.as_deref() != Some(&rules) {
             network.wanted = Some(Arc::new(rules));
         }
@@ -281,13 +283,13 @@ impl Agent {
     }
 
     fn zones(&self) -> BTreeMap<NodeName, String> {
-        self.node_inputs()
-            .into_iter()
-            .filter_map(|(node, input)| {
-                let zone = input.facts.labels.get(crate::kinds::node::LABEL_ZONE)?.clone();
-                Some((node, zone))
-            })
-            .collect()
+        let own = self.host.report().map(|report| (&self.config.node, report));
+        let said = self.store.nodes().chain(own);
+        said.filter_map(|(node, report)| {
+            let zone = report.facts.labels.get(crate::kinds::node::LABEL_ZONE)?.clone();
+            Some((node.clone(), zone))
+        })
+        .collect()
     }
 
     /// Every placed pod as the network sees it: this node's from its own eyes, others' from their
@@ -297,13 +299,14 @@ impl Agent {
             return Vec::new();
         };
         let apps = self.wish.inputs(self.store.state());
-        let nodes = self.node_inputs();
         state
             .all_pods()
             .filter_map(|(node, binding)| {
                 let name = node.as_ref()?;
                 let template = plan::template_for(binding, &apps, &self.library)?;
-                let report = nodes.get(name).and_then(|input| input.pods.get(&binding.uid));
+                let own = self.host.report().filter(|_| *name == self.config.node);
+                let said = own.or_else(|| self.store.report_of(name));
+                let report = said.and_then(|said| said.pods.get(&binding.uid));
                 // What a lost node said last may be true no longer.
                 let is_lost = state.is_away(name);
                 let nothing = PodStatus::default();
@@ -369,13 +372,13 @@ impl Agent {
             return;
         };
         network.is_ensuring = true;
-        let purpose = Purpose::EnsureNetwork(Box::new(wanted.clone()));
-        self.call(purpose, Call::Links(LinksCall::Ensure(wanted)), RULES_TIMEOUT);
+        let call = Call::Links(LinksCall::Ensure(NodeNetwork::clone(&wanted)));
+        self.call(Purpose::EnsureNetwork(wanted), call, RULES_TIMEOUT);
     }
 
     pub(super) fn network_ensured(
         &mut self,
-        wanted: NodeNetwork,
+        wanted: Arc<NodeNetwork>,
         result: Result<Answer, Fault>,
         now: Now,
     ) {

@@ -43,6 +43,7 @@ impl Agent {
             containers: Arc::new(self.host.containers().cloned().unwrap_or_default()),
             pulling: Arc::new(self.host.pulling(pulls)),
             certified: self.wish.certified.clone(),
+            keyring: self.vault.keyring().cloned().unwrap_or_default(),
             health: self.health(now),
         }
     }
@@ -63,6 +64,9 @@ impl Agent {
             decision: self.store.state().map(|state| state.generation).unwrap_or_default(),
             runtime_fault: text(&self.host.fault),
             network_fault: text(&self.network.fault),
+            disk_fault: self.host.larder.complaint.clone(),
+            image_disks: self.images_here().map(|stock| stock.disks.clone()).unwrap_or_default(),
+            images_removed: self.host.larder.removed,
             deaf: self.herald.faults(),
             is_leading: self.is_leading(now),
             turns: self.lead.turns(),

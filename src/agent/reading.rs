@@ -291,7 +291,7 @@ impl Agent {
                 commits: [refusal.tip.clone()].into(),
                 signer: None,
                 desired: Arc::default(),
-                findings: [].into(),
+                findings: refusal.why.findings().into(),
                 terms,
                 waves: None,
             };

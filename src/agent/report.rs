@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::kinds::labels::Labels;
+use crate::kinds::name::Uid;
 use crate::kinds::node::{LABEL_ARCH, LABEL_HOSTNAME, LABEL_OS, NodeCondition, NodeFacts};
 use crate::kinds::pod::ResourceList;
 use crate::kinds::quantity::Quantity;
+use crate::kinds::status::{Phase, PodReport};
 use crate::kinds::time::Now;
 use crate::node::{self, Around};
 use crate::plan;
@@ -24,6 +26,8 @@ use super::{Agent, Purpose};
 /// A node names at most this many images, the largest first, as kubelet
 /// (`nodeStatusMaxImages`).
 const IMAGES_MAX: usize = 50;
+/// The condition of a node with a disk that is too full.
+const DISK_PRESSURE: &str = "DiskPressure";
 /// What happens within this time is said at once: pods that start together are ready together.
 const GATHER: Duration = Duration::from_millis(100);
 
@@ -85,9 +89,16 @@ impl Agent {
             knows: self.store.knows(),
             holds: self.store.holds(),
             epoch: before.map_or(0, |facts| facts.epoch),
+            recipients: self.recipients(),
             settings: Some((*self.config.fleet).clone()),
             unknown: BTreeMap::new(),
         }
+    }
+
+    /// For whom that was encrypted which this node opens.
+    fn recipients(&self) -> Vec<String> {
+        let keyring = self.vault.keyring().map(|keyring| keyring.recipients());
+        keyring.unwrap_or_default().iter().map(ToString::to_string).collect()
     }
 
     fn capacity(&self, runtime: &RuntimeSeen) -> ResourceList {
@@ -112,7 +123,20 @@ impl Agent {
             None => self.host.started.unwrap_or_default(),
         };
         let (reason, message) = (reason.to_owned(), message.to_owned());
-        BTreeMap::from([("Ready".to_owned(), NodeCondition { status, reason, message, since })])
+        let ready = NodeCondition { status, reason, message, since };
+        let mut conditions = BTreeMap::from([("Ready".to_owned(), ready)]);
+        if self.host.larder.complaint.is_some() {
+            let known = before.and_then(|facts| facts.conditions.get(DISK_PRESSURE));
+            // How full exactly would be written each time.
+            let pressure = NodeCondition {
+                status: true,
+                reason: "KubeletHasDiskPressure".to_owned(),
+                message: "a disk with images is too full, and no image may be removed".to_owned(),
+                since: known.map_or(now.wall, |known| known.since),
+            };
+            conditions.insert(DISK_PRESSURE.to_owned(), pressure);
+        }
+        conditions
     }
 
     /// Says how the pods here are, if that has changed.
@@ -177,29 +201,34 @@ impl Agent {
         if self.store.is_without_decisions() {
             // Which pods are its own it does not know: what it said of them last stands.
             let Some(known) = known else { return };
-            report = NodeReport { facts: report.facts, ..known.value.clone() };
+            report = NodeReport { facts: report.facts, ..NodeReport::clone(&known.value) };
         }
         // One that somebody deleted is written anew, whole.
         let known = known.filter(|known| known.rev.is_some());
-        if known.is_some_and(|known| known.value == report) {
+        if known.is_some_and(|known| *known.value == report) {
             self.host.report_at = None;
             return;
         }
         // Requests don't wait, and neither does the first word of a node.
         let is_urgent =
             known.is_none() || known.is_some_and(|known| known.value.requests != report.requests);
-        // Whoever coordinates knows without it; of others it waits for what they say.
+        // Whoever coordinates knows without it; of others it waits for what they say, but not for how
+        // far the start of a pod has come: written at once, that would make the word that the pod is
+        // ready wait for the next write.
         let own = self.own_register();
         let interval = self.config.report_interval;
         let since_last = self.store.asked(&own).map_or(interval, |at| now.elapsed.since(at));
-        let wait =
-            if self.is_leading(now) { interval } else { interval.saturating_sub(since_last) };
-        let at = *self.host.report_at.get_or_insert(now.elapsed + wait.max(GATHER));
+        let can_wait = self.is_leading(now)
+            || known.is_some_and(|known| tells_of_starts_only(&known.value, &report));
+        let wait = if can_wait { interval } else { interval.saturating_sub(since_last) };
+        let due = now.elapsed + wait.max(GATHER);
+        let at = self.host.report_at.map_or(due, |at| at.min(due));
+        self.host.report_at = Some(at);
         if at > now.elapsed && !is_urgent {
             return;
         }
         let empty = NodeReport::default();
-        let edits = known.map_or(&empty, |known| &known.value).edits_to(&report);
+        let edits = known.map_or(&empty, |known| &*known.value).edits_to(&report);
         let call = StoreCall::Commit {
             register: own.clone(),
             base: known.and_then(|known| known.rev.clone()),
@@ -240,7 +269,7 @@ impl Agent {
                     "somebody else writes this node's register: is another agent running under its name?"
                 );
                 self.host.raced = Some(self.store.looks());
-                self.look_at_store(now);
+                self.overtaken(now);
             }
             Err(fault) => self.store_failed(fault, now),
         }
@@ -271,6 +300,19 @@ impl Agent {
     }
 }
 
+/// Whether all that is new is how far pods have come that do not run yet.
+fn tells_of_starts_only(before: &NodeReport, now: &NodeReport) -> bool {
+    let starts = |pod: &PodReport| pod.status.phase == Phase::Pending && !pod.gone;
+    let is_start = |(uid, pod): (&Uid, &Arc<PodReport>)| {
+        let was = before.pods.get(uid);
+        was.is_some_and(|was| was == pod) || was.is_none_or(|was| starts(was)) && starts(pod)
+    };
+    before.facts == now.facts
+        && before.removed_volumes == now.removed_volumes
+        && before.pods.keys().all(|uid| now.pods.contains_key(uid))
+        && now.pods.iter().all(is_start)
+}
+
 /// The newest images, by size.
 fn largest_images(runtime: &RuntimeSeen) -> Vec<(String, u64)> {
     let mut images: Vec<(String, u64)> = runtime
@@ -281,4 +323,46 @@ fn largest_images(runtime: &RuntimeSeen) -> Vec<(String, u64)> {
     images.sort_by(|one, other| (other.1, &one.0).cmp(&(one.1, &other.0)));
     images.truncate(IMAGES_MAX);
     images
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kinds::name::{Name, PodKey};
+    use crate::kinds::status::PodStatus;
+
+    fn report(pods: &[(&str, Phase, Option<&str>)]) -> NodeReport {
+        let pods = pods.iter().map(|(name, phase, reason)| {
+            let status = PodStatus {
+                phase: *phase,
+                reason: reason.map(str::to_owned),
+                ..PodStatus::default()
+            };
+            let key = PodKey { namespace: Name::trusted("shop"), name: Name::trusted(name) };
+            let uid = Uid::trusted(name);
+            let pod = PodReport { key, uid: uid.clone(), status, ending: None, gone: false };
+            (uid, Arc::new(pod))
+        });
+        NodeReport { pods: Arc::new(pods.collect()), ..NodeReport::default() }
+    }
+
+    #[test]
+    fn only_how_far_a_start_has_come_can_wait() {
+        use Phase::{Pending, Running, Succeeded};
+        let runs = ("a", Running, None);
+        let before = report(&[runs, ("b", Pending, None)]);
+        for (pods, can_wait, what) in [
+            (vec![runs, ("b", Pending, Some("PodInitializing"))], true, "it has come further"),
+            (vec![runs, ("b", Pending, None), ("c", Pending, None)], true, "one more begins"),
+            (vec![runs, ("b", Running, None)], false, "it runs"),
+            (vec![("a", Running, Some("x")), ("b", Pending, None)], false, "one that runs differs"),
+            (vec![("a", Succeeded, None), ("b", Pending, None)], false, "one has ended"),
+            (vec![("a", Pending, None), ("b", Pending, None)], false, "one is made anew"),
+            (vec![("b", Pending, None)], false, "one is gone"),
+        ] {
+            assert_eq!(tells_of_starts_only(&before, &report(&pods)), can_wait, "{what}");
+        }
+        let facts = Arc::new(NodeFacts { epoch: 2, ..NodeFacts::default() });
+        assert!(!tells_of_starts_only(&before, &NodeReport { facts, ..before.clone() }));
+    }
 }

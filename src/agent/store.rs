@@ -3,6 +3,7 @@
 //! What was read last stays in force while the store can't be reached: losing it stops no pod.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::kinds::binding::Generation;
@@ -16,7 +17,7 @@ use crate::ports::{Answer, Call, Fault, FaultKind};
 use crate::state::{NodeReport, State};
 
 use super::adopt::WAYS_OUT;
-use super::lease::is_since;
+use super::lease::{Sight, is_since};
 use super::{Agent, Purpose};
 
 /// How long a look at the store, or a write, may take.
@@ -47,8 +48,8 @@ pub(super) struct Store {
     is_in_touch: bool,
     /// When this agent last began to write each register.
     asked: BTreeMap<Register, Elapsed>,
-    /// When the write was begun by which the lease stands.
-    pub(super) renewed: Option<Elapsed>,
+    /// How far what is known of the coordinator's register is to be relied on.
+    pub(super) sight: Sight,
     /// When this node is to show that it lives.
     pub(super) beat_at: Option<Elapsed>,
     /// Who is heard of.
@@ -69,21 +70,24 @@ struct Refused {
     rev: Rev,
     fault: Fault,
     /// What it holds, if it can be read: then it is only older than what was acted on.
-    stands: Option<(Tree, State)>,
+    stands: Option<Stands>,
 }
+
+/// A register's content, and what it says.
+type Stands = (Tree, Arc<State>);
 
 /// A register as it was last read or written.
 #[derive(Clone, Debug)]
 pub(super) struct Known<T> {
     pub(super) rev: Option<Rev>,
     pub(super) tree: Tree,
-    pub(super) value: T,
+    pub(super) value: Arc<T>,
 }
 
 impl Store {
     /// The coordinator's register, once it was read.
     pub(super) fn state(&self) -> Option<&State> {
-        self.coordinator.as_ref().map(|known| &known.value)
+        self.coordinator.as_ref().map(|known| &*known.value)
     }
 
     /// The coordinator's register with its revision.
@@ -98,13 +102,13 @@ impl Store {
 
     /// What a node says, or what is folded of it.
     pub(super) fn report_of(&self, name: &NodeName) -> Option<&NodeReport> {
-        let known = self.nodes.get(name).map(|known| &known.value);
+        let known = self.nodes.get(name).map(|known| &*known.value);
         known.or_else(|| self.state()?.fold.get(name).map(|report| &**report))
     }
 
     /// What every node says, or what is folded of it.
     pub(super) fn nodes(&self) -> impl Iterator<Item = (&NodeName, &NodeReport)> {
-        let known = self.nodes.iter().map(|(name, known)| (name, &known.value));
+        let known = self.nodes.iter().map(|(name, known)| (name, &*known.value));
         let folds = self.state().into_iter().flat_map(|state| &state.fold);
         let folds = folds.filter(|(name, _)| !self.nodes.contains_key(*name));
         known.chain(folds.map(|(name, report)| (name, &**report)))
@@ -154,7 +158,7 @@ impl Store {
     pub(super) fn forget_register(&mut self, name: &NodeName) {
         self.nodes.remove(name);
         if let Some(glance) = &mut self.glance {
-            std::sync::Arc::make_mut(&mut glance.nodes).remove(name);
+            Arc::make_mut(&mut glance.nodes).remove(name);
         }
     }
 
@@ -222,12 +226,12 @@ impl Store {
     /// Takes what this agent itself wrote.
     pub(super) fn wrote_state(&mut self, rev: Rev, tree: Tree, value: State) {
         (self.refused, self.is_lost, self.fault) = (None, false, None);
-        self.coordinator = Some(Known { rev: Some(rev), tree, value });
+        self.coordinator = Some(Known { rev: Some(rev), tree, value: Arc::new(value) });
     }
 
     /// Takes what this agent itself wrote.
     pub(super) fn wrote_report(&mut self, me: &NodeName, rev: Rev, tree: Tree, value: NodeReport) {
-        self.put(me.clone(), Known { rev: Some(rev), tree, value });
+        self.put(me.clone(), Known { rev: Some(rev), tree, value: Arc::new(value) });
     }
 
     fn put(&mut self, name: NodeName, known: Known<NodeReport>) {
@@ -240,7 +244,7 @@ impl Store {
 
     /// What nodes say of decisions that the store does not hold. Nobody's word of that is folded.
     pub(super) fn say_missing(&self) -> impl Iterator<Item = (&NodeName, &NodeReport)> {
-        self.missing_some.iter().filter_map(|name| Some((name, &self.nodes.get(name)?.value)))
+        self.missing_some.iter().filter_map(|name| Some((name, &*self.nodes.get(name)?.value)))
     }
 
     /// Takes note of how much was written.
@@ -282,7 +286,7 @@ impl Store {
     }
 
     /// The register that can't be followed, and what it holds if it can be read.
-    pub(super) fn stands(&self) -> Option<(&Rev, Option<&(Tree, State)>)> {
+    pub(super) fn stands(&self) -> Option<(&Rev, Option<&Stands>)> {
         self.refused.as_ref().map(|refused| (&refused.rev, refused.stands.as_ref()))
     }
 
@@ -313,7 +317,7 @@ impl Store {
     /// it can't be followed, or what was read last.
     pub(super) fn at_hand(&self) -> Option<&State> {
         match self.stands() {
-            Some((_, stands)) => stands.map(|(_, state)| state),
+            Some((_, stands)) => stands.map(|(_, state)| &**state),
             None => self.state(),
         }
     }
@@ -330,6 +334,17 @@ impl Store {
         fence.max(state)
     }
 }
+
+/// Whether two folds are the same, which for the most part they share.
+fn is_same(one: &Fold, other: &Fold) -> bool {
+    let is_shared = |((one, its), (other, others)): (Folded<'_>, Folded<'_>)| {
+        one == other && Arc::ptr_eq(its, others)
+    };
+    one.len() == other.len() && one.iter().zip(other).all(is_shared)
+}
+
+type Fold = BTreeMap<NodeName, Arc<NodeReport>>;
+type Folded<'f> = (&'f NodeName, &'f Arc<NodeReport>);
 
 impl Agent {
     pub(super) fn look_at_store(&mut self, now: Now) {
@@ -381,6 +396,7 @@ impl Agent {
         let scope = self.store.looks_for.take().unwrap_or(Scope::All);
         let watched = self.watched(scope);
         self.store.vigil.looked(&glance, watched.as_ref(), began, now.elapsed, poll);
+        self.store.sight.compare(self.store.coordinator.as_ref(), &glance, began);
         self.store.is_in_touch = true;
         self.store.scope = Some(scope);
         if was_taken && !self.name_is_taken() {
@@ -428,7 +444,7 @@ impl Agent {
     }
 
     fn begin_anew(&mut self, generation: Generation) {
-        let value = State { generation, ..State::default() };
+        let value = Arc::new(State { generation, ..State::default() });
         self.store.coordinator = Some(Known { rev: None, tree: Tree::default(), value });
         self.lead.needs_turn();
     }
@@ -459,7 +475,7 @@ impl Agent {
     /// Begins, if nothing shows that decisions were taken before. Nodes' registers are read by now:
     /// they may know better.
     fn begin_if_new(&mut self, fence: Generation) {
-        let mut reports = self.store.nodes.values().map(|known| &known.value);
+        let mut reports = self.store.nodes.values().map(|known| &*known.value);
         if fence == Generation::default() && !reports.any(|report| report.facts.has_acted) {
             return self.begin_anew(fence);
         }
@@ -493,7 +509,7 @@ impl Agent {
             // What others say is in the fold.
             self.store.nodes.retain(|name, _| *name == own);
         }
-        let state = self.store.coordinator.as_ref().map(|known| &known.value);
+        let state = self.store.coordinator.as_ref().map(|known| &*known.value);
         self.store.nodes.retain(|name, _| {
             let is_gone = *name != own && !glance.nodes.contains_key(name);
             // The coordinator takes a deleted node's register away, and then it off its books.
@@ -584,22 +600,18 @@ impl Agent {
         self.network_needs_look();
     }
 
-    fn refuse(
-        &mut self,
-        rev: Rev,
-        fault: Fault,
-        stands: Option<(Tree, State)>,
-    ) -> Result<(), Fault> {
+    fn refuse(&mut self, rev: Rev, fault: Fault, stands: Option<Stands>) -> Result<(), Fault> {
         self.store.refused = Some(Refused { rev, fault: fault.clone(), stands });
         Err(fault)
     }
 
     fn take_state(&mut self, rev: Rev, tree: Tree) -> Result<(), Fault> {
+        self.store.sight.overtaken = None;
         let known = self.store.coordinator.as_ref().filter(|known| known.rev.is_some());
-        let value = match known {
+        let value = tree.read_as(|| match known {
             Some(known) => State::decode_after((&known.tree, &known.value), &tree),
             None => State::decode(&tree),
-        };
+        });
         let value = match value {
             Ok(value) => value,
             Err(fault) => return self.refuse(rev, Fault::stalled(fault), None),
@@ -617,7 +629,8 @@ impl Agent {
         }
         (self.store.refused, self.store.is_lost) = (None, false);
         self.remember(value.generation);
-        if !value.fold.is_empty() {
+        let before = self.store.state().map(|before| &before.fold);
+        if before.is_none_or(|before| !is_same(before, &value.fold)) {
             self.peers_need_meeting();
         }
         self.store.coordinator = Some(Known { rev: Some(rev), tree, value });
@@ -638,7 +651,7 @@ impl Agent {
     }
 
     fn take_report(&mut self, name: NodeName, rev: Rev, tree: Tree) -> Result<(), Fault> {
-        let value = NodeReport::decode(&tree).map_err(Fault::stalled)?;
+        let value = tree.read_as(|| NodeReport::decode(&tree)).map_err(Fault::stalled)?;
         if name == self.config.node && self.is_by_us(&value) {
             self.host.succeed(&value);
         }

@@ -2,8 +2,9 @@
 //! what the state store says is in force.
 //!
 //! A customs officer at each pier: papers are looked at where the crate is opened, whoever says that
-//! they were looked at elsewhere. What is said of a commit stays true, so it is asked once in an
-//! agent's life; what vouches for it is in the node's own copy, so it can be asked without a network.
+//! they were looked at elsewhere. That a commit is good stays true, so it is asked once in an agent's
+//! life, and that it is not until there are new tags; what vouches for it is in the node's own copy, so it
+//! can be asked without a network.
 //!
 //! The rules are [`crate::desired::trust`]'s; without a pin (`desired.trust`) nothing is asked.
 
@@ -32,6 +33,15 @@ pub(super) struct Trust {
     newest: Option<Oid>,
     answers: BTreeMap<Oid, Result<Arc<Signer>, Arc<Refusal>>>,
     asked: BTreeSet<Oid>,
+    /// How many tags there are in the copy of the repository.
+    tags: usize,
+}
+
+impl Trust {
+    /// Takes note of how many tags there are; whether some are new.
+    pub(super) fn hear_tags(&mut self, tags: usize) -> bool {
+        std::mem::replace(&mut self.tags, tags) != tags
+    }
 }
 
 /// What is known of one commit.
@@ -58,6 +68,15 @@ impl Agent {
             Some(Err(refusal)) => TrustOf::Bad(refusal.clone()),
             None => TrustOf::Unknown,
         }
+    }
+
+    /// New tags are here: what nobody vouched for may be vouched for now.
+    pub(super) fn judge_anew(&mut self) {
+        self.trust.answers.retain(|_, answer| answer.is_ok());
+        self.wish.read_refused_anew();
+        self.lead.needs_turn();
+        self.host_needs_look();
+        self.network_needs_look();
     }
 
     /// Who signed a commit that is vouched for.
@@ -117,6 +136,10 @@ impl Agent {
             }
             Err(refusal) => {
                 tracing::warn!(%commit, why = %refusal, "a commit is not vouched for");
+                if refusal.why.is_for_want_of_a_tag() {
+                    // It may have come after its commit was fetched.
+                    self.wish.fetch_soon(now);
+                }
                 Err(Arc::from(refusal))
             }
         };

@@ -141,6 +141,14 @@ impl Wish {
         inputs
     }
 
+    /// A commit for which nobody vouched is to be read again.
+    pub(super) fn read_refused_anew(&mut self) {
+        self.load_retry_at = None;
+        let is_refused =
+            |newest: &Reading| newest.parts.values().all(|part| part.terms.distrust.is_some());
+        self.newest = self.newest.take().filter(|newest| !is_refused(newest));
+    }
+
     /// Every object in force, as far as it was read.
     pub(super) fn objects(&self) -> impl Iterator<Item = &Arc<Object>> {
         self.applied.values().flat_map(|revision| revision.desired.objects.values())
@@ -176,8 +184,10 @@ impl Agent {
         // Whoever coordinates tells the others what is new.
         let poll = if is_leading { self.config.poll } else { seldom };
         let mut heard = None;
+        let mut has_new_tags = false;
         let wait = match result {
-            Ok(Answer::Source(SourceAnswer::Fetched { tip })) => {
+            Ok(Answer::Source(SourceAnswer::Fetched { tip, tags })) => {
+                has_new_tags = self.trust.hear_tags(tags);
                 wish.failures = 0;
                 wish.fetch_fault = None;
                 wish.reached = Some(now.wall);
@@ -209,6 +219,9 @@ impl Agent {
         let wait = self.config.jittered(wait, wish.fetches);
         // Somebody may have asked for another look while this one was under way.
         wish.fetch_at.get_or_insert(now.elapsed + wait);
+        if has_new_tags {
+            self.judge_anew();
+        }
         if let Some(tip) = heard {
             self.say_tip(tip);
         }

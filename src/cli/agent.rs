@@ -17,7 +17,6 @@ use crate::adapters::git::watch::Watch;
 use crate::adapters::git::{
     Notes, NotesConfig, Source, SourceConfig, Store, StoreConfig, Timeouts,
 };
-use crate::adapters::heap;
 use crate::adapters::hints::Hints;
 use crate::adapters::home::Home;
 use crate::adapters::hooks::Hooks;
@@ -70,6 +69,7 @@ pub enum StartFault {
 
 /// Runs the agent.
 pub fn run(path: &Path) -> Result<(), StartFault> {
+    keep_memory()?;
     let system = |what| move |error| StartFault::System { what, error };
     let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let mut loaded = config::load(path, hostname.trim(), &random())?;
@@ -88,13 +88,24 @@ pub fn run(path: &Path) -> Result<(), StartFault> {
         hint_port,
         api_port: loaded.peer_port,
     });
-    heap::share_one();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .map_err(system("the runtime can't be started"))?;
     runtime.block_on(serve(loaded, identity))
+}
+
+/// Keeps what is in memory, values of Secrets and keys among it, out of core dumps and from debuggers of
+/// others. A limit on cores would not do: where the kernel hands them to a program (systemd-coredump),
+/// it does not look at that (core(5)).
+fn keep_memory() -> Result<(), StartFault> {
+    use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+    let done = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    done.map_err(|error| StartFault::System {
+        what: "core dumps can't be switched off",
+        error: error.into(),
+    })
 }
 
 /// Text unlike any other.
@@ -198,6 +209,7 @@ fn world(loaded: &Loaded, hints: Hints) -> Result<World, Fault> {
         branch: file.desired.branch.clone(),
         directory: file.desired.directory.clone(),
         credentials: loaded.credentials.clone(),
+        tags: loaded.agent.trust.is_some(),
         ..SourceConfig::new(&file.desired.url, file.data_dir.join("desired.git"))
     };
     let node = loaded.agent.node.clone();
@@ -229,11 +241,15 @@ fn world(loaded: &Loaded, hints: Hints) -> Result<World, Fault> {
         directory,
         catalogue: file.data_dir.join("images.json"),
         digest_map: file.data_dir.join("digests.json"),
+        brought: file.data_dir.join("brought.json"),
+        named: file.data_dir.join("named.json"),
+        workshop: file.bundle_target(None).workshop,
         send_limit: loaded.send_limit,
     };
     Ok(World {
         notes: notes.transpose()?,
         hooks: Hooks(loaded.hooks.clone()),
+        keys: file.secrets.keys.clone(),
         files: Files::open(loaded.agent.layout.clone())?,
         source: Source::open(source)?,
         store: Store::open(state)?,

@@ -1,4 +1,5 @@
-//! `windlass app suspend`, `resume`: newer revisions of an app are left alone, at once and beside Git.
+//! `windlass app`: how each app stands. `suspend`, `resume`: newer revisions of an app are left alone, at
+//! once and beside Git.
 
 use clap::{Args, Subcommand};
 
@@ -8,17 +9,19 @@ use super::fault::Failure;
 use super::nodes::{ANSWER_MAX, STEP};
 use super::out::talk;
 use crate::adapters::clock;
-use crate::view::status::Status;
+use crate::view::status::{App, Status};
 
 /// Arguments of `windlass app`.
 #[derive(Args, Debug)]
 pub(super) struct AppArgs {
     #[command(subcommand)]
-    what: What,
+    what: Option<What>,
 }
 
 #[derive(Debug, Subcommand)]
 enum What {
+    /// Show how an app stands: what is in force, its waves, its canary, its windows
+    Show(Named),
     /// Take no newer revision; what is in force goes on
     Suspend(Named),
     /// Take newer revisions again, also one that failed before
@@ -34,7 +37,16 @@ struct Named {
 
 /// Runs the command.
 pub(super) async fn run(args: &AppArgs, context: &mut Context) -> Result<(), Failure> {
-    match &args.what {
+    let Some(what) = &args.what else {
+        let page = status(context).await?.apps_text(None);
+        return context.out.page(&page);
+    };
+    match what {
+        What::Show(Named { app }) => {
+            let status = status(context).await?;
+            find(&status, app)?;
+            context.out.page(&status.apps_text(Some(app)))?;
+        }
         What::Suspend(Named { app }) => {
             ask(app, true, context).await?;
             talk(
@@ -47,16 +59,23 @@ pub(super) async fn run(args: &AppArgs, context: &mut Context) -> Result<(), Fai
     Ok(())
 }
 
-/// Whether somebody has suspended the app; an error if there is none of that name.
-async fn is_suspended(name: &str, context: &Context) -> Result<bool, Failure> {
+async fn status(context: &Context) -> Result<Status, Failure> {
     let status = context.client.json("/windlass/v1/status", client::JSON).await?;
-    let status: Status = serde_json::from_value(status)
-        .map_err(|error| Failure::plain(format!("the agent's status can't be read: {error}")))?;
-    let app = status.apps.iter().find(|app| app.name == name).ok_or_else(|| {
+    serde_json::from_value(status)
+        .map_err(|error| Failure::plain(format!("the agent's status can't be read: {error}")))
+}
+
+/// An app; an error if there is none of that name.
+fn find<'s>(status: &'s Status, name: &str) -> Result<&'s App, Failure> {
+    status.apps.iter().find(|app| app.name == name).ok_or_else(|| {
         let names: Vec<&str> = status.apps.iter().map(|app| app.name.as_str()).collect();
         Failure::hinted(format!("there is no app {name}"), format!("there is {}", names.join(", ")))
-    })?;
-    Ok(app.suspended_by.is_some())
+    })
+}
+
+/// Whether somebody has suspended the app.
+async fn is_suspended(name: &str, context: &Context) -> Result<bool, Failure> {
+    Ok(find(&status(context).await?, name)?.suspended_by.is_some())
 }
 
 async fn ask(name: &str, wanted: bool, context: &mut Context) -> Result<(), Failure> {

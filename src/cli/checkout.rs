@@ -293,6 +293,30 @@ pub(super) fn list(
     Ok(listing)
 }
 
+/// The same; none where there is no such directory.
+pub(super) fn list_if_any(
+    repository: &Repository,
+    commit: &Commit<'_>,
+    below: &str,
+) -> Result<Vec<FileEntry>, git2::Error> {
+    match list(repository, commit, below) {
+        Err(error) if error.code() == git2::ErrorCode::NotFound => Ok(Vec::new()),
+        listing => listing,
+    }
+}
+
+/// The manifests among the files of a commit.
+pub(super) fn contents(
+    repository: &Repository,
+    listing: &[FileEntry],
+) -> Result<Vec<FileContent>, git2::Error> {
+    let read = |entry: FileEntry| {
+        let blob = repository.find_blob(git2::Oid::from_str(entry.blob.as_str())?)?;
+        Ok(FileContent { path: entry.path, blob: entry.blob, bytes: blob.content().into() })
+    };
+    desired::wanted(listing).into_iter().map(read).collect()
+}
+
 /// A file with what is in it.
 type Parsed = (FileContent, Arc<desired::ParsedFile>);
 

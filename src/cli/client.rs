@@ -10,8 +10,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
-use hyper::header::{ACCEPT, CONTENT_TYPE, HOST};
-use hyper::{Method, Request, Response};
+use hyper::header::{ACCEPT, CONNECTION, CONTENT_TYPE, HOST, UPGRADE};
+use hyper::upgrade::Upgraded;
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::UnixStream;
@@ -107,10 +108,6 @@ impl Client {
         accept: &str,
         body: &str,
     ) -> Result<Response<Incoming>, Failure> {
-        let stream = TokioIo::new(self.connect().await?);
-        let handshake = hyper::client::conn::http1::handshake(stream).await;
-        let (mut sender, connection) = handshake.map_err(|error| self.broken(error))?;
-        tokio::spawn(connection);
         let request = Request::builder()
             .method(method)
             .uri(path)
@@ -119,16 +116,39 @@ impl Client {
             .header(CONTENT_TYPE, JSON)
             .body(Full::new(Bytes::copy_from_slice(body.as_bytes())))
             .map_err(Failure::usage)?;
+        self.send(request).await
+    }
+
+    async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Failure> {
+        let stream = TokioIo::new(self.connect().await?);
+        let handshake = hyper::client::conn::http1::handshake(stream).await;
+        let (mut sender, connection) = handshake.map_err(|error| self.broken(error))?;
+        tokio::spawn(connection.with_upgrades());
         let answer = match timeout(self.patience, sender.send_request(request)).await {
             Ok(answer) => answer.map_err(|error| self.broken(error))?,
             Err(_) => return Err(self.silent("did not answer", self.patience)),
         };
-        if answer.status().is_success() {
+        if answer.status().is_success() || answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Ok(answer);
         }
         let code = answer.status().as_u16();
         let body = self.collect(answer.into_body()).await?;
         Err(Failure::Refused(Refusal::parse(code, &body)))
+    }
+
+    /// Asks for the connection to become something else, with these headers.
+    pub(super) async fn upgrade(
+        &self,
+        path: &str,
+        what: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<Upgraded, Failure> {
+        let request = Request::post(path).header(HOST, "windlass");
+        let request = request.header(CONNECTION, "Upgrade").header(UPGRADE, what);
+        let request = headers.iter().fold(request, |all, (name, value)| all.header(*name, *value));
+        let request = request.body(Full::default()).map_err(Failure::usage)?;
+        let answer = self.send(request).await?;
+        hyper::upgrade::on(answer).await.map_err(|error| self.broken(error))
     }
 
     async fn collect(&self, body: Incoming) -> Result<Bytes, Failure> {

@@ -31,6 +31,8 @@ mod file;
 pub const DEFAULT_PATH: &str = "/etc/windlass/agent.yaml";
 /// Where the keys stand that may seal bundles.
 pub const SIGNERS: &str = "/etc/windlass/allowed_signers";
+/// Where a node's keys to encrypted Secrets stand.
+pub const AGE_KEYS: &str = "/etc/windlass/age.txt";
 /// Where agents answer each other.
 const PEER_PORT: u16 = 9474;
 /// Where the agent's socket is.
@@ -129,17 +131,19 @@ fn check(file: File, hostname: &str, incarnation: &str) -> Result<Loaded, Vec<St
     };
     let filter = wrong.take("network.packetFilter", parse_filter(&file.network.packet_filter));
     let settings = settings(&file, &mut wrong);
-    let send_limit = file.images.send_limit.as_deref().and_then(|text| {
-        let bytes = Quantity::parse(text).map(|quantity| quantity.as_units());
-        let bytes = bytes.and_then(|bytes| {
-            u64::try_from(bytes).ok().filter(|bytes| *bytes > 0).ok_or("must be more than 0".into())
-        });
-        wrong.take("images.sendLimit", bytes)
-    });
+    let send_limit = send_limit(&file, &mut wrong);
+    let collect = wrong.take("images.collect", file.images.collect.limits());
     let watch = watch(&file.fleet, &mut wrong);
     let overlay = overlay(&file.network, &mut wrong);
-    let (Some(node), Some(poll), Some(filter), Some(settings), Some(watch), Some(overlay), true) =
-        (node, poll, filter, settings, watch, overlay, wrong.0.is_empty())
+    let (
+        Some(node),
+        Some(poll),
+        Some(filter),
+        Some(settings),
+        Some(watch),
+        Some(overlay),
+        Some(collect),
+    ) = (node, poll, filter, settings, watch, overlay, collect.filter(|_| wrong.0.is_empty()))
     else {
         return Err(wrong.0);
     };
@@ -178,6 +182,7 @@ fn check(file: File, hostname: &str, incarnation: &str) -> Result<Loaded, Vec<St
         report_interval: REPORT_INTERVAL,
         reserved,
         overlay,
+        collect,
         pods_max: file.node.max_pods.unwrap_or(PODS_MAX),
         notes: file.notes.is_some(),
         hooks: hooks.iter().map(|(hook, _)| hook.clone()).collect(),
@@ -204,6 +209,16 @@ fn check(file: File, hostname: &str, incarnation: &str) -> Result<Loaded, Vec<St
         notes,
         hooks,
     })
+}
+
+/// How many bytes of images a second are sent at most.
+fn send_limit(file: &File, wrong: &mut Complaints) -> Option<u64> {
+    let text = file.images.send_limit.as_deref()?;
+    let bytes = Quantity::parse(text).map(|quantity| quantity.as_units());
+    let bytes = bytes.and_then(|bytes| {
+        u64::try_from(bytes).ok().filter(|bytes| *bytes > 0).ok_or("must be more than 0".into())
+    });
+    wrong.take("images.sendLimit", bytes)
 }
 
 /// How often the state store is asked: on this machine only to find what a lost hint would have

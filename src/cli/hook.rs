@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Args, Subcommand};
-use git2::{ErrorCode, Oid as GitOid, Repository, RepositoryOpenFlags};
+use git2::{Oid as GitOid, Repository, RepositoryOpenFlags};
 
 use super::checkout;
 use super::fault::Failure;
@@ -28,7 +28,6 @@ use super::validate::Report;
 use crate::desired::trust::{TRUST_FILE, parse_fingerprint};
 use crate::desired::{self, Files};
 use crate::kinds::binding::Oid;
-use crate::ports::source::FileContent;
 
 /// Arguments of `windlass hook`.
 #[derive(Args, Debug)]
@@ -158,6 +157,7 @@ fn judge_push(rules: &Rules, out: &mut Out) -> Result<(), Failure> {
     let none: [&Path; 0] = [];
     let repository = Repository::open_ext(".", RepositoryOpenFlags::FROM_ENV, none)
         .map_err(|error| unread(&error))?;
+    let (mut tips, mut tags) = (Vec::new(), Vec::new());
     for line in std::io::stdin().lock().lines() {
         let line = line.map_err(|error| Failure::plain(format!("standard input: {error}")))?;
         let words: Vec<&str> = line.split(' ').collect();
@@ -171,8 +171,13 @@ fn judge_push(rules: &Rules, out: &mut Out) -> Result<(), Failure> {
         let (old, new) = (id(old)?, id(new)?);
         // A branch that is deleted changes nothing: agents keep what is in force.
         if name == branch && !new.is_zero() {
-            judge(rules, &repository, Some(old).filter(|old| !old.is_zero()), new, out)?;
+            tips.push((Some(old).filter(|old| !old.is_zero()), new));
+        } else if name.starts_with("refs/tags/") && !new.is_zero() {
+            tags.push(new);
         }
+    }
+    for (old, new) in tips {
+        judge(rules, &repository, (old, new), &tags, out)?;
     }
     Ok(())
 }
@@ -184,8 +189,8 @@ fn unread(error: &git2::Error) -> Failure {
 fn judge(
     rules: &Rules,
     repository: &Repository,
-    old: Option<GitOid>,
-    new: GitOid,
+    (old, new): (Option<GitOid>, GitOid),
+    tags: &[GitOid],
     out: &mut Out,
 ) -> Result<(), Failure> {
     let commit = repository.find_commit(new).map_err(|error| unread(&error))?;
@@ -197,12 +202,15 @@ fn judge(
     if pin.is_some() || given.is_some() || has_policy(new) {
         // By the policy of before, if there is one: a push can't do away with it.
         let known: BTreeSet<GitOid> = given.into_iter().collect();
-        let seal = signature::judge(repository, &commit, &file, known, pin);
+        let seal = signature::judge(repository, &commit, &file, (known, tags), pin);
         match seal.map_err(|error| unread(&error))? {
             Seal::Good { signer, .. } => {
                 out.text(&format!("commit {short} is signed by {signer}\n"))?;
             }
             Seal::Bad(refusal) => {
+                for finding in refusal.why.findings() {
+                    out.text(&format!("{finding}\n"))?;
+                }
                 return Err(Failure::plain(format!("commit {short} would be refused: {refusal}")));
             }
             Seal::Unknown(why) => {
@@ -226,17 +234,11 @@ fn read(
     commit: &git2::Commit<'_>,
     below: &str,
 ) -> Result<Report, git2::Error> {
-    let listing = match checkout::list(repository, commit, below) {
-        // A directory that is not there has nothing wrong in it.
-        Err(error) if error.code() == ErrorCode::NotFound => Vec::new(),
-        listing => listing?,
-    };
-    let mut files = Files::new();
-    for entry in desired::wanted(&listing) {
-        let blob = repository.find_blob(GitOid::from_str(entry.blob.as_str())?)?;
-        let bytes = blob.content().into();
-        let content = FileContent { path: Arc::clone(&entry.path), blob: entry.blob, bytes };
-        files.insert(entry.path, Arc::new(desired::parse(&content)));
-    }
+    // A directory that is not there has nothing wrong in it.
+    let listing = checkout::list_if_any(repository, commit, below)?;
+    let contents = checkout::contents(repository, &listing)?;
+    let parsed =
+        contents.iter().map(|file| (Arc::clone(&file.path), Arc::new(desired::parse(file))));
+    let files: Files = parsed.collect();
     Ok(Report::of(&listing, &files))
 }

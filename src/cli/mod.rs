@@ -17,6 +17,7 @@
 pub mod agent;
 mod api_resources;
 mod app;
+mod auth;
 mod bundle;
 mod change;
 mod checkout;
@@ -42,9 +43,12 @@ mod nodes;
 mod notify;
 mod out;
 mod pods;
+mod port_forward;
 mod progress;
 mod rollout;
+mod secret;
 mod select;
+mod serve_git;
 mod signature;
 mod simulate;
 mod socket;
@@ -114,6 +118,8 @@ enum Command {
     Logs(logs::Logs),
     /// Run a program in a container
     Exec(exec::Exec),
+    /// Reach a pod's ports from this machine
+    PortForward(port_forward::PortForward),
     /// List what happened
     Events(events::Events),
     /// Show why a pod is where it is, or does not run
@@ -148,8 +154,14 @@ enum Command {
     Bundle(bundle::Bundle),
     /// Check manifests as the agent does, without one
     Validate(validate::Validate),
+    /// Say who may change what
+    Auth(auth::Auth),
+    /// Encrypt Secrets for Git as SOPS does, for the keys of nodes
+    Secret(secret::Secret),
     /// Have a Git server refuse pushes that agents would refuse
     Hook(hook::Hook),
+    /// Serve Git to one ssh key, restricted to what its node may write; sshd runs it
+    ServeGit(serve_git::ServeGit),
     /// Show the kinds of objects there are, and the words for them
     ApiResources(api_resources::ApiResources),
     /// Make this machine the first node of a fleet
@@ -205,13 +217,17 @@ fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Agent(args) => agent::run(&args.config).map_err(Failure::plain),
         Command::Validate(args) => validate::run(&args, &mut context.out),
+        Command::Secret(args) => secret::run(&args, context),
         Command::Hook(args) => hook::run(&args, &mut context.out),
+        Command::ServeGit(args) => serve_git::run(&args),
+        Command::Auth(args) => auth::run(&args, context),
         Command::Completion(args) => completion::run(&args, &mut context.out),
         Command::ApiResources(args) => api_resources::run(&args, &mut context.out),
         Command::Get(args) => wait(get::run(&args, context)),
         Command::Describe(args) => wait(describe::run(&args, context)),
         Command::Logs(args) => wait(logs::run(&args, context)),
         Command::Exec(args) => wait(exec::run(&args, context)),
+        Command::PortForward(args) => wait(port_forward::run(&args, context)),
         Command::Events(args) => wait(events::run(&args, context)),
         Command::Why(args) => wait(why::run(&args, context)),
         Command::Diff(args) => wait(diff::run(&args, context)),
@@ -229,8 +245,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Bundle(args) => wait(bundle::run(&args, context)),
         Command::Sync(args) => wait(sync::run(&args, context)),
         Command::Simulate(args) => simulate::run(&args, context),
-        Command::Init(args) => wait(init::init(&args, context)),
-        Command::Join(args) => wait(init::join(&args, context)),
+        Command::Init(mut args) => wait(init::init(&mut args, context)),
+        Command::Join(mut args) => wait(init::join(&mut args, context)),
         Command::Lab(args) => wait(lab::run(&args, context)),
         Command::Version(args) => wait(version::run(&args, context)),
     }

@@ -17,23 +17,39 @@ pub(super) fn name(pod: &Value) -> &str {
     pod.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default()
 }
 
-/// The pods a word means: a pod, or those of `deploy/web`, the likeliest first.
-pub(super) async fn of(word: &str, context: &Context) -> Result<Vec<Value>, Failure> {
+/// The object that a word means: a pod where it names no kind.
+pub(super) async fn named(word: &str, context: &Context) -> Result<(Kind, Value), Failure> {
     let words = [word.to_owned()];
     let (kind, name) = target::parse_one(&words, Some(Kind::Pod))?;
-    let target = Target { kind, name: Some(name.clone()) };
-    let object = context.client.json(&target.path(Some(&context.namespace)), client::JSON).await?;
+    let target = Target { kind, name: Some(name) };
+    let path = target.path(Some(&context.namespace));
+    Ok((kind, context.client.json(&path, client::JSON).await?))
+}
+
+/// The pods a word means: a pod, or those of `deploy/web`, the likeliest first.
+pub(super) async fn of(word: &str, context: &Context) -> Result<Vec<Value>, Failure> {
+    let (kind, object) = named(word, context).await?;
+    behind(kind, object, context).await
+}
+
+/// The pods of an object, at least one, the likeliest first; a pod's is itself.
+pub(super) async fn behind(
+    kind: Kind,
+    object: Value,
+    context: &Context,
+) -> Result<Vec<Value>, Failure> {
     if kind == Kind::Pod {
         return Ok(vec![object]);
     }
+    let name = self::name(&object);
     let Some(selector) = object.pointer("/spec/selector").and_then(selector) else {
         return Err(Failure::usage(format!("a {kind} has no pods; name a pod, or deploy/NAME")));
     };
     let mut pods = selected(&selector, context).await?;
     if pods.is_empty() {
         return Err(Failure::hinted(
-            format!("{} has no pods now", resource(kind, &name)),
-            format!("windlass why {}", resource(kind, &name)),
+            format!("{} has no pods now", resource(kind, name)),
+            format!("windlass why {}", resource(kind, name)),
         ));
     }
     pods.sort_by_key(|pod| (!is_ready(pod), !is_running(pod), self::name(pod).to_owned()));
@@ -46,11 +62,15 @@ fn resource(kind: Kind, name: &str) -> String {
 
 /// The first of the pods a word means. If there are others, it is said which one was taken.
 pub(super) async fn one_of(word: &str, context: &Context) -> Result<Value, Failure> {
-    let mut pods = of(word, context).await?;
+    Ok(likeliest(of(word, context).await?))
+}
+
+/// The first of these pods, of which there is one. If there are others, it is said which one was taken.
+pub(super) fn likeliest(mut pods: Vec<Value>) -> Value {
     if pods.len() > 1 {
         talk(&format!("Found {} pods, using pod/{}\n", pods.len(), name(&pods[0])));
     }
-    Ok(pods.swap_remove(0))
+    pods.swap_remove(0)
 }
 
 /// The pods that a selector chooses.

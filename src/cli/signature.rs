@@ -39,7 +39,7 @@ pub(super) fn of(directory: &Path) -> Option<Seal> {
     let file = file.to_str()?.to_owned();
     let head = repository.head().and_then(|head| head.peel_to_commit()).ok()?;
     let known = given(&repository, &head);
-    match judge(&repository, &head, &file, known, None) {
+    match judge(&repository, &head, &file, (known, &[]), None) {
         Ok(seal) => Some(seal),
         Err(error) => Some(Seal::Unknown(format!(
             "its history can't be read here ({}): a clone with all of it can",
@@ -48,13 +48,13 @@ pub(super) fn of(directory: &Path) -> Option<Seal> {
     }
 }
 
-/// Judges a commit, with others and what they stand on as given; by a pin, or else by the policy that is
-/// given with those.
+/// Judges a commit, with others and what they stand on as given, and with tags that no ref names yet; by a
+/// pin, or else by the policy that is given with those.
 pub(super) fn judge(
     repository: &Repository,
     head: &git2::Commit<'_>,
     file: &str,
-    known: BTreeSet<git2::Oid>,
+    (known, tags): (BTreeSet<git2::Oid>, &[git2::Oid]),
     pin: Option<Digest>,
 ) -> Result<Seal, git2::Error> {
     if repository.is_shallow() {
@@ -69,7 +69,8 @@ pub(super) fn judge(
     };
     let look = |known: BTreeSet<git2::Oid>| -> Result<Option<Lineage>, git2::Error> {
         let (commit, file) = (head.id(), file.to_owned());
-        bring(repository, Question { commit, file, pin: &pin, root: None, known })
+        let tags = tags.to_vec();
+        bring(repository, Question { tags, commit, file, pin: &pin, root: None, known })
     };
     let judged = |lineage: Option<Lineage>| lineage.map(|lineage| vouch(&lineage, &pin));
     let mut answer = judged(look(known)?);
@@ -85,15 +86,26 @@ pub(super) fn judge(
 
 /// What is taken as given: what the branch's remote has, or the commits before the newest.
 fn given(repository: &Repository, head: &git2::Commit<'_>) -> BTreeSet<git2::Oid> {
-    let upstream = || {
-        let branch = git2::Branch::wrap(repository.head().ok()?);
-        let id = branch.upstream().ok()?.get().peel_to_commit().ok()?.id();
-        let is_before = repository.graph_descendant_of(head.id(), id).unwrap_or(false);
-        is_before.then_some(id)
-    };
-    match upstream() {
+    match upstream(repository, head) {
         Some(id) => BTreeSet::from([id]),
         None => head.parent_ids().collect(),
+    }
+}
+
+/// What the branch's remote has, if the newest commit stands on it.
+fn upstream(repository: &Repository, head: &git2::Commit<'_>) -> Option<git2::Oid> {
+    let branch = git2::Branch::wrap(repository.head().ok()?);
+    let id = branch.upstream().ok()?.get().peel_to_commit().ok()?.id();
+    let is_before = repository.graph_descendant_of(head.id(), id).unwrap_or(false);
+    is_before.then_some(id)
+}
+
+/// The commit on which a checkout's changes stand: what the branch's remote has, or the newest.
+pub(super) fn upstream_or_head(repository: &Repository) -> Result<git2::Commit<'_>, git2::Error> {
+    let head = repository.head()?.peel_to_commit()?;
+    match upstream(repository, &head) {
+        Some(id) => repository.find_commit(id),
+        None => Ok(head),
     }
 }
 

@@ -16,6 +16,7 @@ use super::validate;
 use crate::kinds::name::{NameRule, NodeName};
 use crate::kinds::quantity::Quantity;
 use crate::plan;
+use crate::sim::TRACE_MAX;
 use crate::sim::rehearsal::{Rehearsal, Story, Trouble};
 use crate::sim::scenario::Scenario;
 
@@ -50,6 +51,9 @@ pub(super) struct Simulate {
     /// In fleets of more machines not every one reads what every other says, as fleet.foldAbove
     #[arg(long, value_name = "NODES", default_value_t = 50, conflicts_with = "directory")]
     fold_above: usize,
+    /// How many of the last happenings are told with what went wrong
+    #[arg(long, value_name = "LINES", default_value_t = TRACE_MAX, conflicts_with = "directory")]
+    trace: usize,
     /// A machine loses its power: n1@2m for good, n1@2m-5m until then; may be given several times
     #[arg(long, value_name = "NODE@TIME", requires = "directory")]
     kill: Vec<String>,
@@ -76,8 +80,8 @@ pub(super) fn run(args: &Simulate, context: &mut Context) -> Result<(), Failure>
     let last = args.seeds.checked_sub(1).map_or(u64::MAX, |more| args.seed.saturating_add(more));
     for seed in args.seed..=last {
         let (nodes, all_lead, apps) = (args.nodes.max(1), args.all_lead, args.apps);
-        let folds_above = args.fold_above;
-        let scenario = Scenario { nodes, all_lead, apps, folds_above, ..Scenario::of(seed) };
+        let (folds_above, trace) = (args.fold_above, args.trace);
+        let scenario = Scenario { nodes, all_lead, apps, folds_above, trace, ..Scenario::of(seed) };
         let trouble = lasts.unwrap_or(scenario.trouble);
         let outcome = Scenario { trouble, ..scenario }.run().map_err(Failure::plain)?;
         context.out.text(&format!(

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use clap::Args;
 use serde_json::json;
 
+use super::auth;
 use super::fault::Failure;
 use super::out::{Data, Out};
 use super::progress::Bar;
@@ -37,6 +38,12 @@ pub(super) struct Validate {
     /// Directory with manifests: what agent.yaml names as desired.directory, in a work tree
     #[arg(value_name = "DIRECTORY", default_value = ".")]
     directory: PathBuf,
+    /// Judge also whether this signer may make the changes, by the roles of the commit they stand on
+    #[arg(long = "as", value_name = "SIGNER")]
+    signer: Option<String>,
+    /// That commit: what the branch's remote has, or the newest, if absent
+    #[arg(long, value_name = "COMMIT", requires = "signer")]
+    since: Option<String>,
     /// Form of the answer
     #[arg(short, long, value_enum, value_name = "FORM")]
     output: Option<Data>,
@@ -48,7 +55,10 @@ pub(super) fn run(args: &Validate, out: &mut Out) -> Result<(), Failure> {
     let (files, read) = read(directory, &listing)?;
     let (desired, mut findings) = desired::assemble(&listing, &files);
     let trust = Trust::of(directory, &listing)?;
-    findings.extend(trust.iter().filter_map(Trust::finding));
+    findings.extend(trust.iter().flat_map(Trust::findings));
+    if let Some(signer) = &args.signer {
+        findings.extend(auth::judge(directory, signer, args.since.as_deref())?);
+    }
     let report = Report { files: read, desired, findings, trust };
     match args.output {
         None => out.text(&report.text(directory))?,
@@ -83,11 +93,14 @@ impl Trust {
     }
 
     /// What is committed already is no fault of what lies here.
-    fn finding(&self) -> Option<Finding> {
-        let Some(Seal::Bad(refusal)) = &self.seal else { return None };
+    fn findings(&self) -> Vec<Finding> {
+        let Some(Seal::Bad(refusal)) = &self.seal else { return Vec::new() };
         let id = refusal.tip.id.short();
         let message = format!("the newest commit, {id}, would be refused: {refusal}");
-        Some(Finding::warning(Place::file(TRUST_FILE), message))
+        let own = Finding::warning(Place::file(TRUST_FILE), message);
+        let each = refusal.why.findings().iter();
+        let each = each.map(|found| Finding { severity: own.severity, ..found.clone() });
+        std::iter::once(own.clone()).chain(each).collect()
     }
 
     fn text(&self) -> String {
@@ -212,11 +225,33 @@ pub(super) fn texts(
 ) -> Result<std::collections::BTreeMap<String, String>, Failure> {
     let listing = list(directory)?;
     let texts = desired::wanted(&listing).into_iter().map(|entry| {
-        let path = directory.join(&*entry.path);
-        let bytes = fs::read(&path).map_err(|error| unreadable(&path, &error))?;
-        Ok((entry.path.to_string(), String::from_utf8_lossy(&bytes).into_owned()))
+        let FileContent { path, bytes, .. } = content(directory, &entry)?;
+        Ok((path.to_string(), String::from_utf8_lossy(&bytes).into_owned()))
     });
     texts.collect()
+}
+
+/// The manifests that a commit of a directory would hold, with the ids that Git would give them.
+pub(super) fn contents(directory: &Path) -> Result<Vec<FileContent>, Failure> {
+    let listing = list(directory)?;
+    let read = |entry: FileEntry| {
+        let content = content(directory, &entry)?;
+        let blob = git2::Oid::hash_object(git2::ObjectType::Blob, &content.bytes);
+        let blob = blob.map_err(|error| Failure::plain(error.message().to_owned()))?;
+        Ok(FileContent { blob: Oid::new(&blob.to_string()), ..content })
+    };
+    desired::wanted(&listing).into_iter().map(read).collect()
+}
+
+/// A file of a directory.
+fn content(directory: &Path, entry: &FileEntry) -> Result<FileContent, Failure> {
+    let path = directory.join(&*entry.path);
+    let bytes = fs::read(&path).map_err(|error| unreadable(&path, &error))?;
+    if u64::try_from(bytes.len()).is_ok_and(|length| length > FILE_BYTES_MAX) {
+        return Err(Failure::plain(format!("{} grew while it was read", path.display())));
+    }
+    let (path, blob) = (Arc::clone(&entry.path), entry.blob.clone());
+    Ok(FileContent { path, blob, bytes: bytes.into() })
 }
 
 /// A place as it can be opened from where the person stands.
@@ -358,17 +393,7 @@ fn read(directory: &Path, listing: &[FileEntry]) -> Result<(Files, usize), Failu
     let mut files = Files::new();
     let mut manifests = 0;
     for (at, entry) in wanted.iter().enumerate() {
-        let path = directory.join(&*entry.path);
-        let bytes = fs::read(&path).map_err(|error| unreadable(&path, &error))?;
-        if u64::try_from(bytes.len()).is_ok_and(|length| length > FILE_BYTES_MAX) {
-            return Err(Failure::plain(format!("{} grew while it was read", path.display())));
-        }
-        let content = FileContent {
-            path: Arc::clone(&entry.path),
-            blob: entry.blob.clone(),
-            bytes: bytes.into(),
-        };
-        let parsed = desired::parse(&content);
+        let parsed = desired::parse(&content(directory, entry)?);
         manifests += usize::from(parsed.is_manifest);
         files.insert(Arc::clone(&entry.path), Arc::new(parsed));
         bar.at(at + 1);

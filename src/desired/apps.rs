@@ -15,8 +15,9 @@ use super::near::nearest;
 use super::path::Path;
 use super::report::Report;
 use super::tree::{At, Described, Entry, Node, Value, quoted};
-use super::windows;
+use super::{canary, windows};
 use crate::kinds::binding::{AppName, DEFAULT_APP};
+use crate::kinds::canary::Canary;
 use crate::kinds::finding::{Place, Severity};
 use crate::kinds::name::{Name, NameRule};
 use crate::kinds::time::parse_duration;
@@ -26,12 +27,8 @@ use crate::kinds::window::Window;
 const APPS_MAX: usize = 500;
 
 /// What an app's entry may say.
-const FIELDS: [&str; 8] =
-    ["name", "path", "dependsOn", "prune", "suspend", "wait", "autoRevert", "windows"];
-
-/// What an app's entry will say one day, with what to do until then.
-const PLANNED: [(&str, &str); 1] =
-    [("canary", "give a part of it a Deployment of its own, in a wave before the rest")];
+const FIELDS: [&str; 9] =
+    ["name", "path", "dependsOn", "prune", "suspend", "wait", "autoRevert", "windows", "canary"];
 
 /// One app, as `windlass.yaml` has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +49,8 @@ pub struct AppSpec {
     pub auto_revert: bool,
     /// When its changes may come into force, beside the windows of all.
     pub windows: Vec<Window>,
+    /// Which part of it runs what is new before the rest does.
+    pub canary: Option<Canary>,
     /// Where it is written.
     pub place: Place,
 }
@@ -68,6 +67,7 @@ impl AppSpec {
             wait: None,
             auto_revert: false,
             windows: Vec::new(),
+            canary: None,
             place: Place::file(super::SETTINGS_FILE),
         }
     }
@@ -192,15 +192,11 @@ fn read_field(entry: &Entry<'_>, path: &Path<'_>, spec: &mut AppSpec, report: &m
         "autoRevert" => spec.auto_revert = boolean(node, path, report).unwrap_or_default(),
         "wait" => spec.wait = wait(node, path, report),
         "windows" => spec.windows = windows::read(node, path, report),
-        key => match PLANNED.iter().find(|(planned, _)| *planned == key) {
-            Some((_, until_then)) => {
-                error(report, entry.at, path, format!("is not built yet: {until_then}"));
-            }
-            None => {
-                let hint = nearest(key, FIELDS).map(|near| format!("did you mean {near:?}?"));
-                report.add(Severity::Error, entry.at, path, "unknown setting", hint);
-            }
-        },
+        "canary" => spec.canary = canary::read(node, path, report),
+        key => {
+            let hint = nearest(key, FIELDS).map(|near| format!("did you mean {near:?}?"));
+            report.add(Severity::Error, entry.at, path, "unknown setting", hint);
+        }
     }
 }
 
@@ -450,10 +446,6 @@ mod tests {
             (
                 "apps: [{name: a, path: x, autorevert: true}]",
                 "1:27: error: apps[0].autorevert: unknown setting (did you mean \"autoRevert\"?)",
-            ),
-            (
-                "apps: [{name: a, path: x, canary: {}}]",
-                "1:27: error: apps[0].canary: is not built yet",
             ),
         ];
         for (text, finding) in table {

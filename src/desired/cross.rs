@@ -13,6 +13,7 @@ use super::apps::{AppSpec, Owners};
 use super::convert::{Mention, Wanted};
 use super::document::{ParsedFile, Role, Waiver};
 use super::ignore::Ignore;
+use super::sealed::{CREATION_FILE, CreationRules};
 use super::settings::Settings;
 use super::support;
 use super::trust::TRUST_FILE;
@@ -84,7 +85,7 @@ pub(super) fn divide(listing: &[FileEntry], files: &Files) -> Division {
     let Whole { world, findings, needs, skipped, settings, owners } = Whole::of(listing, files);
     let is_divided = owners.is_divided();
     let is_general = |finding: &Finding| {
-        [SETTINGS_FILE, IGNORE_FILE, TRUST_FILE].contains(&&*finding.place.path)
+        [SETTINGS_FILE, IGNORE_FILE, TRUST_FILE, CREATION_FILE].contains(&&*finding.place.path)
     };
     let (mut general, mut findings): (Vec<_>, Vec<_>) = findings.into_iter().partition(is_general);
     if !general.iter().any(Finding::is_error) {
@@ -132,11 +133,14 @@ fn trees(
 ) -> Vec<Option<Oid>> {
     let mut texts: Vec<String> = vec![String::new(); owners.specs.len()];
     let mut rules = format!("{:?} {:?}", settings.foreign, settings.unenforced);
+    if settings.secrets_encrypted {
+        rules.push_str("encrypted\n");
+    }
     for entry in listing.iter().filter(|entry| files.contains_key(&entry.path)) {
         let line = format!("{}\0{}\n", entry.path, entry.blob);
         match &*entry.path {
             SETTINGS_FILE | TRUST_FILE => {}
-            IGNORE_FILE => rules.push_str(&line),
+            IGNORE_FILE | CREATION_FILE => rules.push_str(&line),
             path => texts[owners.rank_of(path)].push_str(&line),
         }
     }
@@ -183,6 +187,11 @@ impl<'f> Whole<'f> {
             _ => &every,
         };
         let needs = world.check(images, &mut findings);
+        let locks = match files.get(CREATION_FILE).map(|file| &file.role) {
+            Some(Role::Creation(rules)) => Some(rules),
+            _ => None,
+        };
+        world.check_locks(locks, settings.secrets_encrypted, &mut findings);
         Self { world, findings, needs, skipped, settings, owners }
     }
 }
@@ -486,6 +495,34 @@ impl<'f> World<'f> {
             _ => Finding::warning(nowhere, format!("there is no {key}: the pod will wait for it")),
         };
         Some((key, finding))
+    }
+
+    /// Secrets that are meant to be encrypted and are not.
+    fn check_locks(
+        &self,
+        rules: Option<&CreationRules>,
+        is_required: bool,
+        findings: &mut Vec<Finding>,
+    ) {
+        for Placed { object, .. } in &self.objects {
+            let Body::Secret(secret) = &object.body else { continue };
+            if secret.sealed.is_some() || secret.data.values().all(|value| value.is_empty()) {
+                continue;
+            }
+            let rule = rules.and_then(|rules| rules.of(&object.place.path));
+            let why = match rule {
+                Some(rule) => {
+                    format!("{CREATION_FILE}:{} says that this file is encrypted", rule.line)
+                }
+                None if is_required => format!("{SETTINGS_FILE} asks for encrypted Secrets"),
+                None => continue,
+            };
+            let message = format!("stands here in plain text, and {why}");
+            let finding = Finding::error(object.place.clone(), message).of(&object.key).hint(
+                "what was pushed counts as known: change its values, then `windlass secret encrypt` the file",
+            );
+            findings.push(finding);
+        }
     }
 
     /// Workloads that would count each other's pods as their own.

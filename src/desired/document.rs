@@ -11,6 +11,7 @@ use super::ignore::Ignore;
 use super::meaning;
 use super::path::Path;
 use super::report::Report;
+use super::sealed::{CREATION_FILE, CreationRules, Lock};
 use super::settings::{self, Settings};
 use super::shape::{SHAPES, Type};
 use super::support;
@@ -59,6 +60,8 @@ pub(super) enum Role {
     Ignore(Ignore),
     /// `trust.yaml`: what it says of images; whom it trusts is looked at before anything is read.
     Trust(ImagePolicy),
+    /// `.sops.yaml`.
+    Creation(CreationRules),
     /// A Helm chart or a kustomization: what lies below it is not to be read as it is.
     Source,
 }
@@ -83,7 +86,8 @@ pub(super) enum Waiver {
 
 /// Reads a file.
 pub(super) fn parse(content: &FileContent) -> ParsedFile {
-    let mut reader = Reader { path: Arc::clone(&content.path), out: ParsedFile::default() };
+    let path = Arc::clone(&content.path);
+    let mut reader = Reader { path, text: Arc::from(""), out: ParsedFile::default() };
     match reader.text(&content.bytes) {
         Ok(text) => reader.file(text),
         Err(finding) => {
@@ -96,8 +100,13 @@ pub(super) fn parse(content: &FileContent) -> ParsedFile {
 
 struct Reader {
     path: Arc<str>,
+    /// The text, if anything in it is encrypted.
+    text: Arc<str>,
     out: ParsedFile,
 }
+
+/// An object that can't be used for what is wrong with its encryption.
+struct Locked;
 
 /// A file with more findings than this is not read to its end.
 const FILE_FINDINGS_MAX: usize = 1000;
@@ -157,15 +166,24 @@ impl Reader {
                 self.out.findings = report.finish();
                 self.out.role = Role::Trust(policy.images);
             }
+            (CREATION_FILE, _) => {
+                let mut report = Report::new(&self.path);
+                let (rules, wrong) = CreationRules::read(text);
+                for (at, message) in wrong {
+                    report.add(Severity::Error, at, &Path::Root, message, None);
+                }
+                self.out.findings = report.finish();
+                self.out.role = Role::Creation(rules);
+            }
             ("windlass.yml", _) => {
                 let message = "this file is not read: Windlass looks for windlass.yaml";
                 let finding = Finding::error(self.place(At { line: 1, column: 1 }), message);
                 self.out.findings.push(finding);
             }
-            (_, "Chart.yaml" | "Chart.yml") => {
+            (_, name) if super::CHARTS.contains(&name) => {
                 self.source(envelope::chart(At { line: 1, column: 1 }));
             }
-            (_, "kustomization.yaml" | "kustomization.yml") => {
+            (_, name) if super::KUSTOMIZATIONS.contains(&name) => {
                 self.source(envelope::kustomization(At { line: 1, column: 1 }));
             }
             _ => self.documents(text, &name),
@@ -180,6 +198,9 @@ impl Reader {
 
     fn documents(&mut self, text: &str, name: &str) {
         let mut documents = read_text(text, name);
+        if documents.iter().filter_map(|document| document.root.as_ref()).any(Lock::is_on) {
+            self.text = text.into();
+        }
         let mut bare = Vec::new();
         for document in &mut documents {
             let problems = std::mem::take(&mut document.problems);
@@ -202,6 +223,11 @@ impl Reader {
                 return;
             }
             if root.value == Value::Null {
+                continue;
+            }
+            if let Some((at, message)) = Lock::hides_what_it_is(&root) {
+                self.out.is_manifest = true;
+                self.out.findings.push(Finding::error(self.place(at), message));
                 continue;
             }
             match envelope::read(&root) {
@@ -340,12 +366,10 @@ impl Reader {
             self.out.findings.extend(report.finish());
             return;
         }
-        if root.get("sops").is_some() {
-            let message = "is encrypted by SOPS, and decrypting is not built yet";
-            report.add(Severity::Error, at, &Path::Root, message, None);
+        let Ok(lock) = self.unlock(kind, &mut root, &mut report) else {
             self.out.findings.extend(report.finish());
             return;
-        }
+        };
         let Some(shape) = SHAPES.root(api_version, info.name) else {
             return;
         };
@@ -365,8 +389,15 @@ impl Reader {
         let mut check = Check::new(&root, &mut report);
         let meta = convert::meta(kind, &root, &mut check);
         let parts = written.and_then(|written| Template::of(kind, &root)?.parts(kind, written));
-        let body = convert::body(kind, &json, &meta, parts, &mut check);
+        let mut body = convert::body(kind, &json, &meta, parts, &mut check);
         let mentions = check.into_mentions();
+        let json = match &lock {
+            Some(lock) => {
+                lock.lay_in(&mut root, &mut body);
+                to_json(&root)
+            }
+            None => json,
+        };
         let key = Key { kind, namespace: meta.namespace, name: meta.name };
         report.object = Some(key.to_string());
         let object = (!report.has_errors()).then(|| {
@@ -393,6 +424,28 @@ impl Reader {
         self.out.findings.extend(report.finish());
     }
 
+    /// Takes what SOPS says of an object out of it, and what is encrypted of a Secret; what is wrong with
+    /// that is reported.
+    fn unlock(
+        &self,
+        kind: Kind,
+        root: &mut Node<'_>,
+        report: &mut Report,
+    ) -> Result<Option<Lock>, Locked> {
+        let lock = match Lock::take(kind, root) {
+            Ok(lock) => lock,
+            Err(wrong) => {
+                for (at, message) in wrong {
+                    report.add(Severity::Error, at, &Path::Root, message, None);
+                }
+                return Err(Locked);
+            }
+        };
+        let Some(mut lock) = lock else { return Ok(None) };
+        (lock.path, lock.text) = (Arc::clone(&self.path), Arc::clone(&self.text));
+        Ok(Some(lock).filter(|lock| kind == Kind::Secret && !lock.keys().is_empty()))
+    }
+
     /// An object of a kind that is refused unless `windlass.yaml` lets it through.
     fn refuse_kind(&mut self, report: &Report, at: At, kind: Kind, object: Option<Arc<Object>>) {
         let finding = Finding {
@@ -407,7 +460,7 @@ impl Reader {
 }
 
 /// The documents of a text. JSON is told by the file's name, or by being JSON.
-fn read_text<'a>(text: &'a str, name: &str) -> Vec<Document<'a>> {
+pub(super) fn read_text<'a>(text: &'a str, name: &str) -> Vec<Document<'a>> {
     let is_json_file =
         name.rsplit_once('.').is_some_and(|(_, extension)| extension.eq_ignore_ascii_case("json"));
     let begins_as_json = text.trim_start().starts_with(['{', '[']);

@@ -17,16 +17,17 @@
 //! An error anywhere refuses the commit, or the app it stands in: whoever holds a [`Desired`] with an
 //! error among its findings must not act on it.
 //!
-//! The limit: no I/O, no clock; kustomizations, charts and encrypted Secrets are not rendered yet
-//! and say so.
+//! The limit: no I/O, no clock; kustomizations and charts are not rendered yet and say so.
 //!
 //! Read in this order: `tree` and `path`; `yaml`, `scalar`, `json`; `shape`, `support` and
-//! `defaults`; `walk`; `convert`; `meaning`; `document`; `settings`, `apps`, `windows`, `ignore` and `cross`;
-//! `admission`; `changes`; `spans` and `edit`; `trust`, which decides whether any of it is read.
+//! `defaults`; `walk`; `convert`; `meaning`; `document`; `settings`, `apps`, `windows`, `canary`, `ignore` and `cross`;
+//! `admission`; `changes`; `spans` and `edit`; `sealed`; `trust`, which decides whether any of it is read.
 
 mod admission;
 mod apps;
+pub mod authorize;
 mod base64;
+mod canary;
 mod changes;
 mod convert;
 mod cross;
@@ -41,6 +42,7 @@ mod near;
 mod path;
 mod report;
 mod scalar;
+pub mod sealed;
 mod settings;
 mod shape;
 mod spans;
@@ -62,6 +64,7 @@ mod yaml;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+pub use admission::quota_used;
 pub use apps::AppSpec;
 pub use changes::{Change, Difference, FieldChange, REDACTED};
 pub use cross::{Division, Files, Need, Part};
@@ -81,6 +84,10 @@ use crate::ports::source::{FileContent, FileEntry, FileKind};
 const SETTINGS_FILE: &str = "windlass.yaml";
 /// Which of its files are none of ours, at its root.
 const IGNORE_FILE: &str = ".windlassignore";
+/// What makes its directory a chart.
+const CHARTS: [&str; 2] = ["Chart.yaml", "Chart.yml"];
+/// What makes its directory a kustomization.
+const KUSTOMIZATIONS: [&str; 2] = ["kustomization.yaml", "kustomization.yml"];
 
 /// A larger file is not read. The largest manifest that Kubernetes takes is some 1.5 MiB (etcd's
 /// bound on one object), and a file holds a few of them at most; what is larger is something else,
@@ -145,20 +152,37 @@ pub fn wanted(listing: &[FileEntry]) -> Vec<FileEntry> {
 
 /// Whether a file is to be read; if not, why, unless it is of no interest at all.
 fn sort_of(entry: &FileEntry) -> Result<(), Option<Why>> {
-    let path = &*entry.path;
-    let is_ours = path == IGNORE_FILE;
-    // `.github`, `.gitlab-ci.yml`: other tools keep their own files there.
-    let is_hidden = path.split('/').any(|part| part.starts_with('.'));
-    let is_manifest = path.rsplit_once('.').is_some_and(|(_, extension)| {
-        ["yaml", "yml", "json"].iter().any(|known| extension.eq_ignore_ascii_case(known))
-    });
     match entry.kind {
-        _ if is_hidden && !is_ours => Err(None),
+        _ if is_hidden(&entry.path) => Err(None),
         FileKind::Submodule => Err(Some(Why::Submodule)),
-        _ if !is_manifest && !is_ours => Err(None),
+        _ if !is_read(&entry.path) => Err(None),
         FileKind::Symlink => Err(Some(Why::Symlink)),
         FileKind::File => Ok(()),
     }
+}
+
+/// Whether a file of that path is one that is read.
+pub fn is_read(path: &str) -> bool {
+    let is_manifest = path.rsplit_once('.').is_some_and(|(_, extension)| {
+        ["yaml", "yml", "json"].iter().any(|known| extension.eq_ignore_ascii_case(known))
+    });
+    !is_hidden(path) && (is_manifest || is_ours(path))
+}
+
+fn is_ours(path: &str) -> bool {
+    [IGNORE_FILE, sealed::CREATION_FILE].contains(&path)
+}
+
+/// `.github`, `.gitlab-ci.yml`: other tools keep their own files there.
+fn is_hidden(path: &str) -> bool {
+    !is_ours(path) && path.split('/').any(|part| part.starts_with('.'))
+}
+
+/// Whether a file of that name has a say in which others are read, and how.
+pub fn rules_others(name: &str) -> bool {
+    [SETTINGS_FILE, IGNORE_FILE].contains(&name)
+        || CHARTS.contains(&name)
+        || KUSTOMIZATIONS.contains(&name)
 }
 
 /// Reads a file. The answer depends on the file's path and content alone and may be kept by them.

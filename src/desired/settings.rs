@@ -26,6 +26,8 @@ pub struct Settings {
     /// The state store's epoch is to be this at least: a store that was restored under a lower one is
     /// taken as it is. 0 where nothing is said.
     pub state_epoch: u64,
+    /// Whether every Secret must be encrypted.
+    pub secrets_encrypted: bool,
     /// When changes of any app may come into force; each may have windows of its own beside these.
     pub windows: Vec<Window>,
 }
@@ -39,7 +41,7 @@ impl Settings {
 }
 
 /// Settings there are.
-const KNOWN: [&str; 5] = ["apps", "foreign", "stateEpoch", "unenforced", "windows"];
+const KNOWN: [&str; 6] = ["apps", "foreign", "secrets", "stateEpoch", "unenforced", "windows"];
 
 /// Reads the documents of `windlass.yaml`.
 pub(super) fn read(documents: Vec<Document<'_>>, report: &mut Report) -> Settings {
@@ -86,11 +88,29 @@ fn read_root(root: &Node<'_>, settings: &mut Settings, report: &mut Report) {
                 settings.unenforced.extend(unenforced(text, at, path, report));
             }),
             "windows" => settings.windows = windows::read(&entry.node, &path, report),
+            "secrets" => settings.secrets_encrypted = secrets(&entry.node, &path, report),
             "stateEpoch" => settings.state_epoch = epoch(&entry.node, &path, report),
             key => {
                 let hint = nearest(key, KNOWN).map(|near| format!("did you mean {near:?}?"));
                 report.add(Severity::Error, entry.at, &path, "unknown setting", hint);
             }
+        }
+    }
+}
+
+/// `secrets: {encrypted: required}`.
+fn secrets(node: &Node<'_>, path: &Path<'_>, report: &mut Report) -> bool {
+    const FIELD: &str = "encrypted";
+    const VALUE: &str = "required";
+    if node.value == Value::Null {
+        return false;
+    }
+    let said = node.as_map().filter(|entries| entries.iter().all(|entry| entry.key == FIELD));
+    match said.and_then(|_| node.get_text(FIELD)) {
+        Some(VALUE) => true,
+        _ => {
+            error(report, node.at, path, format!("can only be {{{FIELD}: {VALUE}}}"));
+            false
         }
     }
 }

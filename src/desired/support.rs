@@ -72,9 +72,7 @@ pub(super) const UNDECIDED: &str =
 pub fn refusal(kind: Kind) -> &'static str {
     match kind {
         Kind::NetworkPolicy => "is not enforced yet, and would leave open what it is to close",
-        Kind::LimitRange | Kind::ResourceQuota => {
-            "is not enforced yet, and would leave free what it is to limit"
-        }
+        Kind::LimitRange => "is not enforced yet, and would leave free what it is to limit",
         Kind::Endpoints | Kind::EndpointSlice => {
             "is not carried out yet: packets would not reach what it names"
         }
@@ -89,7 +87,7 @@ pub fn refusal(kind: Kind) -> &'static str {
 pub fn consequence(kind: Kind) -> &'static str {
     match kind {
         Kind::ClusterRole | Kind::ClusterRoleBinding | Kind::Role | Kind::RoleBinding => {
-            "rights are not checked by it yet"
+            "it only says who may change the repository, with `authorize: roles` in trust.yaml"
         }
         Kind::Ingress | Kind::IngressClass => "no requests from outside are routed by it yet",
         Kind::HorizontalPodAutoscaler => "replicas are not changed by it yet",
@@ -115,6 +113,8 @@ const RUNS: &[(&str, &str)] = &[
         "scheduling.v1.PriorityClass",
         "apiVersion kind metadata globalDefault preemptionPolicy value",
     ),
+    ("core.v1.ResourceQuota", "apiVersion kind metadata spec"),
+    ("core.v1.ResourceQuotaSpec", "hard scopes"),
     ("core.v1.ConfigMap", "apiVersion kind metadata binaryData data immutable"),
     ("core.v1.Secret", "apiVersion kind metadata data immutable stringData type"),
     ("core.v1.Service", "apiVersion kind metadata spec"),
@@ -373,6 +373,9 @@ const ROWS: &[FieldSupport] = rows! {
     Warned "meta.v1.ObjectMeta" {
         "finalizers" "has no effect: an object is deleted when it leaves the repository";
         "ownerReferences" "has no effect: an object of the repository belongs to the repository";
+    }
+    Refused "core.v1.ResourceQuotaSpec" {
+        "scopeSelector" "is not judged yet: write `scopes`, or a quota for the whole namespace";
     }
     Refused "batch.v1.JobSpec" {
         "scheduling" "is not supported: pods are placed one by one";

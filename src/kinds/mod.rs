@@ -5,7 +5,9 @@
 //!
 //! Floor 0: imports nothing of ours.
 
+pub mod age;
 pub mod binding;
+pub mod canary;
 pub mod certified;
 pub mod config;
 pub mod container;
@@ -23,6 +25,7 @@ pub mod node;
 pub mod object;
 pub mod pod;
 pub mod quantity;
+pub mod quota;
 pub mod registry;
 pub mod rules;
 pub mod schedule;

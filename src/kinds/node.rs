@@ -82,6 +82,9 @@ pub struct NodeFacts {
     /// whatever an earlier epoch had it run has ended.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub epoch: u64,
+    /// For whom that was encrypted which the node can open: recipients of age.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recipients: Vec<String>,
     /// What its `agent.yaml` says of what must be the same on every node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settings: Option<FleetSettings>,

@@ -14,6 +14,7 @@ use super::labels::{Labels, Selector};
 use super::name::Name;
 use super::node::NodeWish;
 use super::pod::PodTemplate;
+use super::quota::Quota;
 use super::registry::Kind;
 use super::service::Service;
 use super::storage::{ClaimSpec, OwnClaims, PersistentVolume, StorageClass};
@@ -135,6 +136,8 @@ pub enum Body {
     PriorityClass(PriorityClass),
     /// See [`DisruptionBudget`].
     DisruptionBudget(Arc<DisruptionBudget>),
+    /// See [`Quota`].
+    Quota(Arc<Quota>),
 }
 
 impl Body {

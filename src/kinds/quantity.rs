@@ -113,6 +113,12 @@ impl Quantity {
         Self { nano: self.nano, suffixes: Suffixes::Decimal }
     }
 
+    /// So many of it.
+    #[must_use]
+    pub const fn times(self, count: u32) -> Self {
+        Self { nano: self.nano.saturating_mul(count as i128), suffixes: self.suffixes }
+    }
+
     /// Whether it is exactly nothing.
     pub fn is_zero(&self) -> bool {
         self.nano == 0

@@ -103,7 +103,7 @@ kinds! {
     /// Defaults and bounds for containers of a namespace.
     LimitRange, "", "v1", "limitranges", "limitrange", ["limits"], Namespaced, false, Subdomain, Refused;
     /// What a namespace may use.
-    ResourceQuota, "", "v1", "resourcequotas", "resourcequota", ["quota"], Namespaced, false, Subdomain, Refused;
+    ResourceQuota, "", "v1", "resourcequotas", "resourcequota", ["quota"], Namespaced, false, Subdomain, Runs;
     /// Configuration.
     ConfigMap, "", "v1", "configmaps", "configmap", ["cm"], Namespaced, false, Subdomain, Runs;
     /// Confidential configuration.

@@ -41,7 +41,7 @@ fn read_all(
             (data, format!("configmap \"{name}\""))
         }
         EnvSource::Secret(name) => {
-            let data = myself.around.secret(namespace, name).map(|secret| &secret.data);
+            let data = myself.around.secret(namespace, name)?.map(|secret| &secret.data);
             (data, format!("secret \"{name}\""))
         }
     };
@@ -73,7 +73,7 @@ fn value_of(
             key_of(config.map(|config| &config.data), reference, "configmap")
         }
         EnvValue::SecretKey(reference) => {
-            let secret = myself.around.secret(namespace, &reference.name);
+            let secret = myself.around.secret(namespace, &reference.name)?;
             key_of(secret.map(|secret| &secret.data), reference, "secret")
         }
         EnvValue::Field(path) => match myself.field(path) {

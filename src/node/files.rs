@@ -252,7 +252,7 @@ fn set(volume: &FileVolume, myself: &Myself<'_>) -> Result<BTreeMap<String, File
                 pick(wanted, config.map(|c| &c.data), "configmap", volume.mode, &mut files)?;
             }
             FileSource::Secret(wanted) => {
-                let secret = myself.around.secret(namespace, &wanted.name);
+                let secret = myself.around.secret(namespace, &wanted.name)?;
                 pick(wanted, secret.map(|s| &s.data), "secret", volume.mode, &mut files)?;
             }
             FileSource::Downward(wanted) => {

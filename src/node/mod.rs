@@ -24,6 +24,7 @@ mod files;
 mod house;
 mod images;
 mod ip;
+pub mod larder;
 mod memory;
 mod probes;
 mod run;
@@ -57,9 +58,12 @@ use crate::ports::Call;
 use crate::ports::files::Layout;
 use crate::ports::runtime::{ContainerId, ContainerSeen};
 
+use env::Missing;
+
 pub use ip::IpPool;
 pub use memory::{Memory, Ticket};
 pub use sandbox::link_name;
+pub use start::secrets_of;
 pub use status::reports;
 pub use step::Step;
 
@@ -122,6 +126,8 @@ pub struct Around {
     pub claims: BTreeMap<RecordKey, Result<ClaimedVolume, String>>,
     /// The revisions in force, for ConfigMaps and Secrets.
     pub desired: BTreeMap<AppName, Arc<Desired>>,
+    /// The encrypted Secrets that the pods here need, opened, or why they can't be.
+    pub opened: BTreeMap<Key, Result<Arc<Secret>, String>>,
     /// Services with their addresses, for variables (`enableServiceLinks`).
     pub services: Arc<Vec<ServiceEnv>>,
     /// Pods that are being ended and to which no packet is led any more: they may be told.
@@ -172,6 +178,7 @@ impl Around {
             && self.node_ip == other.node_ip
             && self.layout == other.layout
             && self.claims == other.claims
+            && self.opened == other.opened
             && self.dns == other.dns
             && self.domain == other.domain
             && self.resolvers == other.resolvers
@@ -196,11 +203,22 @@ impl Around {
         }
     }
 
-    /// A Secret of the revisions in force.
-    pub fn secret(&self, namespace: &Name, name: &Name) -> Option<&Arc<Secret>> {
-        match self.body(Kind::Secret, namespace, name)? {
-            Body::Secret(secret) => Some(secret),
-            _ => None,
+    /// A Secret of the revisions in force; an encrypted one opened, or why it can't be.
+    pub(crate) fn secret(
+        &self,
+        namespace: &Name,
+        name: &Name,
+    ) -> Result<Option<&Arc<Secret>>, Missing> {
+        let Some(Body::Secret(secret)) = self.body(Kind::Secret, namespace, name) else {
+            return Ok(None);
+        };
+        if secret.sealed.is_none() {
+            return Ok(Some(secret));
+        }
+        match self.opened.get(&Key::namespaced(Kind::Secret, namespace, name)) {
+            Some(Ok(opened)) => Ok(Some(opened)),
+            Some(Err(why)) => Err(Missing(format!("secret \"{name}\" {why}"))),
+            None => Err(Missing(format!("secret \"{name}\" is not decrypted yet"))),
         }
     }
 

@@ -1,8 +1,9 @@
 //! From a container's manifest to what Docker is asked for.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::kinds::container::{Container, Propagation, Security};
+use crate::kinds::container::{Container, EnvSource, EnvValue, Propagation, Security};
 use crate::kinds::image::Reference;
 use crate::kinds::name::Name;
 use crate::kinds::pod::{AppArmor, PodSecurity, PodSpec, QosClass, Seccomp};
@@ -61,7 +62,9 @@ fn pull_credentials(container: &Container, pod: &Assignment, around: &Around) ->
     let namespace = &pod.binding.key.namespace;
     let mut all = Vec::new();
     for name in &pull_secrets(&template.spec, namespace, around) {
-        let Some(secret) = around.secret(namespace, name) else {
+        // One that is not there, or can't be opened, is as good as none; the pull then says what it was
+        // refused.
+        let Ok(Some(secret)) = around.secret(namespace, name) else {
             continue;
         };
         let read = match (secret.data.get(".dockerconfigjson"), secret.data.get(".dockercfg")) {
@@ -69,7 +72,6 @@ fn pull_credentials(container: &Container, pod: &Assignment, around: &Around) ->
             (None, Some(json)) => Credentials::from_docker_cfg(json),
             (None, None) => continue,
         };
-        // A secret that can't be read is as good as none; the pull then says what it was refused.
         all.extend(read.unwrap_or_default());
     }
     credentials::fitting(&all, &image).into_iter().cloned().collect()
@@ -81,6 +83,25 @@ pub(super) fn pull_secrets(spec: &PodSpec, namespace: &Name, around: &Around) ->
         true => around.account(namespace, spec).image_pull_secrets,
         false => spec.image_pull_secrets.clone(),
     }
+}
+
+/// The Secrets that a pod reads: for variables, files and registries.
+pub fn secrets_of(spec: &PodSpec, namespace: &Name, around: &Around) -> BTreeSet<Name> {
+    let mut names: BTreeSet<Name> = pull_secrets(spec, namespace, around).into_iter().collect();
+    for volume in &spec.volumes {
+        names.extend(volume.source.secrets().into_iter().map(|(name, _)| name.clone()));
+    }
+    for container in spec.all_containers() {
+        names.extend(container.env_from.iter().filter_map(|from| match &from.source {
+            EnvSource::Secret(name) => Some(name.clone()),
+            EnvSource::ConfigMap(_) => None,
+        }));
+        names.extend(container.env.iter().filter_map(|variable| match &variable.value {
+            EnvValue::SecretKey(reference) => Some(reference.name.clone()),
+            _ => None,
+        }));
+    }
+    names
 }
 
 /// What Docker is asked for, or what is missing for it.

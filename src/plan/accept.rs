@@ -22,7 +22,7 @@ use crate::state::{AppState, State};
 
 use super::apps::{Refusal, Table};
 use super::work::Work;
-use super::{Revision, storage, waves, windows};
+use super::{Revision, canary, storage, waves, windows};
 
 /// The trailer with which an author says that a large deletion is meant.
 pub(super) const PRUNE_TRAILER: &str = "Windlass-Allow-Prune";
@@ -58,6 +58,7 @@ pub(super) fn accept_revisions(work: &mut Work) {
         let lost = lost(&work.next, &table, app, offer);
         let verdict = judge(offer, &state, &table, lost.first(), follows);
         let verdict = verdict.err().or_else(|| windows::hold(work, app, offer));
+        let verdict = verdict.or_else(|| canary::hold(work, app, offer));
         if let Some(verdict) = verdict {
             table.shut.insert(app, Refusal { verdict, findings: Vec::new() });
         }
@@ -114,7 +115,7 @@ fn decide(work: &mut Work, table: &Table<'_>) {
         let refusal = table.shut.get(app);
         match refusal {
             Some(refusal) => wait(work, app, offer, refusal),
-            None if table.same.contains(app) => {}
+            None if table.same.contains(app) => canary::recall(work, app, offer),
             None => {
                 if !is_prune_allowed(offer) {
                     // A revert to before there was a claim: nobody said that its data may go.
@@ -328,7 +329,9 @@ fn apply(work: &mut Work, app: &AppName, candidate: &Arc<Revision>, gives: bool)
     let takes = takes_from_others(work, app, candidate);
     // What moves between apps is neither in two of them nor in none for a time.
     let is_at_once = takes || gives || candidate.terms.is_gone;
-    let first = if is_at_once { None } else { waves::begin(work, app, candidate) };
+    let canary = if is_at_once { None } else { canary::begin(work, app, candidate) };
+    let has_canary = canary.is_some();
+    let first = if is_at_once { None } else { waves::begin(work, app, candidate, has_canary) };
     let state = work.next.apps.entry(app.clone()).or_default();
     let head = Arc::make_mut(&mut state.head);
     if let Some(before) = head.applied.take() {
@@ -344,6 +347,8 @@ fn apply(work: &mut Work, app: &AppName, candidate: &Arc<Revision>, gives: bool)
     }
     head.failed = None;
     head.waves = first.as_ref().and_then(|first| Some(first.waves.as_ref()?.waves.clone()));
+    let ahead = canary.as_ref().map(|canary| format!(", {canary}")).unwrap_or_default();
+    head.canary = canary;
     if candidate.terms.is_gone {
         work.revisions.insert(app.clone(), candidate.clone());
         if had_any {
@@ -370,7 +375,7 @@ fn apply(work: &mut Work, app: &AppName, candidate: &Arc<Revision>, gives: bool)
     let how = how.map(|in_waves| format!(", {}", in_waves.waves)).unwrap_or_default();
     work.revisions.insert(app.clone(), first.unwrap_or_else(|| candidate.clone()));
     let (id, subject) = (commit.id.short(), commit.subject());
-    let message = format!("revision {id} in force{of}{how}: {subject}");
+    let message = format!("revision {id} in force{of}{how}{ahead}: {subject}");
     work.note(message.clone());
     work.event(&app_key(), "coordinator", "RevisionApplied", message);
 }

@@ -25,6 +25,7 @@ use crate::kinds::workload::{DaemonSet, DaemonUpdate};
 use crate::state::records::NodeAllocation;
 
 use super::NodeInput;
+use super::canary;
 use super::revisions::{self, Edition, LABEL_REVISION};
 use super::work::{NewName, NewPod, PODS_MADE_MAX, Work};
 
@@ -33,8 +34,8 @@ const SOURCE: &str = "daemonset-controller";
 
 /// A node as a DaemonSet sees it.
 #[derive(Clone, Debug)]
-struct Room {
-    labels: Labels,
+pub(super) struct Room {
+    pub(super) labels: Labels,
     taints: Vec<Taint>,
     /// Whether it is not heard of, or was declared dead.
     is_away: bool,
@@ -63,7 +64,8 @@ pub fn wanted_nodes(
     wanted.map(|(name, _)| name).collect()
 }
 
-fn rooms(
+/// The nodes there are.
+pub(super) fn rooms(
     nodes: &BTreeMap<NodeName, NodeInput>,
     given: &BTreeMap<NodeName, NodeAllocation>,
     desired: &[&Desired],
@@ -111,8 +113,8 @@ struct Lighting<'a> {
     spec: &'a DaemonSet,
     /// What new pods are made from.
     update: Edition,
-    /// How that is called in their labels.
-    hash: String,
+    /// What those of nodes that are held back are made from.
+    held: Option<(BTreeSet<NodeName>, Edition)>,
     rooms: &'a BTreeMap<NodeName, Room>,
 }
 
@@ -155,13 +157,13 @@ fn keep(
     let Some(update) = revisions::in_force(work, app, object, &spec.template) else {
         return;
     };
-    let hash = update.hash(&object.key.name).to_owned();
-    let set = Lighting { app, key: &object.key, namespace, spec, update, hash, rooms };
+    let mut set = Lighting { app, key: &object.key, namespace, spec, update, held: None, rooms };
     let wanted: BTreeSet<&NodeName> = rooms
         .iter()
         .filter(|(name, room)| claim(&spec.template.spec, name, room) == Claim::Wants)
         .map(|(name, _)| name)
         .collect();
+    set.held = set.held_back(work, &wanted);
     manage(work, &set, &wanted);
     match set.bounds(wanted.len()) {
         None => {}
@@ -185,6 +187,37 @@ impl Lighting<'_> {
         }
     }
 
+    /// Which nodes are held back while a part goes ahead, and with what. Those that have a new pod are
+    /// ahead still; then those that are heard of, by name.
+    fn held_back(
+        &self,
+        work: &Work,
+        wanted: &BTreeSet<&NodeName>,
+    ) -> Option<(BTreeSet<NodeName>, Edition)> {
+        let part = canary::part(work, self.app, self.key)?;
+        let from = revisions::edition(work, self.app, self.key, &part.from)?;
+        let picked = canary::nodes(work, self.app);
+        let lamps = self.lamps(work);
+        let has_new = |node: &NodeName| lamps.get(node).is_some_and(|lamps| !lamps.new.is_empty());
+        let mut ahead: Vec<&NodeName> = wanted.iter().copied().collect();
+        ahead.retain(|node| picked.as_ref().is_none_or(|picked| picked.contains(*node)));
+        ahead.sort_by_key(|node| (!has_new(node), self.is_away(node)));
+        ahead.truncate(usize::try_from(part.pods).unwrap_or(usize::MAX));
+        let held = self.rooms.keys().filter(|node| !ahead.contains(node)).cloned();
+        Some((held.collect(), from))
+    }
+
+    /// What a node's pod is made from.
+    fn edition(&self, node: &NodeName) -> &Edition {
+        let held = self.held.as_ref().filter(|(held, _)| held.contains(node));
+        held.map_or(&self.update, |(_, from)| from)
+    }
+
+    /// How that is called in the pod's labels.
+    fn hash(&self, node: &NodeName) -> &str {
+        self.edition(node).hash(&self.key.name)
+    }
+
     fn surges(&self) -> bool {
         self.bounds(1).is_some_and(|(surge, _)| surge > 0)
     }
@@ -201,7 +234,7 @@ impl Lighting<'_> {
                 continue;
             };
             let lamps = lamps.entry(node.clone()).or_default();
-            match revisions::is_of(pod, &self.hash) {
+            match revisions::is_of(pod, self.hash(node)) {
                 _ if pod.is_leaving() || pod.phase().is_over() => lamps.has_leaving = true,
                 true => lamps.new.push(pod.binding.key.clone()),
                 false => lamps.old.push(pod.binding.key.clone()),
@@ -217,9 +250,9 @@ impl Lighting<'_> {
         let pod = work.make_pod(NewPod {
             namespace: self.namespace,
             name: NewName::After(self.key.name.as_str()),
-            template: self.update.template.clone(),
+            template: self.edition(node).template.clone(),
             owner: self.key.clone(),
-            labels: Labels::from([(LABEL_REVISION.to_owned(), self.hash.clone())]),
+            labels: Labels::from([(LABEL_REVISION.to_owned(), self.hash(node).to_owned())]),
             index: None,
             only_node: Some(node.clone()),
         });
@@ -366,6 +399,7 @@ fn overlap(work: &mut Work, set: &Lighting<'_>, wanted: &BTreeSet<&NodeName>, ma
 
 fn forget_old(work: &mut Work, set: &Lighting<'_>) {
     let mut in_use = BTreeSet::from([set.update.name.clone()]);
+    in_use.extend(set.held.iter().map(|(_, from)| from.name.clone()));
     in_use.extend(work.pods_of(set.key).iter().filter_map(|pod| {
         let hash = pod.binding.labels.get(LABEL_REVISION)?;
         Some(Name::trusted(&format!("{}-{hash}", set.key.name)))

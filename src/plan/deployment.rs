@@ -16,9 +16,10 @@ use crate::kinds::name::{Name, PodKey};
 use crate::kinds::object::{Body, Key, Object};
 use crate::kinds::registry::Kind;
 use crate::kinds::workload::Deployment;
-use crate::state::records::{ConditionRecord, DeploymentRecord, SetRecord};
+use crate::state::records::{CanaryPart, ConditionRecord, DeploymentRecord, SetRecord};
 use crate::state::{RecordKey, called_after};
 
+use super::canary;
 use super::memory::Pace;
 use super::pods::Tally;
 use super::rollout;
@@ -31,6 +32,7 @@ pub const REASON_PAUSED: &str = "DeploymentPaused";
 pub const REASON_RESUMED: &str = "DeploymentResumed";
 const REASON_ARRIVED: &str = "NewReplicaSetAvailable";
 const REASON_LATE: &str = "ProgressDeadlineExceeded";
+const REASON_UPDATED: &str = "ReplicaSetUpdated";
 
 /// Characters of the template's digest in a set's name; Kubernetes' hash has up to ten.
 const HASH_LEN: usize = 10;
@@ -43,8 +45,10 @@ pub(super) struct Rolling<'a> {
     pub(super) spec: &'a Deployment,
     /// The current set, if there is one.
     pub(super) current: Option<RecordKey>,
-    /// The others, the oldest first.
+    /// The others, the oldest first; what is held back comes last.
     pub(super) old: Vec<RecordKey>,
+    /// What goes ahead, where the rest is held back.
+    pub(super) ahead: Option<CanaryPart>,
 }
 
 pub(super) fn roll_deployments(work: &mut Work) {
@@ -77,10 +81,16 @@ fn roll(work: &mut Work, app: &AppName, object: &Object, spec: &Arc<Deployment>)
     let Some(namespace) = &object.key.namespace else {
         return;
     };
-    let (current, old) = sort_sets(work, app, object, spec);
-    let mut rolling = Rolling { app, key: &object.key, namespace, spec, current, old };
+    let (current, mut old) = sort_sets(work, app, object, spec);
+    let ahead = canary::part(work, app, &object.key);
+    let ahead = ahead.filter(|ahead| {
+        old.sort_by_key(|key| key.name == ahead.from);
+        old.last().is_some_and(|key| key.name == ahead.from)
+    });
+    let mut rolling = Rolling { app, key: &object.key, namespace, spec, current, old, ahead };
     ensure_current(work, &mut rolling, object);
-    if spec.paused || rollout::is_scaling(work, &rolling) {
+    let is_scaled = rolling.ahead.is_none() && rollout::is_scaling(work, &rolling);
+    if spec.paused || is_scaled {
         rollout::scale(work, &rolling);
     }
     if !spec.paused {
@@ -333,6 +343,15 @@ fn progressing_condition(
             condition.reason == reason && condition.message.contains(&format!("\"{name}\""))
         })
     };
+    if let Some(ahead) = &rolling.ahead
+        && current.active == ahead.pods
+        && current.available >= ahead.pods
+    {
+        // What is held on purpose is not slow.
+        work.memory.progress.remove(&mark_key);
+        let message = format!("ReplicaSet \"{name}\" is progressing.");
+        return Some(Finding { status: true, reason: REASON_UPDATED, message });
+    }
     let wanted = rolling.spec.replicas;
     let arrived = current.active == wanted && current.available >= wanted && old.active == 0;
     let mark = vec![current.active, current.ready, current.available, old.active, wanted];
@@ -367,7 +386,7 @@ fn progressing_condition(
         return Some(Finding { status: false, reason: REASON_RESUMED, message });
     }
     let message = format!("ReplicaSet \"{name}\" is progressing.");
-    Some(Finding { status: true, reason: "ReplicaSetUpdated", message })
+    Some(Finding { status: true, reason: REASON_UPDATED, message })
 }
 
 /// A roll-out that was called failed stays so while it is paused (`checkPausedConditions`).

@@ -19,7 +19,7 @@ use super::schedule::Budgets;
 use super::work::Work;
 
 /// Why a pod ends whose node is drained, as its binding says.
-const DRAINED: &str = "Drained";
+pub(crate) const DRAINED: &str = "Drained";
 /// Who says so in events.
 const SOURCE: &str = "node-controller";
 

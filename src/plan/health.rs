@@ -12,7 +12,7 @@
 
 use crate::desired::{Desired, MEANING_VERSION};
 use crate::kinds::binding::AppName;
-use crate::kinds::name::{Name, PodKey};
+use crate::kinds::name::{Name, NodeName, PodKey};
 use crate::kinds::object::{Body, Key, Object};
 use crate::kinds::pod::PodTemplate;
 use crate::kinds::registry::Kind;
@@ -24,7 +24,7 @@ use crate::state::RecordKey;
 
 use super::pods::{Pod, Tally};
 use super::work::Work;
-use super::{daemonset, deployment, storage};
+use super::{canary, daemonset, deployment, storage};
 
 /// How something is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,9 +40,12 @@ pub(super) enum Health {
 /// How an app is: as its worst object, and not there before its last wave is.
 pub(super) fn of_app(work: &mut Work, app: &AppName) -> Health {
     let in_waves = work.revisions.get(app).and_then(|revision| revision.waves.clone());
-    match (of_commit(work, app), in_waves) {
-        (Health::Current, Some(in_waves)) => Health::InProgress(in_waves.waves.to_string()),
-        (health, _) => health,
+    let head = work.next.apps.get(app).map(|state| &state.head);
+    let canary = head.and_then(|head| head.canary_now()).map(ToString::to_string);
+    match (of_commit(work, app), in_waves, canary) {
+        (Health::Current, _, Some(canary)) => Health::InProgress(canary),
+        (Health::Current, Some(in_waves), _) => Health::InProgress(in_waves.waves.to_string()),
+        (health, ..) => health,
     }
 }
 
@@ -62,13 +65,13 @@ pub(super) fn of_commit(work: &mut Work, app: &AppName) -> Health {
     worst
 }
 
-/// How an object is.
+/// How an object is; where a part of its pods goes ahead, how that part is.
 pub(super) fn of(work: &mut Work, app: &AppName, object: &Object) -> Health {
     let health = match &object.body {
         Body::Deployment(spec) => of_deployment(work, app, object, spec),
         Body::ReplicaSet(spec) => of_set(work, object, spec),
-        Body::StatefulSet(spec) => of_stateful_set(work, object, spec),
-        Body::DaemonSet(spec) => of_daemon_set(work, object, spec),
+        Body::StatefulSet(spec) => of_stateful_set(work, app, object, spec),
+        Body::DaemonSet(spec) => of_daemon_set(work, app, object, spec),
         Body::Job(_) => of_job(work, app, &object.key),
         Body::Pod(_) => of_pod(work, &object.key),
         Body::Claim(_) => of_claim(work, &object.key),
@@ -90,8 +93,11 @@ fn of_deployment(work: &mut Work, app: &AppName, object: &Object, spec: &Deploym
     if let Some(why) = missed_deadline(work, app, &object.key, &current) {
         return Health::Failed(why);
     }
-    let old: u32 = old.iter().map(|key| deployment::tally(work, key, 0).active).sum();
     let tally = deployment::tally(work, &current, spec.min_ready_s);
+    if let Some(part) = canary::part(work, app, &object.key) {
+        return replicas(tally, part.pods);
+    }
+    let old: u32 = old.iter().map(|key| deployment::tally(work, key, 0).active).sum();
     match replicas(tally, spec.replicas) {
         Health::Current if old > 0 => {
             Health::InProgress(format!("{old} pods of earlier revisions are left"))
@@ -126,7 +132,11 @@ fn of_job(work: &Work, app: &AppName, key: &Key) -> Health {
 }
 
 /// All its pods are available, and those above the partition run the newest template.
-fn of_stateful_set(work: &mut Work, object: &Object, spec: &StatefulSet) -> Health {
+fn of_stateful_set(work: &mut Work, app: &AppName, object: &Object, spec: &StatefulSet) -> Health {
+    if let Some(part) = canary::part(work, app, &object.key) {
+        let wanted = (part.pods, spec.min_ready_s);
+        return of_pods_ahead(work, &object.key, wanted, &spec.template);
+    }
     let first = match spec.update {
         SetUpdate::OnDelete => None,
         SetUpdate::RollingUpdate { partition, .. } => Some(spec.start.saturating_add(partition)),
@@ -136,14 +146,36 @@ fn of_stateful_set(work: &mut Work, object: &Object, spec: &StatefulSet) -> Heal
 }
 
 /// It has an available pod of the newest template on every node that it is for.
-fn of_daemon_set(work: &mut Work, object: &Object, spec: &DaemonSet) -> Health {
+fn of_daemon_set(work: &mut Work, app: &AppName, object: &Object, spec: &DaemonSet) -> Health {
     let revisions: Vec<_> = work.revisions.values().cloned().collect();
     let desired: Vec<&Desired> = revisions.iter().map(|revision| &*revision.desired).collect();
     let (nodes, given) = (&work.input.nodes, &work.next.nodes);
-    let wanted = daemonset::wanted_nodes(nodes, given, &desired, &spec.template.spec).len();
-    let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
+    let wanted = daemonset::wanted_nodes(nodes, given, &desired, &spec.template.spec);
+    if let Some(part) = canary::part(work, app, &object.key) {
+        let picked = canary::nodes(work, app);
+        let picks = |node: &&NodeName| picked.as_ref().is_none_or(|picked| picked.contains(*node));
+        let there = u32::try_from(wanted.iter().filter(picks).count()).unwrap_or(u32::MAX);
+        let wanted = (part.pods.min(there), spec.min_ready_s);
+        return of_pods_ahead(work, &object.key, wanted, &spec.template);
+    }
+    let wanted = u32::try_from(wanted.len()).unwrap_or(u32::MAX);
     let is_asked = |_: &Pod| !matches!(spec.update, DaemonUpdate::OnDelete);
     of_pods(work, &object.key, (wanted, spec.min_ready_s), &spec.template, is_asked)
+}
+
+/// An owner has so many pods of its newest template, all available.
+fn of_pods_ahead(
+    work: &mut Work,
+    owner: &Key,
+    (wanted, min_ready_s): (u32, u32),
+    template: &PodTemplate,
+) -> Health {
+    let active = work.pods_of(owner).into_iter().filter(|pod| pod.is_active());
+    let new: Vec<(PodKey, bool)> = active
+        .filter(|pod| work.still_means(&pod.binding.template, template) == Some(true))
+        .map(readiness)
+        .collect();
+    replicas(tally(work, &new, min_ready_s), wanted)
 }
 
 /// An owner has so many pods, all available, and those that are asked to be run its template.
@@ -158,16 +190,10 @@ fn of_pods(
         let reference = &pod.binding.template;
         reference.meaning_version == MEANING_VERSION && reference.meaning != template.meaning
     };
-    let active = work.pods_of(owner).into_iter().filter(|pod| pod.is_active());
-    let pods: Vec<(PodKey, bool, bool)> = active
-        .map(|pod| (pod.binding.key.clone(), pod.is_ready(), is_old(pod) && is_asked(pod)))
-        .collect();
-    let mut tally = Tally::default();
-    for (key, is_ready, _) in &pods {
-        tally.count(*is_ready, work.is_available(key, min_ready_s));
-    }
-    let old = pods.iter().filter(|(.., is_old)| *is_old).count();
-    match replicas(tally, wanted) {
+    let active: Vec<&Pod> = work.pods_of(owner).into_iter().filter(|pod| pod.is_active()).collect();
+    let old = active.iter().filter(|pod| is_old(pod) && is_asked(pod)).count();
+    let pods: Vec<_> = active.into_iter().map(readiness).collect();
+    match replicas(tally(work, &pods, min_ready_s), wanted) {
         Health::Current if old > 0 => {
             Health::InProgress(format!("{old} pods of an earlier revision are left"))
         }
@@ -181,13 +207,21 @@ fn of_set(work: &mut Work, object: &Object, spec: &ReplicaSet) -> Health {
     };
     // A ReplicationController owns its pods by its own key.
     let pods = work.pods_of(&object.key).into_iter().filter(|pod| pod.is_active());
-    let pods: Vec<(PodKey, bool)> =
-        pods.map(|pod| (pod.binding.key.clone(), pod.is_ready())).collect();
+    let pods = pods.filter(|pod| pod.binding.key.namespace == *namespace);
+    let pods: Vec<_> = pods.map(readiness).collect();
+    replicas(tally(work, &pods, spec.min_ready_s), spec.replicas)
+}
+
+fn readiness(pod: &Pod) -> (PodKey, bool) {
+    (pod.binding.key.clone(), pod.is_ready())
+}
+
+fn tally(work: &mut Work, pods: &[(PodKey, bool)], min_ready_s: u32) -> Tally {
     let mut tally = Tally::default();
-    for (key, is_ready) in pods.iter().filter(|(key, _)| key.namespace == *namespace) {
-        tally.count(*is_ready, work.is_available(key, spec.min_ready_s));
+    for (key, is_ready) in pods {
+        tally.count(*is_ready, work.is_available(key, min_ready_s));
     }
-    replicas(tally, spec.replicas)
+    tally
 }
 
 fn replicas(tally: Tally, wanted: u32) -> Health {

@@ -52,6 +52,11 @@ impl Library {
         Arc::make_mut(&mut self.books).insert(shelf, template);
     }
 
+    /// Every template that was found.
+    pub fn templates(&self) -> impl Iterator<Item = &Arc<PodTemplate>> {
+        self.books.values().flatten()
+    }
+
     /// Forgets what nobody refers to.
     pub fn keep_only(&mut self, used: &BTreeSet<Shelf>) {
         if self.books.keys().any(|shelf| !used.contains(shelf)) {
@@ -124,14 +129,19 @@ pub fn references(state: &State) -> impl Iterator<Item = &TemplateRef> {
         .flat_map(|app| app.sets.values())
         .filter(|set| set.replicas > 0 || set.template.meaning_version != MEANING_VERSION)
         .map(|set| &set.template);
-    // Pods below a partition are made anew from what was in force before.
+    // Pods below a partition, and what a canary holds back, are made anew from what was in force before.
     let revisions = state.apps.values().flat_map(|app| {
         let current = app.stateful_sets.iter().filter_map(|(key, set)| {
             app.revisions.get(&RecordKey::new(&key.namespace, &set.current))
         });
+        let held = app.head.canary_now().into_iter().flat_map(|canary| &canary.parts);
+        let held = held.filter_map(|part| {
+            let namespace = part.owner.namespace.as_ref()?;
+            app.revisions.get(&RecordKey::new(namespace, &part.from))
+        });
         let unread = app.revisions.values();
         let unread = unread.filter(|own| own.template.meaning_version != MEANING_VERSION);
-        current.chain(unread).map(|revision| &revision.template)
+        current.chain(held).chain(unread).map(|revision| &revision.template)
     });
     let jobs = state.apps.values().flat_map(|app| app.jobs.values());
     let runs = jobs

@@ -24,6 +24,8 @@ pub struct Memory {
     pub begun: BTreeMap<AppName, (Oid, Elapsed)>,
     /// Since when each app's newest revision has waited for a window that can't be told.
     pub unclocked: BTreeMap<AppName, Elapsed>,
+    /// Since when the healthy time of each app's canary has been counted that is not written down yet.
+    pub canaries: BTreeMap<AppName, Elapsed>,
     /// Since when each pod has been on a node with a taint that it bears for a while only.
     pub tainted_since: BTreeMap<Uid, Elapsed>,
     /// Since when nodes that are on record have had no register.

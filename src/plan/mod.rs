@@ -29,7 +29,7 @@
 //! storage  claims, and the volumes they are bound to
 //! allocate addresses for nodes and Services
 //! schedule pods without a node get one
-//! watch    has what is in force become healthy, or failed to; may the next wave come?
+//! watch    has what is in force become healthy, or failed to; may the next wave, or the rest, come?
 //! fold     what others need of what the nodes say
 //! ```
 //!
@@ -38,6 +38,7 @@
 mod accept;
 mod allocate;
 mod apps;
+mod canary;
 mod claim;
 pub mod common;
 mod cronjob;
@@ -97,12 +98,15 @@ pub use accept::may_accept;
 pub use apps::{Offer, offers};
 pub use daemonset::wanted_nodes;
 pub use deployment::{REASON_PAUSED, REASON_RESUMED};
+pub(crate) use drain::DRAINED;
 pub use lease::{Leader, adopted};
 pub use library::{
     Library, Shelf, missing_templates, references, still_means, template_for, template_of,
 };
 pub use memory::Memory;
+pub(crate) use people::EVICTED;
 pub use pods::{Pod, Tally};
+pub(crate) use schedule::PREEMPTED;
 pub use unsaid::RECORDS;
 pub use vigil::{Silence, Vigil};
 pub use waves::{InWaves, in_force, is_made_of};

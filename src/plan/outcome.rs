@@ -6,7 +6,8 @@
 //!
 //! The rule: what counts is the roll-out. A revision that was healthy once is not taken back for what
 //! befalls it later. What is gone back to is the last revision that was healthy, at once and not in
-//! waves; if that fails as well, nothing is left to go back to, and it stays.
+//! waves; if that fails as well, nothing is left to go back to, and it stays. The time for which a part
+//! that goes ahead is held on purpose does not count; the rest has all of it again.
 //!
 //! The limit: where going back would put an object into two apps, or take away what another app
 //! needs, it is not done, and the status says so. How long a revision has been on its way is counted
@@ -23,13 +24,18 @@ use crate::state::records::{AppHead, Attempt, Verdict, WaitingRevision};
 use super::accept;
 use super::health::{self, Health};
 use super::work::Work;
-use super::{Revision, Terms, storage, waves};
+use super::{Revision, Terms, canary, storage, waves};
 
 /// Notes which revisions have become healthy, and which have not in their time.
 pub(super) fn watch(work: &mut Work) {
     let apps: Vec<AppName> = work.revisions.keys().cloned().collect();
     for app in apps {
         waves::advance(work, &app);
+        if canary::advance(work, &app) {
+            // It waits on purpose: no deadline runs.
+            work.memory.begun.remove(&app);
+            continue;
+        }
         let Some((terms, has_failed_before)) = under_way(work, &app) else {
             work.memory.begun.remove(&app);
             continue;
@@ -193,6 +199,7 @@ fn carry_back(work: &mut Work, app: &AppName, fallback: &Arc<Revision>, failed: 
     let to = applied.revision.clone();
     head.applied = Some(applied);
     head.waves = None;
+    head.canary = None;
     head.base = Some(kept.base);
     head.waiting = Some(WaitingRevision {
         revision: failed.revision.clone(),

@@ -18,7 +18,7 @@ use super::work::Work;
 /// Who says so in events.
 const SOURCE: &str = "node-controller";
 /// Why an evicted pod ends, as Kubernetes' `DisruptionTarget` words it.
-const EVICTED: &str = "EvictionByEvictionAPI";
+pub(crate) const EVICTED: &str = "EvictionByEvictionAPI";
 
 /// Carries out what people asked for, and remembers that it did until the node has read so.
 pub(super) fn answer_requests(work: &mut Work) {

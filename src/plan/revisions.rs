@@ -15,7 +15,7 @@ use crate::kinds::name::{Name, PodKey};
 use crate::kinds::object::{Key, Object};
 use crate::kinds::pod::PodTemplate;
 use crate::state::records::RevisionRecord;
-use crate::state::{RecordKey, called_after};
+use crate::state::{AppState, RecordKey, called_after};
 
 use super::pods::Pod;
 use super::work::Work;
@@ -94,14 +94,28 @@ pub(super) fn in_force(
 
 /// A revision that is remembered.
 pub(super) fn edition(work: &Work, app: &AppName, owner: &Key, name: &Name) -> Option<Edition> {
+    edition_of(work.next.apps.get(app)?, owner, name)
+}
+
+/// The same, in an app's records.
+pub(super) fn edition_of(state: &AppState, owner: &Key, name: &Name) -> Option<Edition> {
     let key = RecordKey::new(owner.namespace.as_ref()?, name);
-    let record = work.next.apps.get(app)?.revisions.get(&key)?;
+    let record = state.revisions.get(&key)?;
     Some(Edition { name: name.clone(), template: record.template.clone() })
+}
+
+/// The revision of an owner that came into force last.
+pub(super) fn newest(state: &AppState, owner: &Key) -> Option<Name> {
+    history_in(state, owner).pop().map(|(name, _)| name)
 }
 
 /// What is remembered of an owner's templates, the one in force last.
 fn history(work: &Work, app: &AppName, owner: &Key) -> Vec<(Name, Arc<RevisionRecord>)> {
-    let Some((state, namespace)) = work.next.apps.get(app).zip(owner.namespace.as_ref()) else {
+    work.next.apps.get(app).map(|state| history_in(state, owner)).unwrap_or_default()
+}
+
+fn history_in(state: &AppState, owner: &Key) -> Vec<(Name, Arc<RevisionRecord>)> {
+    let Some(namespace) = owner.namespace.as_ref() else {
         return Vec::new();
     };
     let mut own: Vec<(Name, Arc<RevisionRecord>)> =

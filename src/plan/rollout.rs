@@ -2,7 +2,9 @@
 //!
 //! Two bounds hold at every step: never more than `replicas + maxSurge` pods, never fewer than
 //! `replicas - maxUnavailable` available ones. The arithmetic follows Kubernetes' `rolling.go`,
-//! `recreate.go` and `sync.go`, so that a roll-out looks as its users expect.
+//! `recreate.go` and `sync.go`, so that a roll-out looks as its users expect. While a part goes ahead
+//! ([`super::canary`]) the same steps lead to another goal: so many pods of the current set, the rest of
+//! the one that is held on to.
 
 use crate::kinds::workload::Strategy;
 use crate::state::RecordKey;
@@ -110,47 +112,66 @@ pub(super) fn step(work: &mut Work, rolling: &Rolling<'_>) {
     match rolling.spec.strategy {
         Strategy::Recreate => recreate(work, rolling),
         Strategy::RollingUpdate { .. } => {
-            grow_current(work, rolling);
+            for key in rolling.current.iter().chain(held(rolling)) {
+                grow(work, rolling, key);
+            }
             shrink_old(work, rolling);
         }
     }
 }
 
-/// The current set grows only when nothing of the old ones is left, pods that are stopping included.
+/// The set that is held on to while a part goes ahead.
+fn held<'r>(rolling: &'r Rolling<'_>) -> Option<&'r RecordKey> {
+    rolling.old.last().filter(|_| rolling.ahead.is_some())
+}
+
+/// How many pods a set is to come to.
+fn goal(rolling: &Rolling<'_>, key: &RecordKey) -> u32 {
+    let wanted = rolling.spec.replicas;
+    let ahead = rolling.ahead.as_ref().map_or(wanted, |ahead| ahead.pods.min(wanted));
+    match (rolling.current.as_ref() == Some(key), held(rolling) == Some(key)) {
+        (true, _) => ahead,
+        (_, true) => wanted - ahead,
+        _ => 0,
+    }
+}
+
+/// The set that is to have the pods grows only when nothing of the others is left, pods that are
+/// stopping included.
 fn recreate(work: &mut Work, rolling: &Rolling<'_>) {
-    for key in &rolling.old {
+    let chosen = held(rolling).or(rolling.current.as_ref());
+    let others: Vec<&RecordKey> = sets(rolling).filter(|key| Some(*key) != chosen).collect();
+    for key in &others {
         set_replicas(work, rolling, key, 0);
     }
-    let old_pods_left = rolling
-        .old
+    let old_pods_left = others
         .iter()
         .any(|key| work.pods_of(&owner_key(key)).iter().any(|pod| !pod.phase().is_over()));
     if old_pods_left {
         return;
     }
-    if let Some(current) = &rolling.current {
-        set_replicas(work, rolling, current, rolling.spec.replicas);
+    if let Some(chosen) = chosen {
+        set_replicas(work, rolling, chosen, rolling.spec.replicas);
     }
 }
 
-/// The current set grows as far as the surge allows (`NewRSNewReplicas`).
-fn grow_current(work: &mut Work, rolling: &Rolling<'_>) {
-    let Some(current) = &rolling.current else {
-        return;
-    };
-    let wanted = rolling.spec.replicas;
-    let size = replicas(work, rolling, current);
-    if size >= wanted {
-        set_replicas(work, rolling, current, wanted);
+/// A set grows as far as the surge allows (`NewRSNewReplicas`).
+fn grow(work: &mut Work, rolling: &Rolling<'_>, key: &RecordKey) {
+    let (wanted, goal) = (rolling.spec.replicas, goal(rolling, key));
+    let size = replicas(work, rolling, key);
+    if size >= goal {
+        // While a part goes ahead, others may have to come first.
+        let size = if rolling.ahead.is_none() { goal } else { size };
+        set_replicas(work, rolling, key, size);
         return;
     }
     let (surge, _) = rolling.spec.strategy.bounds(wanted);
     let total = sum(sets(rolling).map(|key| replicas(work, rolling, key)));
     let room = wanted.saturating_add(surge).saturating_sub(total);
-    set_replicas(work, rolling, current, size + room.min(wanted - size));
+    set_replicas(work, rolling, key, size + room.min(goal - size));
 }
 
-/// Old sets shrink as far as availability allows; pods that are no use anyway go first.
+/// Sets that are too large shrink as far as availability allows; pods that are no use anyway go first.
 fn shrink_old(work: &mut Work, rolling: &Rolling<'_>) {
     let old_total = sum(rolling.old.iter().map(|key| replicas(work, rolling, key)));
     let Some(current) = rolling.current.clone().filter(|_| old_total > 0) else {
@@ -166,16 +187,17 @@ fn shrink_old(work: &mut Work, rolling: &Rolling<'_>) {
     for key in &rolling.old {
         let size = replicas(work, rolling, key);
         let healthy = available(work, rolling, key);
-        let useless = size.saturating_sub(healthy).min(room);
+        let surplus = size.saturating_sub(goal(rolling, key));
+        let useless = size.saturating_sub(healthy).min(room).min(surplus);
         set_replicas(work, rolling, key, size - useless);
         room -= useless;
     }
     let all = std::iter::once(&current).chain(&rolling.old);
     let all_available = sum(all.map(|key| available(work, rolling, key)));
     let mut spare = all_available.saturating_sub(must_be_available);
-    for key in &rolling.old {
+    for key in rolling.old.iter().chain([&current]) {
         let size = replicas(work, rolling, key);
-        let fewer = size.min(spare);
+        let fewer = size.saturating_sub(goal(rolling, key)).min(spare);
         set_replicas(work, rolling, key, size - fewer);
         spare -= fewer;
     }

@@ -25,6 +25,7 @@ use crate::kinds::workload::{SetUpdate, StatefulSet};
 use crate::state::RecordKey;
 use crate::state::records::StatefulSetRecord;
 
+use super::canary;
 use super::memory::Pace;
 use super::revisions::{self, Edition, LABEL_REVISION};
 use super::work::{NewName, NewPod, PODS_MADE_MAX, Work};
@@ -46,6 +47,8 @@ struct Seating<'a> {
     current: Edition,
     /// What all others are made from.
     update: Edition,
+    /// The numbers of those that go ahead, where the rest is held back, and what that is made from.
+    ahead: Option<(BTreeSet<u32>, Edition)>,
 }
 
 /// How it is with a seat.
@@ -102,7 +105,11 @@ fn keep(work: &mut Work, app: &AppName, object: &Object, spec: &StatefulSet) {
         .as_ref()
         .and_then(|record| revisions::edition(work, app, &object.key, &record.current))
         .unwrap_or_else(|| update.clone());
-    let set = Seating { app, key: &object.key, namespace, spec, current, update };
+    let ahead = canary::part(work, app, &object.key).and_then(|part| {
+        let from = revisions::edition(work, app, &object.key, &part.from)?;
+        Some((part.ordinals, from))
+    });
+    let set = Seating { app, key: &object.key, namespace, spec, current, update, ahead };
     let is_full = fill(work, &set);
     let is_right_sized = shrink(work, &set, is_full);
     roll(work, &set, is_right_sized);
@@ -127,7 +134,11 @@ impl Seating<'_> {
 
     /// What a pod of this number is made from (`newVersionedStatefulSetPod`).
     fn edition(&self, ordinal: u32) -> &Edition {
-        if self.is_held_back(ordinal) { &self.current } else { &self.update }
+        match &self.ahead {
+            _ if self.is_held_back(ordinal) => &self.current,
+            Some((ahead, from)) if !ahead.contains(&ordinal) => from,
+            _ => &self.update,
+        }
     }
 
     /// Whether the pod of this number was made from what it should be.
@@ -325,6 +336,7 @@ fn keep_record(work: &mut Work, set: &Seating<'_>, before: Option<&StatefulSetRe
         false => &set.current.name,
     };
     let mut in_use = BTreeSet::from([current.clone(), set.update.name.clone()]);
+    in_use.extend(set.ahead.iter().map(|(_, from)| from.name.clone()));
     let labels = pods.iter().filter_map(|pod| pod.binding.labels.get(LABEL_REVISION));
     in_use.extend(labels.map(|label| Name::trusted(label)));
     let record = StatefulSetRecord {

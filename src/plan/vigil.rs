@@ -119,14 +119,11 @@ impl Vigil {
     }
 
     /// For how long a lease has shown no life: neither the coordinator's register nor that of the
-    /// holder has moved, so one beat serves both.
+    /// holder has moved, so one beat serves both. One that was never seen, because it is gone, shows none.
     pub fn silence_of_lease(&self, lease: &Lease) -> Duration {
-        let own = Register::Node(lease.holder.clone());
-        let coordinator = self.silence_of(&Register::Coordinator).lasts;
-        match self.marks.get(&own) {
-            Some(mark) => mark.silence.lasts.min(coordinator),
-            None => coordinator,
-        }
+        let both = [Register::Node(lease.holder.clone()), Register::Coordinator];
+        let marks = both.iter().filter_map(|register| self.marks.get(register));
+        marks.map(|mark| mark.silence.lasts).min().unwrap_or_default()
     }
 }
 
@@ -170,6 +167,18 @@ mod tests {
             vigil.looked(&glance(rev), None, at(*time), at(*time), POLL);
         }
         vigil
+    }
+
+    fn lease() -> Lease {
+        Lease {
+            holder: NodeName::trusted("a"),
+            incarnation: "x".into(),
+            term: 1,
+            duration_s: 15,
+            acquired: crate::kinds::time::Wall::from_seconds(0),
+            released: false,
+            unknown: BTreeMap::new(),
+        }
     }
 
     fn lasts(vigil: &Vigil) -> u64 {
@@ -243,16 +252,18 @@ mod tests {
     }
 
     #[test]
+    fn a_register_that_was_gone_before_the_first_look_keeps_no_lease_alive() {
+        let gone = |rev: &str| Glance { coordinator: None, ..glance(rev) };
+        let mut vigil = Vigil::default();
+        for time in [0, 10, 20] {
+            vigil.looked(&gone("1"), None, at(time), at(time), POLL);
+        }
+        assert_eq!(vigil.silence_of_lease(&lease()).as_secs(), 20);
+    }
+
+    #[test]
     fn a_lease_lives_while_either_register_moves() {
-        let lease = Lease {
-            holder: NodeName::trusted("a"),
-            incarnation: "x".into(),
-            term: 1,
-            duration_s: 15,
-            acquired: crate::kinds::time::Wall::from_seconds(0),
-            released: false,
-            unknown: BTreeMap::new(),
-        };
+        let lease = lease();
         let vigil = looks(&[(0, "1"), (10, "1"), (20, "2")]);
         assert_eq!(vigil.silence_of(&Register::Coordinator).lasts, Duration::from_secs(20));
         assert_eq!(vigil.silence_of_lease(&lease), Duration::ZERO);

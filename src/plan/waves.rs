@@ -128,11 +128,13 @@ fn lay(base: Option<&Revision>, own: &Revision, waves: Waves) -> Revision {
     Revision { desired: Arc::new(desired), waves: Some(Arc::new(in_waves)), ..own.clone() }
 }
 
-/// What is in force of a commit as soon as it is taken, if it comes in waves.
+/// What is in force of a commit as soon as it is taken, if it comes in waves; or if a part of it goes
+/// ahead of the rest, and there is anything that must stay as long.
 pub(super) fn begin(
     work: &mut Work,
     app: &AppName,
     candidate: &Arc<Revision>,
+    has_canary: bool,
 ) -> Option<Arc<Revision>> {
     let base = work.revisions.get(app).cloned();
     let head = work.next.apps.get(app).map(|state| state.head.clone()).unwrap_or_default();
@@ -142,7 +144,10 @@ pub(super) fn begin(
     let before = base.as_ref().map(|base| base.desired.clone()).unwrap_or_default();
     let every = before.objects.values().chain(candidate.desired.objects.values());
     let waves: BTreeSet<i32> = every.filter_map(|object| object.wave()).collect();
-    if waves.len() < 2 {
+    // What is held back may need what is gone from Git.
+    let is_gone = |key: &Key| !candidate.desired.objects.contains_key(key);
+    let keeps = has_canary && before.objects.keys().any(is_gone);
+    if waves.len() < 2 && !keeps {
         return None;
     }
     let stage = first_stage(work, app, &before, &candidate.desired)?;
@@ -225,6 +230,17 @@ fn next_stage(in_force: &Desired, in_waves: &InWaves) -> Option<Stage> {
     }
 }
 
+/// Whether all of a revision's waves have come, so that only what is gone from Git is left to go.
+pub(super) fn is_last(revision: &Revision) -> bool {
+    let in_waves = revision.waves.as_ref();
+    let next = in_waves.and_then(|in_waves| next_stage(&revision.desired, in_waves));
+    next.is_none_or(|next| next.is_falling)
+}
+
+fn is_held(work: &Work, app: &AppName) -> bool {
+    work.next.apps.get(app).is_some_and(|state| state.head.canary_now().is_some())
+}
+
 /// Lets the next wave come, or go, once the last has arrived, or is gone.
 pub(super) fn advance(work: &mut Work, app: &AppName) {
     let Some(revision) = work.revisions.get(app).cloned() else { return };
@@ -234,6 +250,9 @@ pub(super) fn advance(work: &mut Work, app: &AppName) {
         false => health::of_commit(work, app) == Health::Current,
     };
     if !is_over {
+        return;
+    }
+    if is_last(&revision) && is_held(work, app) {
         return;
     }
     let next = next_stage(&revision.desired, in_waves);

@@ -94,9 +94,13 @@ fn may_pass(work: &Work, app: &AppName, offer: &Revision) -> bool {
     if work.next.apps.values().all(is_first) {
         return true;
     }
+    is_way_back(work, app, offer) || is_urgent(app, offer)
+}
+
+/// Whether a commit has the files of the last healthy revision before the one in force.
+pub(super) fn is_way_back(work: &Work, app: &AppName, offer: &Revision) -> bool {
     let healthy = work.next.apps.get(app).and_then(|state| state.head.healthy.as_ref());
-    let is_way_back = healthy.is_some_and(|kept| offer.tree.as_ref() == Some(&kept.applied.tree));
-    is_way_back || is_urgent(app, offer)
+    healthy.is_some_and(|kept| offer.tree.as_ref() == Some(&kept.applied.tree))
 }
 
 /// Whether an author says that it can't wait: on any commit that is not in force yet, as with the

@@ -360,6 +360,38 @@ impl<'a> Work<'a> {
         self.wake = Some(self.wake.map_or(at, |wake| wake.min(at)));
     }
 
+    /// Counts on towards `limit_s`, of which `stored_s` stand in a record and the rest was counted on
+    /// this coordinator's own clock `since` then. Gives from when it counts now; none once it is over.
+    ///
+    /// What is counted is written down now and then, so that another coordinator goes on from there: a
+    /// tenth of the limit is the most that is counted twice.
+    pub(super) fn count_on(
+        &mut self,
+        since: Option<Elapsed>,
+        stored_s: &mut u32,
+        limit_s: u32,
+    ) -> Option<Elapsed> {
+        const STEP_S_MIN: u32 = 30;
+        const STEP_S_MAX: u32 = 3600;
+        let now = self.now.elapsed;
+        let mut since = since.unwrap_or(now);
+        let counted = now.since(since);
+        let (limit, stored) =
+            (Duration::from_secs(limit_s.into()), Duration::from_secs((*stored_s).into()));
+        let left = limit.saturating_sub(stored + counted);
+        if left.is_zero() {
+            return None;
+        }
+        let step_s = (limit_s / 10).clamp(STEP_S_MIN, STEP_S_MAX);
+        let whole_s = u32::try_from(counted.as_secs()).unwrap_or(u32::MAX);
+        if whole_s >= step_s {
+            *stored_s = stored_s.saturating_add(whole_s);
+            since = now;
+        }
+        self.wake_in(left.min(Duration::from_secs(step_s.into())));
+        Some(since)
+    }
+
     /// Puts the pods back and gives the next state.
     pub(super) fn finish(mut self) -> Plan {
         let mut lists: BTreeMap<Placement, PodList> = BTreeMap::new();

@@ -12,6 +12,7 @@
 //!   runtime  Docker                                 names     DNS
 //!   filter   iptables                               probe     is that container well?
 //!   peers    words to other nodes                    outcomes  what became of commits, told outside
+//!   larder   what lies here of images, beside runtime
 //! ```
 //!
 //! Floor 0: imports `kinds` only.
@@ -19,6 +20,7 @@
 pub mod credentials;
 pub mod files;
 pub mod filter;
+pub mod larder;
 pub mod links;
 pub mod marks;
 pub mod names;
@@ -30,6 +32,9 @@ pub mod source;
 pub mod store;
 
 use std::fmt;
+use std::sync::Arc;
+
+use crate::kinds::age::Keyring;
 
 /// Something to be done in the world.
 #[derive(Clone, Debug)]
@@ -54,6 +59,8 @@ pub enum Call {
     Peers(peers::Call),
     /// To those outside who want to know what became of commits.
     Outcomes(outcomes::Call),
+    /// Read the keys to encrypted Secrets.
+    Keyring,
 }
 
 /// What came of a [`Call`].
@@ -79,6 +86,8 @@ pub enum Answer {
     Peers(peers::Answer),
     /// From those outside.
     Outcomes(outcomes::Answer),
+    /// What this node can open.
+    Keyring(Arc<Keyring>),
 }
 
 /// Why a call failed, sorted by who must act.

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::larder::{ImageKey, Named, Stock};
 use crate::kinds::name::{Name, PodKey, Uid};
 use crate::kinds::time::Wall;
 
@@ -53,8 +54,12 @@ pub enum Call {
     },
     /// The end of what a container said: at most [`TAIL_LINES_MAX`] lines, [`TAIL_BYTES_MAX`] bytes.
     Tail(ContainerId),
-    /// What the runtime says of itself and its host, and which images it has.
+    /// What the runtime says of itself and its host, and which images there are.
     Survey,
+    /// Keep what revisions have named for the agent's next life.
+    NoteNamed(Box<Named>),
+    /// Remove images. One that something uses after all stays.
+    RemoveImages(Vec<ImageKey>),
 }
 
 /// Lines taken from a log as a container's last words
@@ -74,7 +79,7 @@ pub enum Answer {
     Image(Box<ImageSeen>),
     /// To [`Call::Start`].
     Started(Box<ContainerSeen>),
-    /// To [`Call::Signal`], [`Call::Remove`] and [`Call::RemoveVolume`].
+    /// To [`Call::Signal`], [`Call::Remove`], [`Call::RemoveVolume`] and [`Call::NoteNamed`].
     Done,
     /// To [`Call::Exec`].
     Exec(ExecResult),
@@ -82,6 +87,8 @@ pub enum Answer {
     Text(String),
     /// To [`Call::Survey`].
     Survey(Box<RuntimeSeen>),
+    /// To [`Call::RemoveImages`]: those that are gone.
+    Removed(Vec<ImageKey>),
 }
 
 /// An image wanted on this node.
@@ -420,6 +427,8 @@ pub struct RuntimeSeen {
     pub memory_bytes: u64,
     /// Images: (names, size in bytes, id).
     pub images: Vec<(Vec<String>, u64, String)>,
+    /// What lies here of images, and on which disks; absent where that can't be told.
+    pub stock: Option<Stock>,
 }
 
 /// What is heard from the runtime without asking. A hint: the agent looks for itself.

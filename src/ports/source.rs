@@ -62,6 +62,8 @@ pub enum Answer {
     Fetched {
         /// The commit.
         tip: Option<Oid>,
+        /// How many tags are here. They only become more: another number says that there are new ones.
+        tags: usize,
     },
     /// To [`Call::Survey`].
     Surveyed(Box<Survey>),
@@ -125,6 +127,29 @@ pub struct Ancestor {
     pub file: Option<FileContent>,
     /// Whether it is the root or stands on it.
     pub follows: bool,
+    /// Tags on it, as the objects are; brought only where the file here or in a parent has the word
+    /// [`TAGS_WORD`].
+    pub tags: Vec<Arc<[u8]>>,
+    /// What it changes beside each of its parents; brought only where the file here or in a parent has
+    /// the word [`STEPS_WORD`].
+    pub steps: Vec<Step>,
+}
+
+/// The word in the file by which a commit's steps are asked for.
+pub const STEPS_WORD: &str = "authorize";
+
+/// The word in the file by which tags are asked for.
+pub const TAGS_WORD: &str = "tag";
+
+/// What a commit changes beside one of its parents.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// The parent; absent for a commit that has none.
+    pub parent: Option<Oid>,
+    /// Of the parent's files those that differ, and those that can have a say in rights.
+    pub before: Vec<FileContent>,
+    /// Of the commit's.
+    pub after: Vec<FileContent>,
 }
 
 /// How a commit follows from another.

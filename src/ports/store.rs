@@ -3,9 +3,10 @@
 //! Every write names the revision it was based on and is refused if the register has moved, so a
 //! writer that has lost its place can't do harm. Source: docs/DESIGN.md §4.
 
+use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::kinds::binding::{Generation, Oid};
 use crate::kinds::name::NodeName;
@@ -131,10 +132,26 @@ pub struct Glance {
 }
 
 /// A state of a register: paths and their contents. Cheap to clone.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default)]
 pub struct Tree {
     /// Content by path.
-    pub files: BTreeMap<String, Arc<[u8]>>,
+    pub files: Arc<BTreeMap<String, Arc<[u8]>>>,
+    /// What that was read as.
+    reading: Arc<OnceLock<Arc<dyn Any + Send + Sync>>>,
+}
+
+impl PartialEq for Tree {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.files, &other.files) || self.files == other.files
+    }
+}
+
+impl Eq for Tree {}
+
+impl fmt::Debug for Tree {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tree").field("files", &self.files).finish()
+    }
 }
 
 /// A change of one path.
@@ -172,16 +189,37 @@ pub struct Decision {
 }
 
 impl Tree {
+    /// A tree of these files.
+    pub fn new(files: BTreeMap<String, Arc<[u8]>>) -> Self {
+        Self { files: Arc::new(files), reading: Arc::default() }
+    }
+
+    /// What the tree was read as before, or is now. A tree never changes, and neither does what it says:
+    /// whoever has it from the same hand, as the thousand agents of a simulation do, shares that, too.
+    pub fn read_as<T, E>(&self, read: impl FnOnce() -> Result<T, E>) -> Result<Arc<T>, E>
+    where
+        T: Any + Send + Sync,
+    {
+        let known = self.reading.get().cloned();
+        if let Some(known) = known.and_then(|known| known.downcast().ok()) {
+            return Ok(known);
+        }
+        let value = Arc::new(read()?);
+        // Of two who read it at once, each keeps its own.
+        let _ = self.reading.set(Arc::<T>::clone(&value));
+        Ok(value)
+    }
+
     /// The tree after `edits`.
     #[must_use]
     pub fn with(&self, edits: &[Edit]) -> Self {
-        let mut files = self.files.clone();
+        let mut files = BTreeMap::clone(&self.files);
         for edit in edits {
             match &edit.content {
                 Some(content) => files.insert(edit.path.clone(), content.clone()),
                 None => files.remove(&edit.path),
             };
         }
-        Self { files }
+        Self::new(files)
     }
 }

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::agent::Agent;
 use crate::kinds::binding::{AppName, Binding, DEFAULT_APP, Generation, Oid};
@@ -16,7 +17,7 @@ use crate::kinds::time::Wall;
 use crate::plan::{Revision, Terms};
 use crate::ports::runtime::{ContainerSeen, Role};
 use crate::ports::source::{CommitInfo, Relation};
-use crate::ports::store::Register;
+use crate::ports::store::{Register, Tree};
 use crate::state::State;
 use crate::state::records::{Verdict, Waves};
 
@@ -28,7 +29,11 @@ pub type Violation = String;
 /// Remembers what was seen before, for what may only grow.
 #[derive(Debug, Default)]
 pub struct Safety {
+    /// Whether the manifests are somebody's own: then nothing follows from how they call things.
+    is_of_anything: bool,
     generation: Generation,
+    /// The decision that was read last.
+    known: Option<(Tree, Arc<State>)>,
     last_write: usize,
     /// Pods of which there must never be two, whatever is done to the store.
     identities: BTreeSet<Uid>,
@@ -43,11 +48,22 @@ pub struct Safety {
     doomed: BTreeSet<Name>,
     leaders: BTreeSet<NodeName>,
     restores: usize,
+    /// When the store was restored last, and how often by then.
+    restored: (usize, Duration),
     /// What each agent has acted on, in which life.
     acted: BTreeMap<NodeName, (u64, Generation)>,
 }
 
+/// So long after a restore whoever led may go on believing so: the lease's duration since it last saw
+/// the coordinator's register as it had left it, and once more since its last sign of life.
+const UNAWARE: Duration = Duration::from_secs(30);
+
 impl Safety {
+    /// For manifests that are not those of the scenarios.
+    pub(super) fn of_anything() -> Self {
+        Self { is_of_anything: true, ..Self::default() }
+    }
+
     /// Checks what must hold at every step.
     pub fn check(&mut self, world: &World) -> Result<(), Violation> {
         for node in &world.touched {
@@ -61,6 +77,9 @@ impl Safety {
         }
         self.one_coordinator(world)?;
         one_writer_per_ref(world)?;
+        if !self.is_of_anything {
+            super::check_ends::check(world)?;
+        }
         self.data_is_kept(world)?;
         self.decisions_only_grow(world)?;
         self.no_identity_twice(world)
@@ -68,6 +87,10 @@ impl Safety {
 
     /// Nobody believes that it leads while another does. Not asked where agents are made to. One that
     /// nothing happens to may cease to lead, as time passes, but not begin.
+    ///
+    /// Who led when the store was restored can't know it before it looks or is refused, and neither can
+    /// another know of it who boots and finds its own lease there: for so long both may believe it.
+    /// Only one of them can write (docs/DESIGN.md, Hard cases 27).
     fn one_coordinator(&mut self, world: &World) -> Result<(), Violation> {
         let leads = |node: &NodeName| {
             world.machines.get(node).is_some_and(|machine| {
@@ -83,6 +106,13 @@ impl Safety {
         }
         if self.leaders.len() > 1 {
             self.leaders.retain(leads);
+        }
+        if self.restored.0 != world.store.restores {
+            self.restored = (world.store.restores, world.time);
+        }
+        let (count, at) = self.restored;
+        if count > 0 && world.time < at + UNAWARE {
+            return Ok(());
         }
         let mut leaders = self.leaders.iter();
         match (leaders.next(), leaders.next()) {
@@ -114,11 +144,16 @@ impl Safety {
         if count == self.last_write {
             return Ok(());
         }
-        if world.store.tree(&Register::Coordinator).is_none() {
+        let Some(tree) = world.store.tree(&Register::Coordinator) else {
             return Ok(());
-        }
+        };
         self.last_write = count;
-        let state = decoded(world)?;
+        let state = tree.read_as(|| match &self.known {
+            Some((before, known)) => State::decode_after((before, known), tree),
+            None => State::decode(tree),
+        });
+        let state = state.map_err(|fault| fault.to_string())?;
+        self.known = Some((tree.clone(), Arc::clone(&state)));
         if std::mem::replace(&mut self.restores, world.store.restores) != world.store.restores {
             // Whoever had not seen what came after the backup can't tell that there was any.
             self.generation = Generation::default();
@@ -134,7 +169,9 @@ impl Safety {
         self.declared_dead.extend(fences.flat_map(|fence| fence.pods.iter().cloned()));
         no_name_twice(&state)?;
         no_object_twice(&state)?;
-        pods_are_with_their_data(&state)?;
+        if !self.is_of_anything {
+            pods_are_with_their_data(&state)?;
+        }
         self.doom(&state)?;
         self.jobs.check(&state)?;
         budgets_hold(&state)
@@ -176,7 +213,7 @@ impl Safety {
 }
 
 /// The pods of which a program runs on a machine, each with its life.
-fn running_pods(machine: &Machine) -> BTreeSet<(PodKey, Uid)> {
+pub(super) fn running_pods(machine: &Machine) -> BTreeSet<(PodKey, Uid)> {
     let running = machine.runtime.containers().filter(|container| container.is_running());
     let programs = running.filter(|container| matches!(container.marks.role, Role::App(_)));
     programs.map(|its| (its.marks.pod.clone(), its.marks.uid.clone())).collect()
@@ -236,10 +273,10 @@ fn pods_are_with_their_data(state: &State) -> Result<(), Violation> {
 }
 
 /// The coordinator's register.
-pub fn decoded(world: &World) -> Result<State, Violation> {
+pub fn decoded(world: &World) -> Result<Arc<State>, Violation> {
     match world.store.tree(&Register::Coordinator) {
-        None => Ok(State::default()),
-        Some(tree) => State::decode(tree).map_err(|fault| fault.to_string()),
+        None => Ok(Arc::default()),
+        Some(tree) => tree.read_as(|| State::decode(tree)).map_err(|fault| fault.to_string()),
     }
 }
 
@@ -345,6 +382,10 @@ pub fn settled(world: &World) -> Result<(), String> {
         let waves = head.and_then(|head| head.waves_now());
         if let Some(waves) = waves.filter(|_| !is_ill(world, &applied.revision, &app)) {
             return Err(format!("of app {app} only {waves} is in force"));
+        }
+        let canary = head.and_then(|head| head.canary_now());
+        if let Some(canary) = canary.filter(|_| !is_ill(world, &applied.revision, &app)) {
+            return Err(format!("the rest of app {app} is held back: {canary}"));
         }
         let Some(in_force) = in_force(world, &app, &applied.revision, waves) else {
             return Err(format!("what is in force of app {app} can't be put together"));
@@ -474,11 +515,16 @@ fn belongs(files: &super::Files, path: &str, app: &AppName) -> bool {
 
 /// Whether an app may rightly have an older revision than the newest: one app of the scenarios goes
 /// back from what does not run, or did not in its time because of what befell the machines; one waits
-/// for what runs; and what moves between them waits for both.
-fn may_lag(world: &World, state: &State, tip: &Oid) -> bool {
+/// for what runs, and is not in force where what it depends on is refused; and what moves between them
+/// waits for both.
+fn may_lag(world: &World, state: &State, tip: &Oid, app: &AppName) -> bool {
     let waiting = state.apps.values().filter_map(|app| app.head.waiting.as_ref());
     let mut verdicts = waiting.map(|waiting| &waiting.verdict);
     if verdicts.any(|verdict| matches!(verdict, Verdict::Reverted(_))) {
+        return true;
+    }
+    let of_all = files_of(world, tip, &AppName::trusted(DEFAULT_APP));
+    if *app == *super::shop::DEPENDENT && of_all.values().any(|text| text.contains("# bad")) {
         return true;
     }
     let files = world.remote.files(tip);
@@ -524,7 +570,7 @@ fn in_force_is_good(
         if files == found {
             return Ok(());
         }
-        if world.remote.tip() == Some(&commit) && !may_lag(world, state, &commit) {
+        if world.remote.tip() == Some(&commit) && !may_lag(world, state, &commit, app) {
             break;
         }
     }
@@ -540,7 +586,7 @@ fn is_ill(world: &World, commit: &Oid, app: &AppName) -> bool {
 }
 
 /// What is in force of an app, put together anew from the commits alone.
-fn in_force(
+pub(super) fn in_force(
     world: &World,
     app: &AppName,
     commit: &Oid,

@@ -22,6 +22,7 @@ use crate::kinds::object::{Body, Key, Object};
 use crate::kinds::registry::{KINDS, Kind};
 use crate::kinds::workload::{DaemonUpdate, SetUpdate};
 use crate::ports::runtime::Pulls;
+use crate::state::records::AppHead;
 use crate::view::objects::{ANNOTATION_COMMIT, ANNOTATION_SOURCE, Shown, list};
 use crate::view::picture::Picture;
 
@@ -69,11 +70,12 @@ pub(super) fn in_force(world: &World) -> Result<Files, String> {
     Ok(all)
 }
 
-/// Whether a wave stands still before something that never becomes healthy: what is in force in place
-/// of the waves after it is what was there before, which a fresh fleet can't have.
+/// Whether a wave or a canary stands still before something that never becomes healthy: what runs in
+/// place of the rest is what was there before, which a fresh fleet can't have.
 pub(super) fn is_half_way(world: &World) -> Result<bool, String> {
     let state = check::decoded(world)?;
-    Ok(state.apps.values().any(|app| app.head.waves_now().is_some()))
+    let is_so = |head: &AppHead| head.waves_now().is_some() || head.canary_now().is_some();
+    Ok(state.apps.values().any(|app| is_so(&app.head)))
 }
 
 /// What of two worlds differs, if anything does.
@@ -131,6 +133,11 @@ fn form(picture: &Picture) -> BTreeMap<String, Value> {
                 Kind::ReplicaSet => set(&mut form, &behind, &shown),
                 Kind::EndpointSlice | Kind::Endpoints => {
                     endpoints(&mut form, &behind, &shown);
+                }
+                // It is called as its workload.
+                Kind::PodDisruptionBudget => {
+                    let is_behind = behind.iter().any(|key| key.name == shown.key.name);
+                    put(&mut form, &shown, if is_behind { &["/status"] } else { &[] });
                 }
                 _ if behind.contains(&shown.key) => put(&mut form, &shown, &["/status"]),
                 _ => put(&mut form, &shown, &[]),

@@ -9,7 +9,7 @@ use crate::ports::store::Register;
 use crate::state::RequestKind;
 
 use super::machine::{Machine, Reach};
-use super::{Files, Item, Weather, World};
+use super::{Files, Item, Weather, World, check};
 
 /// What may befall a world from outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +34,10 @@ pub enum Interference {
     JumpClock(NodeName, i64),
     /// A machine can reach only so much of what is around it.
     Reach(NodeName, Reach),
+    /// A machine's looks at the store are not answered, though its writes are.
+    HangLooks(NodeName),
+    /// They are answered again.
+    AnswerLooks(NodeName),
     /// The disk of a machine takes nothing more.
     FillDisk(NodeName),
     /// There is room on it again.
@@ -60,6 +64,8 @@ pub enum Interference {
     SetBack(usize),
     /// Somebody on a machine asks the agent there for something.
     Ask(NodeName, RequestKind),
+    /// Somebody on a machine asks for every pod that runs on another to be evicted.
+    EvictPods(NodeName, NodeName),
 }
 
 impl Interference {
@@ -76,10 +82,13 @@ impl Interference {
             | Self::FlushRules(node)
             | Self::JumpClock(node, _)
             | Self::Reach(node, _)
+            | Self::HangLooks(node)
+            | Self::AnswerLooks(node)
             | Self::FillDisk(node)
             | Self::ClearDisk(node)
             | Self::Adopt(node)
-            | Self::Ask(node, _) => Some(node),
+            | Self::Ask(node, _)
+            | Self::EvictPods(node, _) => Some(node),
             Self::CutStore
             | Self::HealStore
             | Self::DeleteRegister(_)
@@ -142,6 +151,8 @@ impl World {
                 }
             }
             Interference::Reach(node, reach) => self.change(&node, |m| m.reach = reach),
+            Interference::HangLooks(node) => self.change(&node, |m| m.looks_hang = true),
+            Interference::AnswerLooks(node) => self.change(&node, |m| m.looks_hang = false),
             Interference::FillDisk(node) => self.change(&node, |m| m.disk_is_full = true),
             Interference::ClearDisk(node) => self.change(&node, |m| m.disk_is_full = false),
             Interference::CutStore => self.store_is_up = false,
@@ -159,6 +170,13 @@ impl World {
             Interference::SetBack(by) => self.set_back(by),
             Interference::Ask(node, what) => {
                 self.ask(&node, Ask::Request { what, by: "root".to_owned() });
+            }
+            Interference::EvictPods(node, of) => {
+                let pods = self.machines.get(&of).map(check::running_pods).unwrap_or_default();
+                for (pod, uid) in pods {
+                    let what = RequestKind::EvictPod { pod, uid, grace_s: None };
+                    self.ask(&node, Ask::Request { what, by: "root".to_owned() });
+                }
             }
         }
     }
@@ -235,6 +253,7 @@ impl World {
             self.interfere(Interference::StartRuntime(node.clone()));
             self.change(&node, |machine| {
                 machine.reach = Reach::default();
+                machine.looks_hang = false;
                 machine.disk_is_full = false;
             });
             self.start_agent(&node);
@@ -249,12 +268,12 @@ impl World {
 
 impl World {
     /// Where a store that was restored is still refused, somebody says at last that it is meant: on one
-    /// machine after the other, because one that knows nothing newer has nothing to say, and once
-    /// more, when all have looked. In a large fleet some are enough: among them are those who may be
+    /// machine after the other, because one that knows nothing newer has nothing to say, and again
+    /// when all have looked: a call that hung when all was healed is given up after a minute. In a large fleet some are enough: among them are those who may be
     /// next, who know what all know.
     fn adopt_at_last(&mut self) {
         let nodes: Vec<NodeName> = self.machines.keys().take(10).cloned().collect();
-        for round in [5, 40] {
+        for round in [5, 40, 90] {
             for (after, node) in (round..).step_by(4).zip(&nodes) {
                 let at = self.time + Duration::from_secs(after);
                 self.plan(at, Interference::Adopt(node.clone()));

@@ -103,6 +103,8 @@ pub struct Machine {
     pub zone: Option<Arc<Zone>>,
     /// What of the world around it can reach it, and what it can reach.
     pub reach: Reach,
+    /// Whether its looks at the store are not answered, while it can write there.
+    pub looks_hang: bool,
     /// Whether its disk takes nothing more.
     pub disk_is_full: bool,
     /// What it has asked of the Git server.
@@ -145,6 +147,7 @@ impl Machine {
             rules: None,
             zone: None,
             reach: Reach::default(),
+            looks_hang: false,
             disk_is_full: false,
             load: Load::default(),
             last_read: BTreeMap::new(),
@@ -287,6 +290,7 @@ impl Machine {
                 self.zone = Some(call.zone.clone());
                 Ok(Answer::Names(names::Answer { port: 53 }))
             }
+            Call::Keyring => Ok(Answer::Keyring(Arc::default())),
             Call::Source(_)
             | Call::Store(_)
             | Call::Runtime(_)
@@ -411,6 +415,7 @@ fn config(machine: &Machine) -> Config {
         report_interval: Duration::from_secs(1),
         reserved: ResourceList::new(),
         overlay: crate::net::paths::Overlay::default(),
+        collect: crate::node::larder::Limits::default(),
         pods_max: 110,
         notes: false,
         hooks: Vec::new(),

@@ -9,7 +9,7 @@ use crate::kinds::binding::Oid;
 use crate::kinds::name::NodeName;
 use crate::ports::runtime::Pulls;
 use crate::ports::store::{Call, Register};
-use crate::state::RequestKind;
+use crate::state::{RequestKind, State};
 
 const NODES: [&str; 3] = ["n0", "n1", "n2"];
 
@@ -99,7 +99,7 @@ fn whoever_is_not_certified_is_not_listened_to_whatever_the_store_says() {
 
 fn name_in_force(world: &mut World, commit: &Oid) {
     let before = check::decoded(world).expect("decodes");
-    let mut after = before.clone();
+    let mut after = State::clone(&before);
     after.generation = after.generation.next();
     for app in after.apps.values_mut() {
         let head = std::sync::Arc::make_mut(&mut app.head);

@@ -12,6 +12,7 @@
 //! Floor 4: the twin of [`crate::adapters`].
 
 pub mod check;
+mod check_ends;
 mod check_jobs;
 mod converge;
 #[cfg(test)]
@@ -47,6 +48,7 @@ use crate::ports::runtime::{ContainerId, RuntimeHint};
 use crate::ports::source::{Call as SourceCall, FileContent};
 use crate::ports::store::{Answer as StoreAnswer, Call as StoreCall, Glance, Landing, Register};
 use crate::ports::{Answer, Call, Fault, peers};
+use crate::state::State;
 
 pub use interference::Interference;
 pub use load::Load;
@@ -55,8 +57,8 @@ pub use rng::Rng;
 pub use source::{Files, Repo, divide, read};
 pub use store::Registers;
 
-/// How many of the last happenings are kept, to be printed with a failure.
-const TRACE_MAX: usize = 40;
+/// How many of the last happenings are kept if nobody says otherwise, to be printed with a failure.
+pub const TRACE_MAX: usize = 40;
 
 /// How often what goes wrong, per thousand calls.
 #[derive(Clone, Copy, Debug, Default)]
@@ -99,8 +101,12 @@ pub struct World {
     pub folds_above: usize,
     /// The machines that the last step, or somebody since, has touched.
     pub touched: BTreeSet<NodeName>,
+    /// How many of the last happenings are kept.
+    pub trace_max: usize,
     /// What was decided: when, by whom, what.
     pub decisions: Vec<(Duration, NodeName, String)>,
+    /// What was planned in the last step, and from what.
+    pub planned: Option<Box<(plan::Input, State)>>,
     agenda: BTreeMap<(Duration, u64), Item>,
     count: u64,
     steps: u64,
@@ -137,7 +143,9 @@ impl World {
             folds_above: machine::FOLDS_ABOVE,
             touched: BTreeSet::new(),
             time: Duration::ZERO,
+            trace_max: TRACE_MAX,
             decisions: Vec::new(),
+            planned: None,
             agenda: BTreeMap::new(),
             count: 0,
             steps: 0,
@@ -177,11 +185,8 @@ impl World {
     }
 
     fn note(&mut self, text: impl FnOnce() -> String) {
-        if self.trace.len() == TRACE_MAX {
-            self.trace.pop_front();
-        }
         let time = self.time.as_secs_f64();
-        self.trace.push_back(format!("{time:>10.3} s  {}", text()));
+        record(&mut self.trace, self.trace_max, || format!("{time:>10.3} s  {}", text()));
     }
 
     /// Lets the next thing happen; false when nothing is left before `until`.
@@ -199,6 +204,7 @@ impl World {
         self.time = at;
         self.steps += 1;
         self.touched.clear();
+        self.planned = None;
         match item {
             Item::Apply { node, process, effect } => self.apply(&node, process, *effect),
             Item::Event { node, process, event } => self.deliver(&node, process, *event),
@@ -261,9 +267,15 @@ impl World {
                     return;
                 };
                 let plan = plan::plan(&input, &mut memory, machine.now(self.time));
+                self.planned = Some(Box::new((input, plan.next.clone())));
                 Ok(Done::Planned(Box::new((plan, memory))))
             }
             Work::Reply(..) => return,
+            Work::Call(Call::Store(StoreCall::Look(_)))
+                if self.machines.get(node).is_some_and(|machine| machine.looks_hang) =>
+            {
+                return self.answer_late(node, process, id, deadline);
+            }
             Work::Call(call) => {
                 if self.rng.chance(self.weather.fails) {
                     self.note(|| format!("{node}: fails: {}", brief(&call)));
@@ -313,11 +325,10 @@ impl World {
         };
         let remote = (self.remote_is_up && machine.reach.reads).then_some(&self.remote);
         if !matches!(call, Call::Probe(_) | Call::Filter(_)) {
-            let text = brief(call);
-            if self.trace.len() == TRACE_MAX {
-                self.trace.pop_front();
-            }
-            self.trace.push_back(format!("{:>10.3} s  {node}: {text}", time.as_secs_f64()));
+            let time = time.as_secs_f64();
+            record(&mut self.trace, self.trace_max, || {
+                format!("{time:>10.3} s  {node}: {}", brief(call))
+            });
         }
         match call {
             Call::Source(call) => {
@@ -459,6 +470,17 @@ impl World {
             self.hint(node, RuntimeHint::Changed(id.clone()));
         }
     }
+}
+
+/// Keeps a line, and so many in all.
+fn record(trace: &mut VecDeque<String>, most: usize, line: impl FnOnce() -> String) {
+    if most == 0 {
+        return;
+    }
+    if trace.len() >= most {
+        trace.pop_front();
+    }
+    trace.push_back(line());
 }
 
 fn parsed(file: &FileContent) -> Parsed {

@@ -130,7 +130,7 @@ fn a_node_turns_away_a_pod_that_the_register_sends_there_wrongly() {
     for binding in bound.values_mut() {
         Arc::make_mut(binding).generation = generation;
     }
-    let mut next = State { generation, ..before.clone() };
+    let mut next = State { generation, ..State::clone(&before) };
     next.pods.remove(&None);
     next.pods.insert(Some(NodeName::trusted(NODE)), Arc::new(bound));
     let (mut fence, stranger) = (Generation::default(), NodeName::trusted("stranger"));

@@ -13,7 +13,8 @@ use crate::kinds::name::NodeName;
 use crate::kinds::registry::Kind;
 use crate::state::State;
 
-use super::{Files, Interference, Reach, Weather, World, check, read};
+use super::check::{self, Safety};
+use super::{Files, Interference, Reach, Weather, World, read};
 
 /// How often happenings that wait are let happen.
 const STEP: Duration = Duration::from_secs(1);
@@ -91,10 +92,12 @@ impl Rehearsal {
         init.filter(|container| container.is_sidecar).map(|c| c.image.clone()).collect()
     }
 
-    /// Plays it through. An error says which trouble names no machine.
+    /// Plays it through. An error says which trouble names no machine, or what came about that must never
+    /// be.
     pub fn run(&self) -> Result<Story, String> {
         let names = self.names();
         let mut world = World::new(self.seed, Weather::default());
+        world.trace_max = 0;
         world.plan(JOIN, Interference::Push("the manifests".to_owned(), self.files.clone()));
         for name in &names {
             world.eviction_s = EVICTION_S;
@@ -122,10 +125,14 @@ impl Rehearsal {
                 world.plan(JOIN + until, ends);
             }
         }
-        let mut now = Duration::ZERO;
+        let (mut now, mut safety) = (Duration::ZERO, Safety::of_anything());
         while now < JOIN + self.lasts {
             now += STEP;
-            while world.step(now) {}
+            while world.step(now) {
+                safety.check(&world).map_err(|what| {
+                    format!("{} s after the push: {what}", now.saturating_sub(JOIN).as_secs())
+                })?;
+            }
         }
         let state = check::decoded(&world)?;
         let story = world.decisions.into_iter().filter(|(at, ..)| *at >= JOIN);

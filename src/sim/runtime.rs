@@ -13,12 +13,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crate::kinds::image::ImageName;
 use crate::kinds::time::Wall;
 use crate::ports::Fault;
+use crate::ports::larder::{Disk, Image, ImageKey, Named, Place, Stock};
 use crate::ports::runtime::{
     Answer, Call, ContainerId, ContainerSeen, ContainerSpec, ExecResult, ImageSeen, Marks, Pull,
     REASON_CANNOT_RUN, REASON_CREATE, REASON_NEVER_PULL, REASON_PULL, Role, RunState, RuntimeSeen,
 };
+
+/// What an image's id begins with; its name follows.
+const ID: &str = "sha256:";
+/// The size of every image.
+const IMAGE_BYTES: u64 = 1 << 20;
+/// So many fit on a disk: more than a scenario's revisions name, and few enough that some must go.
+const IMAGES_MAX: u64 = 20;
 
 /// One machine's containers.
 #[derive(Clone, Debug)]
@@ -33,6 +42,7 @@ pub struct Runtime {
     made: u64,
     pids: u32,
     images: BTreeMap<String, u64>,
+    named: Named,
 }
 
 impl Default for Runtime {
@@ -45,6 +55,7 @@ impl Default for Runtime {
             made: 0,
             pids: 0,
             images: BTreeMap::new(),
+            named: Named::default(),
         }
     }
 }
@@ -151,8 +162,46 @@ impl Runtime {
                 cpus: self.size.0,
                 memory_bytes: self.size.1,
                 images: Vec::new(),
+                stock: Some(self.stock()),
             })))),
+            Call::NoteNamed(named) => {
+                self.named = Named::clone(named);
+                Outcome::of(Ok(Answer::Done))
+            }
+            Call::RemoveImages(keys) => {
+                let used = |id: &str| self.containers.values().any(|kept| kept.image == id);
+                let gone: Vec<ImageKey> =
+                    keys.iter().filter(|(_, id)| !used(id)).cloned().collect();
+                for (_, id) in &gone {
+                    self.images.remove(id.trim_start_matches(ID));
+                }
+                Outcome::of(Ok(Answer::Removed(gone)))
+            }
         }
+    }
+
+    /// Images, on a disk of their own that is nearly full once there are as many as fit on it.
+    fn stock(&self) -> Stock {
+        let used: u64 = self.images.values().sum();
+        let disk = Disk {
+            path: "/var/lib/docker".into(),
+            bytes_total: IMAGES_MAX * IMAGE_BYTES,
+            bytes_free: (IMAGES_MAX * IMAGE_BYTES).saturating_sub(used),
+        };
+        let images = self.images.iter().map(|(name, bytes)| {
+            let complete =
+                ImageName::parse(name).map_or_else(|_| name.clone(), |its| its.to_string());
+            Image {
+                key: (Place::Docker, format!("{ID}{name}")),
+                disk: 1,
+                names: [complete].into(),
+                digests: [format!("{ID}{name}")].into(),
+                bytes: *bytes,
+                is_used: self.containers.values().any(|kept| kept.image == format!("{ID}{name}")),
+                is_ours: true,
+            }
+        });
+        Stock { disks: [(1, disk)].into(), images: images.collect(), named: self.named.clone() }
     }
 
     fn ensure_image(&mut self, image: &str, pull: Pull) -> Result<Answer, Fault> {
@@ -162,8 +211,8 @@ impl Runtime {
         if pull == Pull::Never && !self.images.contains_key(image) {
             return Err(Fault::not_found(format!("{REASON_NEVER_PULL}: {image} is not here")));
         }
-        self.images.insert(image.to_owned(), 1 << 20);
-        let id = format!("sha256:{image}");
+        self.images.insert(image.to_owned(), IMAGE_BYTES);
+        let id = format!("{ID}{image}");
         Ok(Answer::Image(Box::new(ImageSeen { id, has_command: true, ..ImageSeen::default() })))
     }
 

@@ -32,6 +32,8 @@ pub struct Scenario {
     pub folds_above: usize,
     /// Whether what it comes to is held against what a fleet without its past comes to.
     pub compares: bool,
+    /// How many of the last happenings are told with what went wrong.
+    pub trace: usize,
 }
 
 /// How a run ended.
@@ -61,6 +63,7 @@ impl Scenario {
             apps: false,
             folds_above: super::machine::FOLDS_ABOVE,
             compares: true,
+            trace: super::TRACE_MAX,
         }
     }
 
@@ -149,12 +152,13 @@ impl Scenario {
         let mut world = World::new(self.seed ^ 0x5eed, weather);
         let nodes: Vec<NodeName> =
             (0..self.nodes).map(|number| NodeName::trusted(&format!("n{number}"))).collect();
-        let mut shop = Shop::new(self.seed, self.apps);
+        let mut shop = Shop::new(self.seed, self.apps, self.nodes);
         world.remote.commit("the beginning", shop.files());
         // One machine may have its store to itself; several share a server.
         world.store.is_local = self.nodes == 1 && self.seed.is_multiple_of(2);
         world.all_lead = self.all_lead;
         world.folds_above = self.folds_above;
+        world.trace_max = self.trace;
         for node in &nodes {
             world.add_machine(node.as_str());
         }
@@ -172,7 +176,7 @@ impl Scenario {
         world
     }
 
-    /// Somebody cordons, drains, uncordons or gives up a node now and then. By a chance of its own, so
+    /// Somebody cordons, drains, uncordons or gives up a node now and then, or evicts its pods. By a chance of its own, so
     /// that the faults of a seed stay what they are.
     fn plan_people(&self, world: &mut World, nodes: &[NodeName]) {
         let mut rng = Rng::new(self.seed ^ 0x0009_e091);
@@ -186,7 +190,11 @@ impl Scenario {
                 return;
             }
             let node = node.clone();
-            let what = match rng.below(8) {
+            let what = match rng.below(10) {
+                8 | 9 => {
+                    world.plan(at, Interference::EvictPods(asked.clone(), node));
+                    continue;
+                }
                 0 | 1 => RequestKind::Cordon { node },
                 2 | 3 => RequestKind::Uncordon { node },
                 4 | 5 => RequestKind::Drain { node, how: DrainOptions::default() },
@@ -209,11 +217,16 @@ impl Scenario {
                 return;
             };
             let whole = Reach::default();
-            let reach = match rng.below(5) {
+            let reach = match rng.below(6) {
                 0 => Reach { speaks: false, ..whole },
                 1 => Reach { hears: false, ..whole },
                 2 => Reach { reads: false, ..whole },
                 3 => Reach { pushes: false, ..whole },
+                4 => {
+                    world.plan(at, Interference::HangLooks(node.clone()));
+                    world.plan(end, Interference::AnswerLooks(node));
+                    continue;
+                }
                 _ => {
                     world.plan(at, Interference::FillDisk(node.clone()));
                     world.plan(end, Interference::ClearDisk(node));

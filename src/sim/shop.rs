@@ -16,6 +16,10 @@ pub(super) struct Shop {
     is_divided: bool,
     /// Chance for everything that came later, so that the faults of a seed stay what they are.
     twists: Rng,
+    /// The same for what came later still: budgets and classes.
+    guards: Rng,
+    /// What a pod of no fixed place asks for, in thousandths of a processor.
+    asks_millis: u32,
 }
 
 #[derive(Clone, Debug)]
@@ -31,6 +35,10 @@ struct Workload {
     has_scratch: bool,
     /// How it is held back.
     hold: Hold,
+    /// How many of its pods may be missing on purpose, if anybody cares.
+    budget: Option<Budget>,
+    /// How much its pods matter.
+    class: Option<&'static str>,
     /// Where it lies, if the repository is divided.
     directory: &'static str,
 }
@@ -73,12 +81,47 @@ enum Hold {
     OnDelete,
 }
 
+/// What a PodDisruptionBudget asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Budget {
+    /// So many ready ones, or all that there are to be.
+    AtLeast(u64),
+    HalfOfThem,
+    /// So many may be missing.
+    AllBut(u64),
+}
+
+const BUDGETS: [Budget; 5] = [
+    Budget::AtLeast(1),
+    Budget::AtLeast(3),
+    Budget::HalfOfThem,
+    Budget::AllBut(0),
+    Budget::AllBut(1),
+];
+
+/// Which pods matter more than those that say nothing, which less, and which matter more and wait.
+const PRIORITIES: [(&str, i32, &str); 3] = [
+    ("urgent", 1000, "PreemptLowerPriority"),
+    ("patient", 500, "Never"),
+    ("idle", -10, "PreemptLowerPriority"),
+];
+
+/// So many pods that ask for processors find a place in a whole fleet: more than there ever are. While
+/// a machine is lost or drained, some don't.
+const PLACES: u32 = 32;
+/// What a simulated machine has, in thousandths of a processor.
+const MACHINE_MILLIS: u32 = 4000;
+
 /// Classes of claims: data is kept, and data goes with its claim.
 const CLASSES: [&str; 2] = ["local-path", "gone"];
 
-/// The apps of a repository that is divided: a goes back by itself, b waits for what is in none.
-const APPS: &str = "apps:\n- {name: a, path: a, autoRevert: true, wait: {timeout: 1m}}\n\
-                    - {name: b, path: b, dependsOn: [default]}\n";
+/// The apps of a repository that is divided: a goes back by itself, b waits for what is in none, and in
+/// both a part goes ahead.
+const APPS: &str = "apps:\n\
+    - {name: a, path: a, autoRevert: true, wait: {timeout: 1m}, canary: {share: 30%, for: 20s}}\n\
+    - {name: b, path: b, dependsOn: [default], canary: {share: 1}}\n";
+/// The app that depends on the files of no app.
+pub(super) const DEPENDENT: &str = "b";
 /// Where its manifests lie: in no app, or in one of them.
 const DIRECTORIES: [&str; 3] = ["", "a/", "b/"];
 
@@ -89,20 +132,61 @@ const IMAGES: [&str; 7] = ["run", "run", "run", "slow", "deaf", "crash", "missin
 
 impl Shop {
     /// An empty one.
-    pub(super) fn new(seed: u64, is_divided: bool) -> Self {
-        let twists = Rng::new(seed ^ 0x0074_7715);
-        Self { workloads: Vec::new(), edits: 0, history: Vec::new(), is_divided, twists }
+    pub(super) fn new(seed: u64, is_divided: bool, nodes: u32) -> Self {
+        Self {
+            workloads: Vec::new(),
+            edits: 0,
+            history: Vec::new(),
+            is_divided,
+            twists: Rng::new(seed ^ 0x0074_7715),
+            guards: Rng::new(seed ^ 0x00b0_d9e7),
+            asks_millis: MACHINE_MILLIS / PLACES.div_ceil(nodes.max(1)),
+        }
     }
 
     /// Changes something, and says what.
     pub(super) fn edit(&mut self, rng: &mut Rng) -> String {
         self.edits += 1;
         self.history.push(self.workloads.clone());
-        let done = self.edit_as_drawn(rng);
-        match self.twists.chance(300) {
-            true => format!("{}\n{done}", self.twist()),
-            false => done,
+        let mut done = self.edit_as_drawn(rng);
+        if self.twists.chance(300) {
+            done = format!("{}\n{done}", self.twist());
         }
+        if self.guards.chance(200) {
+            done = format!("{}\n{done}", self.guard());
+        }
+        done
+    }
+
+    /// Somebody thinks again about what a workload's pods are worth.
+    fn guard(&mut self) -> String {
+        let at = usize::try_from(self.guards.below(self.workloads.len() as u64)).unwrap_or(0);
+        let Some(shape) = self.workloads.get(at).map(|workload| workload.shape) else {
+            return "nothing".to_owned();
+        };
+        let (budget, class) = (self.new_budget(shape), self.new_class(shape));
+        let Some(workload) = self.workloads.get_mut(at) else {
+            return "nothing".to_owned();
+        };
+        match self.guards.chance(700) {
+            true => workload.budget = budget,
+            false => workload.class = class,
+        }
+        format!("guard {}: {:?}, {:?}", workload.name, workload.budget, workload.class)
+    }
+
+    fn new_budget(&mut self, shape: Shape) -> Option<Budget> {
+        let has_pods = match shape {
+            Shape::Deployment { .. } | Shape::Stateful { .. } | Shape::Set { .. } => true,
+            Shape::Daemon { .. } | Shape::Pod | Shape::Job { .. } | Shape::CronJob => false,
+        };
+        (self.guards.chance(400) && has_pods).then(|| self.guards.pick(&BUDGETS).copied())?
+    }
+
+    fn new_class(&mut self, shape: Shape) -> Option<&'static str> {
+        let is_plain = matches!(shape, Shape::Deployment { .. } | Shape::Set { .. });
+        let class = self.guards.pick(&PRIORITIES).map(|(class, ..)| *class);
+        class.filter(|_| self.guards.chance(500) && is_plain)
     }
 
     fn edit_as_drawn(&mut self, rng: &mut Rng) -> String {
@@ -171,6 +255,8 @@ impl Shop {
             claim: self.new_claim(shape),
             has_scratch: self.twists.chance(150),
             hold: Hold::None,
+            budget: self.new_budget(shape),
+            class: self.new_class(shape),
             directory: match self.is_divided {
                 true => rng.pick(&DIRECTORIES).copied().unwrap_or_default(),
                 false => "",
@@ -212,12 +298,13 @@ impl Shop {
         let namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n";
         files.insert("namespace.yaml".into(), namespace.into());
         files.insert("class.yaml".into(), CLASS.into());
+        files.insert("priorities.yaml".into(), priorities());
         if self.is_divided {
             files.insert("windlass.yaml".into(), APPS.into());
         }
         for workload in &self.workloads {
             let path = format!("{}{}.yaml", workload.directory, workload.name);
-            files.insert(path, in_its_wave(&workload.manifest(), &workload.name));
+            files.insert(path, in_its_wave(&workload.manifest(self.asks_millis), &workload.name));
         }
         files
     }
@@ -243,8 +330,8 @@ fn new_image(rng: &mut Rng, version: u64, shape: Shape) -> String {
 }
 
 impl Workload {
-    fn manifest(&self) -> String {
-        let (api, kind, spec) = self.spec();
+    fn manifest(&self, asks_millis: u32) -> String {
+        let (api, kind, spec) = self.spec(asks_millis);
         let Self { name, .. } = self;
         let labels = format!("labels: {{app: {name}}}");
         let head = format!("apiVersion: {api}\nkind: {kind}\n");
@@ -257,14 +344,30 @@ impl Workload {
                  spec: {{selector: {{app: {name}}}, ports: [{{port: 80}}]}}\n"
             )
         });
-        let parts = [Some(format!("{head}spec: {{{spec}}}\n")), claim, service];
+        let budget = self.budget.map(|budget| self.guarded(budget));
+        let parts = [Some(format!("{head}spec: {{{spec}}}\n")), claim, service, budget];
         parts.into_iter().flatten().collect()
     }
 
+    /// Its PodDisruptionBudget, which can be kept.
+    fn guarded(&self, budget: Budget) -> String {
+        let Self { name, replicas, .. } = self;
+        let bound = match budget {
+            Budget::AtLeast(count) => format!("minAvailable: {}", count.min(*replicas)),
+            Budget::HalfOfThem => "minAvailable: \"50%\"".to_owned(),
+            Budget::AllBut(count) => format!("maxUnavailable: {count}"),
+        };
+        format!(
+            "---\napiVersion: policy/v1\nkind: PodDisruptionBudget\n\
+             metadata: {{name: {name}, namespace: shop}}\n\
+             spec: {{{bound}, selector: {{matchLabels: {{app: {name}}}}}}}\n"
+        )
+    }
+
     /// The group it is of, its kind, and what it asks for.
-    fn spec(&self) -> (&'static str, &'static str, String) {
+    fn spec(&self, asks_millis: u32) -> (&'static str, &'static str, String) {
         let Self { name, replicas, hold, .. } = self;
-        let template = self.template();
+        let template = self.template(asks_millis);
         let selector = format!("selector: {{matchLabels: {{app: {name}}}}}");
         let own = format!("{selector}, {template}");
         let holds = *hold != Hold::None;
@@ -304,7 +407,7 @@ impl Workload {
                 let fields = format!("replicas: {replicas}, selector: {{app: {name}}}");
                 ("v1", "ReplicationController", format!("{fields}, {template}"))
             }
-            Shape::Pod => ("v1", "Pod", self.pod()),
+            Shape::Pod => ("v1", "Pod", self.pod(asks_millis)),
             Shape::Job { indexed } => {
                 let mode = if indexed { "Indexed" } else { "NonIndexed" };
                 let fields =
@@ -323,13 +426,30 @@ impl Workload {
         }
     }
 
-    fn template(&self) -> String {
-        let Self { name, .. } = self;
-        format!("template: {{metadata: {{labels: {{app: {name}}}}}, spec: {{{}}}}}", self.pod())
+    fn template(&self, asks_millis: u32) -> String {
+        let (name, pod) = (&self.name, self.pod(asks_millis));
+        format!("template: {{metadata: {{labels: {{app: {name}}}}}, spec: {{{pod}}}}}")
     }
 
-    fn pod(&self) -> String {
+    /// Only pods that fit anywhere ask for processors: who is bound to a machine by data, or by what it
+    /// is, must not find it full in the end.
+    fn asks(&self, asks_millis: u32) -> String {
+        let fits_anywhere = match self.shape {
+            Shape::Deployment { .. } => self.claim.is_none() && !self.has_scratch,
+            Shape::Set { .. } => !self.has_scratch,
+            _ => false,
+        };
+        match fits_anywhere {
+            true => format!(", resources: {{requests: {{cpu: {asks_millis}m}}}}"),
+            false => String::new(),
+        }
+    }
+
+    fn pod(&self, asks_millis: u32) -> String {
         let Self { name, image, .. } = self;
+        let asks = self.asks(asks_millis);
+        let class = self.class.map(|class| format!("priorityClassName: {class}, "));
+        let class = class.unwrap_or_default();
         let mut volumes = Vec::new();
         if self.claim.is_some() && matches!(self.shape, Shape::Deployment { .. }) {
             let claim = format!("persistentVolumeClaim: {{claimName: {name}}}");
@@ -342,10 +462,10 @@ impl Workload {
             Shape::Job { .. } | Shape::CronJob => "restartPolicy: Never, ",
             _ => "",
         };
-        let container = format!("{{name: main, image: \"{image}\"}}");
+        let container = format!("{{name: main, image: \"{image}\"{asks}}}");
         let volumes = volumes.join(", ");
         format!(
-            "{restart}terminationGracePeriodSeconds: 10, containers: [{container}], \
+            "{restart}{class}terminationGracePeriodSeconds: 10, containers: [{container}], \
              volumes: [{volumes}]"
         )
     }
@@ -366,6 +486,16 @@ fn in_its_wave(manifest: &str, name: &str) -> String {
         }
         _ => manifest.to_owned(),
     }
+}
+
+fn priorities() -> String {
+    let class = |(name, value, policy): &(&str, i32, &str)| {
+        format!(
+            "---\napiVersion: scheduling.k8s.io/v1\nkind: PriorityClass\n\
+             metadata: {{name: {name}}}\nvalue: {value}\npreemptionPolicy: {policy}\n"
+        )
+    };
+    PRIORITIES.iter().map(class).collect()
 }
 
 /// A class whose data goes with its claim.

@@ -159,7 +159,7 @@ impl Copy {
                 if let Some(tip) = remote.tip() {
                     self.fetched.extend(remote.ancestors(tip));
                 }
-                Ok(Answer::Fetched { tip: remote.tip.clone() })
+                Ok(Answer::Fetched { tip: remote.tip.clone(), tags: 0 })
             }
             Call::Survey { commit, since } => {
                 let found = self.repo.survey(commit, since.as_ref()).filter(|_| self.has(commit));

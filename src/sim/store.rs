@@ -64,11 +64,23 @@ impl Registers {
         self.nodes.len() as u64 + u64::from(self.coordinator.is_some())
     }
 
-    pub(super) fn current(&self, register: &Register) -> Option<&Rev> {
+    /// Which state a register is in.
+    pub fn current(&self, register: &Register) -> Option<&Rev> {
         match register {
             Register::Coordinator => self.coordinator.as_ref(),
             Register::Node(node) => self.nodes.get(node),
         }
+    }
+
+    /// Forgets all states but those the registers are in, for who counts memory: a real store keeps
+    /// them on disk. Nothing can be set back any more.
+    pub fn forget_past(&mut self) {
+        let rings = self.rings.values().map(|(root, _)| root);
+        let now = self.coordinator.iter().chain(self.nodes.values()).chain(rings);
+        let now: BTreeSet<Rev> = now.cloned().collect();
+        self.trees.retain(|rev, _| now.contains(rev));
+        self.log.retain(|(_, rev, _)| now.contains(rev));
+        self.backup = None;
     }
 
     fn set(&mut self, register: &Register, rev: Option<Rev>) {

@@ -356,7 +356,7 @@ fn a_node_with_settings_of_its_own_neither_decides_nor_gets_new_pods() {
     run_for(&mut world, 60);
     check::settled(&world).expect("it runs");
     let in_force = |world: &World| {
-        let settings = check::decoded(world).expect("decodes").settings.expect("settings");
+        let settings = check::decoded(world).expect("decodes").settings.clone().expect("settings");
         (settings.version, settings.fields["fleet.evictAfter"].clone())
     };
     let leader = |world: &World| {
@@ -550,4 +550,67 @@ fn who_has_acted_on_more_than_he_still_has_sends_nobody_in_a_circle() {
         world.decisions.iter().rev().find(|(_, _, why)| why.contains("taken")).expect("taken");
     assert_eq!(*by, n2);
     check::settled(&world).expect("it settles");
+}
+
+#[test]
+fn whoever_waits_for_its_turn_to_take_a_store_waits_in_peace() {
+    // A commit permits it to all, one after the other; then the store is gone before their turn comes.
+    let mut world = restored();
+    run_for(&mut world, 60);
+    let mut files = shop(1, "run:v2");
+    files.insert("windlass.yaml".into(), "stateEpoch: 3\n".into());
+    for name in ["n0", "n1"] {
+        world.interfere(Interference::KillAgent(NodeName::trusted(name)));
+    }
+    run_for(&mut world, 60);
+    world.interfere(Interference::Push("three".into(), files));
+    run_for(&mut world, 1);
+    world.interfere(Interference::CutStore);
+    run_for(&mut world, 120);
+    assert!(world.machines[&NodeName::trusted("n2")].agent().is_some(), "and nobody spins");
+}
+
+#[test]
+fn who_does_not_see_that_the_store_was_set_back_soon_ceases_to_lead() {
+    let mut world = World::new(13, Weather::default());
+    world.remote.commit("the beginning", shop(3, "run:v1"));
+    for name in ["n0", "n1", "n2"] {
+        world.add_machine(name);
+    }
+    run_for(&mut world, 60);
+    let leaders = |world: &World| -> Vec<NodeName> {
+        let leads = |machine: &super::Machine| {
+            machine.agent().is_some_and(|agent| agent.is_coordinator(machine.now(world.time)))
+        };
+        let all = world.machines.iter().filter(|(_, machine)| leads(machine));
+        all.map(|(name, _)| name.clone()).collect()
+    };
+    let holder = |world: &World| check::decoded(world).expect("decodes").lease.clone();
+    let first = leaders(&world).pop().expect("somebody leads");
+    world.interfere(Interference::KillAgent(first.clone()));
+    run_for(&mut world, 60);
+    let second = leaders(&world).pop().expect("another leads");
+    // Its looks hang, its signs of life land; and the store is what it was when the first one led.
+    world.interfere(Interference::HangLooks(second.clone()));
+    run_for(&mut world, 3);
+    let mut writes = 0;
+    while holder(&world).is_some_and(|lease| lease.holder != first) {
+        writes += 1;
+        assert!(world.store.set_back(&Register::Coordinator, writes), "it once led");
+    }
+    world.interfere(Interference::StartAgent(first.clone()));
+    let until = world.time + Duration::from_secs(31);
+    while world.step(until) {}
+    assert_eq!(leaders(&world), std::slice::from_ref(&first), "twice the lease's duration later");
+    for _ in 0..60 {
+        let next = world.time + Duration::from_secs(1);
+        while world.step(next) {}
+        assert!(!leaders(&world).contains(&second));
+    }
+    // Nor does it try to write again and again before it has looked.
+    world.interfere(Interference::Push("more".into(), shop(4, "run:v1")));
+    world.interfere(Interference::AnswerLooks(second));
+    let until = world.time + Duration::from_secs(60);
+    while world.step(until) {}
+    assert_eq!(leaders(&world), [first]);
 }

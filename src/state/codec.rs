@@ -125,7 +125,7 @@ impl State {
     /// Decodes a register. An empty tree is a new, empty state.
     pub fn decode(tree: &Tree) -> Result<Self, StateFault> {
         let mut state = Self::default();
-        for (path, bytes) in &tree.files {
+        for (path, bytes) in &*tree.files {
             state.decode_file(path, bytes)?;
         }
         Ok(state)
@@ -141,7 +141,7 @@ impl State {
                 return Self::decode(tree);
             }
         }
-        for (path, bytes) in &tree.files {
+        for (path, bytes) in &*tree.files {
             let is_known = |old: &Arc<[u8]>| Arc::ptr_eq(old, bytes) || old[..] == bytes[..];
             if !known_tree.files.get(path).is_some_and(is_known) {
                 state.decode_file(path, bytes)?;
@@ -592,16 +592,19 @@ mod tests {
     #[test]
     fn unknown_paths_are_kept_and_unreadable_ones_are_errors() {
         let state = full_state();
-        let mut tree = Tree::default().with(&State::default().edits_to(&state));
-        let later: Arc<[u8]> = b"from the future".as_slice().into();
-        tree.files.insert("apps/default/gadgets/shop/x.json".into(), later.clone());
-        tree.files.insert("gadgets.json".into(), later.clone());
+        let tree = Tree::default().with(&State::default().edits_to(&state));
+        let put = |path: &str, content: &[u8]| {
+            [Edit { path: path.into(), content: Some(content.into()) }]
+        };
+        let later = b"from the future";
+        let tree = tree.with(&put("apps/default/gadgets/shop/x.json", later));
+        let tree = tree.with(&put("gadgets.json", later));
         let decoded = State::decode(&tree).expect("decodes");
         assert_eq!(decoded.unknown.len(), 2);
         let after = tree.with(&decoded.edits_to(&State::default()));
         assert!(after.files.contains_key("gadgets.json"), "our edits leave it alone");
 
-        tree.files.insert("pods/a.json".into(), later);
+        let tree = tree.with(&put("pods/a.json", later));
         let fault = State::decode(&tree).expect_err("garbage is not an absence of pods");
         assert!(fault.to_string().contains("pods/a.json"), "{fault}");
     }
@@ -609,7 +612,7 @@ mod tests {
     #[test]
     fn a_later_format_is_refused() {
         let turn = br#"{"format":99,"epoch":1,"number":1,"sequence":0}"#;
-        let tree = Tree { files: BTreeMap::from([(TURN.into(), turn.as_slice().into())]) };
+        let tree = Tree::new(BTreeMap::from([(TURN.into(), turn.as_slice().into())]));
         assert_eq!(State::decode(&tree), Err(StateFault::TooNew { found: 99 }));
     }
 }

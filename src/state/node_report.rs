@@ -125,7 +125,7 @@ impl NodeReport {
     /// Decodes a register.
     pub fn decode(tree: &Tree) -> Result<Self, StateFault> {
         let mut report = Self::default();
-        for (path, bytes) in &tree.files {
+        for (path, bytes) in &*tree.files {
             match path.as_str() {
                 FACTS => report.facts = Arc::new(read(path, bytes)?),
                 PODS => {

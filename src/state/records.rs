@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use ipnetwork::Ipv4Network;
 use serde::{Deserialize, Serialize};
@@ -11,7 +12,7 @@ use crate::kinds::binding::{Oid, TemplateRef};
 use crate::kinds::finding::Finding;
 use crate::kinds::name::{Name, NodeName, Uid};
 use crate::kinds::object::Key;
-use crate::kinds::time::Wall;
+use crate::kinds::time::{Wall, human_duration};
 
 /// Fields of a later version, kept.
 pub type Unknown = BTreeMap<String, serde_json::Value>;
@@ -26,6 +27,9 @@ pub struct AppHead {
     /// How far the revision in force has come, while it comes into force in waves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waves: Option<Waves>,
+    /// Which part of the revision in force goes ahead, while the rest is held back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<Canary>,
     /// A later revision that is not in force, and why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting: Option<WaitingRevision>,
@@ -57,6 +61,12 @@ impl AppHead {
     pub fn waves_now(&self) -> Option<&Waves> {
         let applied = self.applied.as_ref()?;
         self.waves.as_ref().filter(|waves| waves.revision == applied.revision)
+    }
+
+    /// Which part of the revision in force goes ahead, if the rest is held back.
+    pub fn canary_now(&self) -> Option<&Canary> {
+        let applied = self.applied.as_ref()?;
+        self.canary.as_ref().filter(|canary| canary.revision == applied.revision)
     }
 
     /// That the revision in force did not become healthy in its time.
@@ -114,6 +124,65 @@ pub struct Layer {
     /// How far it had come; absent if it was in force as a whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stage: Option<Stage>,
+    /// Fields of a later version, kept.
+    #[serde(flatten)]
+    pub unknown: Unknown,
+}
+
+/// A revision of which a part of the pods goes ahead.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Canary {
+    /// The commit.
+    pub revision: Oid,
+    /// How long the part must have been healthy before the rest follows, in seconds.
+    pub hold_s: u32,
+    /// How long it has been, as far as that is written down; absent while it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub healthy_s: Option<u32>,
+    /// The nodes on which alone the part runs; absent where any will do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nodes: Option<BTreeSet<NodeName>>,
+    /// What is held back.
+    pub parts: Vec<CanaryPart>,
+    /// Fields of a later version, kept.
+    #[serde(flatten)]
+    pub unknown: Unknown,
+}
+
+/// `canary: 2 of 10 pods, healthy for 3m of 10m`.
+impl std::fmt::Display for Canary {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let sum =
+            |of: fn(&CanaryPart) -> u32| self.parts.iter().map(of).fold(0, u32::saturating_add);
+        let (pods, of) = (sum(|part| part.pods), sum(|part| part.of));
+        let s = if of == 1 { "" } else { "s" };
+        write!(f, "canary: {pods} of {of} pod{s}")?;
+        let time = |seconds: u32| human_duration(Duration::from_secs(seconds.into()));
+        match self.healthy_s {
+            None => f.write_str(", not healthy yet"),
+            Some(healthy_s) => {
+                write!(f, ", healthy for {} of {}", time(healthy_s), time(self.hold_s))
+            }
+        }
+    }
+}
+
+/// A workload of which a part goes ahead.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CanaryPart {
+    /// The Deployment, StatefulSet or DaemonSet.
+    pub owner: Key,
+    /// The ReplicaSet, or ControllerRevision, with which the rest stays.
+    pub from: Name,
+    /// How many pods go ahead.
+    pub pods: u32,
+    /// How many there were to be in all when that began.
+    pub of: u32,
+    /// Of a StatefulSet: their numbers.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub ordinals: BTreeSet<u32>,
     /// Fields of a later version, kept.
     #[serde(flatten)]
     pub unknown: Unknown,

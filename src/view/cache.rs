@@ -22,6 +22,7 @@ use serde_json::Value;
 
 use super::objects::{self, ANNOTATION_PREFIX, Shown};
 use super::picture::Picture;
+use crate::kinds::digest::Digest;
 use crate::kinds::object::Key;
 use crate::kinds::registry::Kind;
 use crate::kinds::time::Elapsed;
@@ -42,11 +43,23 @@ pub type Version = u64;
 pub struct Item {
     /// What it is called.
     pub key: Key,
-    /// Its JSON, its version in it; of a Secret, without values.
-    pub json: Arc<Value>,
+    /// Its JSON, its version in it; of a Secret, without values. As text: a tree takes several times as
+    /// much, and a roll-out makes thousands.
+    pub json: Arc<str>,
     /// Its version.
     pub version: Version,
-    hidden: Option<crate::kinds::digest::Digest>,
+    /// Its uid: another of its name is another object.
+    life: Box<str>,
+    /// All that is news if it changes.
+    news: Digest,
+}
+
+impl Item {
+    /// Its JSON as a tree.
+    pub fn value(&self) -> Value {
+        // What was written here can be read here.
+        serde_json::from_str(&self.json).unwrap_or_default()
+    }
 }
 
 /// A line of the diary: what was and what is.
@@ -117,8 +130,8 @@ impl Cache {
         self.pictures += 1;
     }
 
-    /// Forgets what nobody is likely to ask for any more, and says whether there was something. Asked
-    /// for now and then, since nothing else happens here once the last client has gone.
+    /// Forgets what nobody is likely to ask for any more, and says whether there was something. Called
+    /// now and then, since nothing else happens here once the last client has gone.
     pub fn tidy(&mut self, now: Elapsed) -> bool {
         self.now = self.now.max(now);
         let now = self.now;
@@ -174,7 +187,7 @@ impl Cache {
         let picture = &self.picture;
         let shelf = self.shelves.entry(kind).or_insert_with(|| {
             *version += 1;
-            let fill = |shown: Shown| (shown.key.clone(), item(shown, *version));
+            let fill = |shown: Shown| (shown.key.clone(), Fresh::of(shown).at(*version));
             Shelf {
                 items: objects::list(picture, kind).into_iter().map(fill).collect(),
                 diary: VecDeque::new(),
@@ -196,15 +209,16 @@ impl Shelf {
     fn compare(&mut self, now: Vec<Shown>, version: &mut Version) {
         let mut before = std::mem::take(&mut self.items);
         for shown in now {
+            let shown = Fresh::of(shown);
             let old = before.remove(&shown.key);
             let new = match old {
-                Some(old) if is_same_life(&old, &shown) => self.renew(old, shown, version),
+                Some(old) if old.life == shown.life => self.renew(old, shown, version),
                 old => {
                     if let Some(old) = old {
                         self.write(Some(old), None, version);
                     }
                     *version += 1;
-                    let new = item(shown, *version);
+                    let new = shown.at(*version);
                     self.note(None, Some(new.clone()), *version);
                     new
                 }
@@ -217,13 +231,12 @@ impl Shelf {
     }
 
     /// The object as it is now: with a new version if it says something new.
-    fn renew(&mut self, old: Item, shown: Shown, version: &mut Version) -> Item {
-        let is_news = old.hidden != shown.hidden || !says_the_same(&old.json, &shown.json);
-        if !is_news {
-            return item(shown, old.version);
+    fn renew(&mut self, old: Item, shown: Fresh, version: &mut Version) -> Item {
+        if old.news == shown.news {
+            return shown.at(old.version);
         }
         *version += 1;
-        let new = item(shown, *version);
+        let new = shown.at(*version);
         self.note(Some(old), Some(new.clone()), *version);
         new
     }
@@ -253,41 +266,41 @@ impl Shelf {
     }
 }
 
-fn item(shown: Shown, version: Version) -> Item {
-    let mut json = shown.json;
-    json["metadata"]["resourceVersion"] = version.to_string().into();
-    Item { key: shown.key, json: Arc::new(json), version, hidden: shown.hidden }
+/// An object as it is drawn, before it is known whether that is news.
+struct Fresh {
+    key: Key,
+    json: Value,
+    life: Box<str>,
+    news: Digest,
 }
 
-fn is_same_life(old: &Item, shown: &Shown) -> bool {
-    old.json.pointer("/metadata/uid") == shown.json.pointer("/metadata/uid")
-}
-
-/// Whether two states of an object differ in nothing but their version and the commit and line they
-/// are known by: a push that moves a file is no news of the objects in it.
-fn says_the_same(old: &Value, new: &Value) -> bool {
-    let (Some(old), Some(new)) = (old.as_object(), new.as_object()) else {
-        return old == new;
-    };
-    old.len() == new.len()
-        && old.iter().all(|(name, value)| match (name.as_str(), new.get(name)) {
-            ("metadata", Some(other)) => same_metadata(value, other),
-            (_, other) => other == Some(value),
-        })
-}
-
-fn same_metadata(old: &Value, new: &Value) -> bool {
-    let members = |metadata: &Value| -> BTreeMap<String, Value> {
-        let all = metadata.as_object().into_iter().flatten();
-        all.filter(|(name, _)| *name != "resourceVersion")
+impl Fresh {
+    fn of(Shown { key, mut json, hidden }: Shown) -> Self {
+        let life = json.pointer("/metadata/uid").and_then(Value::as_str).unwrap_or_default().into();
+        // By which commit and line it is known is no news: a push that moves a file changes only that.
+        let annotations = json.pointer_mut("/metadata/annotations").map(Value::take);
+        let members = annotations.iter().filter_map(Value::as_object).flatten();
+        let said = members.filter(|(name, _)| !name.starts_with(ANNOTATION_PREFIX));
+        let said: String = said
             .map(|(name, value)| {
-                let mut value = value.clone();
-                if let Some(annotations) = value.as_object_mut().filter(|_| name == "annotations") {
-                    annotations.retain(|key, _| !key.starts_with(ANNOTATION_PREFIX));
-                }
-                (name.clone(), value)
+                format!(
+                    "{name}={value}
+"
+                )
             })
-            .collect()
-    };
-    members(old) == members(new)
+            .collect();
+        let hidden = hidden.map(|hidden| hidden.hex()).unwrap_or_default();
+        let parts = [json.to_string(), said, hidden];
+        let news = Digest::of_parts(parts.iter().map(String::as_bytes));
+        if let Some(annotations) = annotations {
+            json["metadata"]["annotations"] = annotations;
+        }
+        Self { key, json, life, news }
+    }
+
+    fn at(mut self, version: Version) -> Item {
+        self.json["metadata"]["resourceVersion"] = version.to_string().into();
+        let Self { key, json, life, news } = self;
+        Item { key, json: json.to_string().into(), version, life, news }
+    }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::kinds::age::Keyring;
 use crate::kinds::binding::{AppName, Binding, Generation, Oid, Placement};
 use crate::kinds::certified::{Certified, Doubt};
 use crate::kinds::name::{Name, NodeName, PodKey, Uid};
@@ -16,6 +17,7 @@ use crate::kinds::status::{CONDITION_READY, EventRecord};
 use crate::kinds::time::{Now, Wall};
 use crate::net::ServiceView;
 use crate::plan::{self, AppInput, Library, NodeInput, Pod, Revision, Settings};
+use crate::ports::larder::{Disk, DiskId};
 use crate::ports::runtime::{ContainerId, ContainerSeen, PullProgress};
 use crate::state::records::{LedgerEntry, SetRecord};
 use crate::state::{RecordKey, State};
@@ -54,6 +56,8 @@ pub struct Picture {
     pub pulling: Arc<BTreeMap<Uid, BTreeMap<Name, PullProgress>>>,
     /// Which keys of nodes count.
     pub certified: Arc<Certified>,
+    /// This node's keys to encrypted Secrets. Their `Debug` names for whom they are, not what they are.
+    pub keyring: Arc<Keyring>,
     /// How the agent itself is.
     pub health: Health,
 }
@@ -81,6 +85,12 @@ pub struct Health {
     pub runtime_fault: Option<String>,
     /// Why rules, routes or names are not as they should be.
     pub network_fault: Option<String>,
+    /// Which disk is too full though no image may be removed.
+    pub disk_fault: Option<String>,
+    /// The disks on which images lie.
+    pub image_disks: BTreeMap<DiskId, Disk>,
+    /// Images removed since the agent began, and their bytes.
+    pub images_removed: (u64, u64),
     /// Who can't be told what became of commits, and why; known to the coordinator only.
     pub deaf: Vec<(String, String)>,
     /// Whether this agent coordinates.

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::cache::Item;
 use super::json::{at, pairs, text};
 use crate::kinds::labels::{Labels, Selector};
 use crate::kinds::name::Name;
@@ -20,13 +21,18 @@ pub struct Query {
 }
 
 impl Query {
-    /// Whether an object was asked for.
-    pub fn wants(&self, key: &Key, object: &Value) -> bool {
+    /// Whether an object was asked for; it is read only if somebody asked for what is in it.
+    pub fn wants(&self, item: &Item) -> bool {
         let is_there = self
             .namespace
             .as_ref()
-            .is_none_or(|namespace| key.namespace.as_ref() == Some(namespace));
-        is_there && self.fields.matches(object) && self.wants_labels(object)
+            .is_none_or(|namespace| item.key.namespace.as_ref() == Some(namespace));
+        let is_any = self.fields.0.is_empty() && self.labels.is_everything();
+        is_there && (is_any || self.wants_value(&item.value()))
+    }
+
+    fn wants_value(&self, object: &Value) -> bool {
+        self.fields.matches(object) && self.wants_labels(object)
     }
 
     fn wants_labels(&self, object: &Value) -> bool {

@@ -16,6 +16,8 @@ use crate::kinds::binding::{Generation, Oid};
 use crate::kinds::finding::Finding;
 use crate::kinds::registry::Kind;
 use crate::kinds::time::{Wall, human_duration};
+use crate::kinds::window::{Door, door};
+use crate::plan::AppInput;
 use crate::state::records::{AppHead, Verdict};
 
 /// Pods that are not well are listed up to this many; `get pods` has the rest.
@@ -96,6 +98,9 @@ pub struct App {
     /// Who keeps newer revisions away, beside what Git says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspended_by: Option<String>,
+    /// Whether its change windows are open, where it has any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub windows: Option<String>,
 }
 
 /// A revision in force.
@@ -118,6 +123,9 @@ pub struct InForce {
     /// How far it has come, while it comes into force in waves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waves: Option<String>,
+    /// Which part of it goes ahead, while the rest is held back, and for how long it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<String>,
     /// When all of it was healthy for the first time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub healthy: Option<Wall>,
@@ -275,6 +283,7 @@ fn apps(picture: &Picture) -> Vec<App> {
                 since: applied.since,
                 objects: applied.objects,
                 waves: state.head.waves_now().map(ToString::to_string),
+                canary: state.head.canary_now().map(ToString::to_string),
                 healthy: applied.healthy,
                 failed: state.head.failed_now().map(|failed| match &failed.stays {
                     Some(stays) => format!("{}; it can't be taken back: {stays}", failed.why),
@@ -284,8 +293,21 @@ fn apps(picture: &Picture) -> Vec<App> {
             }),
             waiting: waiting(picture, name, &state.head),
             suspended_by: state.head.suspended.as_ref().map(|suspension| suspension.by.clone()),
+            windows: picture.apps.get(name).and_then(|input| windows(input, picture.now.wall)),
         })
         .collect()
+}
+
+/// By the windows of the newest revision that was read.
+fn windows(input: &AppInput, now: Wall) -> Option<String> {
+    let revision = input.candidate.as_ref().or(input.applied.as_ref())?;
+    let windows = &revision.terms.windows;
+    let told = || match door(windows, now) {
+        Door::Open => "open".to_owned(),
+        Door::Shut(Some(until)) => format!("shut until {until}"),
+        Door::Shut(None) => "shut, and never open".to_owned(),
+    };
+    (!windows.is_empty()).then(told)
 }
 
 fn waiting(
@@ -375,6 +397,15 @@ impl Status {
         page
     }
 
+    /// What the page says of one app, or of all.
+    pub fn apps_text(&self, only: Option<&str>) -> String {
+        let mut page = String::new();
+        for app in self.apps.iter().filter(|app| only.is_none_or(|only| app.name == only)) {
+            self.app_text(app, &mut page);
+        }
+        page
+    }
+
     fn ago(&self, moment: Wall) -> String {
         human_duration(self.now.since(moment))
     }
@@ -427,9 +458,16 @@ impl Status {
         if let Some(waves) = waves {
             line(page, &label("Waves"), waves);
         }
+        let canary = app.in_force.as_ref().and_then(|revision| revision.canary.as_ref());
+        if let Some(canary) = canary {
+            line(page, &label("Canary"), canary.trim_start_matches("canary: "));
+        }
         let failed = app.in_force.as_ref().and_then(|revision| revision.failed.as_ref());
         if let Some(why) = failed {
             line(page, &label("Failed"), why);
+        }
+        if let Some(windows) = &app.windows {
+            line(page, &label("Windows"), windows);
         }
         if let Some(by) = &app.suspended_by {
             let how = format!("by {by}; `windlass app resume {}` ends it", app.name);
@@ -553,6 +591,7 @@ mod tests {
             since: Wall::from_seconds(1_000),
             objects: 3,
             waves: None,
+            canary: None,
             healthy: None,
             failed: None,
             warnings: Vec::new(),
@@ -583,11 +622,15 @@ mod tests {
             in_force: Some(in_force),
             waiting,
             suspended_by: suspended_by.map(str::to_owned),
+            windows: (name == "api").then(|| "open".to_owned()),
         };
         let failed =
             InForce { failed: Some("it crashes".into()), ..in_force("bbbbbbbbb", "second") };
-        let partly =
-            InForce { waves: Some("up to wave 1".into()), ..in_force("aaaaaaaaa", "first") };
+        let partly = InForce {
+            waves: Some("up to wave 1".into()),
+            canary: Some("canary: 2 of 10 pods, not healthy yet".into()),
+            ..in_force("aaaaaaaaa", "first")
+        };
         let apps = vec![
             app("base", in_force("aaaaaaaaa", "first"), None, None),
             app("web", partly, Some(waiting(false, false, true)), None),
@@ -610,16 +653,18 @@ mod tests {
             faults: Vec::new(),
         };
         let page = status.text();
-        let lines: Vec<&str> = page.lines().skip(2).take(8).collect();
+        let lines: Vec<&str> = page.lines().skip(2).take(10).collect();
         assert_eq!(
             lines,
             [
                 "In force (base): aaaaaaa \"first\" by Ada, for 2m, 3 objects",
                 "In force (web): aaaaaaa \"first\" by Ada, for 2m, 3 objects",
                 "Waves (web): up to wave 1",
+                "Canary (web): 2 of 10 pods, not healthy yet",
                 "Reverted (web): ccccccc \"third\" by Bob, 60s ago: so it is",
                 "In force (api): bbbbbbb \"second\" by Ada, for 2m, 3 objects",
                 "Failed (api): it crashes",
+                "Windows (api): open",
                 "Suspended (api): by ada; `windlass app resume api` ends it",
                 "Waits (api): ccccccc \"third\" by Bob, 60s ago: so it is",
             ]

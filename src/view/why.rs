@@ -362,6 +362,9 @@ fn ago(object: &Value, path: &str, now: Wall) -> String {
     moment.map_or_else(|| "some time".to_owned(), |moment| human_duration(now.since(moment)))
 }
 
+/// What the node says of a Secret that it has no key to.
+const UNDECRYPTED: &str = "can't be decrypted here";
+
 /// What to do about a container's trouble.
 fn advise(status: &Value, name: &str, pod: &Pod, why: &mut Why) {
     let key = &pod.binding.key;
@@ -382,6 +385,11 @@ fn advise(status: &Value, name: &str, pod: &Pod, why: &mut Why) {
         "ErrImageNeverPull" => why.hint(
             "imagePullPolicy is Never and the image is not on the node: load it there, or allow a pull",
         ),
+        "CreateContainerConfigError" if text(status, "state.waiting.message").contains(UNDECRYPTED) => {
+            why.hint(
+                "`windlass secret keys` shows which nodes open which file: encrypt it for this node's key as well, or keep the pod to nodes that have one",
+            );
+        }
         "CreateContainerConfigError" => why.hint(format!(
             "a ConfigMap, a Secret or a key of one is missing: add it to the repository, or mark the reference optional in {}",
             source.path

@@ -9,6 +9,7 @@ use std::time::Duration;
 use windlass::kinds::registry::Kind;
 
 use super::server::{REPOSITORY, Served, serve};
+use super::tunnel::{Forwarding, connections, echo, nobody, there_and_back, wait};
 
 /// Beside the Google Cloud SDK's dispatcher, which is not to be used: it chooses a version by itself.
 const CLOUD_SDK: &str = "/usr/lib/google-cloud-sdk/bin";
@@ -133,6 +134,52 @@ fn kubectl_prints_what_it_prints_anywhere() {
     assert!(missing.contains("pods \"none\" not found"), "{missing}");
 }
 
+/// Some versions ask in protobuf, and don't ask again.
+#[test]
+fn every_kubectl_is_told_what_it_may() {
+    let all = versions();
+    if all.is_empty() {
+        println!(
+            "SKIPPED every_kubectl_is_told_what_it_may: there is no kubectl (set WINDLASS_KUBECTL)"
+        );
+        return;
+    }
+    let served = serve();
+    for program in all {
+        let kubectl = Kubectl::new(program.clone(), &served);
+        for (line, may) in [
+            ("list pods -A", "yes"),
+            ("delete pods -n shop", "yes"),
+            ("create pods --subresource=exec -n shop", "yes"),
+            ("create pods -n shop", "no"),
+            ("create pods --subresource=portforward -n shop", "yes"),
+            ("patch nodes", "yes"),
+            ("get /healthz", "yes"),
+            ("create deployments.apps -n shop", "no"),
+            ("delete deployments.apps -n shop", "no"),
+            ("* *", "no"),
+            ("delete namespaces/shop", "no"),
+        ] {
+            let out = kubectl.run(&format!("auth can-i {line}"));
+            let said = String::from_utf8_lossy(&out.stdout);
+            let error = String::from_utf8_lossy(&out.stderr);
+            let said = said.split([' ', '\n']).next().unwrap_or_default();
+            assert_eq!(said, may, "{} auth can-i {line}: {error}", program.display());
+        }
+        let listed = kubectl.must("auth can-i --list -n shop");
+        for holds in ["pods/eviction", "[get list watch]", "pods/exec"] {
+            assert!(listed.contains(holds), "{}: {listed}", program.display());
+        }
+        // Since 1.28; before it was an experiment.
+        let who = kubectl.run("auth whoami");
+        let said = String::from_utf8_lossy(&who.stdout);
+        let is_old = program.to_string_lossy().ends_with("1.27");
+        assert!(is_old || said.contains("Username"), "{}: {who:?}", program.display());
+        let other = kubectl.fails("get pods -A --as ada");
+        assert!(other.contains("impersonation"), "{other}");
+    }
+}
+
 #[test]
 fn kubectl_looks_on() {
     let Some(program) = newest("kubectl_looks_on") else { return };
@@ -195,4 +242,43 @@ fn kubectl_runs_commands() {
     assert!(String::from_utf8_lossy(&out.stderr).contains("to stderr"), "{out:?}");
     let out = kubectl.run(&format!("exec {pod} -n shop -- exit 7"));
     assert_eq!(out.status.code(), Some(7), "{out:?}");
+}
+
+#[test]
+fn every_kubectl_forwards_ports() {
+    let programs = versions();
+    if programs.is_empty() {
+        println!(
+            "SKIPPED every_kubectl_forwards_ports: there is no kubectl (set WINDLASS_KUBECTL)"
+        );
+    }
+    let served = serve();
+    let (port, none) = (echo().port(), nobody());
+    let pod = served.named(Kind::Pod, "web-").name;
+    let last = programs.len().saturating_sub(1);
+    for (number, program) in programs.into_iter().enumerate() {
+        let kubectl = Kubectl::new(program.clone(), &served);
+        let length = if number == last { 20_000_000 } else { 1_000_000 };
+        // By SPDY as it is, and in a WebSocket; before 1.30 there is only the first, and the second
+        // word means nothing.
+        for in_websocket in ["false", "true"] {
+            println!("{}, in a WebSocket: {in_websocket}", program.display());
+            let mut command =
+                kubectl.command(&format!("port-forward {pod} -n shop :{port} :{none}"));
+            command.env("KUBECTL_PORT_FORWARD_WEBSOCKETS", in_websocket);
+            let mut forwarding = Forwarding::start(command);
+            let (at, none_at) = (forwarding.place(port), forwarding.place(none));
+            there_and_back(at, length);
+            std::thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(|| there_and_back(at, 100_000));
+                }
+            });
+            wait("the connections end", || connections(port) == 0);
+            // Newer ones end at the first that can't be forwarded.
+            let _waits = std::net::TcpStream::connect(none_at).expect("connects");
+            let said = forwarding.wait_for("error forwarding port");
+            assert!(said.contains(&format!("port {none} to pod {pod}, uid ")), "{said}");
+        }
+    }
 }

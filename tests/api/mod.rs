@@ -6,3 +6,4 @@ mod peer;
 mod plain;
 mod server;
 mod talk;
+pub(crate) mod tunnel;

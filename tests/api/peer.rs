@@ -19,6 +19,8 @@ use windlass::view::picture::Picture;
 
 use super::server::{Served, serve};
 use super::talk::{all, open};
+use super::tunnel::{Forwarding, connections, echo, there_and_back, wait};
+use crate::cli::windlass;
 use crate::support::fleet::NODE;
 
 /// The node that is asked.
@@ -164,6 +166,27 @@ fn a_session_is_held_across_nodes() {
 }
 
 #[test]
+fn ports_are_forwarded_across_nodes() {
+    let pair = Pair::new();
+    let port = echo().port();
+    let pod = pair.asked.named(Kind::Pod, "web-").name.to_string();
+    let mut command = windlass(&["port-forward", "-n", "shop", &pod, &format!(":{port}")]);
+    command.env("WINDLASS_SOCKET", &pair.asked.socket);
+    let mut forwarding = Forwarding::start(command);
+    let at = forwarding.place(port);
+    there_and_back(at, 20_000_000);
+    let _left_open = std::net::TcpStream::connect(at).expect("connects");
+    wait("a connection to the pod, and one between the nodes", || {
+        connections(port) == 2 && connections(pair.port) == 2
+    });
+    // The pod goes; only its own node knows it.
+    pair.holder.show(|picture| picture.state.pods.clear());
+    forwarding.wait_for("error: lost connection to pod web-");
+    assert_eq!(forwarding.code(), Some(1));
+    wait("no connection", || connections(port) == 0 && connections(pair.port) == 0);
+}
+
+#[test]
 fn who_can_not_be_reached_is_named_with_the_cause() {
     let pair = Pair::new();
     // The key in the register is another's.
@@ -263,7 +286,6 @@ fn nothing_else_is_answered_and_nothing_handed_on() {
         ("GET", "/api/v1/pods".to_owned()),
         ("GET", "/api/v1/namespaces/shop/secrets/web-keys".to_owned()),
         ("GET", "/windlass/v1/status".to_owned()),
-        ("GET", pair.path("portforward")),
         ("POST", pair.path("exec?command=x&stdout=true")),
         ("DELETE", pair.path("").trim_end_matches('/').to_owned()),
         ("GET", "/nothing".to_owned()),

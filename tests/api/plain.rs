@@ -443,18 +443,62 @@ fn metrics_have_the_names_that_dashboards_know() {
     assert!(!text.contains("windlass_store_written_bytes_total 0"), "something was written");
 }
 
+/// What is said of a right is what the door says.
 #[test]
 fn rights_are_what_can_be_done() {
     let served = serve();
-    let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
-    let may = |verb: &str, resource: &str| {
-        let attributes = json!({"verb": verb, "resource": resource});
-        let review = json!({"spec": {"resourceAttributes": attributes}});
-        let answer = served.connect().post(path, &review).expect("an answer").expect(201).json();
+    let reviews = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+    let may = |spec: Value| {
+        let review = json!({"spec": spec});
+        let answer = served.connect().post(reviews, &review).expect("an answer").expect(201).json();
         answer["status"]["allowed"].as_bool().expect("an answer")
     };
-    assert!(may("list", "pods") && may("delete", "pods"));
-    assert!(!may("delete", "deployments") && !may("patch", "pods"));
+    let pod = served.named(Kind::Pod, "web-").name.to_string();
+    let pods = "/api/v1/namespaces/shop/pods";
+    let deployments = "/apis/apps/v1/namespaces/shop/deployments";
+    let one = format!("{pods}/{pod}");
+    let trial = "?dryRun=All";
+    for (verb, resource, method, path) in [
+        ("list", "pods", "GET", pods.to_owned()),
+        ("get", "pods", "GET", one.clone()),
+        ("get", "pods/log", "GET", format!("{one}/log?container=main")),
+        ("create", "pods", "POST", pods.to_owned()),
+        ("patch", "pods", "PATCH", one.clone()),
+        ("delete", "pods", "DELETE", format!("{one}{trial}")),
+        ("create", "pods/eviction", "POST", format!("{one}/eviction{trial}")),
+        ("create", "pods/exec", "POST", format!("{one}/exec?command=true")),
+        ("create", "pods/attach", "POST", format!("{one}/attach")),
+        ("create", "pods/portforward", "POST", format!("{one}/portforward")),
+        ("list", "secrets", "GET", "/api/v1/namespaces/shop/secrets".to_owned()),
+        ("patch", "nodes", "PATCH", format!("/api/v1/nodes/n0{trial}")),
+        ("update", "nodes", "PUT", "/api/v1/nodes/n0".to_owned()),
+        ("create", "deployments.apps", "POST", deployments.to_owned()),
+        ("delete", "deployments.apps", "DELETE", format!("{deployments}/web")),
+        ("patch", "deployments.apps", "PATCH", format!("{deployments}/web")),
+        ("get", "deployments.apps/scale", "GET", format!("{deployments}/web/scale")),
+        ("update", "deployments.apps/scale", "PUT", format!("{deployments}/web/scale")),
+        ("get", "pods.apps", "GET", "/apis/apps/v1/namespaces/shop/pods".to_owned()),
+        ("get", "ingresses.none.example", "GET", "/apis/none.example/v1/ingresses".to_owned()),
+    ] {
+        let (name, part) = resource.split_once('/').unwrap_or((resource, ""));
+        let (name, group) = name.split_once('.').unwrap_or((name, ""));
+        let asked = json!({"verb": verb, "group": group, "resource": name, "subresource": part});
+        let is_allowed = may(json!({"resourceAttributes": asked}));
+        let body = json!({"spec": {"unschedulable": true}});
+        let body = if method == "GET" { Vec::new() } else { body.to_string().into_bytes() };
+        let said = served.connect().send(method, &path, &[], &body).expect("an answer").status;
+        // Whoever may, and says it wrong, hears so.
+        let is_done = ![403, 404, 405].contains(&said);
+        assert_eq!(is_allowed, is_done, "{verb} {resource}: {method} {path} says {said}");
+    }
+    let of = |verb: &str, resource: &str| json!({"resourceAttributes": {"verb": verb, "resource": resource}});
+    assert!(may(of("get", "*")) && !may(of("*", "*")) && !may(of("*", "pods")));
+    let path = |verb: &str| json!({"nonResourceAttributes": {"verb": verb, "path": "/healthz"}});
+    assert!(may(path("get")) && !may(path("post")));
+    let nothing = served.connect().post(reviews, &json!({"spec": {}})).expect("an answer");
+    nothing.expect(400);
+    let other = [("Impersonate-User", "ada".to_owned())];
+    served.connect().send("GET", pods, &other, b"").expect("an answer").expect(403);
 }
 
 #[test]

@@ -1,12 +1,13 @@
 //! A server that shows a picture of the simulation, and who answers behind it.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use tokio::io::{AsyncReadExt as _, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 use windlass::adapters::api::{Api, Backend, Hand, Later, Limits, Server, Talk};
 use windlass::adapters::docker::{LogOptions, Pieces, Which};
@@ -117,6 +118,19 @@ impl Backend for Fake {
 
     fn attach<'l>(&'l self, _id: &'l str, stdin: bool) -> Later<'l, Result<Talk, Fault>> {
         Box::pin(async move { Ok(self.program(&["cat".to_owned()], stdin)) })
+    }
+
+    /// A port of this machine stands for the pod's.
+    fn reach<'l>(
+        &'l self,
+        _id: &'l str,
+        port: u16,
+        _ip: Option<Ipv4Addr>,
+    ) -> Later<'l, Result<TcpStream, Fault>> {
+        Box::pin(async move {
+            let reached = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await;
+            reached.map_err(|error| Fault::transient(format!("failed to connect: {error}")))
+        })
     }
 
     fn dial<'l>(

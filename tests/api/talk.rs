@@ -90,7 +90,6 @@ fn sessions_that_can_not_be_are_refused_by_a_status() {
         (web.as_str(), "exec?command=x&stdout=true&container=none", 400),
         (big.as_str(), "exec?command=x&stdout=true", 400),
         ("none", "exec?command=x&stdout=true", 404),
-        (web.as_str(), "portforward", 501),
     ] {
         let path = format!("/api/v1/namespaces/shop/pods/{pod}/{query}");
         for method in ["GET", "POST"] {

@@ -27,7 +27,7 @@ use windlass::kinds::name::Name;
 use windlass::kinds::object::Key;
 use windlass::kinds::registry::Kind;
 use windlass::sim::World;
-use windlass::view::cache::Cache;
+use windlass::view::cache::{Cache, Item};
 use windlass::view::select::{FieldSelector, Query};
 use windlass::view::{describe, objects, status, table, why};
 
@@ -320,8 +320,8 @@ fn list(kind: Kind, namespace: Option<&str>, asked: &Asked, desk: &mut Desk) -> 
     };
     let listing = desk.cache.list(kind);
     let version = listing.version.to_string();
-    let wanted = listing.items.iter().filter(|item| query.wants(&item.key, &item.json));
-    let items: Vec<Value> = wanted.map(|item| (*item.json).clone()).collect();
+    let wanted = listing.items.iter().filter(|item| query.wants(item));
+    let items: Vec<Value> = wanted.map(Item::value).collect();
     if asked.wants_table() {
         return ok(as_table(kind, &items, &version, asked, desk));
     }
@@ -332,7 +332,7 @@ fn object(key: &Key, asked: &Asked, desk: &mut Desk) -> Answer {
     let Some(item) = desk.cache.find(key) else {
         return missing(key.kind, key.name.as_str());
     };
-    let mut json = (*item.json).clone();
+    let mut json = item.value();
     let uid = json.pointer("/metadata/uid").and_then(Value::as_str).unwrap_or_default();
     if let Some(left) = desk.dying.get_mut(uid) {
         if *left == 0 {
@@ -355,7 +355,8 @@ fn delete(key: &Key, desk: &mut Desk) -> Answer {
     let Some(item) = desk.cache.find(key) else {
         return missing(key.kind, key.name.as_str());
     };
-    let uid = item.json.pointer("/metadata/uid").and_then(Value::as_str).unwrap_or_default();
+    let value = item.value();
+    let uid = value.pointer("/metadata/uid").and_then(Value::as_str).unwrap_or_default();
     desk.dying.insert(uid.to_owned(), 2);
     ok(json!({"kind": "Status", "status": "Success", "details": {"uid": uid}}))
 }
@@ -421,10 +422,10 @@ fn news(
             (_, None) => "DELETED",
         };
         let Some(item) = change.after.or(change.before) else { continue };
-        if !query.wants(&item.key, &item.json) {
+        if !query.wants(&item) {
             continue;
         }
-        let mut object = (*item.json).clone();
+        let mut object = item.value();
         if asked.wants_table() {
             object = as_table(kind, &[object], "", asked, desk);
             object["columnDefinitions"] = Value::Null;

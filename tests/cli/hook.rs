@@ -105,6 +105,39 @@ fn a_push_that_agents_would_refuse_is_refused() {
     assert!(is_well, "{said}");
 }
 
+/// With `signed: tag` the tag comes with the branch, or before it.
+#[test]
+fn a_push_without_the_tag_that_it_needs_is_refused() {
+    let shop = Shop::new();
+    assert!(shop.install(&[]).1);
+    let (trust, _) = shop.keys.trust(&["ada"]);
+    let trust = format!("signed: tag\ntags: v*\n{trust}");
+    let work = shop.path("work");
+    let (said, is_well) = shop.push(None, &[("trust.yaml", &trust)]);
+    assert!(!is_well && said.contains("bears no tag v* that is signed"), "{said}");
+    shop.keys.sign_with(&work, Some("ada"));
+    must_git(&work, &["tag", "-s", "-m", "x", "v1"]);
+    let both = ["push", "-q", "../desired.git", "HEAD:main", "v1"];
+    let output = git(&work, &both);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("is signed by ada@example.org"), "{said}");
+    // Signed commits are no tags.
+    let (said, is_well) = shop.push(Some("ada"), &[("a.yaml", GOOD)]);
+    assert!(!is_well && said.contains("bears no tag v*"), "{said}");
+    // Who commits need not be the one who tags.
+    let validate = || {
+        let output = windlass(&["validate"]).arg(&work).output().expect("runs");
+        assert!(output.status.success());
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    assert!(validate().contains("bears no tag v* that is signed"), "{}", validate());
+    must_git(&work, &["tag", "-s", "-m", "x", "v2"]);
+    must_git(&work, &["push", "-q", "../desired.git", "v2"]);
+    must_git(&work, &["push", "-q", "../desired.git", "HEAD:main"]);
+    // What is checked before the push is said in the same words.
+    assert!(validate().contains("is signed by ada@example.org"), "{}", validate());
+}
+
 #[test]
 fn a_hook_of_somebody_else_stays() {
     let shop = Shop::new();
@@ -124,4 +157,89 @@ fn a_hook_of_somebody_else_stays() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("is no bare repository"));
     let (said, is_well) = shop.install(&["--trust", "abc"]);
     assert!(!is_well && said.contains("is no fingerprint"), "{said}");
+}
+
+/// A role for whoever may change ConfigMaps of `shop`, and who that is; ada may do everything.
+const RIGHTS: &str = "\
+apiVersion: v1
+kind: Namespace
+metadata: {name: shop}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: config, namespace: shop}
+rules:
+- {apiGroups: [\"\"], resources: [configmaps], verbs: [create, update]}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: config, namespace: shop}
+subjects: [{kind: Group, name: devs, apiGroup: rbac.authorization.k8s.io}]
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: config}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: admins}
+subjects: [{kind: User, name: ada@example.org, apiGroup: rbac.authorization.k8s.io}]
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cluster-admin}
+";
+
+#[test]
+fn a_push_of_who_may_not_is_refused() {
+    let shop = Shop::new();
+    assert!(shop.install(&[]).1);
+    assert!(shop.push(None, &[("b.yaml", GOOD)]).1);
+    let (trust, _) = shop.keys.trust(&["ada", "eve"]);
+    let trust = format!("{trust}authorize: roles\ngroups: {{devs: [eve@example.org]}}\n");
+    // Nobody would be left who may say who may what.
+    let (said, is_well) = shop.push(Some("ada"), &[("trust.yaml", &trust)]);
+    assert!(!is_well && said.contains("leaves nobody who may change trust.yaml"), "{said}");
+    shop.back();
+    let (said, is_well) =
+        shop.push(Some("ada"), &[("trust.yaml", &trust), ("rights.yaml", RIGHTS)]);
+    assert!(is_well, "{said}");
+
+    let config = GOOD.replace("{name: a}", "{name: a, namespace: shop}");
+    let (said, is_well) = shop.push(Some("eve"), &[("shop/a.yaml", &config)]);
+    assert!(is_well, "{said}");
+    let (said, is_well) = shop.push(Some("eve"), &[("shop/b.yaml", GOOD)]);
+    assert!(
+        !is_well
+            && said.contains("makes 1 change that eve@example.org may not make")
+            && said.contains(
+                "shop/b.yaml:1:1: error: eve@example.org may not create configmaps \"a\""
+            ),
+        "{said}"
+    );
+    shop.back();
+    // Nor by a role of her own, beside it or before it.
+    let grab = RIGHTS.replace("devs", "system:authenticated").replace("create, update", "'*'");
+    let (said, is_well) = shop.push(Some("eve"), &[("rights.yaml", &grab)]);
+    assert!(!is_well && said.contains("may not update roles.rbac.authorization.k8s.io"), "{said}");
+    shop.back();
+
+    // The same, asked before the push.
+    let ask = |args: &[&str]| {
+        let output = windlass(args).current_dir(shop.path("work")).output().expect("runs");
+        let said = [output.stdout, output.stderr].concat();
+        (String::from_utf8_lossy(&said).into_owned(), output.status.code())
+    };
+    let eve = ["--as", "eve@example.org"];
+    let can_i = |words: &[&str]| ask(&[&["auth", "can-i"], words, &eve[..]].concat());
+    assert_eq!(can_i(&["update", "cm/a", "-n", "shop"]), ("yes\n".into(), Some(0)));
+    assert_eq!(can_i(&["delete", "cm/a", "-n", "shop"]), ("no\n".into(), Some(1)));
+    assert_eq!(can_i(&["update", "cm"]), ("no\n".into(), Some(1)));
+    assert_eq!(can_i(&["update", "trust.windlass.dev"]), ("no\n".into(), Some(1)));
+    let (said, _) = can_i(&["--list", "-n", "shop"]);
+    assert!(said.contains("configmaps   []      [create,update]"), "{said}");
+    std::fs::write(shop.path("work/shop/a.yaml"), "").expect("written");
+    let (said, code) = ask(&[&["validate"], &eve[..]].concat());
+    assert!(
+        code == Some(1) && said.contains("eve@example.org may not delete configmaps"),
+        "{said}"
+    );
+    let (said, code) = ask(&["validate", "--as", "ada@example.org"]);
+    assert!(code == Some(0), "{said}");
+    let (said, _) = ask(&["validate", "--as", "bob"]);
+    assert!(said.contains("has no key of bob"), "{said}");
 }

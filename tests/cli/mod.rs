@@ -3,9 +3,11 @@
 
 mod fake;
 mod hook;
+mod host_remote;
 mod init;
 mod lab;
 mod rollout;
+mod secret;
 mod talk;
 mod validate;
 
@@ -356,6 +358,10 @@ fn what_makes_no_sense_is_a_usage_error() {
             "get pods -o table",
             "get pods --nonsense",
             "exec web",
+            "port-forward web",
+            "port-forward big 80 --address web.example -n shop",
+            "port-forward big nothing -n shop",
+            "port-forward cm/web-settings 80 -n shop",
             "logs",
             "logs big --since soon -n shop",
             "delete pod",

@@ -8,6 +8,7 @@ use windlass::adapters::docker::{Docker, Options};
 use windlass::adapters::images::{self, Images};
 use windlass::kinds::name::Name;
 use windlass::ports::Fault;
+use windlass::ports::larder::{ImageKey, Place};
 use windlass::ports::runtime::{
     ImageSeen, ImageWish, Pull, REASON_NEVER_PULL, REASON_PULL, split_reason,
 };
@@ -41,6 +42,9 @@ fn open(host: &Host, data: &std::path::Path) -> Images {
         directory: data.join("images"),
         catalogue: data.join("images.json"),
         digest_map,
+        brought: data.join("brought.json"),
+        named: data.join("named.json"),
+        workshop: data.join("bundle"),
         send_limit: None,
     };
     Images::open(docker, options)
@@ -135,4 +139,60 @@ async fn where_an_image_was_looked_for_is_said() {
     let fault = ensure(&larder.images, "wdl.test/larder-cut:1", Pull::Never).await;
     let fault = fault.expect_err("is another");
     assert!(fault.message.contains("could not be loaded"), "{fault}");
+}
+
+/// What of the images named so lies in a place: whether it is used, and whether it is ours.
+async fn lies(larder: &Larder, name: &str, place: Place) -> Option<(ImageKey, bool, bool)> {
+    let stock = larder.images.stock().await.expect("looked through");
+    assert!(stock.disks.values().all(|disk| disk.bytes_total > disk.bytes_free), "{stock:?}");
+    let mut found =
+        stock.images.into_iter().filter(|its| its.key.0 == place && its.names.contains(name));
+    found.next().map(|its| (its.key, its.is_used, its.is_ours))
+}
+
+#[tokio::test]
+async fn what_the_agent_brought_may_go_and_what_is_used_or_foreign_stays() {
+    let Some(host) = Host::shared() else { return };
+    let larder = larder(host);
+    let [ours, renamed, foreign, used] =
+        ["ours", "renamed", "foreign", "used"].map(|name| format!("wdl.test/larder-{name}:1"));
+    for name in [&ours, &renamed, &used] {
+        let file = larder.directory.join(format!("{}.tar", &name[9..name.len() - 2]));
+        fs::write(file, unique(name).tar).expect("written");
+    }
+    host.load(&unique(&foreign));
+    assert!(larder.images.look().await, "they are loaded");
+    // That it is asked for does not make it ours.
+    ensure(&larder.images, &foreign, Pull::Missing).await.expect("is here");
+    let tag = format!("/images/{renamed}/tag?repo=backup.test/kept&tag=1");
+    host.plain().send("POST", &tag, &[], &[]).expect("answers").expect(201);
+    let body = json!({"Image": used, "Cmd": ["true"]}).to_string();
+    let headers = [("Content-Type", "application/json".to_owned())];
+    let made =
+        host.plain().send("POST", "/containers/create?name=larder-used", &headers, body.as_bytes());
+    made.expect("answers").expect(201);
+    let mut keys = Vec::new();
+    for (name, is_used, is_ours) in [
+        (&ours, false, true),
+        (&renamed, false, false),
+        (&foreign, false, false),
+        (&used, true, true),
+    ] {
+        let (key, seen_used, seen_ours) =
+            lies(&larder, name, Place::Docker).await.expect("is there");
+        assert_eq!((seen_used, seen_ours), (is_used, is_ours), "{name}");
+        keys.push(key);
+    }
+    // Whatever is asked for, Docker's word on what is used holds.
+    let asked = vec![keys[0].clone(), keys[3].clone()];
+    assert_eq!(larder.images.remove(asked).await.expect("tried"), [keys[0].clone()]);
+    assert_eq!(lies(&larder, &ours, Place::Docker).await, None);
+    assert!(lies(&larder, &used, Place::Docker).await.is_some());
+    // And it comes again from where it came.
+    ensure(&larder.images, &ours, Pull::Never).await.expect("loaded again");
+    assert!(lies(&larder, &ours, Place::Docker).await.expect("is there").2, "and is ours again");
+    host.plain().delete("/containers/larder-used").expect("answers").expect(204);
+    for name in [&ours, &renamed, &foreign, &used, &"backup.test/kept:1".to_owned()] {
+        remove(host, name);
+    }
 }

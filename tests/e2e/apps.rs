@@ -188,3 +188,59 @@ fn commits_wait_for_their_hour_come_in_waves_and_what_became_of_them_is_told() {
         assert!(said.iter().any(|known| known == state), "{state}: {said:?}");
     }
 }
+
+#[test]
+fn a_part_of_an_app_goes_ahead_until_it_has_been_well_for_long_enough() {
+    let settings = |hold: &str| {
+        format!("apps:\n- {{name: web, path: web, canary: {{share: 1, for: {hold}}}}}\n")
+    };
+    let Some(site) = Site::start("ap-canary-") else { return };
+    site.push(
+        "first",
+        &[
+            ("windlass.yaml", Some(&settings("1h"))),
+            ("namespace.yaml", Some(NAMESPACE)),
+            ("web/web.yaml", Some(&web("one", 3, 30080))),
+        ],
+    );
+    let first = site.wait_ready("app=web", 3);
+
+    // One of three has what is new, and Services lead to it as to the others.
+    site.push("second", &[("web/web.yaml", Some(&web("two", 3, 30080)))]);
+    let standing = |site: &Site| app(site, "web")["inForce"]["canary"].clone();
+    site.wait("a canary that is well", |site| {
+        standing(site).as_str().filter(|said| said.contains("1 of 3 pods, healthy")).map(drop)
+    });
+    let pods = site.wait_ready("app=web", 3);
+    assert_eq!(pods.iter().filter(|pod| first.contains(pod)).count(), 2, "{first:?} {pods:?}");
+    for page in ["one", "two"] {
+        site.wait(page, |site| (site.fetch(30080).as_deref() == Ok(page)).then_some(()));
+    }
+    let (said, _) = site.windlass(&["app", "show", "web"]);
+    assert!(said.contains("1 of 3 pods"), "{said}");
+
+    // A revert is held back by nothing, and those that stayed stay.
+    site.push("revert", &[("web/web.yaml", Some(&web("one", 3, 30080)))]);
+    let back = site
+        .wait("no canary", |site| standing(site).is_null().then(|| site.wait_ready("app=web", 3)));
+    assert_eq!(back.iter().filter(|pod| first.contains(pod)).count(), 2, "{first:?} {back:?}");
+    assert_eq!(site.fetch(30080).as_deref(), Ok("one"));
+
+    // What has been well for long enough is followed by the rest.
+    let (windows, page) = (settings("2s"), web("three", 3, 30080));
+    let files = [("windlass.yaml", Some(&*windows)), ("web/web.yaml", Some(&*page))];
+    let third = site.push("third", &files);
+    site.wait("the rest follows", |site| {
+        let stands = app(site, "web");
+        let is_over = stands["inForce"]["commit"] == third.as_str()
+            && stands["inForce"]["canary"].is_null()
+            && stands["inForce"]["healthy"].is_string();
+        is_over.then_some(())
+    });
+    let last = site.wait_ready("app=web", 3);
+    assert!(last.iter().all(|pod| !back.contains(pod)), "{back:?} {last:?}");
+    // Those that end are led to for a moment longer.
+    site.wait("the newest page alone", |site| {
+        (0..6).all(|_| site.fetch(30080).as_deref() == Ok("three")).then_some(())
+    });
+}

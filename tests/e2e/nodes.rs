@@ -1,7 +1,7 @@
 //! Two nodes: one is asked for what runs on the other.
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use windlass::adapters::lab::{Lab, run};
 
 use crate::api::kubectl::newest;
+use crate::api::tunnel::{Forwarding, there_and_back};
 use crate::support::host::may_run;
 use crate::support::http::Connection;
 use crate::support::images::busybox;
@@ -156,7 +157,8 @@ fn out(mut command: Command) -> Output {
     command.output().expect("runs")
 }
 
-/// A pod on n2 that says a line every half second.
+/// A pod on n2 that says a line every half second, gives back what it is told at port 7000, and answers
+/// nobody but itself at 8080.
 fn talker() -> String {
     format!(
         "{NAMESPACE}---
@@ -169,7 +171,8 @@ spec:
   containers:
     - name: talker
       image: {IMAGE}
-      command: [sh, -c, 'n=0; while true; do n=$((n+1)); echo line $n; sleep 0.5; done']
+      command: [sh, -c, 'mkdir /www; echo found > /www/index.html; httpd -p 127.0.0.1:8080 -h /www;
+        nc -ll -p 7000 -e cat & n=0; while true; do n=$((n+1)); echo line $n; sleep 0.5; done']
 "
     )
 }
@@ -251,6 +254,27 @@ fn programs_run(fleet: &Fleet, kubectl: Option<&PathBuf>) {
     assert!(text(&shown.stdout).contains("33 77"), "{}", text(&shown.stdout));
 }
 
+/// 20 MB there and back, what listens at the pod's loopback address only, and where nobody listens.
+fn ports_are_forwarded(mut command: Command) {
+    command.args([":7000", ":8080", ":81"]);
+    let mut forwarding = Forwarding::start(command);
+    there_and_back(forwarding.place(7000), 20_000_000);
+    let page = |at: SocketAddr| {
+        let mut stream = TcpStream::connect(at).expect("connects");
+        stream.set_read_timeout(Some(WAIT_MAX)).expect("set");
+        stream.write_all(b"GET / HTTP/1.0\r\n\r\n").expect("asks");
+        let mut page = String::new();
+        // kubectl may hang up before it has told why.
+        let _ = stream.read_to_string(&mut page);
+        page
+    };
+    let told = page(forwarding.place(8080));
+    assert!(told.ends_with("found\n"), "{told}");
+    assert_eq!(page(forwarding.place(81)), "");
+    let said = forwarding.wait_for("error forwarding port 81 to pod talker, uid ");
+    assert!(said.contains("failed to connect to localhost:81"), "{said}");
+}
+
 #[test]
 fn any_node_is_asked_for_what_runs_on_another() {
     let Some(fleet) = Fleet::start(1, &talker()) else { return };
@@ -262,8 +286,14 @@ fn any_node_is_asked_for_what_runs_on_another() {
     });
     logs_are_told(&fleet, kubectl.as_ref());
     programs_run(&fleet, kubectl.as_ref());
+    ports_are_forwarded(fleet.windlass("port-forward talker -n shop"));
+    if let Some(program) = &kubectl {
+        ports_are_forwarded(fleet.kubectl(program, "port-forward talker -n shop"));
+    }
     let said = fleet.log("n2");
-    for line in ["another node reads a log", "another node runs a program"] {
+    for line in
+        ["another node reads a log", "another node runs a program", "another node forwards ports"]
+    {
         let line = said.lines().find(|told| told.contains(line)).expect(line);
         assert!(line.contains("n1") && line.contains("root") && line.contains("talker"), "{line}");
     }

@@ -1,7 +1,7 @@
 //! No registry, no network: images from archives, commits and images from a bundle.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -412,11 +412,12 @@ fn a_power_cut_in_the_middle_of_a_bundle_costs_the_time_since() {
     let config = site.host.dir().join("agent.yaml");
     let mut kills = 0;
     let mut wait = 3;
+    let said = site.host.dir().join("said");
     loop {
         let mut child = shore
             .applying(&config, &bundle)
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(File::create(&said).expect("made"))
             .spawn()
             .expect("it runs");
         std::thread::sleep(Duration::from_millis(wait));
@@ -436,6 +437,8 @@ fn a_power_cut_in_the_middle_of_a_bundle_costs_the_time_since() {
         }
         kills += 1;
         wait = wait * 5 / 4 + 1;
+        let said = || fs::read_to_string(&said).unwrap_or_default();
+        assert!(wait < 60_000, "after {kills} kills it comes to no end: {}", said());
     }
     println!("killed {kills} times");
     assert!(kills >= 5);

@@ -92,6 +92,57 @@ fn only_what_somebody_vouches_for_comes_into_force() {
     from_its_own_disk(&mut site, &bob, &late);
 }
 
+/// What is released is what bears a signed tag, also if the tag comes later than its commit.
+#[test]
+fn a_signed_tag_brings_a_commit_into_force() {
+    let Some(mut site) = Site::without_agent("we2e-tag-") else { return };
+    let dir = site.host.dir().to_path_buf();
+    let work = dir.join("work");
+    let keys = Keys::make(&dir, &["ada", "eve"]);
+    let (trust, _) = keys.trust(&["ada"]);
+    let trust = format!("signed: tag\ntags: v*\n{trust}");
+    let pin = windlass::desired::trust::fingerprint(trust.as_bytes());
+    let tag = |site: &Site, name: &str, by: &str| {
+        keys.sign_with(&work, Some(by));
+        site.git(&["tag", "-s", "-f", "-m", "a release", name]);
+        keys.sign_with(&work, None);
+        site.git(&["push", "-q", "--force", "origin", name]);
+    };
+    let first =
+        site.push("The shop", &[("namespace.yaml", Some(NAMESPACE)), (TRUST_FILE, Some(&trust))]);
+    tag(&site, "v1", "ada");
+    let desired = dir.join("desired.git");
+    site.configure(&json!({"url": desired, "poll": "1s", "trust": pin}));
+    site.start_agent();
+    site.wait_in_force(&first);
+
+    let second = site.push("web", &[("web.yaml", Some(&web("one", 2, 30080)))]);
+    let why = refusal(&site, &second);
+    assert!(why.starts_with("it bears no tag v* that is signed; have somebody sign one"), "{why}");
+    tag(&site, "v2", "eve");
+    let why = site.wait("another reason", |site| {
+        let why = site.status()["apps"][0]["waiting"]["why"].as_str()?.to_owned();
+        why.contains("v2").then_some(why)
+    });
+    assert!(why.contains(&keys.fingerprint("eve")), "{why}");
+    // The first one's, moved: it is the first one's still.
+    site.git(&["push", "-q", "--force", "origin", "v1:refs/tags/v2"]);
+    assert_eq!(site.status()["apps"][0]["inForce"]["commit"], first.as_str());
+    tag(&site, "v2", "ada");
+    site.wait_in_force(&second);
+    site.wait_ready("app=web", 2);
+
+    // Its tag is gone there, and the node begins alone: it has its own copy.
+    site.git(&["push", "-q", "origin", ":refs/tags/v2", ":refs/tags/v1"]);
+    site.stop_agent(Signal::SIGKILL);
+    fs::rename(&desired, desired.with_extension("away")).expect("moved");
+    site.start_agent();
+    site.wait_in_force(&second);
+    site.wait("the pods", |site| (site.status()["pods"]["ready"] == 2).then_some(()));
+    let faults = site.status()["faults"].to_string();
+    assert!(!faults.contains("is not to be trusted"), "{faults}");
+}
+
 /// A node that starts alone asks again, and believes nobody: neither the state store nor what it
 /// fetched.
 fn from_its_own_disk(site: &mut Site, good: &str, bad: &str) {
@@ -146,4 +197,40 @@ fn say_in_force(state: &std::path::Path, commit: &str) {
     let tree = String::from_utf8_lossy(&tree.stdout).trim().to_owned();
     let forged = must_git(state, &["commit-tree", &tree, "-p", name, "-m", "forged"]);
     must_git(state, &["update-ref", name, &forged]);
+}
+
+#[test]
+fn only_what_its_signer_may_comes_into_force() {
+    let Some(mut site) = Site::without_agent("we2e-rights-") else { return };
+    let dir = site.host.dir().to_path_buf();
+    let work = dir.join("work");
+    let keys = Keys::make(&dir, &["ada", "eve"]);
+    let (trust, _) = keys.trust(&["ada", "eve"]);
+    let trust = format!("{trust}authorize: roles\n");
+    let pin = windlass::desired::trust::fingerprint(trust.as_bytes());
+    let bound = "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleBinding\n\
+                 metadata: {name: ada}\nsubjects: [{kind: User, name: ada@example.org, apiGroup: \
+                 rbac.authorization.k8s.io}]\nroleRef: {apiGroup: rbac.authorization.k8s.io, kind: \
+                 ClusterRole, name: cluster-admin}\n";
+    keys.sign_with(&work, Some("ada"));
+    let files = [("namespace.yaml", Some(NAMESPACE)), (TRUST_FILE, Some(&*trust))];
+    site.push("The shop", &[files[0], files[1], ("ada.yaml", Some(bound))]);
+    let desired = dir.join("desired.git");
+    site.configure(&json!({"url": desired, "poll": "1s", "trust": pin}));
+    site.start_agent();
+    let web = web("one", 1, 30080);
+    let good = site.push("web", &[("web.yaml", Some(&web))]);
+    site.wait_in_force(&good);
+
+    keys.sign_with(&work, Some("eve"));
+    let over = site.push("eve's own", &[("web.yaml", None)]);
+    let why = refusal(&site, &over);
+    assert!(why.contains("that eve@example.org may not make"), "{why}");
+    let waiting = site.status()["apps"][0]["waiting"].clone();
+    let said = waiting["findings"].to_string();
+    assert!(
+        said.contains("may not delete deployments.apps") && said.contains("web.yaml"),
+        "{said}"
+    );
+    assert_eq!(site.status()["apps"][0]["inForce"]["commit"], good.as_str());
 }

@@ -1,13 +1,16 @@
 //! The Git adapter against real repositories, real servers and real kills.
 
 mod conformance;
+mod gate;
 mod measure;
 mod notes;
+mod openpgp;
 mod source;
 mod source_remote;
 mod store_local;
 mod store_remote;
 mod storm;
+mod tags;
 mod trust;
 
 use std::time::Duration;

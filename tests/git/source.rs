@@ -75,7 +75,7 @@ impl Shelf {
 
 pub(crate) async fn fetch(source: &Source) -> Result<Option<Oid>, Fault> {
     match source.perform(Call::Fetch).await? {
-        Answer::Fetched { tip } => Ok(tip),
+        Answer::Fetched { tip, .. } => Ok(tip),
         other => panic!("fetch: {other:?}"),
     }
 }

@@ -7,6 +7,7 @@ use windlass::ports::source::{Answer, Call, Lineage};
 
 use super::source::{Shelf, fetch};
 use crate::support::keys::Keys;
+use crate::support::must_git;
 
 async fn lineage(source: &Source, commit: &Oid, pin: &str, known: &[&Oid]) -> Lineage {
     let call = Call::Lineage {
@@ -22,7 +23,11 @@ async fn lineage(source: &Source, commit: &Oid, pin: &str, known: &[&Oid]) -> Li
     }
 }
 
-async fn ask(source: &Source, commit: &Oid, pin: &str) -> Result<Vouched, (Oid, Distrust)> {
+pub(super) async fn ask(
+    source: &Source,
+    commit: &Oid,
+    pin: &str,
+) -> Result<Vouched, (Oid, Distrust)> {
     let lineage = lineage(source, commit, pin, &[]).await;
     let pin = parse_fingerprint(pin).expect("a fingerprint");
     vouch(&lineage, &pin).map_err(|refusal| (refusal.culprit.id.clone(), refusal.why))
@@ -135,4 +140,56 @@ async fn a_directory_has_a_trust_of_its_own() {
     let source = Source::open(config).expect("opens");
     fetch(&source).await.expect("fetched");
     assert!(ask(&source, &tip, &pin).await.is_ok());
+}
+
+/// Who could choose beside which parent a merge is held would choose the one that lets him.
+#[tokio::test]
+async fn what_was_taken_away_does_not_come_back_by_a_merge() {
+    let shelf = Shelf::new();
+    let keys = Keys::make(shelf.dir.path(), &["ada", "eve"]);
+    let work = shelf.work();
+    let (trust, _) = keys.trust(&["ada", "eve"]);
+    let trust = format!("{trust}authorize: roles\n");
+    let pin = windlass::desired::trust::fingerprint(trust.as_bytes());
+    let bound = |name: &str, who: &str| {
+        format!(
+            "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleBinding\nmetadata: {{name: \
+             {name}}}\nsubjects: [{{kind: User, name: {who}@example.org, apiGroup: \
+             rbac.authorization.k8s.io}}]\nroleRef: {{apiGroup: rbac.authorization.k8s.io, kind: \
+             ClusterRole, name: cluster-admin}}\n"
+        )
+    };
+    shelf.write(TRUST_FILE, &trust);
+    shelf.write("ada.yaml", &bound("ada", "ada"));
+    shelf.write("eve.yaml", &bound("eve", "eve"));
+    keys.sign_with(&work, Some("ada"));
+    shelf.push("both may everything");
+    must_git(&work, &["branch", "-q", "side"]);
+    std::fs::remove_file(work.join("eve.yaml")).expect("removed");
+    let revoked = shelf.push("eve may nothing any more");
+    let config = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n";
+    // She goes on where she still may, and merges what took that away, keeping her side of it.
+    keys.sign_with(&work, Some("eve"));
+    must_git(&work, &["checkout", "-q", "side"]);
+    std::fs::write(work.join("web.yaml"), config).expect("written");
+    must_git(&work, &["add", "-A"]);
+    must_git(&work, &["commit", "-q", "-m", "eve's own"]);
+    let own = Oid::new(&must_git(&work, &["rev-parse", "HEAD"]));
+    must_git(&work, &["merge", "-q", "-s", "ours", "-m", "merge", revoked.as_str()]);
+    must_git(&work, &["push", "-q", "origin", "HEAD:main"]);
+    let merge = Oid::new(&must_git(&work, &["rev-parse", "HEAD"]));
+    let source = Source::open(shelf.config()).expect("opens");
+    fetch(&source).await.expect("fetched");
+    assert!(ask(&source, &own, &pin).await.is_ok(), "there she might");
+    let Err((culprit, Distrust::Oversteps { signer, findings })) = ask(&source, &merge, &pin).await
+    else {
+        panic!("it is taken");
+    };
+    assert_eq!((culprit, signer.as_str()), (merge, "eve@example.org"));
+    let said: Vec<String> = findings.iter().map(ToString::to_string).collect();
+    assert!(
+        said.iter().any(|said| said.contains("may not create clusterrolebindings")),
+        "{said:?}"
+    );
+    assert!(said.iter().any(|said| said.contains("web.yaml:1:1")), "{said:?}");
 }

@@ -2,6 +2,7 @@
 //! directories, and the rule that a skipped test says so.
 
 pub(crate) mod fleet;
+pub(crate) mod gpg;
 pub(crate) mod host;
 pub(crate) mod http;
 pub(crate) mod images;

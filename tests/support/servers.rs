@@ -120,6 +120,15 @@ impl Sshd {
 
     /// Starts one on this address, in the namespace of this thread.
     pub(crate) fn start_at(address: &str) -> Self {
+        Self::make(address, "ForceCommand serve")
+    }
+
+    /// Starts one where each key has what `authorized_keys` says, and clients may set every variable.
+    pub(crate) fn start_by_keys() -> Self {
+        Self::make(LOOPBACK, "AcceptEnv *")
+    }
+
+    fn make(address: &str, more: &str) -> Self {
         let dir = scratch("wgit-sshd-");
         let port = free_port_of(address);
         let at = |name: &str| dir.path().join(name).display().to_string();
@@ -147,12 +156,12 @@ impl Sshd {
             "ListenAddress {address}\nPort {port}\nHostKey {}\nHostKey {}\nAuthorizedKeysFile {}\n\
              PidFile {}\nStrictModes no\nUsePAM no\nPasswordAuthentication no\n\
              KbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\n\
-             MaxStartups 200\nMaxSessions 200\nForceCommand {}\n",
+             MaxStartups 200\nMaxSessions 200\n{}\n",
             at("host_ed25519"),
             at("host_rsa"),
             at("authorized_keys"),
             at("pid"),
-            at("serve"),
+            more.replace("serve", &at("serve")),
         );
         write(&dir.path().join("config"), &config, 0o600);
         // Debian's sshd wants this directory, which the package makes at boot.
@@ -351,6 +360,7 @@ impl Silent {
 pub(crate) struct Wire {
     port: u16,
     cut: Arc<AtomicU8>,
+    carried: Arc<AtomicUsize>,
 }
 
 /// How a wire is cut.
@@ -372,6 +382,8 @@ impl Wire {
         let port = listener.local_addr().expect("an address").port();
         let cut = Arc::new(AtomicU8::new(0));
         let state = Arc::clone(&cut);
+        let carried = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&carried);
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 if state.load(Ordering::SeqCst) == Cut::All as u8 {
@@ -380,14 +392,20 @@ impl Wire {
                 let Ok(server) = TcpStream::connect(("127.0.0.1", server)) else {
                     continue;
                 };
-                join(&client, &server, &state);
+                join(&client, &server, &state, &count);
             }
         });
-        Self { port, cut }
+        Self { port, cut, carried }
     }
 
     pub(crate) fn port(&self) -> u16 {
         self.port
+    }
+
+    /// How many bytes went over it, both ways.
+    #[allow(dead_code, reason = "a benchmark counts them")]
+    pub(crate) fn carried(&self) -> u64 {
+        self.carried.load(Ordering::SeqCst) as u64
     }
 
     pub(crate) fn cut(&self, how: Cut) {
@@ -398,7 +416,8 @@ impl Wire {
 /// A request for refs is short; what follows it in a push is the push.
 const REQUEST_BYTES: usize = 200;
 
-fn join(client: &TcpStream, server: &TcpStream, cut: &Arc<AtomicU8>) {
+fn join(client: &TcpStream, server: &TcpStream, cut: &Arc<AtomicU8>, carried: &Arc<AtomicUsize>) {
+    let (there, back) = (Arc::clone(carried), Arc::clone(carried));
     let asked = Arc::new(AtomicUsize::new(0));
     let clone = |stream: &TcpStream| stream.try_clone().expect("clones");
     let (mut from, mut to, count) = (clone(client), clone(server), Arc::clone(&asked));
@@ -406,6 +425,7 @@ fn join(client: &TcpStream, server: &TcpStream, cut: &Arc<AtomicU8>) {
         let mut buffer = [0; 4096];
         while let Ok(n @ 1..) = from.read(&mut buffer) {
             count.fetch_add(n, Ordering::SeqCst);
+            there.fetch_add(n, Ordering::SeqCst);
             if to.write_all(&buffer[..n]).is_err() {
                 break;
             }
@@ -416,6 +436,7 @@ fn join(client: &TcpStream, server: &TcpStream, cut: &Arc<AtomicU8>) {
     std::thread::spawn(move || {
         let mut buffer = [0; 4096];
         while let Ok(n @ 1..) = from.read(&mut buffer) {
+            back.fetch_add(n, Ordering::SeqCst);
             let how = cut.load(Ordering::SeqCst);
             if asked.load(Ordering::SeqCst) > REQUEST_BYTES && how != 0 {
                 if how == Cut::AnswerAndAll as u8 {

@@ -2,16 +2,18 @@
 //! other nodes to call.
 
 use std::future::Future;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 
 use tokio::io::AsyncWrite;
+use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::adapters::docker::{Control, Docker, LogOptions, Pieces, Session};
 use crate::adapters::images::Images;
 use crate::adapters::line::{Line, Lines};
+use crate::adapters::reach::reach;
 use crate::agent::event::{Ask, Reply};
 use crate::ports::Fault;
 use crate::ports::store::Decision;
@@ -38,6 +40,13 @@ pub trait Backend: Send + Sync + 'static {
     ) -> Later<'l, Result<Talk, Fault>>;
     /// Talks to a container's own process.
     fn attach<'l>(&'l self, id: &'l str, stdin: bool) -> Later<'l, Result<Talk, Fault>>;
+    /// Connects to a port from inside the network of a container, at its loopback address or at `ip`.
+    fn reach<'l>(
+        &'l self,
+        id: &'l str,
+        port: u16,
+        ip: Option<Ipv4Addr>,
+    ) -> Later<'l, Result<TcpStream, Fault>>;
     /// Images that other nodes may have; none where there are none to give.
     fn images(&self) -> Option<&Images> {
         None
@@ -146,6 +155,15 @@ impl Backend for Live {
 
     fn attach<'l>(&'l self, id: &'l str, stdin: bool) -> Later<'l, Result<Talk, Fault>> {
         Box::pin(async move { Ok(self.docker.attach(id, stdin).await?.into()) })
+    }
+
+    fn reach<'l>(
+        &'l self,
+        id: &'l str,
+        port: u16,
+        ip: Option<Ipv4Addr>,
+    ) -> Later<'l, Result<TcpStream, Fault>> {
+        Box::pin(async move { reach(self.docker.network(id).await?, port, ip).await })
     }
 
     fn dial<'l>(

@@ -46,6 +46,7 @@ fn subs(kind: Kind) -> &'static [Sub] {
         sub("eviction", ("policy", "v1", "Eviction"), &["create"]),
         sub("exec", ("", "v1", "PodExecOptions"), &["create", "get"]),
         sub("log", ("", "v1", "Pod"), &["get"]),
+        sub("portforward", ("", "v1", "PodPortForwardOptions"), &["create", "get"]),
         sub("status", ("", "v1", "Pod"), &["get"]),
     ];
     const SCALED: &[Sub] = &[SCALE];

@@ -1,4 +1,5 @@
-//! What only another node's agent can tell: its pods' logs, sessions in its containers.
+//! What only another node's agent can tell: its pods' logs, sessions in its containers, connections to
+//! their ports.
 //!
 //! A switchboard: it finds the line, plugs the caller through, and does not listen in. A session is
 //! handed on byte by byte, so whatever kubectl and that agent agree upon (sizes of terminals, codes
@@ -30,6 +31,7 @@ use super::ask::Parameters;
 use super::peer::CALLER;
 use super::reply::{self, Answer, No};
 use super::serve::{Api, Caller};
+use super::tunnel::LANGUAGE;
 use crate::kinds::name::NodeName;
 use crate::ports::Fault;
 use crate::view::picture::Picture;
@@ -45,13 +47,14 @@ const UPGRADE_MAX: Duration = Duration::from_secs(10);
 const GOODBYE_MAX: Duration = Duration::from_secs(10);
 
 /// What of a request for a session is said to the other agent, and of its answer to the client.
-const SESSION_HEADERS: [HeaderName; 6] = [
+const SESSION_HEADERS: [HeaderName; 7] = [
     UPGRADE,
     CONNECTION,
     SEC_WEBSOCKET_KEY,
     SEC_WEBSOCKET_VERSION,
     SEC_WEBSOCKET_PROTOCOL,
     SEC_WEBSOCKET_ACCEPT,
+    LANGUAGE,
 ];
 
 /// A connection to another agent, ended with whoever holds this.

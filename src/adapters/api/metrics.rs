@@ -169,12 +169,28 @@ fn own(picture: &Picture) -> Vec<Family<'_>> {
         ("store", &health.store_fault),
         ("runtime", &health.runtime_fault),
         ("network", &health.network_fault),
+        ("disk", &health.disk_fault),
     ];
     let mut trouble = gauge("windlass_fault", "Whether a part of the agent is in trouble");
     for (part, fault) in faults {
         trouble.add(vec![("part", part)], truth(fault.is_some()));
     }
+    let mut free = gauge("windlass_image_disk_free_bytes", "What is left of a disk with images");
+    let mut size = gauge("windlass_image_disk_size_bytes", "How large a disk with images is");
+    for disk in health.image_disks.values() {
+        free.add(vec![("path", &*disk.path)], real(disk.bytes_free));
+        size.add(vec![("path", &*disk.path)], real(disk.bytes_total));
+    }
     vec![
+        free,
+        size,
+        counter("windlass_images_removed", "Images removed because a disk was filling")
+            .with(Vec::new(), real(health.images_removed.0)),
+        counter(
+            "windlass_images_removed_bytes",
+            "Their size; layers that others share are counted, too",
+        )
+        .with(Vec::new(), real(health.images_removed.1)),
         gauge("windlass_build_info", "The agent's version")
             .with(vec![("version", &picture.version), ("node", picture.node.as_str())], 1.0),
         info,

@@ -1,4 +1,5 @@
-//! The door for other nodes' agents: logs of this node's pods, sessions in their containers, images.
+//! The door for other nodes' agents: logs of this node's pods, sessions in their containers, connections
+//! to their ports, images.
 //!
 //! Whoever calls has proved that he owns his key; whose key it is stands in the registers of the
 //! fleet's nodes, which each node writes for itself, and, once the desired repository certifies keys,
@@ -22,7 +23,7 @@ use super::listen::{HEAD_MAX, Patient};
 use super::reply::{Answer, No};
 use super::route::{self, Part, Route};
 use super::serve::Api;
-use super::{door, larder, log, talk};
+use super::{door, larder, log, talk, tunnel};
 use crate::adapters::line::Lines;
 use crate::kinds::name::NodeName;
 use crate::kinds::registry::Kind;
@@ -127,15 +128,15 @@ async fn answer(
     }
     let route = route::parse(request.uri().path());
     let (pod, part) = match route {
-        Some(Route::Object { key, part: part @ (Part::Log | Part::Exec | Part::Attach) })
-            if key.kind == Kind::Pod && request.method() == Method::GET =>
+        Some(Route::Object { key, part })
+            if is_asked(key.kind, part) && request.method() == Method::GET =>
         {
             (key, part)
         }
         _ => {
             tracing::warn!(%node, path = request.uri().path(), "another node was refused");
             return Err(No::forbidden(
-                "nodes ask each other for logs, exec, attach and images only",
+                "nodes ask each other for logs, exec, attach, port-forward and images only",
             ));
         }
     };
@@ -143,8 +144,14 @@ async fn answer(
     note(&node, &pod.to_string(), part, &asked, &request);
     match part {
         Part::Log => log::log(api, &pod, &asked).await,
+        Part::PortForward => tunnel::tunnel(api, &pod, &asked, request).await,
         _ => talk::talk(api, &pod, part, &asked, request).await,
     }
+}
+
+/// Whether nodes ask each other for that.
+fn is_asked(kind: Kind, part: Part) -> bool {
+    kind == Kind::Pod && matches!(part, Part::Log | Part::Exec | Part::Attach | Part::PortForward)
 }
 
 /// The node whose key it is.
@@ -165,6 +172,7 @@ fn note(node: &NodeName, pod: &str, part: Part, asked: &Parameters, request: &Re
             let program = asked.get("command").unwrap_or_default();
             tracing::info!(%node, user, pod, container, program, "another node runs a program");
         }
+        Part::PortForward => tracing::info!(%node, user, pod, "another node forwards ports"),
         _ => tracing::info!(%node, user, pod, container, "another node attaches"),
     }
 }

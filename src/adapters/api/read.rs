@@ -1,5 +1,6 @@
 //! Objects: one of them, or a list, page by page, in the form that was asked for.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use hyper::HeaderMap;
@@ -53,65 +54,88 @@ impl Style {
     }
 
     /// One object, as an answer or an event holds it.
-    pub(super) fn one(self, object: &Value, now: Wall) -> Value {
+    pub(super) fn text(self, item: &Item, now: Wall) -> Cow<'_, str> {
+        match self.form {
+            Form::Plain | Form::Text => Cow::Borrowed(&item.json),
+            Form::Table | Form::Metadata => self.one(item.value(), now).to_string().into(),
+        }
+    }
+
+    /// The same, of an object that is not as it is kept.
+    pub(super) fn one(self, object: Value, now: Wall) -> Value {
         match self.form {
             Form::Table => {
                 let metadata = json!({"resourceVersion": object["metadata"]["resourceVersion"]});
                 self.table(&metadata, &[self.row(object, now)])
             }
             Form::Metadata => partial(object),
-            Form::Plain | Form::Text => object.clone(),
+            Form::Plain | Form::Text => object,
         }
     }
 
     /// A table of rows.
     pub(super) fn table(self, metadata: &Value, rows: &[Value]) -> Value {
+        let mut table = self.table_head(metadata);
+        table["rows"] = rows.into();
+        table
+    }
+
+    fn table_head(self, metadata: &Value) -> Value {
         let columns = table::columns(self.kind).iter().map(table::column_json);
         json!({
             "kind": "Table",
             "apiVersion": "meta.k8s.io/v1",
             "metadata": metadata,
             "columnDefinitions": columns.collect::<Vec<_>>(),
-            "rows": rows,
         })
     }
 
-    fn row(self, object: &Value, now: Wall) -> Value {
-        let mut row = json!({"cells": table::cells(self.kind, object, now)});
+    fn row(self, object: Value, now: Wall) -> Value {
+        let mut row = json!({"cells": table::cells(self.kind, &object, now)});
         match self.include {
             Include::Nothing => {}
             Include::Metadata => row["object"] = partial(object),
-            Include::Object => row["object"] = object.clone(),
+            Include::Object => row["object"] = object,
         }
         row
     }
 
-    fn list(self, metadata: &Value, items: &[Item], now: Wall) -> Value {
+    /// All of them: each is read, drawn and written before the next, since a fleet has many.
+    fn list(self, metadata: &Value, items: &[Item], now: Wall) -> String {
+        if self.form == Form::Table {
+            let rows = items.iter().map(|item| self.row(item.value(), now).to_string().into());
+            return with_list(&self.table_head(metadata), "rows", rows);
+        }
         let (api_version, kind) = match self.form {
-            Form::Table => {
-                let rows: Vec<Value> = items.iter().map(|item| self.row(&item.json, now)).collect();
-                return self.table(metadata, &rows);
-            }
             Form::Metadata => ("meta.k8s.io/v1".to_owned(), "PartialObjectMetadataList".to_owned()),
-            Form::Plain | Form::Text => {
-                (self.kind.api_version(), format!("{}List", self.kind.name()))
-            }
+            _ => (self.kind.api_version(), format!("{}List", self.kind.name())),
         };
-        json!({
-            "kind": kind,
-            "apiVersion": api_version,
-            "metadata": metadata,
-            "items": items.iter().map(|item| self.one(&item.json, now)).collect::<Vec<_>>(),
-        })
+        let head = json!({"kind": kind, "apiVersion": api_version, "metadata": metadata});
+        with_list(&head, "items", items.iter().map(|item| self.text(item, now)))
     }
 }
 
+/// An object of JSON with one more member, a list of what is written out already.
+fn with_list<'i>(head: &Value, name: &str, items: impl Iterator<Item = Cow<'i, str>>) -> String {
+    let mut text = head.to_string();
+    text.pop();
+    text.push_str(&format!(",\"{name}\":["));
+    for (index, item) in items.enumerate() {
+        if index > 0 {
+            text.push(',');
+        }
+        text.push_str(&item);
+    }
+    text.push_str("]}");
+    text
+}
+
 /// An object's metadata and nothing else.
-fn partial(object: &Value) -> Value {
+fn partial(mut object: Value) -> Value {
     json!({
         "kind": "PartialObjectMetadata",
         "apiVersion": "meta.k8s.io/v1",
-        "metadata": object["metadata"],
+        "metadata": object["metadata"].take(),
     })
 }
 
@@ -126,7 +150,7 @@ pub(super) async fn object(
     let drawn = api.draw(move |cache| {
         let item = cache.find(&key).ok_or_else(|| No::object(&key))?;
         let picture = cache.picture();
-        let mut answer = style.one(&item.json, picture.now.wall);
+        let mut answer = style.one(item.value(), picture.now.wall);
         if style.form == Form::Plain {
             // Asked for by name: the only way in which a Secret's values are given away.
             objects::reveal(picture, &key, &mut answer);
@@ -153,7 +177,7 @@ pub(super) async fn list(
         let listing = cache.list(kind);
         let wanted = listing.items.into_iter().filter(|item| {
             let is_after = bookmark.as_ref().is_none_or(|bookmark| bookmark.is_before(&item.key));
-            is_after && query.wants(&item.key, &item.json)
+            is_after && query.wants(item)
         });
         let mut items: Vec<Item> = wanted.collect();
         let mut metadata = json!({"resourceVersion": listing.version.to_string()});
@@ -166,7 +190,7 @@ pub(super) async fn list(
                 metadata["remainingItemCount"] = remaining.into();
             }
         }
-        style.list(&metadata, &items, cache.picture().now.wall).to_string()
+        style.list(&metadata, &items, cache.picture().now.wall)
     });
     drawn.await.map(reply::json_text)
 }
@@ -182,7 +206,7 @@ pub(super) async fn scale(api: &Arc<Api>, key: Key) -> Result<Answer, No> {
     }
     let drawn = api.draw(move |cache| cache.find(&key).ok_or_else(|| No::object(&key)));
     let item = drawn.await??;
-    let object = &*item.json;
+    let object = item.value();
     let metadata = &object["metadata"];
     let labels = object["spec"]["selector"].as_object().map(|selector| {
         let labels = selector.get("matchLabels").and_then(Value::as_object).unwrap_or(selector);

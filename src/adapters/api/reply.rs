@@ -150,11 +150,6 @@ impl No {
         Self::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", message)
     }
 
-    /// It is not built.
-    pub(super) fn not_built(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::NOT_IMPLEMENTED, "NotImplemented", message)
-    }
-
     /// We have made a mistake.
     pub(super) fn defect() -> Self {
         let message = "a defect in Windlass: please report the panic in the agent's log";
@@ -195,6 +190,11 @@ impl No {
             self.details["group"] = info.group.into();
         }
         self
+    }
+
+    /// In a sentence.
+    pub(super) fn message(&self) -> &str {
+        &self.message
     }
 
     /// The object, as it is also sent in a watch.

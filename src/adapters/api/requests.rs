@@ -106,7 +106,7 @@ fn no_git_cordon(api: &Api, key: &Key) -> Result<(), No> {
 async fn node(api: &Arc<Api>, key: Key) -> Result<Value, No> {
     let drawn = api.draw(move |cache| {
         let found = cache.find(&key).ok_or_else(|| No::object(&key))?;
-        Ok((*found.json).clone())
+        Ok(found.value())
     });
     drawn.await?
 }

@@ -15,9 +15,10 @@ use super::backend::Backend;
 use super::reply::{self, Answer, No};
 use super::route::{self, Part, Route};
 use super::{
-    container, discovery, forward, log, metrics, openapi, own, read, requests, talk, watch, write,
+    container, discovery, forward, log, metrics, openapi, own, read, requests, review, talk,
+    tunnel, watch, write,
 };
-use crate::adapters::{clock, heap};
+use crate::adapters::clock;
 use crate::kinds::object::Key;
 use crate::kinds::registry::Kind;
 use crate::view::cache::{Cache, Version};
@@ -118,11 +119,7 @@ impl Api {
     pub(super) async fn keep_small(self: &Arc<Self>) {
         loop {
             tokio::time::sleep(TIDY_EVERY).await;
-            let tidied = self.draw(|cache| {
-                if cache.tidy(clock::now().elapsed) {
-                    heap::give_back();
-                }
-            });
+            let tidied = self.draw(|cache| cache.tidy(clock::now().elapsed));
             // Nothing hangs on it.
             let _ = tidied.await;
         }
@@ -160,16 +157,29 @@ async fn dispatch(
     let route = route::parse(request.uri().path()).ok_or_else(No::path)?;
     let asked = Parameters::parse(request.uri().query());
     let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+    // To answer as if nobody had asked for it would be to answer for somebody else.
+    if request.headers().contains_key("impersonate-user") {
+        body(request).await?;
+        return Err(No::forbidden("impersonation (--as) is not done here".to_owned()));
+    }
     match route {
         Route::Own(door) => {
-            own::answer(api, caller, door, &asked, request.method(), request.headers()).await
+            let (method, headers) = (request.method().clone(), request.headers().clone());
+            if !is_read {
+                // None has anything to say, but a client that is still sending would not hear the answer.
+                body(request).await?;
+            }
+            own::answer(api, caller, door, &asked, &method, &headers).await
         }
-        Route::Object { key, part: part @ (Part::Exec | Part::Attach) }
+        Route::Object { key, part: part @ (Part::Exec | Part::Attach | Part::PortForward) }
             if key.kind == Kind::Pod =>
         {
             // kubectl says the same by GET and, on a refusal, once more by POST.
             match container::elsewhere(&api.picture(), &key) {
                 Some(node) => forward::session(api, caller, &node, request).await,
+                None if part == Part::PortForward => {
+                    tunnel::tunnel(api, &key, &asked, request).await
+                }
                 None => talk::talk(api, &key, part, &asked, request).await,
             }
         }
@@ -216,9 +226,6 @@ async fn object(
     match part {
         Part::Whole | Part::Status => read::object(api, key, asked, headers).await,
         Part::Scale => read::scale(api, key).await,
-        Part::PortForward if key.kind == Kind::Pod => Err(No::not_built(
-            "port-forward is not built; the pod's address can be reached from its node",
-        )),
         _ => Err(No::path()),
     }
 }
@@ -231,7 +238,7 @@ async fn handed_in(
     asked: &Parameters,
     request: Request<Incoming>,
 ) -> Result<Answer, No> {
-    let (method, headers) = (request.method().clone(), request.headers().clone());
+    let method = request.method().clone();
     // Read whatever is done with it: a client that is still sending would not hear the answer.
     let body = body(request).await?;
     match route {
@@ -256,10 +263,7 @@ async fn handed_in(
             requests::evict(api, caller, key, asked, &body).await
         }
         Route::Review(review) if method == Method::POST => {
-            write::review(caller, review, &body).await
-        }
-        Route::Object { key, part: Part::PortForward } if key.kind == Kind::Pod => {
-            object(api, key, Part::PortForward, asked, &headers).await
+            review::answer(caller, review, &body).await
         }
         Route::Object { key, .. } => Err(write::refuse(api, &method, &key)),
         Route::Collection { kind, .. } if method == Method::POST => {

@@ -12,28 +12,21 @@ use std::time::Duration;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use futures_util::{SinkExt as _, Stream, StreamExt as _};
+use hyper::Request;
 use hyper::body::Incoming;
-use hyper::header::{
-    CONNECTION, HeaderMap, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
-    SEC_WEBSOCKET_PROTOCOL, UPGRADE,
-};
-use hyper::{Request, StatusCode};
-use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::frame::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::ask::Parameters;
 use super::backend::{Hand, Talk};
 use super::container::{self, Want};
-use super::reply::{self, Answer, No};
+use super::reply::{Answer, No};
 use super::route::Part;
 use super::serve::Api;
+use super::upgrade::{self, Socket};
 use crate::kinds::object::Key;
 use crate::ports::Fault;
 
@@ -84,7 +77,9 @@ pub(super) async fn talk(
     if !(wish.stdin || wish.stdout || wish.stderr) {
         return Err(No::bad("you must specify at least one of stdin, stdout, stderr"));
     }
-    let (accept, protocol) = handshake(request.headers())?;
+    let else_how =
+        "sessions need WebSockets, which kubectl has from 1.30 on; SPDY is not spoken here";
+    let (answer, _) = upgrade::websocket(request.headers(), &PROTOCOLS, else_how)?;
     let place = api.place()?;
     let begun = async {
         match part {
@@ -100,49 +95,13 @@ pub(super) async fn talk(
             tracing::debug!("a client went away before its session began");
             return;
         };
-        let config = WebSocketConfig::default()
-            .read_buffer_size(16 * 1024)
-            .write_buffer_size(0)
-            .max_write_buffer_size(2 * MESSAGE_BYTES_MAX)
-            .max_message_size(Some(MESSAGE_BYTES_MAX))
-            .max_frame_size(Some(MESSAGE_BYTES_MAX));
-        let io = TokioIo::new(connection);
-        let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
+        let socket = upgrade::socket(connection, MESSAGE_BYTES_MAX).await;
         if let Err(error) = converse(socket, talk, &wish, part == Part::Attach).await {
             tracing::debug!(%error, "a session ended early");
         }
         drop(place);
     });
-    let mut answer = reply::text("");
-    *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    let headers = answer.headers_mut();
-    headers.clear();
-    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-    headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
-    headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol));
     Ok(answer)
-}
-
-/// The answer to a client's key, and the language to speak.
-fn handshake(headers: &HeaderMap) -> Result<(HeaderValue, &'static str), No> {
-    let has = |name, word: &str| {
-        let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-        values.flat_map(|value| value.split(',')).any(|part| part.trim().eq_ignore_ascii_case(word))
-    };
-    if !has(UPGRADE, "websocket") || !has(CONNECTION, "upgrade") {
-        return Err(No::bad(
-            "sessions need WebSockets, which kubectl has from 1.30 on; SPDY is not spoken here",
-        ));
-    }
-    let protocol = PROTOCOLS.into_iter().find(|known| has(SEC_WEBSOCKET_PROTOCOL, known));
-    let protocol = protocol.ok_or_else(|| {
-        No::bad(format!("none of the subprotocols is known; known are {}", PROTOCOLS.join(", ")))
-    })?;
-    let key =
-        headers.get(SEC_WEBSOCKET_KEY).ok_or_else(|| No::bad("Sec-WebSocket-Key is missing"))?;
-    let accept = HeaderValue::try_from(derive_accept_key(key.as_bytes()));
-    Ok((accept.map_err(|_| No::bad("Sec-WebSocket-Key is none"))?, protocol))
 }
 
 /// One message on a channel.
@@ -154,15 +113,7 @@ fn message(channel: u8, bytes: &[u8]) -> Message {
 }
 
 /// Carries words to and fro until the process has ended or the client has gone.
-async fn converse<S>(
-    socket: WebSocketStream<S>,
-    talk: Talk,
-    wish: &Wish,
-    is_attached: bool,
-) -> Result<(), Error>
-where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
-{
+async fn converse(socket: Socket, talk: Talk, wish: &Wish, is_attached: bool) -> Result<(), Error> {
     let Talk { mut output, input, hand } = talk;
     let (mut sink, stream) = socket.split();
     // Nothing yet, on the first channel there is: the client knows that the session stands.

@@ -5,7 +5,6 @@
 //! is told Gone, and lists again; one that reads nothing at all is disconnected
 //! ([`Limits::stall`](super::Limits)).
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -121,12 +120,12 @@ impl Watcher {
         let is_first = self.version.is_none();
         let (query, style, version) = (self.query.clone(), self.style, self.version);
         let drawn = self.api.draw(move |cache| {
-            let mut events = VecDeque::new();
+            let mut events = Vec::new();
             let Some(version) = version else {
                 let listing = cache.list(style.kind);
                 let now = cache.picture().now.wall;
-                let wanted = listing.items.iter().filter(|item| query.wants(&item.key, &item.json));
-                events.extend(wanted.map(|item| event("ADDED", &style.one(&item.json, now))));
+                let wanted = listing.items.iter().filter(|item| query.wants(item));
+                events.extend(wanted.map(|item| event("ADDED", &style.text(item, now))));
                 return Ok((listing.version, events));
             };
             let changes = cache.since(style.kind, version)?;
@@ -138,7 +137,7 @@ impl Watcher {
         let no = match drawn.await {
             Ok(Ok((version, events))) => {
                 self.version = Some(version);
-                events.into_iter().for_each(|event| write(&event, lines));
+                events.iter().for_each(|event| write(event, lines));
                 if is_first && self.wants_initial_end {
                     self.bookmark(lines, true);
                 }
@@ -148,7 +147,7 @@ impl Watcher {
             Err(no) => no,
         };
         self.is_over = true;
-        write(&event("ERROR", &no.status()), lines);
+        write(&event("ERROR", &no.status().to_string()), lines);
     }
 
     fn bookmark(&self, lines: &mut Vec<u8>, is_initial_end: bool) {
@@ -176,34 +175,32 @@ impl Watcher {
                 })
             }
         };
-        write(&event("BOOKMARK", &object), lines);
+        write(&event("BOOKMARK", &object.to_string()), lines);
     }
 }
 
-fn event(kind: &str, object: &Value) -> Value {
-    json!({"type": kind, "object": object})
+/// A line of a watch, of an object that is written out already.
+fn event(kind: &str, object: &str) -> String {
+    format!("{{\"type\":\"{kind}\",\"object\":{object}}}")
 }
 
-fn write(event: &Value, lines: &mut Vec<u8>) {
-    lines.extend_from_slice(event.to_string().as_bytes());
+fn write(event: &str, lines: &mut Vec<u8>) {
+    lines.extend_from_slice(event.as_bytes());
     lines.push(b'\n');
 }
 
 /// What a change is to somebody who sees only what he asked for: an object that no longer matches is
 /// gone to him.
-fn tell(change: &Change, query: &Query, style: Style, now: Wall) -> Option<Value> {
-    let before = change.before.as_ref().filter(|item| query.wants(&item.key, &item.json));
-    let after = change.after.as_ref().filter(|item| query.wants(&item.key, &item.json));
+fn tell(change: &Change, query: &Query, style: Style, now: Wall) -> Option<String> {
+    let before = change.before.as_ref().filter(|item| query.wants(item));
+    let after = change.after.as_ref().filter(|item| query.wants(item));
     match (before, after) {
-        (None, Some(after)) => Some(event("ADDED", &style.one(&after.json, now))),
-        (Some(_), Some(after)) => Some(event("MODIFIED", &style.one(&after.json, now))),
+        (None, Some(after)) => Some(event("ADDED", &style.text(after, now))),
+        (Some(_), Some(after)) => Some(event("MODIFIED", &style.text(after, now))),
         (Some(before), None) => {
-            let mut last = match &change.after {
-                Some(after) => (*after.json).clone(),
-                None => (*before.json).clone(),
-            };
+            let mut last = change.after.as_ref().unwrap_or(before).value();
             last["metadata"]["resourceVersion"] = change.version.to_string().into();
-            Some(event("DELETED", &style.one(&last, now)))
+            Some(event("DELETED", &style.one(last, now).to_string()))
         }
         (None, None) => None,
     }

@@ -4,13 +4,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hyper::Method;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::ask::Parameters;
 use super::container;
 use super::reply::{self, Answer, No};
 use super::requests;
-use super::route::Review;
 use super::serve::{Api, Caller};
 use crate::kinds::name::Uid;
 use crate::kinds::object::Key;
@@ -146,65 +145,4 @@ fn place(picture: &Picture, key: &Key) -> Option<String> {
 pub(super) fn file(object: &crate::kinds::object::Object) -> String {
     let place = &object.place;
     crate::kinds::finding::Place { column: 0, ..place.clone() }.to_string()
-}
-
-/// Answers a question about rights: everybody who reaches the socket may do what can be done here.
-pub(super) async fn review(caller: Caller, review: Review, body: &Bytes) -> Result<Answer, No> {
-    let asked = read_json(body)?;
-    let verbs = ["get", "list", "watch"];
-    let rule = |groups: Value, resources: Value, verbs: Value| json!({"apiGroups": groups, "resources": resources, "verbs": verbs});
-    let (group, kind, spec, status) = match review {
-        Review::Access => {
-            let spec = asked["spec"].clone();
-            let (is_allowed, reason) = may(&spec["resourceAttributes"]);
-            let status = json!({"allowed": is_allowed, "reason": reason});
-            ("authorization.k8s.io/v1", "SelfSubjectAccessReview", spec, status)
-        }
-        Review::Rules => {
-            let status = json!({
-                "resourceRules": [
-                    rule(json!(["*"]), json!(["*"]), json!(verbs)),
-                    rule(json!([""]), json!(["pods"]), json!(["delete"])),
-                    rule(json!([""]), json!(["pods/eviction"]), json!(["create"])),
-                    rule(json!([""]), json!(["nodes"]), json!(["delete", "patch"])),
-                    rule(json!([""]), json!(["pods/exec", "pods/attach"]), json!(["create", "get"])),
-                ],
-                "nonResourceRules": [{"nonResourceURLs": ["*"], "verbs": ["get"]}],
-                "incomplete": false,
-            });
-            ("authorization.k8s.io/v1", "SelfSubjectRulesReview", asked["spec"].clone(), status)
-        }
-        Review::Subject => {
-            let name = tokio::task::spawn_blocking(move || caller.name());
-            let name = name.await.map_err(|_| No::defect())?;
-            let status = json!({"userInfo": {"username": name}});
-            ("authentication.k8s.io/v1", "SelfSubjectReview", Value::Null, status)
-        }
-    };
-    let mut answer =
-        json!({"kind": kind, "apiVersion": group, "metadata": {"creationTimestamp": null}});
-    if !spec.is_null() {
-        answer["spec"] = spec;
-    }
-    answer["status"] = status;
-    Ok(reply::json_with(hyper::StatusCode::CREATED, &answer))
-}
-
-fn may(attributes: &Value) -> (bool, &'static str) {
-    if attributes.is_null() {
-        return (true, "");
-    }
-    let text = |name: &str| attributes[name].as_str().unwrap_or_default();
-    let is_allowed = match (text("resource"), text("subresource"), text("verb")) {
-        (_, _, "get" | "list" | "watch")
-        | ("pods", "", "delete")
-        | ("nodes", "", "delete" | "patch")
-        | ("pods", "exec" | "attach" | "eviction", "create") => true,
-        (resource, _, "create") => resource.starts_with("selfsubject"),
-        _ => false,
-    };
-    (
-        is_allowed,
-        if is_allowed { "" } else { "what should run is written in the desired repository" },
-    )
 }

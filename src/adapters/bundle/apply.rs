@@ -23,7 +23,7 @@ use super::pieces::{self, Pieces};
 use super::prune;
 use super::sign::{Signed, Signers};
 use crate::adapters::git::Credentials;
-use crate::adapters::git::bundle::{self, Landing, Standing};
+use crate::adapters::git::bundle::{self, Landing, Standing, There};
 use crate::adapters::images::layout::{self, Document, INDEX_FILE};
 use crate::adapters::images::store::{Coming, Store};
 use crate::kinds::digest::Digest;
@@ -139,7 +139,7 @@ pub fn apply(
     Ok(Applied { index, signed, blobs, has_moved })
 }
 
-pub(super) fn lock(workshop: &Path) -> Result<File, Refused> {
+pub(crate) fn lock(workshop: &Path) -> Result<File, Refused> {
     let path = workshop.join("lock");
     let taken = |error: &dyn std::fmt::Display| {
         Refused::new(
@@ -303,8 +303,10 @@ fn enter(store: &Store, page: &[u8], is_newest: bool) -> Result<(), Refused> {
 /// The place where the commits are to land.
 struct Berth {
     landing: Landing,
-    there: Option<Oid>,
+    there: There,
     tip: Oid,
+    /// Tags that are not there yet.
+    tags: Vec<(Oid, String)>,
     has_landed: bool,
 }
 
@@ -327,7 +329,7 @@ impl Berth {
         let landing = landing.map_err(|fault| unreached(&fault))?;
         let there = landing.look().map_err(|fault| unreached(&fault))?;
         let tip = Oid::from_str(&index.commit).map_err(Refused::damaged)?;
-        let berth = Self { landing, there, tip, has_landed: false };
+        let berth = Self { landing, there, tip, tags: Vec::new(), has_landed: false };
         if berth.landing.has(tip).map_err(|fault| unreached(&fault))? {
             return berth.judge();
         }
@@ -348,9 +350,9 @@ impl Berth {
 
     /// How the branch stands to the commit, now that it is at the quay.
     fn judge(mut self) -> Result<Self, Refused> {
-        let standing = self.landing.standing(self.tip, self.there);
+        let standing = self.landing.standing(self.tip, self.there.tip);
         let (tip, there) =
-            (self.tip.to_string(), self.there.map(|id| id.to_string()).unwrap_or_default());
+            (self.tip.to_string(), self.there.tip.map(|id| id.to_string()).unwrap_or_default());
         match standing.map_err(|fault| unreached(&fault))? {
             Standing::Ahead => {}
             Standing::There => self.has_landed = true,
@@ -381,36 +383,44 @@ impl Berth {
     }
 
     /// Tries the commits.
-    fn unload(self, index: &Index, trial: &mut Trial) -> Result<Self, Refused> {
+    fn unload(mut self, index: &Index, trial: &mut Trial) -> Result<Self, Refused> {
         let damaged = |error: io::Error| Refused::damaged(format!("{COMMITS}: {error}"));
         let head = bundle::head(&mut trial.again().map_err(damaged)?);
         let head = head.map_err(|why| Refused::damaged(format!("{COMMITS}: {why}")))?;
-        if head.refs != [(self.tip, index.branch_ref())] {
+        let Some(tags) = head.tags(self.tip, &index.branch_ref()) else {
             return Err(Refused::damaged(format!(
                 "{COMMITS} brings another commit than its page says"
             )));
-        }
-        if self.has_landed {
+        };
+        self.tags = self.there.lacks(&tags).map_err(|fault| {
+            Refused::new(
+                format!("the desired repository: {fault}"),
+                "remove that tag there if the bundle's is right, and apply it again",
+            )
+        })?;
+        if self.has_landed && self.tags.is_empty() {
             return Ok(self);
         }
         let mut commits = trial.again().map_err(damaged)?;
-        self.landing.unload(&mut commits, self.tip).map_err(|fault| match fault.kind {
-            FaultKind::NotFound => Refused::new(
-                format!("its commits do not fit: {fault}"),
-                "apply the bundle that brings what is missing first",
-            ),
-            _ => unreached(&fault),
+        self.landing.unload(&mut commits, self.tip, &self.tags).map_err(|fault| {
+            match fault.kind {
+                FaultKind::NotFound => Refused::new(
+                    format!("its commits do not fit: {fault}"),
+                    "apply the bundle that brings what is missing first",
+                ),
+                _ => unreached(&fault),
+            }
         })?;
         self.judge()
     }
 
-    /// Moves the branch; whether it had to be moved.
+    /// Moves the branch, and sets its tags; whether anything had to be done.
     fn land(self, trial: &mut Trial) -> Result<bool, Refused> {
-        if self.has_landed {
+        if self.has_landed && self.tags.is_empty() {
             return Ok(false);
         }
         let mut commits = trial.again().map_err(|error| full(&error))?;
-        self.landing.land(&mut commits, self.tip, self.there).map_err(|fault| {
+        self.landing.land(&mut commits, self.tip, self.there.tip, &self.tags).map_err(|fault| {
             Refused::new(
                 format!("its images are taken, and its commits are not: {fault}"),
                 "apply it again when that is mended: what has come is not taken twice",

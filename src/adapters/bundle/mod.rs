@@ -24,7 +24,9 @@ pub mod watch;
 
 use std::fmt;
 
+pub(crate) use apply::lock;
 pub use index::NAMESPACE;
+pub(crate) use prune::newest_page;
 
 /// Why a bundle is not taken, or not made, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]

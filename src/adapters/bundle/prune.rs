@@ -16,7 +16,6 @@ use super::Refused;
 use super::apply::{Target, lock};
 use super::index::Index;
 use crate::adapters::git::write_file;
-use crate::adapters::images::layout::{self, Descriptor};
 use crate::adapters::images::store::Store;
 use crate::kinds::digest::Digest;
 
@@ -75,6 +74,18 @@ fn pages(workshop: &Path) -> Result<Vec<Index>, Refused> {
     read.collect()
 }
 
+/// The page of the bundle that was taken in last: the next may leave out what it named.
+pub(crate) fn newest_page(workshop: &Path) -> Result<Option<Index>, String> {
+    let dir = workshop.join(PAGES);
+    let said = |why: &dyn std::fmt::Display| format!("{}: {why}", dir.display());
+    if !dir.exists() {
+        return Ok(None);
+    }
+    let Some(last) = numbers(&dir).map_err(|error| said(&error))?.pop() else { return Ok(None) };
+    let page = fs::read(dir.join(format!("{last:09}.json"))).map_err(|error| said(&error))?;
+    Index::parse(&page).map(Some).map_err(|refused| said(&refused))
+}
+
 /// Removes from the store what neither the last `keep` bundles nor any since the oldest of the commits
 /// in force named.
 pub fn prune(target: &Target, keep: usize, in_force: &[String]) -> Result<Pruned, Refused> {
@@ -95,38 +106,18 @@ pub fn prune(target: &Target, keep: usize, in_force: &[String]) -> Result<Pruned
         dropped.remove(&name);
     }
     let store = Store::in_images(&target.images);
-    let index = store.index().map_err(|error| unpruned(&store, &error))?;
-    let mut needed: BTreeSet<Digest> = BTreeSet::new();
+    let mut needed: BTreeSet<Digest> = store.needed_without(&dropped).map_err(|why| {
+        Refused::new(
+            format!("{}: {why}", store.dir().display()),
+            "apply the last bundle again, which mends it; nothing was removed",
+        )
+    })?;
     for page in kept {
         needed.extend(page.blobs().chain(&page.required).map(|part| part.sha256));
     }
-    let stays = |entry: &&Descriptor| {
-        entry.annotations.get(layout::NAME).is_none_or(|name| !dropped.contains(name))
-    };
-    for entry in index.manifests.iter().flatten().filter(stays) {
-        let blobs = store.blobs_of(entry).map_err(|why| {
-            Refused::new(
-                format!("{}: {why}", store.dir().display()),
-                "apply the last bundle again, which mends it; nothing was removed",
-            )
-        })?;
-        needed.extend(blobs.into_keys());
-    }
-    // First the names, then what they named: cut off in between, the next run goes on.
-    let images = store.forget(&dropped).map_err(|error| unpruned(&store, &error))?;
-    let mut pruned = Pruned { images, ..Pruned::default() };
-    let blobs = store.dir().join(layout::BLOBS);
-    let entries = fs::read_dir(&blobs).map_err(|error| unpruned(&store, &error))?;
-    for entry in entries.flatten() {
-        let path = format!("{}{}", layout::BLOBS, entry.file_name().to_string_lossy());
-        let Some(digest) = layout::digest_of_path(&path) else { continue };
-        if !needed.contains(&digest) {
-            pruned.bytes += entry.metadata().map_or(0, |meta| meta.len());
-            pruned.blobs += 1;
-            fs::remove_file(entry.path()).map_err(|error| unpruned(&store, &error))?;
-        }
-    }
-    Ok(pruned)
+    let (images, blobs) =
+        store.clear(&dropped, &needed).map_err(|error| unpruned(&store, &error))?;
+    Ok(Pruned { images, blobs: blobs.len(), bytes: blobs.values().sum() })
 }
 
 fn unpruned(store: &Store, error: &io::Error) -> Refused {

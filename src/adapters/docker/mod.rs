@@ -30,6 +30,7 @@ mod pause;
 mod progress;
 mod seen;
 mod start;
+mod stock;
 mod streams;
 mod watch;
 mod wire;
@@ -147,6 +148,9 @@ impl Docker {
             Call::Survey => {
                 let seen = self.survey().await?;
                 Ok(Answer::Survey(Box::new(seen)))
+            }
+            Call::NoteNamed(_) | Call::RemoveImages(_) => {
+                Err(Fault::stalled("this call is carried out by the images' adapter"))
             }
         }
     }

@@ -6,6 +6,7 @@
 //! being heard. An idle node is thus one list call.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bollard::models::{ContainerInspectResponse, ContainerSummary, ContainerSummaryStateEnum};
@@ -198,6 +199,23 @@ impl Docker {
         self.inspect(id).await?.ok_or_else(|| Fault::not_found(format!("container {id} is gone")))
     }
 
+    /// The network namespace of a container of ours that runs.
+    pub(crate) async fn network(&self, id: &str) -> Result<File, Fault> {
+        let pid = async || {
+            let seen = self.look(id).await?;
+            seen.pid().ok_or_else(|| Fault::transient(format!("container {id} does not run")))
+        };
+        let process = pid().await?;
+        let network = File::open(format!("/proc/{process}/ns/net")).map_err(|error| {
+            Fault::transient(format!("the network namespace of process {process}: {error}"))
+        })?;
+        // Had it ended before, its number could be another's by now.
+        if pid().await? != process {
+            return Err(Fault::transient(format!("container {id} has been started anew")));
+        }
+        Ok(network)
+    }
+
     /// Reads what Docker said of a container just now, or says what is wrong with its labels.
     pub(super) fn understand(
         &self,
@@ -232,6 +250,7 @@ impl Docker {
             cpus: info.ncpu.and_then(|n| u32::try_from(n).ok()).unwrap_or(0),
             memory_bytes: info.mem_total.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0),
             images,
+            stock: None,
         })
     }
 }

@@ -4,6 +4,7 @@
 //!   # v2 git bundle
 //!   -<oid>                   what must be there before
 //!   <oid> refs/heads/main    what is brought
+//!   <oid> refs/tags/v1       annotated tags on it
 //!
 //!   PACK …
 //! ```
@@ -11,22 +12,23 @@
 //! our own first, which has the branch as it stands; the desired repository gets it when everything is
 //! known to fit, by compare-and-swap (FACTS: a path is never pushed to).
 
-use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use git2::{
-    Direction, ErrorClass, ErrorCode, FetchOptions, ObjectType, Oid, PushOptions, Repository,
-};
+use git2::{Direction, ErrorClass, ErrorCode, FetchOptions, ObjectType, Oid, Repository};
 
 use super::access::{Access, Credentials, proxy};
 use super::place::Place;
-use super::{Timeouts, fault, repo, room, setup};
+use super::push::Pushed;
+use super::{Timeouts, fault, locks, repo, room, setup};
 use crate::ports::Fault;
 
 const SIGNATURE: &str = "# v2 git bundle\n";
-/// A bundle of ours has one ref and at most one prerequisite.
+/// A bundle of ours has a branch, the tags on its newest commit, and at most one prerequisite.
 const LINES_MAX: usize = 64;
+/// More tags than that on one commit are not brought; the first by name are.
+const TAGS_MAX: usize = 32;
 const LINE_BYTES_MAX: usize = 4096;
 /// The branch as it stands in the desired repository.
 const THERE: &str = "refs/windlass/there";
@@ -53,7 +55,12 @@ pub(crate) fn write(
     if let Some(base) = base {
         head.push_str(&format!("-{base}\n"));
     }
-    head.push_str(&format!("{tip} {branch_ref}\n\n"));
+    head.push_str(&format!("{tip} {branch_ref}\n"));
+    let tags = tags_on(repo, tip).map_err(sort)?;
+    for (id, name) in &tags {
+        head.push_str(&format!("{id} {name}\n"));
+    }
+    head.push('\n');
     out.write_all(head.as_bytes()).map_err(io)?;
     let mut walk = repo.revwalk().map_err(sort)?;
     walk.push(tip).map_err(sort)?;
@@ -63,6 +70,9 @@ pub(crate) fn write(
     let mut builder = repo.packbuilder().map_err(sort)?;
     builder.set_threads(1);
     builder.insert_walk(&mut walk).map_err(sort)?;
+    for (id, _) in &tags {
+        builder.insert_object(*id, None).map_err(sort)?;
+    }
     let mut failed = None;
     let packed = builder.foreach(|piece| match out.write_all(piece) {
         Ok(()) => true,
@@ -75,6 +85,21 @@ pub(crate) fn write(
         Some(error) => Err(io(error)),
         None => packed.map_err(sort),
     }
+}
+
+/// The annotated tags on a commit, by their names.
+fn tags_on(repo: &Repository, commit: Oid) -> Result<Vec<(Oid, String)>, git2::Error> {
+    let mut tags = Vec::new();
+    for reference in repo.references_glob("refs/tags/*")?.filter_map(Result::ok) {
+        if let (Ok(name), Some(id)) = (reference.name(), reference.target())
+            && repo.find_tag(id).is_ok_and(|tag| tag.target_id() == commit)
+        {
+            tags.push((id, name.to_owned()));
+        }
+    }
+    tags.sort_by(|one, other| one.1.cmp(&other.1));
+    tags.truncate(TAGS_MAX);
+    Ok(tags)
 }
 
 /// What stands before a bundle's pack.
@@ -129,6 +154,46 @@ fn line(input: &mut impl Read) -> Result<String, String> {
     Err("a line of its head is too long".into())
 }
 
+impl Head {
+    /// The tags that are brought, if nothing else is but the commit on its branch.
+    pub(crate) fn tags(&self, tip: Oid, branch_ref: &str) -> Option<Vec<(Oid, String)>> {
+        let (branch, tags) = self.refs.split_first()?;
+        let is_tag =
+            |name: &str| name.starts_with("refs/tags/") && git2::Reference::is_valid_name(name);
+        let is_right = (branch.0, branch.1.as_str()) == (tip, branch_ref)
+            && tags.iter().all(|(_, name)| is_tag(name));
+        is_right.then(|| tags.to_vec())
+    }
+}
+
+/// What the desired repository has.
+#[derive(Debug, Default)]
+pub(crate) struct There {
+    /// Where the branch stands; none if it is not there yet.
+    pub(crate) tip: Option<Oid>,
+    /// Its tags.
+    tags: BTreeMap<String, Oid>,
+}
+
+impl There {
+    /// Those of these tags that it lacks; an error if it has another of the same name.
+    pub(crate) fn lacks(&self, tags: &[(Oid, String)]) -> Result<Vec<(Oid, String)>, Fault> {
+        let mut lacking = Vec::new();
+        for (id, name) in tags {
+            match self.tags.get(name) {
+                None => lacking.push((*id, name.clone())),
+                Some(own) if own == id => {}
+                Some(own) => {
+                    return Err(Fault::stalled(format!(
+                        "{name} is {own} there, and {id} in the bundle: a tag is not moved by a bundle"
+                    )));
+                }
+            }
+        }
+        Ok(lacking)
+    }
+}
+
 /// How a commit stands to a branch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
@@ -151,7 +216,8 @@ pub(crate) struct Landing {
 }
 
 impl Landing {
-    /// Opens the way to a branch of the repository at `url`. What comes in is looked through at `quay`.
+    /// Opens the way to a branch of the repository at `url`. What comes in is looked through at `quay`, which
+    /// nobody else may be using.
     pub(crate) fn open(
         url: &str,
         branch_ref: &str,
@@ -163,6 +229,7 @@ impl Landing {
         home.push(".home");
         let access = Access::new(Place::parse(url)?, credentials, home.into())?;
         repo::open_or_make(&quay)?;
+        locks::clear(&quay);
         Ok(Self { access, branch_ref: branch_ref.to_owned(), quay })
     }
 
@@ -170,22 +237,26 @@ impl Landing {
         repo::open(&self.quay)
     }
 
-    /// Where the branch stands now; none if it is not there yet. Its commits come to the quay.
-    pub(crate) fn look(&self) -> Result<Option<Oid>, Fault> {
+    /// What is there now. The branch's commits come to the quay.
+    pub(crate) fn look(&self) -> Result<There, Fault> {
         let quay = self.quay()?;
         room::check(&self.quay, 0)?;
         let address = self.access.place.to_string();
-        let has_branch = self.access.connected(|notes| {
+        let (has_branch, tags) = self.access.connected(|notes| {
             let explain = |error: git2::Error| notes.explain(&error, &self.access.place);
             let mut remote = quay.remote_anonymous(&address).map_err(explain)?;
             let callbacks = self.access.callbacks(notes);
             let line = remote.connect_auth(Direction::Fetch, Some(callbacks), Some(proxy()));
             let line = line.map_err(explain)?;
-            let mut heads = line.list().map_err(explain)?.iter();
-            Ok::<_, Fault>(heads.any(|head| head.name() == self.branch_ref))
+            let heads = line.list().map_err(explain)?;
+            // What a tag is on stands behind it, as another name that ends in `^{}`.
+            let tags = heads.iter().filter(|head| head.name().starts_with("refs/tags/"));
+            let tags: BTreeMap<String, Oid> =
+                tags.map(|head| (head.name().to_owned(), head.oid())).collect();
+            Ok::<_, Fault>((heads.iter().any(|head| head.name() == self.branch_ref), tags))
         })?;
         if !has_branch {
-            return Ok(None);
+            return Ok(There { tip: None, tags });
         }
         // Anew: a secret is offered once to each line.
         self.access.connected(|notes| {
@@ -198,7 +269,9 @@ impl Landing {
                 .download_tags(git2::AutotagOption::None);
             let spec = format!("+{}:{THERE}", self.branch_ref);
             remote.fetch(&[&spec], Some(&mut options), None).map_err(explain)?;
-            repo::target(&quay, THERE).map_err(|error| fault::sort(&error, self.quay.display()))
+            let tip = repo::target(&quay, THERE);
+            let tip = tip.map_err(|error| fault::sort(&error, self.quay.display()))?;
+            Ok(There { tip, tags: tags.clone() })
         })
     }
 
@@ -225,25 +298,50 @@ impl Landing {
         })
     }
 
-    /// Unpacks a bundle's commits at the quay and sees to it that all of `tip` is there.
-    pub(crate) fn unload(&self, bundle: &mut impl Read, tip: Oid) -> Result<(), Fault> {
+    /// Unpacks a bundle's commits at the quay and sees to it that all of `tip` is there, and that its tags
+    /// are on it.
+    pub(crate) fn unload(
+        &self,
+        bundle: &mut impl Read,
+        tip: Oid,
+        tags: &[(Oid, String)],
+    ) -> Result<(), Fault> {
         let quay = self.quay()?;
         unpack(&quay, bundle)?;
+        for (id, name) in tags {
+            let named = name.strip_prefix("refs/tags/");
+            let is_on_it = quay
+                .find_tag(*id)
+                .is_ok_and(|tag| tag.target_id() == tip && tag.name().ok() == named);
+            if !is_on_it {
+                return Err(Fault::stalled(format!("{name} is no tag of this name on the commit")));
+            }
+        }
         is_whole(&quay, tip).map_err(|error| {
             Fault::stalled(format!("the commits are not whole: {}", error.message()))
         })
     }
 
-    /// Brings the branch to `tip`, which is at the quay, if it still stands at `there`.
+    /// Brings the branch to `tip`, which is at the quay, if it still stands at `there`; these tags first, so
+    /// that who sees the commit finds them.
     pub(crate) fn land(
         &self,
         bundle: &mut impl Read,
         tip: Oid,
         there: Option<Oid>,
+        tags: &[(Oid, String)],
     ) -> Result<(), Fault> {
         match self.access.place.path() {
-            Some(path) => self.land_here(path, bundle, tip, there),
-            None => self.push(tip, there),
+            Some(path) => self.land_here(path, bundle, (tip, there), tags),
+            None => {
+                for (id, name) in tags {
+                    self.push(name, *id, None)?;
+                }
+                match there == Some(tip) {
+                    true => Ok(()),
+                    false => self.push(&self.branch_ref, tip, there),
+                }
+            }
         }
     }
 
@@ -251,8 +349,8 @@ impl Landing {
         &self,
         path: &Path,
         bundle: &mut impl Read,
-        tip: Oid,
-        there: Option<Oid>,
+        (tip, there): (Oid, Option<Oid>),
+        tags: &[(Oid, String)],
     ) -> Result<(), Fault> {
         let theirs = repo::open(path)?;
         if !theirs.is_bare() && theirs.head().is_ok_and(|head| head.name() == Ok(&*self.branch_ref))
@@ -263,58 +361,48 @@ impl Landing {
                 self.branch_ref
             )));
         }
-        if theirs.find_commit(tip).is_err() {
+        let lacks_tag = |(id, _): &(Oid, String)| theirs.find_tag(*id).is_err();
+        if theirs.find_commit(tip).is_err() || tags.iter().any(lacks_tag) {
             unpack(&theirs, bundle)?;
         }
         let sort = |error: git2::Error| fault::sort(&error, path.display());
         is_whole(&theirs, tip).map_err(sort)?;
+        for (id, name) in tags {
+            theirs.reference(name, *id, false, "windlass bundle").map_err(sort)?;
+        }
+        if there == Some(tip) {
+            return Ok(());
+        }
         let old = there.unwrap_or(Oid::ZERO_SHA1);
-        let moved = theirs.reference_matching(&self.branch_ref, tip, true, old, "windlass bundle");
-        moved.map(|_| ()).map_err(|error| match error.code() {
-            ErrorCode::Modified | ErrorCode::Locked => moved_on(&self.branch_ref),
+        let name = &self.branch_ref;
+        let moved = locks::past(theirs.path(), name, locks::STALE_AMONG_OTHERS, || {
+            theirs.reference_matching(name, tip, true, old, "windlass bundle").map(|_| ())
+        });
+        moved.map_err(|error| match error.code() {
+            ErrorCode::Modified => moved_on(name),
             _ => sort(error),
         })
     }
 
-    /// As the state store pushes (FACTS): only an acknowledgement of this ref counts.
-    fn push(&self, tip: Oid, there: Option<Oid>) -> Result<(), Fault> {
-        let quay = self.quay()?;
-        let expected = there.unwrap_or(Oid::ZERO_SHA1);
-        let conflict = Cell::new(false);
-        let said: RefCell<Option<Option<String>>> = RefCell::new(None);
-        let outcome = self.access.connected(|notes| {
-            let pushed = (|| {
-                let mut remote = quay.remote_anonymous(&self.access.place.to_string())?;
-                let mut callbacks = self.access.callbacks(notes);
-                callbacks.push_update_reference(|_, status| {
-                    *said.borrow_mut() = Some(status.map(str::to_owned));
-                    Ok(())
-                });
-                callbacks.push_negotiation(|updates| {
-                    if updates.iter().all(|update| update.src() == expected) {
-                        return Ok(());
-                    }
-                    conflict.set(true);
-                    let why = "the branch has moved";
-                    Err(git2::Error::new(ErrorCode::Modified, ErrorClass::Reference, why))
-                });
-                let mut options = PushOptions::new();
-                options.remote_callbacks(callbacks).proxy_options(proxy());
-                remote.push(&[format!("{tip}:{}", self.branch_ref)], Some(&mut options))
-            })();
-            pushed.map_err(|error| notes.explain(&error, &self.access.place))
-        });
-        if conflict.get() {
-            return Err(moved_on(&self.branch_ref));
-        }
-        match (outcome, said.into_inner()) {
-            (_, Some(None)) => Ok(()),
-            (_, Some(Some(why))) => Err(Fault::stalled(format!(
-                "{} does not take the commits: {why}",
-                self.access.place
-            ))),
-            (Ok(()), None) => Err(Fault::transient("the server has said nothing of the branch")),
-            (Err(fault), None) => Err(fault),
+    fn push(&self, name: &str, id: Oid, there: Option<Oid>) -> Result<(), Fault> {
+        let place = &self.access.place;
+        match self.access.push(&self.quay()?, &format!("{id}:{name}"), there) {
+            Pushed::Accepted => Ok(()),
+            Pushed::Conflict(_) => Err(moved_on(name)),
+            Pushed::Rejected(why) => {
+                Err(Fault::stalled(format!("{place} does not take {name}: {why}")))
+            }
+            // Whatever is said of a push, the ref says whether it took effect.
+            Pushed::Failed { fault, sent } => {
+                let stands = |there: There| match name == self.branch_ref {
+                    true => there.tip,
+                    false => there.tags.get(name).copied(),
+                };
+                match sent && stands(self.look()?) == Some(id) {
+                    true => Ok(()),
+                    false => Err(fault),
+                }
+            }
         }
     }
 }
@@ -435,10 +523,12 @@ mod tests {
 
     fn take(landing: &Landing, bytes: &[u8], tip: Oid) -> Result<Standing, Fault> {
         let there = landing.look()?;
-        landing.unload(&mut &bytes[..], tip)?;
-        let standing = landing.standing(tip, there)?;
-        if standing == Standing::Ahead {
-            landing.land(&mut &bytes[..], tip, there)?;
+        let head = head(&mut &bytes[..]).expect("has a head");
+        let tags = there.lacks(&head.tags(tip, BRANCH).expect("one branch and tags"))?;
+        landing.unload(&mut &bytes[..], tip, &tags)?;
+        let standing = landing.standing(tip, there.tip)?;
+        if standing == Standing::Ahead || !tags.is_empty() {
+            landing.land(&mut &bytes[..], tip, there.tip, &tags)?;
         }
         Ok(standing)
     }
@@ -462,6 +552,48 @@ mod tests {
         git(&there.path().join("there.git"), &["fsck", "--strict"]);
     }
 
+    /// Fleets may ask for a signed tag on the newest commit.
+    #[test]
+    fn tags_on_the_newest_commit_come_along() {
+        let (dir, commits) = source();
+        let tag = |name: &str, on: Oid| {
+            git(dir.path(), &["tag", "-a", "-f", "-m", "x", name, &on.to_string()]);
+            git(dir.path(), &["rev-parse", name])
+        };
+        tag("v1", commits[1]);
+        git(dir.path(), &["tag", "plain", &commits[2].to_string()]);
+        let (there, landing) = landing();
+        let there = there.path().join("there.git");
+        let bare = bundle(dir.path(), commits[2], None);
+        assert_eq!(take(&landing, &bare, commits[2]).expect("taken"), Standing::Ahead);
+        assert_eq!(git(&there, &["tag", "--list"]), "");
+        // The tag comes later than its commit, by a bundle of which nothing else is new.
+        let second = tag("v2", commits[2]);
+        let tagged = bundle(dir.path(), commits[2], None);
+        std::fs::write(dir.path().join("x.bundle"), &tagged).expect("written");
+        let heads = git(dir.path(), &["bundle", "list-heads", "x.bundle"]);
+        assert_eq!(heads, format!("{} {BRANCH}\n{second} refs/tags/v2", commits[2]));
+        assert_eq!(take(&landing, &tagged, commits[2]).expect("taken"), Standing::There);
+        assert_eq!(git(&there, &["rev-parse", "v2"]), second);
+        git(&there, &["fsck", "--strict"]);
+        take(&landing, &tagged, commits[2]).expect("nothing to do");
+        // One that was moved there stays where it is.
+        git(&there, &["tag", "-f", "-a", "-m", "y", "v2", &commits[0].to_string()]);
+        let fault = take(&landing, &tagged, commits[2]).expect_err("is another");
+        assert!(fault.message.contains("a tag is not moved by a bundle"), "{fault}");
+        // Nor does a name in the head make a tag of something else.
+        let other = Head {
+            refs: vec![(commits[2], BRANCH.into()), (commits[0], "refs/tags/v9".into())],
+            ..Head::default()
+        };
+        let tags = other.tags(commits[2], BRANCH).expect("by their names");
+        let fault = landing.unload(&mut &bare[..], commits[2], &tags).expect_err("is none");
+        assert!(fault.message.contains("refs/tags/v9 is no tag"), "{fault}");
+        for refs in [vec![(commits[2], "refs/heads/x".into())], vec![]] {
+            assert_eq!(Head { refs, ..Head::default() }.tags(commits[2], BRANCH), None);
+        }
+    }
+
     #[test]
     fn a_branch_only_goes_on() {
         let (dir, commits) = source();
@@ -481,12 +613,36 @@ mod tests {
         let other = bundle(dir.path(), aside, None);
         assert_eq!(take(&landing, &other, aside).expect("looked at"), Standing::Aside);
         // Whoever looked before somebody else pushed lands nowhere.
-        let fault = landing.land(&mut &part[..], commits[2], Some(commits[0])).expect_err("moved");
+        let fault = landing.land(&mut &part[..], commits[2], Some(commits[0]), &[]);
+        let fault = fault.expect_err("moved");
         assert!(fault.message.contains("has moved"), "{fault}");
         assert_eq!(
             git(&there.path().join("there.git"), &["rev-parse", "main"]),
             commits[2].to_string()
         );
+    }
+
+    #[test]
+    fn locks_of_who_was_killed_stand_in_nobodys_way() {
+        let (dir, commits) = source();
+        let (there, first) = landing();
+        let bytes = bundle(dir.path(), commits[0], None);
+        take(&first, &bytes, commits[0]).expect("taken");
+        assert_eq!(first.look().expect("looked").tip, Some(commits[0]));
+        // The branch goes on, so that the quay's copy has to follow it.
+        let more = bundle(dir.path(), commits[1], Some(commits[0]));
+        take(&first, &more, commits[1]).expect("taken");
+        let theirs = there.path().join("there.git");
+        let quay = there.path().join("quay.git");
+        for lock in [theirs.join(format!("{BRANCH}.lock")), quay.join(format!("{THERE}.lock"))] {
+            std::fs::write(lock, "").expect("left");
+        }
+        let again =
+            Landing::open(&theirs.display().to_string(), BRANCH, Credentials::default(), quay);
+        let next = bundle(dir.path(), commits[2], Some(commits[1]));
+        let standing = take(&again.expect("opens"), &next, commits[2]).expect("taken");
+        assert_eq!(standing, Standing::Ahead);
+        assert_eq!(git(&theirs, &["rev-parse", "main"]), commits[2].to_string());
     }
 
     #[test]
@@ -508,7 +664,7 @@ mod tests {
         let (_there, landing) = landing();
         let fault = take(&landing, &bytes, commits[0]).expect_err("is not whole");
         assert!(fault.message.contains("not whole"), "{fault}");
-        assert_eq!(landing.look().expect("looked"), None);
+        assert_eq!(landing.look().expect("looked").tip, None);
     }
 
     proptest! {

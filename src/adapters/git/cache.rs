@@ -3,6 +3,7 @@
 //! ```text
 //!   refs/windlass/tip           of the desired repository: the branch's newest commit
 //!   refs/windlass/keep/<oid>    of the desired repository: commits that stay, come what may
+//!   refs/windlass/tag/<oid>     of the desired repository: annotated tags that were seen, by their objects
 //!   refs/windlass/coordinator   of the state store: the registers as last seen
 //!   refs/windlass/nodes/<name>
 //!   windlass-cache              a mark: this directory is ours, and may be made anew
@@ -24,12 +25,15 @@ use tracing::{error, info, warn};
 
 use crate::ports::Fault;
 
-use super::{durable, fault, repo};
+use super::{durable, fault, locks, repo};
 
 /// The branch's newest commit.
 pub(super) const TIP: &str = "refs/windlass/tip";
 /// Commits that stay.
 pub(super) const KEEP: &str = "refs/windlass/keep/";
+
+/// Annotated tags that were seen: by their objects, so that one that is moved or removed there stays.
+pub(super) const TAG: &str = "refs/windlass/tag/";
 
 const MARK: &str = "windlass-cache";
 
@@ -57,35 +61,10 @@ pub(super) fn open(cache: &Path) -> Result<(), Fault> {
             cache.display()
         )));
     }
-    clear_locks(cache);
+    locks::clear(cache);
     match check(cache) {
         Ok(()) => Ok(()),
         Err(why) => rescue(cache, &why),
-    }
-}
-
-/// Removes the locks of refs that a power cut or a kill has left: whoever held one is gone, for the cache
-/// has one user, and nobody could move that ref ever again.
-fn clear_locks(cache: &Path) {
-    let mut directories = vec![cache.join("refs")];
-    let mut locks = vec![cache.join("packed-refs.lock"), cache.join("HEAD.lock")];
-    while let Some(directory) = directories.pop() {
-        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-            let path = entry.path();
-            if path.is_dir() {
-                directories.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "lock") {
-                locks.push(path);
-            }
-        }
-    }
-    for lock in locks.into_iter().filter(|lock| lock.exists()) {
-        match fs::remove_file(&lock) {
-            Ok(()) => {
-                warn!(lock = %lock.display(), "removed the lock of a process that was killed");
-            }
-            Err(error) => warn!(lock = %lock.display(), %error, "a stale lock stays"),
-        }
     }
 }
 
@@ -131,14 +110,23 @@ fn check(cache: &Path) -> Result<(), Fault> {
 
 /// The commits that were to stay: by the refs' names, which survive when their content does not.
 pub(super) fn kept_names(cache: &Path) -> BTreeSet<git2::Oid> {
-    let files = fs::read_dir(cache.join("refs/windlass/keep"))
+    names(cache, KEEP)
+}
+
+/// The tags that were seen, in the same way.
+pub(super) fn tag_names(cache: &Path) -> BTreeSet<git2::Oid> {
+    names(cache, TAG)
+}
+
+fn names(cache: &Path, prefix: &str) -> BTreeSet<git2::Oid> {
+    let files = fs::read_dir(cache.join(prefix))
         .into_iter()
         .flatten()
         .flatten()
         .map(|entry| entry.file_name().to_string_lossy().into_owned());
     let packed = fs::read_to_string(cache.join("packed-refs")).unwrap_or_default();
     let packed =
-        packed.lines().filter_map(|line| line.split_once(KEEP).map(|(_, id)| id.to_owned()));
+        packed.lines().filter_map(|line| line.split_once(prefix).map(|(_, id)| id.to_owned()));
     files
         .chain(packed)
         .filter(|name| name.len() == 40)
@@ -226,7 +214,33 @@ fn carry_over(from: &Path, to: &Path) -> Result<usize, git2::Error> {
     for id in &carried {
         repo.reference(&format!("{KEEP}{id}"), *id, true, "")?;
     }
+    carry_tags(from, to)?;
     Ok(carried.len())
+}
+
+/// Copies the tags on commits that were carried over: without its tag a commit that needs one is not read.
+fn carry_tags(from: &Path, to: &Path) -> Result<(), git2::Error> {
+    let known: BTreeSet<git2::Oid> = {
+        let repo = Repository::open(to)?;
+        let mut walk = repo.revwalk()?;
+        if repo.references_glob(&format!("{KEEP}*"))?.next().is_some() {
+            walk.push_glob(&format!("{KEEP}*"))?;
+        }
+        walk.filter_map(Result::ok).collect()
+    };
+    for id in tag_names(from) {
+        let repo = Repository::open(to)?;
+        repo.odb()?.add_disk_alternate(&from.join("objects").to_string_lossy())?;
+        let is_on_one = |tag: git2::Tag<'_>| known.contains(&tag.target_id());
+        if !repo.find_tag(id).is_ok_and(is_on_one) {
+            continue;
+        }
+        let mut builder = repo.packbuilder()?;
+        builder.insert_object(id, None)?;
+        builder.write(&repo.path().join("objects/pack"), 0)?;
+        Repository::open(to)?.reference(&format!("{TAG}{id}"), id, true, "")?;
+    }
+    Ok(())
 }
 
 /// Packs a commit, from wherever it can be read, into `repo` itself.

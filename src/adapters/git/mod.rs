@@ -22,6 +22,7 @@ mod workers;
 mod access;
 mod fault;
 mod known_hosts;
+mod locks;
 mod place;
 
 mod durable;
@@ -36,6 +37,8 @@ mod cache;
 mod copy;
 pub mod source;
 
+mod push;
+
 mod fence;
 mod history;
 mod register;
@@ -44,6 +47,7 @@ mod store_local;
 mod store_remote;
 
 pub(crate) mod bundle;
+pub mod gate;
 pub mod inspect;
 pub mod notes;
 pub mod watch;

@@ -10,15 +10,14 @@
 //! else was faster. The limit: a note holds [`NOTE_BYTES_MAX`]; what is told of a commit beyond that is
 //! dropped.
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use git2::{
-    AutotagOption, Direction, ErrorClass, ErrorCode, FetchOptions, ObjectType, PushOptions,
-    Repository, Signature, Time, Tree,
+    AutotagOption, Direction, ErrorCode, FetchOptions, ObjectType, Repository, Signature, Time,
+    Tree,
 };
 
 use crate::ports::Fault;
@@ -27,10 +26,10 @@ use crate::ports::outcomes::Outcome;
 use super::access::{Access, Credentials, proxy};
 use super::copy::{Copy, Trouble};
 use super::place::Place;
+use super::push::Pushed;
 use super::setup::{self, Timeouts};
-
 use super::workers::Workers;
-use super::{fault, repo};
+use super::{fault, locks, repo};
 
 /// Where the notes are.
 const NOTES: &str = "refs/notes/windlass";
@@ -138,12 +137,12 @@ impl Inner {
         let Some(commit) = self.commit(&repo, base, outcomes).map_err(sort)? else {
             return Ok(Moved::Done);
         };
-        let moved = match base {
-            Some(base) => repo.reference_matching(NOTES, commit, true, base, ""),
-            None => repo.reference(NOTES, commit, false, ""),
-        };
+        let moved = locks::past(repo.path(), NOTES, locks::STALE_AMONG_OTHERS, || match base {
+            Some(base) => repo.reference_matching(NOTES, commit, true, base, "").map(|_| ()),
+            None => repo.reference(NOTES, commit, false, "").map(|_| ()),
+        });
         match moved {
-            Ok(_) => Ok(Moved::Done),
+            Ok(()) => Ok(Moved::Done),
             Err(error) if matches!(error.code(), ErrorCode::Modified | ErrorCode::Exists) => {
                 Ok(Moved::Raced)
             }
@@ -161,14 +160,20 @@ impl Inner {
         let base = self.fetch(repo, copy)?;
         let commit = self.commit(repo, base, outcomes).map_err(|error| copy.sort(error))?;
         let Some(commit) = commit else { return Ok(Moved::Done) };
-        match self.push(repo, commit, base) {
-            Ok(moved) => Ok(moved),
-            // Whatever is said of a push, the ref says whether it took effect.
-            Err(fault) => match self.fetch(repo, copy)? {
-                Some(now) if now == commit => Ok(Moved::Done),
-                now if now != base => Ok(Moved::Raced),
-                _ => Err(fault.into()),
-            },
+        let fault = match self.access.push(repo, &format!("{commit}:{NOTES}"), base) {
+            Pushed::Accepted => return Ok(Moved::Done),
+            Pushed::Conflict(_) => return Ok(Moved::Raced),
+            Pushed::Rejected(reason) => Fault::stalled(format!(
+                "{}: the server refused {NOTES} ({reason}): may this key write there?",
+                self.access.place
+            )),
+            Pushed::Failed { fault, .. } => fault,
+        };
+        // Whatever is said of a push, the ref says whether it took effect.
+        match self.fetch(repo, copy)? {
+            Some(now) if now == commit => Ok(Moved::Done),
+            now if now != base => Ok(Moved::Raced),
+            _ => Err(fault.into()),
         }
     }
 
@@ -197,51 +202,6 @@ impl Inner {
             // Kept from being swept away.
             repo.reference(NOTES, tip, true, "").map_err(here)?;
             Ok(Some(tip))
-        })
-    }
-
-    /// Moves the server's ref from `base`.
-    fn push(
-        &self,
-        repo: &Repository,
-        commit: git2::Oid,
-        base: Option<git2::Oid>,
-    ) -> Result<Moved, Fault> {
-        let expected = base.unwrap_or(git2::Oid::ZERO_SHA1);
-        self.access.connected(|told| {
-            let (is_raced, refusal) = (Cell::new(false), Cell::new(None));
-            let outcome = (|| {
-                let mut remote = repo.remote_anonymous(&self.access.place.to_string())?;
-                let mut callbacks = self.access.callbacks(told);
-                callbacks.push_update_reference(|_name, status| {
-                    refusal.set(status.map(str::to_owned));
-                    Ok(())
-                });
-                callbacks.push_negotiation(|updates| {
-                    if updates.iter().all(|update| update.src() == expected) {
-                        return Ok(());
-                    }
-                    is_raced.set(true);
-                    let class = ErrorClass::Reference;
-                    Err(git2::Error::new(ErrorCode::Modified, class, "the ref has moved"))
-                });
-                let mut options = PushOptions::new();
-                options
-                    .remote_callbacks(callbacks)
-                    .proxy_options(proxy())
-                    .packbuilder_parallelism(1);
-                remote.push(&[format!("{commit}:{NOTES}")], Some(&mut options))
-            })();
-            if is_raced.get() {
-                return Ok(Moved::Raced);
-            }
-            if let Some(reason) = refusal.take() {
-                return Err(Fault::stalled(format!(
-                    "{}: the server refused {NOTES} ({reason}): may this key write there?",
-                    self.access.place
-                )));
-            }
-            outcome.map(|()| Moved::Done).map_err(|error| told.explain(&error, &self.access.place))
         })
     }
 

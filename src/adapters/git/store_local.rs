@@ -17,13 +17,12 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use git2::{ErrorCode, Repository};
+use git2::Repository;
 use tracing::{info, warn};
 
 use crate::kinds::name::NodeName;
@@ -38,15 +37,10 @@ use super::setup::Timeouts;
 use super::store::StoreConfig;
 use super::tree::Unwritten;
 use super::workers::Workers;
-use super::{durable, fault, history, repack};
+use super::{durable, fault, history, locks, repack};
 
 /// How long a write waits for the writes of others. Each takes milliseconds.
 const WRITERS_WAIT: Duration = Duration::from_secs(10);
-/// A ref's lock that stands unchanged for so long, while no agent can be writing, belongs to a
-/// writer that was killed. `git` holds such a lock for less than a millisecond.
-const REF_LOCK_STALE: Duration = Duration::from_millis(250);
-/// How often a ref's lock may be in the way before a write is given up.
-const REF_LOCK_TRIES: u32 = 20;
 /// Compaction is worth its writes from so many packs on: each decision makes one …
 const PACKS_MIN: usize = 16;
 /// … or from so many loose objects on, which pushes of other agents leave.
@@ -450,46 +444,13 @@ impl Inner {
         self.past_locks(&name, || repo.reference_matching(&name, to, true, from, "").map(drop))
     }
 
-    /// Does something with a ref, also where a killed writer has left a lock on it.
+    /// Does something with a ref, also where a killed writer has left a lock on it: no agent writes but us.
     fn past_locks(
         &self,
         name: &str,
         work: impl Fn() -> Result<(), git2::Error>,
     ) -> Result<(), git2::Error> {
-        let mut tries = 0;
-        loop {
-            match work() {
-                Err(error) if error.code() == ErrorCode::Locked && tries < REF_LOCK_TRIES => {
-                    tries += 1;
-                    self.clear_stale_lock(name);
-                }
-                other => return other,
-            }
-        }
-    }
-
-    /// Removes a ref's lock that nobody alive can hold: no agent writes but us, and `git` would
-    /// have been done long ago.
-    fn clear_stale_lock(&self, name: &str) {
-        const STEP: Duration = Duration::from_millis(10);
-        let path = self.git_dir.join(format!("{name}.lock"));
-        let stamp = || {
-            let meta = fs::metadata(&path).ok()?;
-            Some((meta.ino(), meta.mtime(), meta.mtime_nsec(), meta.size()))
-        };
-        let Some(first) = stamp() else { return };
-        let mut stood = Duration::ZERO;
-        while stood < REF_LOCK_STALE {
-            std::thread::sleep(STEP);
-            stood += STEP;
-            if stamp() != Some(first) {
-                return;
-            }
-        }
-        match fs::remove_file(&path) {
-            Ok(()) => warn!(lock = %path.display(), "removed the lock of a writer that was killed"),
-            Err(error) => warn!(lock = %path.display(), %error, "a stale lock can't be removed"),
-        }
+        locks::past(&self.git_dir, name, locks::STALE_AMONG_OURS, work)
     }
 
     fn history(&self, limit: usize) -> Result<Answer, Fault> {

@@ -10,31 +10,26 @@
 //! after anything else, if the ref is our commit when it is read again; no two writes make the same
 //! commit. If it can't be read again, the fault says that it is not known.
 //!
-//! - The old value is compared twice: by us before anything is sent, with the list that the push
-//!   itself got, and by the server under its lock, which is sent that value.
-//! - The coordinator's register also goes forward only (no `+`), except when its history is cut.
-//! - One ref per push: servers don't move several together.
+//! The coordinator's register also goes forward only (no `+`), except when its history is cut.
 //!
 //! The limit: libgit2 speaks Git's first protocol, so every call is told of every ref (73 kB at
 //! 1,000), and it leaves Nagle's algorithm on, which costs some 40 ms per request.
 
-use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use git2::{
-    AutotagOption, Direction, ErrorClass, ErrorCode, FetchOptions, PushOptions, Repository,
-};
+use git2::{AutotagOption, Direction, ErrorClass, ErrorCode, FetchOptions, Repository};
 use tracing::{debug, info};
 
 use crate::kinds::name::NodeName;
 use crate::ports::store::{Answer, Call, Glance, Landing, Register, Rev, Scope, Tree};
 use crate::ports::{Fault, FaultKind};
 
-use super::access::{Access, Notes, proxy};
+use super::access::{Access, proxy};
 use super::copy::{Copy, Trouble};
 use super::fence::Fence;
 use super::place::Place;
+use super::push::Pushed;
 use super::register::{self, Change, Memo, Scribe};
 use super::setup::Timeouts;
 use super::store::StoreConfig;
@@ -118,18 +113,6 @@ impl RemoteStore {
         }
         answer
     }
-}
-
-/// How a push ended, as far as it tells.
-enum Pushed {
-    /// The server has set the ref.
-    Accepted,
-    /// The ref was not what it should have been; nothing was sent.
-    Conflict(Option<git2::Oid>),
-    /// The server said no, for this reason.
-    Rejected(String),
-    /// Something failed; whether anything had been sent by then.
-    Failed { fault: Fault, sent: bool },
 }
 
 /// Why refs were not fetched.
@@ -398,7 +381,15 @@ impl Inner {
         commit: Option<git2::Oid>,
         base: Option<git2::Oid>,
     ) -> Result<Landing, Trouble> {
-        match self.push(repo, register, commit, base) {
+        let refspec = match commit {
+            None => format!(":{register}"),
+            Some(commit) => {
+                let forward = self.goes_forward(repo, register, commit, base);
+                let plus = if forward.map_err(|error| self.copy.sort(error))? { "" } else { "+" };
+                format!("{plus}{commit}:{register}")
+            }
+        };
+        match self.access.push(repo, &refspec, base) {
             Pushed::Accepted => Ok(landed(commit, base)),
             Pushed::Conflict(now) => Ok(raced(now)),
             Pushed::Rejected(reason) => {
@@ -440,84 +431,6 @@ impl Inner {
             now if now == commit => Ok(landed(commit, base)),
             now if now != base => Ok(raced(now)),
             _ => Err(why().while_doing(format!("{register} was not written")).into()),
-        }
-    }
-
-    /// Pushes one commit, or none, to one register that must still be in state `base`.
-    fn push(
-        &self,
-        repo: &Repository,
-        register: &Register,
-        commit: Option<git2::Oid>,
-        base: Option<git2::Oid>,
-    ) -> Pushed {
-        let sent = Cell::new(false);
-        let pushed = self.access.connected(|notes| {
-            Ok::<_, Fault>(self.push_with(repo, register, commit, base, notes, &sent))
-        });
-        match pushed {
-            Ok(pushed) => pushed,
-            Err(fault) => Pushed::Failed { fault, sent: sent.get() },
-        }
-    }
-
-    fn push_with(
-        &self,
-        repo: &Repository,
-        register: &Register,
-        commit: Option<git2::Oid>,
-        base: Option<git2::Oid>,
-        notes: &Notes,
-        sent: &Cell<bool>,
-    ) -> Pushed {
-        let expected = base.unwrap_or(git2::Oid::ZERO_SHA1);
-        let conflict = Cell::new(None);
-        // What the server said of the ref: nothing yet, yes, or no and why.
-        let said: RefCell<Option<Option<String>>> = RefCell::new(None);
-        let outcome = (|| {
-            let mut remote = repo.remote_anonymous(&self.access.place.to_string())?;
-            let mut callbacks = self.access.callbacks(notes);
-            callbacks.push_update_reference(|_name, status| {
-                *said.borrow_mut() = Some(status.map(str::to_owned));
-                Ok(())
-            });
-            callbacks.push_negotiation(|updates| {
-                for update in updates {
-                    // `src` is what the server has.
-                    if update.src() != expected {
-                        conflict.set(Some(update.src()));
-                        return Err(git2::Error::new(
-                            ErrorCode::Modified,
-                            ErrorClass::Reference,
-                            "the ref has moved",
-                        ));
-                    }
-                }
-                sent.set(true);
-                Ok(())
-            });
-            let mut options = PushOptions::new();
-            options.remote_callbacks(callbacks).proxy_options(proxy()).packbuilder_parallelism(1);
-            let refspec = match commit {
-                None => format!(":{register}"),
-                Some(commit) if self.goes_forward(repo, register, commit, base)? => {
-                    format!("{commit}:{register}")
-                }
-                Some(commit) => format!("+{commit}:{register}"),
-            };
-            remote.push(&[refspec], Some(&mut options))
-        })();
-        if let Some(theirs) = conflict.get() {
-            return Pushed::Conflict((!theirs.is_zero()).then_some(theirs));
-        }
-        match (outcome, said.into_inner()) {
-            (Ok(()), Some(None)) => Pushed::Accepted,
-            (_, Some(Some(reason))) => Pushed::Rejected(reason),
-            (Ok(()), None) => Pushed::Rejected("the server said nothing of it".to_owned()),
-            (Err(error), _) => Pushed::Failed {
-                fault: notes.explain(&error, &self.access.place),
-                sent: sent.get(),
-            },
         }
     }
 

@@ -207,11 +207,11 @@ pub(super) fn read(
     known: Option<(git2::Oid, &Tree)>,
 ) -> Result<Tree, git2::Error> {
     let (old, mut files) = match known {
-        Some((old, known)) => (Some(old), known.files.clone()),
+        Some((old, known)) => (Some(old), BTreeMap::clone(&known.files)),
         None => (None, BTreeMap::new()),
     };
     read_changes(repo, &mut files, "", old, Some(tree))?;
-    Ok(Tree { files })
+    Ok(Tree::new(files))
 }
 
 /// Makes `files` below `prefix` what `new` says, where they are what `old` says.

@@ -10,6 +10,7 @@
 //!       oci-layout  index.json  blobs/       other nodes sent; loaded when a pod needs it
 //!   <dataDir>/images.json                    what was found in which archive, so that a start reads none
 //!   <dataDir>/digests.json                   manifest digest ─▶ Docker's id, which Docker forgets
+//!   <dataDir>/brought.json, named.json       which of it may go when the disk fills
 //! ```
 //!
 //! The rule: a digest is believed when it was computed. An image answers to a digest if a manifest (or
@@ -22,9 +23,11 @@ pub(crate) mod archive;
 pub(crate) mod layout;
 mod load;
 pub mod peers;
+mod receive;
 pub mod registry;
 mod shelf;
 pub mod sources;
+mod stock;
 pub(crate) mod store;
 
 use std::collections::BTreeMap;
@@ -72,6 +75,12 @@ pub struct Options {
     pub catalogue: PathBuf,
     /// Which image of Docker a digest stands for.
     pub digest_map: PathBuf,
+    /// Which images of Docker we have brought.
+    pub brought: PathBuf,
+    /// What revisions have named.
+    pub named: PathBuf,
+    /// Where bundles are taken in.
+    pub workshop: PathBuf,
     /// How many bytes a second are sent to other nodes at most, all together.
     pub send_limit: Option<u64>,
 }
@@ -90,6 +99,8 @@ struct Inner {
     loading: tokio::sync::Mutex<()>,
     /// And one look at a time is written down.
     surveying: tokio::sync::Mutex<()>,
+    /// And one note of what was brought.
+    noting: Mutex<()>,
     /// The other nodes, once they can be asked.
     peers: OnceLock<Peers>,
     /// Images that are being fetched from them.
@@ -112,8 +123,9 @@ impl Images {
         let pace = Pace::new(options.send_limit);
         let peers = OnceLock::new();
         let surveying = tokio::sync::Mutex::new(());
-        let flights = Mutex::default();
-        let inner = Inner { docker, options, shelves, loading, surveying, peers, flights, pace };
+        let (flights, noting) = (Mutex::default(), Mutex::default());
+        let inner =
+            Inner { docker, options, shelves, loading, surveying, noting, peers, flights, pace };
         Self { inner: Arc::new(inner) }
     }
 
@@ -138,10 +150,9 @@ impl Images {
         let Ok(name) = ImageName::parse(&wish.image) else {
             return docker.ensure_image(wish).await;
         };
-        if wish.pull != Pull::Always
-            && let Some(seen) = docker.find_image(&name).await?
-        {
-            return Ok(seen);
+        let before = docker.find_image(&name).await?;
+        if let (Some(seen), true) = (&before, wish.pull != Pull::Always) {
+            return Ok(seen.clone());
         }
         let mut misses = match self.from_shelves(&name).await {
             Ok(seen) => return Ok(seen),
@@ -165,7 +176,13 @@ impl Images {
                 misses.extend(why);
                 Err(tell(fault, &misses))
             }
-            Ok(seen) => Ok(seen),
+            Ok(seen) => {
+                if seen.pulled.is_some() {
+                    let is_new = before.is_none_or(|before| before.id != seen.id);
+                    self.note_brought(&seen.id, [name.to_string()], is_new);
+                }
+                Ok(seen)
+            }
         }
     }
 
@@ -255,6 +272,10 @@ impl Images {
         fetched?;
         tracing::info!(image = %name, "has come from another node");
         self.from_shelves(name).await
+    }
+
+    fn noting(&self) -> MutexGuard<'_, ()> {
+        self.inner.noting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn flights(&self) -> MutexGuard<'_, BTreeMap<String, Arc<tokio::sync::Mutex<()>>>> {
@@ -374,6 +395,9 @@ impl Images {
         load::remember(&options.digest_map, &image.digests, &found.id).map_err(|error| {
             Fault::stalled(format!("{}: {error}", options.digest_map.display()))
         })?;
+        let given = names.iter().filter_map(|name| ImageName::parse(name).ok());
+        let given = given.chain(asked.cloned()).map(|name| name.to_string());
+        self.note_brought(&found.id, given, took.is_some());
         let mut seen = ImageSeen { pulled: took, ..found };
         if let Some(ImageName::Reference(asked)) = asked {
             match &asked.version {

@@ -11,7 +11,6 @@
 //! The limit: what an image named by a tag is, the neighbour says. Only a digest proves it.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,6 +27,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::layout::Descriptor;
+use super::receive::receive;
 use super::store::{self, Store};
 use crate::adapters::api::{BLOBS, IMAGES};
 use crate::adapters::line::Lines;
@@ -210,11 +210,11 @@ impl Peers {
         let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
         let work = senders.iter().map(|peer| async {
             while let Some((digest, bytes)) = next() {
-                let tell = |count| {
+                let mut tell = |count| {
                     let done = done.fetch_add(count, Ordering::Relaxed) + count;
                     tell(done.min(total), total);
                 };
-                let came = self.blob(peer, &digest, bytes, store, &tell);
+                let came = self.blob(peer, (digest, bytes), store, &mut tell);
                 if let Err(fault) = came.await {
                     tracing::warn!(node = %peer.node, blob = %digest, %fault, "a blob of an image did not come");
                     waiting.lock().unwrap_or_else(PoisonError::into_inner).push_back((digest, bytes));
@@ -232,35 +232,14 @@ impl Peers {
     async fn blob(
         &self,
         peer: &Peer,
-        digest: &Digest,
-        bytes: u64,
+        blob: (Digest, u64),
         store: &Store,
-        tell: &(dyn Fn(u64) + Sync),
+        tell: &mut (dyn FnMut(u64) + Send),
     ) -> Result<(), Fault> {
-        let path = format!("{BLOBS}{}", digest.prefixed());
+        let path = format!("{BLOBS}{}", blob.0.prefixed());
         let answer = tokio::time::timeout(ANSWER_MAX * 2, self.get(peer, &path)).await;
-        let mut body = answer.map_err(|_| Fault::deadline("it does not answer"))??.into_body();
-        let disk =
-            |error: std::io::Error| Fault::stalled(format!("{}: {error}", store.dir().display()));
-        let mut coming = store.receive(Some(*digest)).map_err(disk)?;
-        let mut left = bytes;
-        loop {
-            let frame = tokio::time::timeout(SILENCE_MAX, body.frame()).await;
-            let frame = frame.map_err(|_| Fault::deadline("it has sent nothing for 30 s"))?;
-            let Some(frame) = frame else { break };
-            let frame =
-                frame.map_err(|error| Fault::transient(format!("the line broke: {error}")))?;
-            let Ok(piece) = frame.into_data() else { continue };
-            left = left
-                .checked_sub(piece.len() as u64)
-                .ok_or_else(|| Fault::stalled("it sends more than it has said"))?;
-            coming.write_all(&piece).map_err(disk)?;
-            tell(piece.len() as u64);
-        }
-        coming.end().map(|_| ()).map_err(|error| match error.kind() {
-            std::io::ErrorKind::InvalidData => Fault::stalled(error),
-            _ => disk(error),
-        })
+        let body = answer.map_err(|_| Fault::deadline("it does not answer"))??.into_body();
+        receive(body, blob, store, SILENCE_MAX, tell).await
     }
 }
 

@@ -5,24 +5,22 @@
 //! is made from Docker.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
-use std::io::Write as _;
 use std::time::Duration;
 
 use base64::Engine as _;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::body::Incoming;
-use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, LOCATION, WWW_AUTHENTICATE};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, LOCATION, USER_AGENT, WWW_AUTHENTICATE};
 use hyper::{Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
 use openssl::ssl::{SslConnector, SslMethod};
 use tokio::net::TcpStream;
-use tokio_openssl::SslStream;
 use url::Url;
 
 use super::layout::{self, JSON_BYTES_MAX};
+use super::receive::receive;
 use super::store::Store;
+use crate::adapters::http;
 use crate::kinds::digest::Digest;
 use crate::kinds::image::{DEFAULT_DOMAIN, Reference};
 use crate::ports::Fault;
@@ -92,30 +90,12 @@ impl<'o> Repository<'o> {
     /// A blob, into the store.
     pub(super) async fn blob(
         &mut self,
-        digest: &Digest,
+        blob: (Digest, u64),
         store: &Store,
         tell: &mut (dyn FnMut(u64) + Send),
     ) -> Result<(), Fault> {
-        let answer = self.get(self.address(&format!("blobs/{}", digest.prefixed()))?).await?;
-        let mut body = answer.into_body();
-        let disk =
-            |error: std::io::Error| Fault::stalled(format!("{}: {error}", store.dir().display()));
-        let mut coming = store.receive(Some(*digest)).map_err(disk)?;
-        let mut done = 0;
-        while let Some(frame) =
-            tokio::time::timeout(ANSWER_MAX, body.frame()).await.map_err(silent)?
-        {
-            let frame = frame.map_err(|error| broken(&error))?;
-            if let Ok(bytes) = frame.into_data() {
-                coming.write_all(&bytes).map_err(disk)?;
-                done += bytes.len() as u64;
-                tell(done);
-            }
-        }
-        coming.end().map(|_| ()).map_err(|error| match error.kind() {
-            std::io::ErrorKind::InvalidData => Fault::transient(error),
-            _ => disk(error),
-        })
+        let answer = self.get(self.address(&format!("blobs/{}", blob.0.prefixed()))?).await?;
+        receive(answer.into_body(), blob, store, ANSWER_MAX, tell).await
     }
 
     /// Asks, shows a key if one is wanted, and goes where it is sent.
@@ -202,18 +182,11 @@ impl<'o> Repository<'o> {
     }
 
     async fn send(&self, at: &Url, key: Option<&str>) -> Result<Response<Incoming>, Fault> {
-        let host = at.host_str().ok_or_else(|| Fault::stalled("an address without a host"))?;
-        let port = at.port_or_known_default().unwrap_or(443);
-        let mut path = at.path().to_owned();
-        if let Some(query) = at.query() {
-            // Writing to a String cannot fail.
-            let _ = write!(path, "?{query}");
-        }
-        let authority = at.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
-        let mut request = Request::get(path)
-            .header(HOST, authority)
+        let (host, port) =
+            http::place(at).ok_or_else(|| Fault::stalled("an address without a host"))?;
+        let mut request = Request::get("/")
             .header(ACCEPT, layout::ACCEPTED.join(", "))
-            .header("user-agent", concat!("windlass/", env!("CARGO_PKG_VERSION")));
+            .header(USER_AGENT, http::USER_AGENT);
         if let Some(key) = key {
             request = request.header(AUTHORIZATION, key);
         }
@@ -221,51 +194,21 @@ impl<'o> Repository<'o> {
         let unreachable =
             |why: &dyn std::fmt::Display| Fault::transient(format!("{host}:{port}: {why}"));
         let asking = async {
-            let name = host.trim_matches(['[', ']']);
-            let stream =
-                TcpStream::connect((name, port)).await.map_err(|error| unreachable(&error))?;
-            let mut sender = if at.scheme() == "https" {
-                let tls = tls(name, stream).await.map_err(|error| unreachable(&error))?;
-                talk(TokioIo::new(tls)).await
-            } else {
-                talk(TokioIo::new(stream)).await
-            }
-            .map_err(|error| unreachable(&error))?;
-            sender.send_request(request).await.map_err(|error| unreachable(&error))
+            let line = TcpStream::connect((host, port)).await?;
+            let session = |host: &str| {
+                http::verified(&SslConnector::builder(SslMethod::tls_client())?.build(), host)
+            };
+            http::exchange(line, at, request, session).await
         };
-        tokio::time::timeout(ANSWER_MAX, asking)
-            .await
-            .map_err(|_| unreachable(&"it does not answer"))?
+        match tokio::time::timeout(ANSWER_MAX, asking).await {
+            Ok(answer) => answer.map_err(|error| unreachable(&error)),
+            Err(_) => Err(unreachable(&"it does not answer")),
+        }
     }
-}
-
-async fn tls(host: &str, stream: TcpStream) -> Result<SslStream<TcpStream>, String> {
-    let make = || -> Result<_, openssl::error::ErrorStack> {
-        let connector = SslConnector::builder(SslMethod::tls_client())?.build();
-        let ssl = connector.configure()?.into_ssl(host)?;
-        SslStream::new(ssl, stream)
-    };
-    let mut stream = make().map_err(|error| error.to_string())?;
-    std::pin::Pin::new(&mut stream).connect().await.map_err(|error| format!("TLS: {error}"))?;
-    Ok(stream)
-}
-
-async fn talk<S>(stream: S) -> hyper::Result<hyper::client::conn::http1::SendRequest<Empty<Bytes>>>
-where
-    S: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
-{
-    let (sender, connection) = hyper::client::conn::http1::handshake(stream).await?;
-    // It ends with the answer, or with whoever drops it.
-    tokio::spawn(connection);
-    Ok(sender)
 }
 
 fn silent(_: tokio::time::error::Elapsed) -> Fault {
     Fault::transient(format!("the registry has sent nothing for {} s", ANSWER_MAX.as_secs()))
-}
-
-fn broken(error: &hyper::Error) -> Fault {
-    Fault::transient(format!("the line to the registry broke: {error}"))
 }
 
 async fn whole(answer: Response<Incoming>, longest: usize) -> Result<Vec<u8>, Fault> {

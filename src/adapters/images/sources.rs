@@ -342,10 +342,12 @@ async fn from_registry(
         let digest = blob.digest()?;
         if !yard.has(&digest, blob.size) {
             let total = blob.size >> 20;
-            let mut tell = |done: u64| {
+            let mut done = 0;
+            let mut tell = |more: u64| {
+                done += more;
                 tell(&format!("{}, {} of {total} MB", name.domain, done >> 20));
             };
-            repository.blob(&digest, yard.store, &mut tell).await.map_err(said)?;
+            repository.blob((digest, blob.size), yard.store, &mut tell).await.map_err(said)?;
         }
         blobs.insert(digest, blob.size);
     }

@@ -136,6 +136,51 @@ impl Store {
         Ok(gone.into_iter().filter_map(|one| one.annotations.get(layout::NAME).cloned()).collect())
     }
 
+    /// The blobs that are needed once images of these names are gone.
+    pub(crate) fn needed_without(
+        &self,
+        names: &BTreeSet<String>,
+    ) -> Result<BTreeSet<Digest>, String> {
+        let index = self.index().map_err(|error| error.to_string())?;
+        let stays = |entry: &&Descriptor| {
+            entry.annotations.get(layout::NAME).is_none_or(|name| !names.contains(name))
+        };
+        let mut needed = BTreeSet::new();
+        for entry in index.manifests.iter().flatten().filter(stays) {
+            needed.extend(self.blobs_of(entry)?.into_keys());
+        }
+        Ok(needed)
+    }
+
+    /// Every blob that has come, with its length.
+    pub(crate) fn blobs(&self) -> io::Result<BTreeMap<Digest, u64>> {
+        let mut blobs = BTreeMap::new();
+        for entry in fs::read_dir(self.dir.join(layout::BLOBS))? {
+            let entry = entry?;
+            let path = format!("{}{}", layout::BLOBS, entry.file_name().to_string_lossy());
+            if let Some(digest) = layout::digest_of_path(&path) {
+                blobs.insert(digest, entry.metadata()?.len());
+            }
+        }
+        Ok(blobs)
+    }
+
+    /// Takes images off the page, and away every blob that is not needed. First the names, then what
+    /// they named: cut off in between, the next time goes on.
+    pub(crate) fn clear(
+        &self,
+        names: &BTreeSet<String>,
+        needed: &BTreeSet<Digest>,
+    ) -> io::Result<(Vec<String>, BTreeMap<Digest, u64>)> {
+        let gone = self.forget(names)?;
+        let mut blobs = self.blobs()?;
+        blobs.retain(|digest, _| !needed.contains(digest));
+        for digest in blobs.keys() {
+            fs::remove_file(self.blob(digest))?;
+        }
+        Ok((gone, blobs))
+    }
+
     /// Enters images that are older than what is there, or may be: names that are borne stay.
     pub(crate) fn enter_beside(&self, older: Vec<Descriptor>) -> io::Result<()> {
         let there = self.index()?.manifests.unwrap_or_default();

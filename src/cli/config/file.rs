@@ -6,10 +6,13 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::super::tell::{HookFile, NotesFile};
-use super::{DEFAULT_SOCKET, FOLD_ABOVE, HINT_PORT, SIGNERS, credentials};
+use super::{
+    AGE_KEYS, DEFAULT_SOCKET, FOLD_ABOVE, HINT_PORT, SIGNERS, credentials, parse_duration,
+};
 use crate::adapters::bundle;
 use crate::kinds::labels::Labels;
 use crate::net::paths::Overlay;
+use crate::node::larder::Limits;
 
 /// The file.
 #[derive(Clone, Debug, Deserialize)]
@@ -47,6 +50,9 @@ pub struct File {
     /// Bundles that come on a medium.
     #[serde(default)]
     pub bundles: Bundles,
+    /// Encrypted Secrets.
+    #[serde(default)]
+    pub secrets: Secrets,
     /// The socket.
     #[serde(default)]
     pub api: Api,
@@ -262,6 +268,70 @@ pub struct Images {
     pub path: Option<PathBuf>,
     /// How many bytes a second are sent to other nodes at most, such as `10M`; no bound where absent.
     pub send_limit: Option<String>,
+    /// When images go because a disk fills, and which.
+    pub collect: Collect,
+}
+
+/// When images go because a disk fills, and which.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Collect {
+    /// From so many percent of a disk in use; 100 for never.
+    pub above: u64,
+    /// Until no more than so many percent are.
+    pub down_to: u64,
+    /// What has come less than so long ago stays.
+    pub min_age: String,
+    /// So many revisions before the one in force keep their images.
+    pub revisions: u64,
+    /// Whether images may go that the agent did not bring.
+    pub foreign: bool,
+}
+
+impl Default for Collect {
+    fn default() -> Self {
+        let limits = Limits::default();
+        Self {
+            above: limits.high_percent,
+            down_to: limits.low_percent,
+            min_age: format!("{}s", limits.min_age.as_secs()),
+            revisions: limits.revisions,
+            foreign: limits.takes_foreign,
+        }
+    }
+}
+
+impl Collect {
+    /// As the agent takes it, or what is wrong with it.
+    pub fn limits(&self) -> Result<Limits, String> {
+        if self.above > 100 || self.down_to >= self.above {
+            let (above, down_to) = (self.above, self.down_to);
+            return Err(format!(
+                "above is {above} and downTo {down_to}: percent of a disk, the second below the first"
+            ));
+        }
+        Ok(Limits {
+            high_percent: self.above,
+            low_percent: self.down_to,
+            min_age: parse_duration(&self.min_age)?,
+            revisions: self.revisions,
+            takes_foreign: self.foreign,
+        })
+    }
+}
+
+/// Encrypted Secrets.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Secrets {
+    /// The file with this node's keys, as `windlass secret keys generate` and `age-keygen` write it.
+    pub keys: PathBuf,
+}
+
+impl Default for Secrets {
+    fn default() -> Self {
+        Self { keys: AGE_KEYS.into() }
+    }
 }
 
 /// Bundles that come on a medium.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::{Map, Value, json};
 
+use super::host::HostArgs;
 use crate::cli::config;
 use crate::cli::fault::Failure;
 
@@ -18,6 +19,8 @@ pub(in crate::cli) struct Init {
     pub(super) common: CommonArgs,
     #[command(flatten)]
     pub(super) machine: Machine,
+    #[command(flatten)]
+    pub(super) host: HostArgs,
     /// Print the line for other machines, from the configuration that is there
     #[arg(long)]
     pub(super) print_join: bool,
@@ -121,13 +124,13 @@ pub(super) struct Machine {
     username: Option<String>,
     /// Private ssh key that reads the desired repository, and writes state unless --state-ssh-key
     #[arg(long, value_name = "FILE")]
-    ssh_key: Option<PathBuf>,
+    pub(super) ssh_key: Option<PathBuf>,
     /// Passphrase of the key
     #[arg(long, value_name = "FILE")]
     ssh_passphrase_file: Option<PathBuf>,
     /// Keys of the ssh servers, of both repositories
     #[arg(long, value_name = "FILE")]
-    known_hosts: Option<PathBuf>,
+    pub(super) known_hosts: Option<PathBuf>,
     /// Token or password that reads the desired repository
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,

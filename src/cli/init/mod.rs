@@ -12,6 +12,7 @@
 
 mod args;
 mod checks;
+mod host;
 mod token;
 mod trust;
 
@@ -34,12 +35,16 @@ use super::progress::Steps;
 use crate::adapters::identity::Identity;
 use crate::kinds::certified::ANNOTATION_NODE_KEY;
 use crate::kinds::fleet::FleetSettings;
+use crate::kinds::name::{NameRule, NodeName};
 
 /// The unit's name.
 const UNIT: &str = "windlass.service";
 
 /// Runs `windlass init`.
-pub(super) async fn init(args: &Init, context: &mut Context) -> Result<(), Failure> {
+pub(super) async fn init(args: &mut Init, context: &mut Context) -> Result<(), Failure> {
+    if args.host.host_remote && host_remote(args, context).await? {
+        return Ok(());
+    }
     if args.print_join || args.print_key {
         let loaded = config::load(&args.machine.config, &hostname(), "")
             .map_err(|fault| Failure::hinted(fault, "`windlass init` writes it"))?;
@@ -59,7 +64,16 @@ pub(super) async fn init(args: &Init, context: &mut Context) -> Result<(), Failu
         .out
         .text(&format!("\nOn every other machine, with Docker and iptables there:\n  {line}"))?;
     let files = checks::secrets(&done.loaded);
-    if !files.is_empty() {
+    if Common::of(&done.loaded).hosts.is_some() {
+        context.out.text(
+            "\nThere the key is made by which that machine comes, and the command is printed that lets it in \
+             here. People push manifests to\n  ",
+        )?;
+        context.out.text(&format!("{}\n", done.loaded.file.desired.url))?;
+        context
+            .out
+            .text("once `windlass init --host-remote --admit-person KEY` has let them in.\n")?;
+    } else if !files.is_empty() {
         let names = files.join(", ");
         context.out.text(&format!(
             "\nThe token holds no secrets. Copy these files to the same places there first, readable by \
@@ -69,12 +83,72 @@ pub(super) async fn init(args: &Init, context: &mut Context) -> Result<(), Failu
     Ok(())
 }
 
+/// Sets up the repositories on this machine; whether that was all.
+async fn host_remote(args: &mut Init, context: &mut Context) -> Result<bool, Failure> {
+    let mut deeds = host::Deeds::default();
+    if args.host.undo {
+        let undone = host::undo(&args.host, &mut deeds);
+        context.out.text(deeds.text())?;
+        return undone.map(|()| true);
+    }
+    let name = args.machine.node_name.clone().unwrap_or_else(|| hostname().to_ascii_lowercase());
+    let node = NodeName::parse(&name, NameRule::Subdomain)
+        .map_err(|why| Failure::usage(format!("{name}: {why}: --node-name names it otherwise")))?;
+    let hosted = host::set_up(args, &node, &mut deeds).await;
+    // Also what was done before something failed.
+    context.out.text(deeds.text())?;
+    let hosted = hosted?;
+    let there = config::load(&args.machine.config, &hostname(), "");
+    if let Ok(there) = there.as_ref()
+        && there.state_url == hosted.state
+        && !args.machine.force
+    {
+        context.out.text(&format!("\n{}\n", join_line(there)?.trim_end()))?;
+        return Ok(true);
+    }
+    args.common.desired = Some(hosted.desired);
+    args.common.state = Some(hosted.state);
+    args.machine.ssh_key = Some(hosted.key);
+    args.machine.known_hosts = Some(hosted.hosts);
+    Ok(false)
+}
+
+/// Where one of the nodes has the repositories, each comes by a key of its own, which is made here.
+fn come_by_own_key(token: &Common, machine: &mut Machine) -> Result<(), Failure> {
+    let Some(keys) = token.hosts.as_ref().filter(|_| machine.ssh_key.is_none()) else {
+        return Ok(());
+    };
+    let dir = machine.config.parent().unwrap_or(Path::new("/etc/windlass")).to_owned();
+    let (key, hosts) = (dir.join(host::KEY), dir.join(host::HOSTS));
+    fs::create_dir_all(&dir).map_err(|error| cant_write(&dir, &error))?;
+    fs::write(&hosts, keys).map_err(|error| cant_write(&hosts, &error))?;
+    let name = machine.node_name.clone().unwrap_or_else(|| hostname().to_ascii_lowercase());
+    let node = NodeName::parse(&name, NameRule::Subdomain)
+        .map_err(|why| Failure::usage(format!("{name}: {why}: --node-name names it otherwise")))?;
+    let is_new = host::ensure_key(&key, &node)?;
+    let public = host::public_key(&format!("{}.pub", key.display()))?;
+    machine.known_hosts.get_or_insert(hosts);
+    machine.ssh_key = Some(key.clone());
+    if !is_new {
+        return Ok(());
+    }
+    Err(Failure::hinted(
+        format!("{} has just been made, and nobody knows it yet", key.display()),
+        format!(
+            "on the machine with the repositories, run\n  windlass init --host-remote --admit \
+             '{node}={public}'\n(with the flags it was set up with), and then this command again"
+        ),
+    ))
+}
+
 /// Runs `windlass join`.
-pub(super) async fn join(args: &Join, context: &mut Context) -> Result<(), Failure> {
+pub(super) async fn join(args: &mut Join, context: &mut Context) -> Result<(), Failure> {
     let (settings, begin) = match &args.token {
         Some(token) => {
             let common = Common::parse(token);
             let common = common.map_err(|why| Failure::usage(format!("the token {why}")))?;
+            may_write(&args.machine)?;
+            come_by_own_key(&common, &mut args.machine)?;
             (common.config(), Begin::Token)
         }
         None => (from_flags(&args.common)?, Begin::Flags),
@@ -222,7 +296,11 @@ async fn set_up(settings: &Value, machine: &Machine, begin: Begin) -> Result<Don
     if !found.bad.is_empty() {
         steps.end("this machine can't be a node yet");
         let list: Vec<String> = found.bad.iter().map(|bad| format!("\n  {bad}")).collect();
-        let hint = "mend it and run the command again; nothing was changed here";
+        // Its key, and what `--host-remote` has named, were made before.
+        let hint = match machine.ssh_key.as_ref().is_some_and(|key| key.ends_with(host::KEY)) {
+            true => "mend it and run the command again; agent.yaml was not written",
+            false => "mend it and run the command again; nothing was changed here",
+        };
         return Err(Failure::hinted(list.concat(), hint));
     }
     steps.step(&format!("writing {}", machine.config.display()));

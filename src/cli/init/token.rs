@@ -6,6 +6,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::host::HOSTS;
 use crate::cli::{common, config};
 use crate::kinds::fleet::FleetSettings;
 
@@ -24,12 +25,18 @@ pub(super) struct Common {
     pub(super) state: String,
     /// What must be the same.
     pub(super) settings: FleetSettings,
+    /// The server's keys, where one of the nodes is the server and each has a key of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) hosts: Option<String>,
 }
 
 impl Common {
     /// What of a configuration must be the same elsewhere.
     pub(super) fn of(loaded: &config::Loaded) -> Self {
+        let hosts = loaded.file.state.credentials.known_hosts_file.as_ref();
+        let hosts = hosts.filter(|path| path.ends_with(HOSTS));
         Self {
+            hosts: hosts.and_then(|path| std::fs::read_to_string(path).ok()),
             v: VERSION,
             desired: loaded.file.desired.url.clone(),
             state: loaded.state_url.clone(),

@@ -31,13 +31,14 @@ fn open(loaded: &Loaded, scratch: &Path) -> Result<Source, Fault> {
         branch: desired.branch.clone(),
         directory: desired.directory.clone(),
         credentials: loaded.credentials.clone(),
+        tags: true,
         ..SourceConfig::new(&desired.url, scratch.join("desired.git"))
     })
 }
 
 async fn tip(source: &Source) -> Result<Option<Oid>, Fault> {
     match source.perform(Call::Fetch).await? {
-        Answer::Fetched { tip } => Ok(tip),
+        Answer::Fetched { tip, .. } => Ok(tip),
         _ => Err(Fault::stalled("the repository answered another question")),
     }
 }

@@ -8,12 +8,13 @@
 //! The rule: a mode and a level are Kubernetes' (`pod-security.kubernetes.io/enforce`, `warn`, `audit`,
 //! each with `-version`). What Kubernetes would say to a pod is said to the template it is made from:
 //! `enforce` refuses the commit, where Kubernetes would take the Deployment and refuse its pods one by
-//! one; `warn` and `audit` are warnings.
+//! one; `warn` and `audit` are warnings. ResourceQuotas are judged by what is written ([`quota`]).
 //!
 //! <https://kubernetes.io/docs/concepts/security/pod-security-admission/>
 
 mod images;
 mod pods;
+mod quota;
 mod rules;
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,7 @@ use crate::kinds::object::Object;
 use crate::kinds::registry::Kind;
 
 pub(super) use images::{ImagePolicy, read as read_images};
+pub use quota::used as quota_used;
 pub(super) use rules::Violation;
 
 /// Against what a pod template offends; found when it is first asked.
@@ -94,6 +96,11 @@ pub(super) fn check<'f>(
 ) {
     let mut demands: BTreeMap<&Name, Vec<Demand>> = BTreeMap::new();
     let mut templates: Vec<Candidate<'f>> = Vec::new();
+    let candidates: Vec<Candidate<'f>> = candidates.collect();
+    if candidates.iter().any(|(object, _)| object.key.kind == Kind::ResourceQuota) {
+        let objects: Vec<&Object> = candidates.iter().map(|(object, _)| *object).collect();
+        quota::check(&objects, found);
+    }
     for (object, offences) in candidates {
         if object.key.kind == Kind::Namespace {
             let asked = read(object, found);

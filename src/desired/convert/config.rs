@@ -45,7 +45,8 @@ pub(super) fn secret(secret: api::Secret, check: &mut Check<'_, '_>) -> Body {
     let annotations = secret.metadata.annotations.unwrap_or_default();
     let has_account = annotations.contains_key(SERVICE_ACCOUNT_ANNOTATION);
     check_type(&kind, &data, has_account, check);
-    Body::Secret(Arc::new(Secret { kind, data, immutable: secret.immutable.unwrap_or(false) }))
+    let immutable = secret.immutable.unwrap_or(false);
+    Body::Secret(Arc::new(Secret { kind, data, immutable, sealed: None }))
 }
 
 /// `ValidateServiceAccount`.

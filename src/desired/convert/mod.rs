@@ -15,6 +15,7 @@ mod meta;
 mod node;
 mod pod;
 mod probe;
+mod quota;
 mod resources;
 mod security;
 mod selector;
@@ -79,6 +80,7 @@ pub(super) fn body(
         Kind::ServiceAccount => typed(json, check, config::service_account),
         Kind::Service => typed(json, check, service::service),
         Kind::Node => typed(json, check, |node, check| node::node(node, meta, check)),
+        Kind::ResourceQuota => typed(json, check, quota::quota),
         Kind::PodDisruptionBudget => typed(json, check, workload::disruption_budget),
         Kind::PriorityClass => {
             typed(json, check, |class, check| node::priority_class(class, &meta.name, check))

@@ -41,7 +41,7 @@ fn entry(path: &str, kind: FileKind, bytes: u64) -> FileEntry {
 }
 
 #[test]
-fn only_manifests_and_our_own_two_files_are_read() {
+fn only_manifests_and_files_that_say_how_to_read_them_are_read() {
     use FileKind::{File, Submodule, Symlink};
     let table = [
         ("a.yaml", File, true),
@@ -49,7 +49,9 @@ fn only_manifests_and_our_own_two_files_are_read() {
         ("a.JSON", File, true),
         ("windlass.yaml", File, true),
         (".windlassignore", File, true),
+        (".sops.yaml", File, true),
         ("x/.windlassignore", File, false),
+        ("x/.sops.yaml", File, false),
         ("README.md", File, false),
         ("yaml", File, false),
         (".github/workflows/ci.yaml", File, false),

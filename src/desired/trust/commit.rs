@@ -101,12 +101,12 @@ impl Stage {
     }
 }
 
-fn find(text: &[u8], part: &[u8]) -> Option<usize> {
+pub(super) fn find(text: &[u8], part: &[u8]) -> Option<usize> {
     text.windows(part.len()).position(|window| window == part)
 }
 
 /// A header's word and what follows it.
-fn split(line: &[u8]) -> (&[u8], &[u8]) {
+pub(super) fn split(line: &[u8]) -> (&[u8], &[u8]) {
     match line.iter().position(|byte| *byte == b' ') {
         Some(at) => (&line[..at], &line[at + 1..]),
         None => (line, b""),
@@ -120,7 +120,7 @@ fn push_line(text: &mut String, line: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
-fn id(value: &[u8]) -> Result<Oid, String> {
+pub(super) fn id(value: &[u8]) -> Result<Oid, String> {
     let is_id = value.len() == 40
         && value.iter().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte));
     let text = std::str::from_utf8(value).ok().filter(|_| is_id);
@@ -128,7 +128,7 @@ fn id(value: &[u8]) -> Result<Oid, String> {
 }
 
 /// The date of `Name <address> 1700000000 +0100`.
-fn time(value: &[u8]) -> Option<Wall> {
+pub(super) fn time(value: &[u8]) -> Option<Wall> {
     let from = value.iter().rposition(|byte| *byte == b'>')?;
     let rest = std::str::from_utf8(&value[from + 1..]).ok()?;
     let seconds = rest.split_ascii_whitespace().next()?;

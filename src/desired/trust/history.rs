@@ -5,12 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
+use super::super::authorize::{self, Parsed, Who, World};
 use super::commit::{self, Commit};
 use super::policy::{Extent, Policy};
-use super::sshsig::{self, Signature};
+use super::seal::Seal;
 use super::{Distrust, Signer, TRUST_FILE};
+use super::{signers, tag};
 use crate::kinds::binding::Oid;
 use crate::kinds::digest::Digest;
+use crate::kinds::time::Wall;
 use crate::ports::source::{Ancestor, CommitInfo, Lineage};
 
 /// That a commit is vouched for.
@@ -53,7 +56,7 @@ pub fn vouch(lineage: &Lineage, pin: &Digest) -> Result<Vouched, Box<Refusal>> {
         let nobody = CommitInfo {
             id: Oid::new(""),
             author: String::new(),
-            time: crate::kinds::time::Wall::default(),
+            time: Wall::default(),
             message: String::new(),
         };
         let why = Distrust::Malformed("it did not come with the question".into());
@@ -89,6 +92,8 @@ struct Court<'l> {
     policies: BTreeMap<&'l Oid, Result<Arc<Policy>, String>>,
     /// Commits that had to be signed.
     signed: BTreeSet<&'l Oid>,
+    /// Files that were parsed for what commits change.
+    parsed: Parsed,
 }
 
 impl<'l> Court<'l> {
@@ -102,6 +107,7 @@ impl<'l> Court<'l> {
             edge: by_id(&lineage.edge),
             policies: BTreeMap::new(),
             signed: BTreeSet::new(),
+            parsed: Parsed::new(),
         }
     }
 
@@ -114,9 +120,10 @@ impl<'l> Court<'l> {
             if content.as_ref() != Some(self.pin) {
                 return Err(guilty(Distrust::NoRoot));
             }
+            self.find_keeper(commit, &own).map_err(guilty)?;
             // What it stands on is from before there was trust; that it is followed at all rests on
             // a signature.
-            return check(commit, &own, &[]).map(Some).map_err(guilty);
+            return self.sealed(commit, &own, &[]).map(Some).map_err(guilty);
         }
         let parents = self.parents(commit).map_err(guilty)?;
         let mut policies: Vec<Arc<Policy>> = Vec::new();
@@ -129,19 +136,79 @@ impl<'l> Court<'l> {
         let changes = parents.iter().any(|parent| blob(parent) != blob(commit));
         let must = changes
             || commit.info.id == self.tip.info.id
-            || policies.iter().any(|policy| policy.extent == Extent::Commits);
-        let mut signer = None;
+            || policies.iter().any(|policy| policy.extent == Extent::Commits || policy.authorize);
+        let mut signers: Vec<(Arc<Policy>, Signer)> = Vec::new();
         if must {
             self.signed.insert(&commit.info.id);
             for policy in &policies {
-                let found = check(commit, policy, &parents).map_err(guilty)?;
-                signer.get_or_insert(found);
+                let found = self.sealed(commit, policy, &parents).map_err(guilty)?;
+                signers.push((policy.clone(), found));
             }
         }
+        for parent in &parents {
+            let policy = self.policy(parent).map_err(|_| guilty(Distrust::Beside))?;
+            let signer = signers.iter().find(|(its, _)| policy.authorize && *its == policy);
+            if let Some((_, signer)) = signer {
+                self.judge_rights(commit, parent, signer).map_err(guilty)?;
+            }
+        }
+        self.find_keeper(commit, &own).map_err(guilty)?;
         if changes && parents.len() > 1 {
             self.judge_merge(commit, &parents, &own)?;
         }
-        Ok(signer)
+        Ok(signers.into_iter().next().map(|(_, signer)| signer))
+    }
+
+    /// Who vouches for a commit, by one policy: by a signature in it, or by a tag on it.
+    fn sealed(
+        &self,
+        commit: &Ancestor,
+        policy: &Policy,
+        parents: &[&Ancestor],
+    ) -> Result<Signer, Distrust> {
+        if policy.extent != Extent::Tag {
+            return check(commit, policy, parents);
+        }
+        let tagger = tagged(commit, policy, parents);
+        match (commit.info.id == self.tip.info.id, policy.authorize) {
+            (true, false) => tagger,
+            // Whose the changes are is said by the commit alone.
+            (true, true) => tagger.and_then(|_| check(commit, policy, parents)),
+            (false, true) => check(commit, policy, parents),
+            (false, false) => check(commit, policy, parents).or_else(|why| tagger.map_err(|_| why)),
+        }
+    }
+
+    /// Whether the signer may change what a commit changes beside one of its parents.
+    fn judge_rights(
+        &mut self,
+        commit: &Ancestor,
+        parent: &Ancestor,
+        signer: &Signer,
+    ) -> Result<(), Distrust> {
+        let step = commit.steps.iter().find(|step| step.parent.as_ref() == Some(&parent.info.id));
+        let step =
+            step.ok_or_else(|| Distrust::Malformed("what it changes did not come".into()))?;
+        let before = World::remembering(&step.before, &mut self.parsed);
+        let after = World::remembering(&step.after, &mut self.parsed);
+        let findings = authorize::lacks(&before, &after, &Who::from(signer));
+        match findings.is_empty() {
+            true => Ok(()),
+            false => Err(Distrust::Oversteps { signer: signer.name.to_string(), findings }),
+        }
+    }
+
+    /// Where roles say who may change what, somebody must be left who may change that.
+    fn find_keeper(&mut self, commit: &Ancestor, own: &Policy) -> Result<(), Distrust> {
+        if !own.authorize {
+            return Ok(());
+        }
+        let step = commit.steps.first();
+        let step =
+            step.ok_or_else(|| Distrust::Malformed("what it changes did not come".into()))?;
+        let after = World::remembering(&step.after, &mut self.parsed);
+        let has_keeper = authorize::has_keeper(&after, own.everybody());
+        has_keeper.then_some(()).ok_or(Distrust::LocksOut)
     }
 
     /// What a merge brings in is good by the policy that it keeps as well: or a key that one side has
@@ -164,7 +231,7 @@ impl<'l> Court<'l> {
         for id in brought.filter(|id| **id != merge.info.id && self.signed.contains(id)) {
             if let Some(commit) = self.commits.get(id) {
                 let parents = self.parents(commit).map_err(|why| (*commit, why))?;
-                check(commit, kept, &parents).map_err(|why| (*commit, why))?;
+                self.sealed(commit, kept, &parents).map_err(|why| (*commit, why))?;
             }
         }
         Ok(())
@@ -212,6 +279,33 @@ fn blob(commit: &Ancestor) -> Option<&Oid> {
     commit.file.as_ref().map(|file| &file.blob)
 }
 
+/// Who signed a tag on a commit that the policy asks for.
+fn tagged(commit: &Ancestor, policy: &Policy, parents: &[&Ancestor]) -> Result<Signer, Distrust> {
+    let mut why = Distrust::Untagged(policy.tags().to_owned());
+    for raw in &commit.tags {
+        let tag = match tag::read(raw) {
+            Ok(tag) if tag.commit == commit.info.id => tag,
+            // One that can't be read, or is on something else, has no say, and keeps none from it.
+            _ => continue,
+        };
+        if !signers::matches(policy.tags().as_bytes(), tag.name.as_bytes()) {
+            continue;
+        }
+        let seal = tag.signature.ok_or(Distrust::Unsigned).and_then(|armour| Seal::read(&armour));
+        let at = latest(tag.time.max(commit.info.time), parents);
+        match seal.and_then(|seal| policy.check(&seal, &tag.payload, at)) {
+            Ok(signer) => return Ok(signer),
+            Err(fault) => why = Distrust::Tag { name: tag.name, why: Box::new(fault) },
+        }
+    }
+    Err(why)
+}
+
+/// A date may not be set back behind what the commit stands on.
+fn latest(time: Wall, parents: &[&Ancestor]) -> Wall {
+    parents.iter().map(|parent| parent.info.time).fold(time, std::cmp::Ord::max)
+}
+
 /// Checks a commit's signature by one policy.
 fn check(commit: &Ancestor, policy: &Policy, parents: &[&Ancestor]) -> Result<Signer, Distrust> {
     let Commit { parents: own, time, signature, payload } =
@@ -219,19 +313,6 @@ fn check(commit: &Ancestor, policy: &Policy, parents: &[&Ancestor]) -> Result<Si
     if own != commit.parents {
         return Err(Distrust::Malformed("its parents can be read in two ways".into()));
     }
-    let armour = signature.ok_or(Distrust::Unsigned)?;
-    if !armour.starts_with(sshsig::BEGIN) {
-        return Err(match armour.starts_with("-----BEGIN PGP ") {
-            true => Distrust::Foreign("OpenPGP, which is not built yet"),
-            false => Distrust::Foreign("something that is no SSH key"),
-        });
-    }
-    let signature = Signature::read(&armour).map_err(Distrust::Malformed)?;
-    // A date may not be set back behind what the commit stands on.
-    let at = parents.iter().map(|parent| parent.info.time).fold(time, std::cmp::Ord::max);
-    let signer = policy.admit(&signature, at)?;
-    match signature.is_of(&payload) {
-        true => Ok(signer),
-        false => Err(Distrust::Invalid(signer.key)),
-    }
+    let seal = Seal::read(&signature.ok_or(Distrust::Unsigned)?)?;
+    policy.check(&seal, &payload, latest(time, parents))
 }

@@ -21,7 +21,9 @@
 //! - where it must be signed, its signature is good by the `trust.yaml` of **every** parent: with one
 //!   parent's alone, a key that was revoked could be used beside the revocation and merged with it.
 //!   The commit in question must be signed, so must one that changes `trust.yaml`, and with
-//!   `signed: commits` so must all between it and the root;
+//!   `signed: commits` so must all between it and the root. With `signed: tag` the commit in question
+//!   must bear a signed tag instead, by whatever ref that is found: the name and the commit are in what was
+//!   signed. So a tag that was moved is on the commit that it was made for, and on no other;
 //! - a merge of parents that differ keeps the `trust.yaml` of one of them, and what it brings in from
 //!   the others is good by that one as well.
 //!
@@ -30,17 +32,28 @@
 //! that believes it is 1970. So a key past its date can't be used by setting back the date of a commit
 //! that stands on newer ones.
 //!
-//! The limit: SSH signatures only. A signature covers the commit and through its tree and parents all
+//! With `authorize: roles` in a parent's `trust.yaml` the commit must be signed, and its signer be allowed
+//! what it changes beside that parent, by the parent's Roles and bindings ([`super::authorize`]). A merge
+//! is held against each of its parents: who could choose one would choose the one that lets him.
+//!
+//! Seals are SSH's (`sshsig`) and OpenPGP's (`openpgp`); both are checked over the bytes of the object.
+//!
+//! The limit: no certificate authorities. A signature covers the commit and through its tree and parents all
 //! it stands on, by Git's SHA-1 (libgit2 refuses known collisions); it does not say for which branch
 //! it was made.
 
+mod arithmetic;
 mod commit;
 mod history;
+mod openpgp;
 mod policy;
+mod seal;
 mod signers;
 mod sshsig;
+mod tag;
 #[cfg(test)]
 mod tests;
+mod wire;
 
 /// A key that is one, for tests elsewhere.
 #[cfg(test)]
@@ -56,6 +69,7 @@ pub use signers::Line as SignerLine;
 pub use sshsig::Signature;
 
 use crate::kinds::digest::Digest;
+use crate::kinds::finding::Finding;
 use crate::kinds::time::Wall;
 
 /// Who may change the repository, at its root.
@@ -70,7 +84,7 @@ pub struct Signer {
     pub names: Vec<String>,
     /// The groups that have one of them.
     pub groups: Vec<String>,
-    /// The key's fingerprint, `SHA256:…`.
+    /// The key's fingerprint: `SHA256:…`, or OpenPGP's digits.
     pub key: String,
 }
 
@@ -86,12 +100,43 @@ pub enum Distrust {
     /// It has no signature.
     #[error("is not signed")]
     Unsigned,
+    /// No tag of the kind that is asked for is on it.
+    #[error("bears no tag {0} that is signed")]
+    Untagged(String),
+    /// A tag is on it, and does not count.
+    #[error("has the tag {name}, which {why}")]
+    Tag {
+        /// The tag.
+        name: String,
+        /// What is wrong with it.
+        why: Box<Self>,
+    },
     /// Its object, or the signature in it, can't be read.
     #[error("can't be checked: {0}")]
     Malformed(String),
     /// The signature is of a kind that is not read.
-    #[error("is signed by {0}")]
-    Foreign(&'static str),
+    #[error("is signed by something that is neither an SSH nor an OpenPGP key")]
+    Foreign,
+    /// The signature is of a digest that can be forged.
+    #[error("bears a signature by {digest}, which is too weak, with the key {key} of {name}")]
+    Weak {
+        /// The key.
+        key: String,
+        /// Whose.
+        name: String,
+        /// The digest.
+        digest: &'static str,
+    },
+    /// The key is there, and can't sign.
+    #[error("is signed with the key {key} of {name}, which {why}")]
+    Unfit {
+        /// The key.
+        key: String,
+        /// Whose.
+        name: String,
+        /// Why it can't.
+        why: String,
+    },
     /// The signature was made for something else than Git.
     #[error("bears a signature that was made for {0:?}, not for git")]
     Namespace(String),
@@ -151,26 +196,57 @@ pub enum Distrust {
     /// It is a merge with a `trust.yaml` that none of its parents has.
     #[error("is a merge that changes trust.yaml")]
     ChangedInMerge,
+    /// It changes what its signer may not change, by the roles of its parent.
+    #[error("makes {} that {signer} may not make", counted(findings.len()))]
+    Oversteps {
+        /// Whose commit it is.
+        signer: String,
+        /// What, and where.
+        findings: Vec<Finding>,
+    },
+    /// Nobody could ever give rights again.
+    #[error("leaves nobody who may change trust.yaml, by its roles and bindings")]
+    LocksOut,
     /// It is a merge that can't be judged by what came; asked with the whole lineage, it can.
     #[error("can't be judged by a part of its history")]
     Short,
 }
 
 impl Distrust {
+    /// What is wrong in particular.
+    pub fn findings(&self) -> &[Finding] {
+        match self {
+            Self::Oversteps { findings, .. } => findings,
+            _ => &[],
+        }
+    }
+
+    /// Whether a tag would mend it.
+    pub fn is_for_want_of_a_tag(&self) -> bool {
+        matches!(self, Self::Untagged(_) | Self::Tag { .. })
+    }
+
     /// What its author is to do.
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Unsigned => {
-                "sign it: git commit --amend --no-edit -S, with gpg.format ssh and user.signingKey set; \
-                 several: git rebase --exec 'git commit --amend --no-edit -S' BASE"
+                "sign it: git commit --amend --no-edit -S, with user.signingKey set, and gpg.format ssh \
+                 for an SSH key; several: git rebase --exec 'git commit --amend --no-edit -S' BASE"
             }
-            Self::Foreign(_) => {
-                "sign it with an SSH key that trust.yaml names: git config gpg.format ssh"
+            Self::Foreign => {
+                "sign it with a key that trust.yaml names: git config gpg.format ssh, or openpgp"
+            }
+            Self::Weak { .. } => {
+                "sign it anew with SHA-512: digest-algo in gpg.conf may say otherwise"
+            }
+            Self::Untagged(_) | Self::Tag { .. } => {
+                "have somebody sign one whom trust.yaml names: git tag -s NAME COMMIT, and push it: git push \
+                 origin NAME"
             }
             Self::Malformed(_) | Self::Invalid(_) | Self::Namespace(_) => {
                 "sign it anew: git commit --amend --no-edit -S"
             }
-            Self::Unknown(_) | Self::Revoked(_) | Self::OtherUse { .. } => {
+            Self::Unknown(_) | Self::Revoked(_) | Self::OtherUse { .. } | Self::Unfit { .. } => {
                 "sign it with a key that trust.yaml named before it; a new key is brought in by a \
                  commit signed with an old one"
             }
@@ -186,12 +262,25 @@ impl Distrust {
             Self::BadPolicy(_) => {
                 "mend trust.yaml; `windlass validate` says all that is wrong in it"
             }
+            Self::Oversteps { .. } => {
+                "somebody who may is to sign it: git commit --amend --no-edit -S; what stands on it is \
+                 to be rebased"
+            }
+            Self::LocksOut => {
+                "with `authorize: roles`, bind cluster-admin, or update on trust.windlass.dev, to \
+                 somebody whom trust.yaml names"
+            }
             Self::Short => "this is a defect in Windlass: please report it",
             Self::ChangedInMerge => {
                 "merge with the trust.yaml of one side, and change it in a commit of its own"
             }
         }
     }
+}
+
+/// `1 change`, `2 changes`.
+fn counted(changes: usize) -> String {
+    format!("{changes} change{}", if changes == 1 { "" } else { "s" })
 }
 
 /// The fingerprint by which an agent is told its first `trust.yaml`: `sha256:` and 64 digits.

@@ -205,7 +205,7 @@ fn matches_list(patterns: &str, text: &str) -> bool {
 }
 
 /// `*` for any letters, `?` for one.
-fn matches(pattern: &[u8], text: &[u8]) -> bool {
+pub(super) fn matches(pattern: &[u8], text: &[u8]) -> bool {
     match (pattern, text) {
         ([], []) => true,
         ([b'*', pattern @ ..], _) => (0..=text.len()).any(|at| matches(pattern, &text[at..])),

@@ -7,16 +7,12 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
-use openssl::bn::{BigNum, BigNumContext};
-use openssl::ec::{EcGroup, EcKey, EcPoint};
-use openssl::ecdsa::EcdsaSig;
 use openssl::error::ErrorStack;
 use openssl::hash::MessageDigest;
-use openssl::nid::Nid;
-use openssl::pkey::{Id, PKey, Public};
-use openssl::rsa::Rsa;
 use openssl::sha::{sha256, sha384, sha512};
-use openssl::sign::Verifier;
+
+use super::arithmetic::{self, Curve, RSA_BITS, ed25519, rsa};
+use super::wire::Wire;
 
 /// The namespace in which Git signs.
 pub(super) const NAMESPACE: &str = "git";
@@ -26,10 +22,6 @@ const END: &str = "-----END SSH SIGNATURE-----\n";
 /// The longest line between them.
 const ARMOUR_COLUMNS: usize = 70;
 const MAGIC: &[u8] = b"SSHSIG";
-/// Shorter RSA keys are taken apart for sport.
-const RSA_BITS_MIN: i32 = 2048;
-/// Longer ones only keep the machine busy; OpenSSH's bound as well.
-const RSA_BITS_MAX: i32 = 16384;
 
 /// A public key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,28 +44,14 @@ enum Shape {
     SkEcdsa(Vec<u8>, Vec<u8>),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Curve {
-    P256,
-    P384,
-    P521,
-}
-
 impl Curve {
+    /// By SSH's name for it.
     fn parse(name: &[u8]) -> Option<Self> {
         match name {
             b"nistp256" => Some(Self::P256),
             b"nistp384" => Some(Self::P384),
             b"nistp521" => Some(Self::P521),
             _ => None,
-        }
-    }
-
-    fn nid(self) -> Nid {
-        match self {
-            Self::P256 => Nid::X9_62_PRIME256V1,
-            Self::P384 => Nid::SECP384R1,
-            Self::P521 => Nid::SECP521R1,
         }
     }
 
@@ -114,8 +92,8 @@ impl Key {
             return Err(damaged());
         }
         if let Shape::Rsa { n, .. } = &shape {
-            let bits = BigNum::from_slice(n).map_err(|_| damaged())?.num_bits();
-            if !(RSA_BITS_MIN..=RSA_BITS_MAX).contains(&bits) {
+            let bits = arithmetic::bits(n);
+            if !RSA_BITS.contains(&bits) {
                 return Err(format!("an RSA key of {bits} bits is not to be trusted"));
             }
         }
@@ -280,11 +258,6 @@ fn by_token(application: &[u8], seen: &[u8], signed: &[u8]) -> Vec<u8> {
     [&sha256(application), seen, &sha256(signed)].concat()
 }
 
-fn ed25519(key: &[u8; 32], value: &[u8], signed: &[u8]) -> Result<bool, ErrorStack> {
-    let key = PKey::public_key_from_raw_bytes(key, Id::ED25519)?;
-    Verifier::new_without_digest(&key)?.verify_oneshot(value, signed)
-}
-
 fn ecdsa(
     curve: Curve,
     point: &[u8],
@@ -296,30 +269,7 @@ fn ecdsa(
     if !wire.0.is_empty() {
         return None;
     }
-    let check = || -> Result<bool, ErrorStack> {
-        let group = EcGroup::from_curve_name(curve.nid())?;
-        let mut context = BigNumContext::new()?;
-        let point = EcPoint::from_bytes(&group, point, &mut context)?;
-        let key: EcKey<Public> = EcKey::from_public_key(&group, &point)?;
-        key.check_key()?;
-        let (r, s) = (BigNum::from_slice(r)?, BigNum::from_slice(s)?);
-        EcdsaSig::from_private_components(r, s)?.verify(digest, &key)
-    };
-    Some(check())
-}
-
-fn rsa(
-    e: &[u8],
-    n: &[u8],
-    digest: MessageDigest,
-    value: &[u8],
-    signed: &[u8],
-) -> Result<bool, ErrorStack> {
-    let rsa = Rsa::from_public_components(BigNum::from_slice(n)?, BigNum::from_slice(e)?)?;
-    let key = PKey::from_rsa(rsa)?;
-    let mut verifier = Verifier::new(digest, &key)?;
-    verifier.update(signed)?;
-    verifier.verify(value)
+    Some(arithmetic::ecdsa(curve, point, r, s, digest))
 }
 
 pub(super) fn push_string(to: &mut Vec<u8>, text: &[u8]) {
@@ -327,20 +277,7 @@ pub(super) fn push_string(to: &mut Vec<u8>, text: &[u8]) {
     to.extend_from_slice(text);
 }
 
-/// What is left to be read.
-struct Wire<'a>(&'a [u8]);
-
 impl<'a> Wire<'a> {
-    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(count)?;
-        self.0 = rest;
-        Some(taken)
-    }
-
-    fn number(&mut self) -> Option<u32> {
-        self.take(4)?.try_into().ok().map(u32::from_be_bytes)
-    }
-
     fn string(&mut self) -> Option<&'a [u8]> {
         let length = usize::try_from(self.number()?).ok()?;
         self.take(length)

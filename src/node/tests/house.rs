@@ -453,6 +453,7 @@ pub(super) fn around() -> Around {
         standing: None,
         claims: BTreeMap::new(),
         desired: BTreeMap::new(),
+        opened: BTreeMap::new(),
         services: Arc::default(),
         released: BTreeSet::new(),
         has_heard: true,

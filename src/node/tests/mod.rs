@@ -8,6 +8,7 @@ mod ends;
 mod house;
 mod probes;
 mod properties;
+mod secrets;
 mod starts;
 
 use house::{Host, seconds};

@@ -394,27 +394,15 @@ fn drop_old_pods(work: &mut Work, job: &mut Running) {
     }
 }
 
-/// Whether `limit_s` have passed, of which `stored_s` stand in the record. The rest is counted on the
-/// coordinator's own clock and written down now and then, so that another coordinator goes on from
-/// there: a tenth of the limit is the most that is counted twice.
+/// Whether `limit_s` have passed, of which `stored_s` stand in the record.
 fn has_passed(work: &mut Work, key: &Key, timer: Timer, stored_s: &mut u32, limit_s: u32) -> bool {
-    const STEP_S_MIN: u32 = 30;
-    const STEP_S_MAX: u32 = 3600;
-    let now = work.now.elapsed;
-    let since = *work.memory.timers.entry((key.clone(), timer)).or_insert(now);
-    let counted = now.since(since);
-    let (limit, stored) =
-        (Duration::from_secs(limit_s.into()), Duration::from_secs((*stored_s).into()));
-    let left = limit.saturating_sub(stored + counted);
-    if left.is_zero() {
-        return true;
+    let key = (key.clone(), timer);
+    let since = work.memory.timers.get(&key).copied();
+    match work.count_on(since, stored_s, limit_s) {
+        None => true,
+        Some(since) => {
+            work.memory.timers.insert(key, since);
+            false
+        }
     }
-    let step_s = (limit_s / 10).clamp(STEP_S_MIN, STEP_S_MAX);
-    let whole_s = u32::try_from(counted.as_secs()).unwrap_or(u32::MAX);
-    if whole_s >= step_s {
-        *stored_s = stored_s.saturating_add(whole_s);
-        work.memory.timers.insert((key.clone(), timer), now);
-    }
-    work.wake_in(left.min(Duration::from_secs(step_s.into())));
-    false
 }

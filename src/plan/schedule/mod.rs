@@ -54,6 +54,7 @@ use crate::kinds::object::Key;
 use crate::kinds::registry::Kind;
 use crate::kinds::time::Elapsed;
 
+use super::canary;
 use super::work::Work;
 use volumes::{Reach, Volumes};
 pub use weigh::{PLUGINS, Scale, Weighed, weigh};
@@ -66,7 +67,7 @@ use preempt::{Board, Candidate, Resident};
 use priority::Priorities;
 
 /// Why a pod ends that was in the way of another, as its binding says.
-const PREEMPTED: &str = "Preempted";
+pub(crate) const PREEMPTED: &str = "Preempted";
 
 /// The most pods for which room is made in one turn; the others are asked in the next, which follows
 /// at once. Trying nodes out costs more than looking at them.
@@ -113,6 +114,8 @@ pub enum Why {
     VolumeOfOnePod,
     /// The node turned away a pod of the same template lately.
     TurnedAway,
+    /// It is not one of the nodes on which pods of a new template go ahead.
+    NotAhead,
     /// Nobody on the node matters less than the pod.
     NoVictims,
     /// The node would refuse the pod with nobody else on it.
@@ -158,6 +161,7 @@ impl fmt::Display for Why {
             Self::TurnedAway => {
                 f.write_str("node(s) turned such a pod away, and are asked again after a while")
             }
+            Self::NotAhead => f.write_str("node(s) were not the canary's"),
             Self::NoVictims => f.write_str("No preemption victims found for incoming pod"),
             Self::NotHelpful => f.write_str("Preemption is not helpful for scheduling"),
         }
@@ -293,6 +297,7 @@ impl Desk {
                 return;
             }
         };
+        let reach = self.keep_ahead(work, key, reach);
         let reach = self.spare(work, key, reach);
         let unfit = match self.scheduler.place(pod.shape, nominated, reach.as_ref()) {
             Ok(node) => {
@@ -322,6 +327,19 @@ impl Desk {
         if let Some(node) = node {
             self.scheduler.cluster.claim(node, pod.shape);
         }
+    }
+
+    /// Holds a pod that goes ahead to the nodes on which it may.
+    fn keep_ahead(&self, work: &Work, key: &PodKey, reach: Option<Reach>) -> Option<Reach> {
+        let Some(nodes) = work.pods.get(key).and_then(|pod| canary::nodes_for(work, pod)) else {
+            return reach;
+        };
+        let names = &self.scheduler.cluster.names;
+        let mut reach = reach.unwrap_or_else(|| vec![None; names.len()]);
+        for (why, _) in reach.iter_mut().zip(names).filter(|(_, name)| !nodes.contains(*name)) {
+            why.get_or_insert(Why::NotAhead);
+        }
+        Some(reach)
     }
 
     /// Leaves alone nodes that turned away such a pod lately.

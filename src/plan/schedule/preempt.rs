@@ -170,6 +170,7 @@ fn is_hopeless(reasons: &[Why], shape: usize, node: usize, cluster: &Cluster) ->
         | Why::VolumeInUse
         | Why::VolumeOfOnePod
         | Why::TurnedAway
+        | Why::NotAhead
         | Why::NotHelpful => true,
         Why::Resource(name) => demand.requests.iter().any(|(resource, asked)| {
             cluster.resources.name(*resource) == name && *asked > machine.has(*resource)

@@ -8,6 +8,7 @@ mod accept;
 mod allocate;
 mod apps;
 mod budgets;
+mod canary;
 mod claim;
 mod cronjobs;
 mod daemons;

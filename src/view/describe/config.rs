@@ -4,7 +4,9 @@ use serde_json::Value;
 
 use super::Page;
 use crate::kinds::object::{Body, Key};
-use crate::view::json::{is_true, members, sorted, text};
+use crate::kinds::registry::Kind;
+use crate::view::json::{is_true, items, members, pairs, sorted, text};
+use crate::view::objects::{Shown, list};
 use crate::view::picture::Picture;
 
 pub(super) fn config_map(page: &mut Page, map: &Value) {
@@ -57,19 +59,56 @@ pub(super) fn secret(page: &mut Page, picture: &Picture, key: &Key, secret: &Val
         for (name, value) in &body.data {
             page.field(0, name, format!("{} bytes", value.len()));
         }
+        if let Some(sealed) = &body.sealed {
+            for name in &sealed.keys {
+                page.field(0, name, "encrypted");
+            }
+            if !sealed.recipients.is_empty() {
+                page.line(0, "");
+                page.field(0, "Encrypted for", sealed.recipients.join(", "));
+            }
+        }
     }
 }
 
-pub(super) fn namespace(page: &mut Page, namespace: &Value) {
+pub(super) fn namespace(page: &mut Page, picture: &Picture, key: &Key, namespace: &Value) {
     page.field(0, "Name", text(namespace, "metadata.name"));
     page.source(namespace);
     page.labels("Labels", namespace, "metadata.labels");
     page.annotations(namespace);
     page.field(0, "Status", text(namespace, "status.phase"));
     page.line(0, "");
-    page.line(0, "No resource quota.");
+    let quotas = list(picture, Kind::ResourceQuota);
+    let is_here = |shown: &&Shown| shown.key.namespace.as_ref() == Some(&key.name);
+    let quotas: Vec<&Shown> = quotas.iter().filter(is_here).collect();
+    page.line(0, if quotas.is_empty() { "No resource quota." } else { "Resource Quotas" });
+    for quota in quotas {
+        page.field(1, "Name", quota.key.name.as_str());
+        limits(page, 1, &quota.json);
+    }
     page.line(0, "");
     page.line(0, "No LimitRange resource.");
+}
+
+pub(super) fn quota(page: &mut Page, quota: &Value) {
+    page.head(quota);
+    page.source(quota);
+    let scopes: Vec<&str> = items(quota, "spec.scopes").iter().filter_map(Value::as_str).collect();
+    page.field_if(0, "Scopes", &scopes.join(", "));
+    limits(page, 0, quota);
+}
+
+/// What is used of what is allowed.
+fn limits(page: &mut Page, indent: usize, quota: &Value) {
+    page.line(indent, "Resource\tUsed\tHard");
+    page.line(indent, "--------\t----\t----");
+    for (name, hard) in pairs(quota, "status.hard") {
+        let used = quota.pointer("/status/used").and_then(|used| used.get(name));
+        page.line(
+            indent,
+            format!("{name}\t{}\t{hard}", used.and_then(Value::as_str).unwrap_or("0")),
+        );
+    }
 }
 
 /// Everything the object says, in kubectl's way of telling what it does not know.

@@ -17,6 +17,8 @@ pub const ANNOTATION_PREFIX: &str = "windlass.dev/";
 pub const ANNOTATION_COMMIT: &str = "windlass.dev/commit";
 /// The file and line it is written in.
 pub const ANNOTATION_SOURCE: &str = "windlass.dev/source";
+/// For whom that was encrypted which a node can open, with commas between.
+pub const ANNOTATION_RECIPIENTS: &str = "windlass.dev/age-recipients";
 /// Who cordoned a node, beside Git, and since when.
 pub(in crate::view) const ANNOTATION_CORDONED: &str = "windlass.dev/cordoned";
 /// Who has a node drained, and since when; while it is.

@@ -16,6 +16,7 @@ mod meta;
 mod node;
 mod pod;
 mod pull;
+mod quota;
 mod service;
 mod sets;
 pub(in crate::view) mod storage;
@@ -30,7 +31,7 @@ use crate::kinds::object::Key;
 use crate::kinds::registry::Kind;
 
 pub(in crate::view) use meta::place;
-pub use meta::{ANNOTATION_COMMIT, ANNOTATION_PREFIX, ANNOTATION_SOURCE};
+pub use meta::{ANNOTATION_COMMIT, ANNOTATION_PREFIX, ANNOTATION_RECIPIENTS, ANNOTATION_SOURCE};
 pub(in crate::view) use meta::{
     ANNOTATION_CORDONED, ANNOTATION_DRAINING, ANNOTATION_FENCED, ANNOTATION_PULLED,
 };
@@ -77,6 +78,7 @@ pub fn list(picture: &Picture, kind: Kind) -> Vec<Shown> {
         Kind::StorageClass => storage::classes(picture),
         Kind::PriorityClass => cluster::priority_classes(picture),
         Kind::PodDisruptionBudget => budget::list(picture),
+        Kind::ResourceQuota => quota::list(picture),
         Kind::Event => cluster::events(picture),
         Kind::Lease => cluster::leases(picture),
         _ => written::list(picture, kind),

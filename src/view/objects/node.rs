@@ -95,6 +95,11 @@ fn label(
     let mut labels = facts.labels.clone();
     labels.extend(wish.map(|wish| wish.labels.clone()).unwrap_or_default());
     metadata.insert("labels".into(), json!(labels));
+    if !facts.recipients.is_empty() {
+        let recipients = facts.recipients.join(",");
+        child(metadata, "annotations")
+            .insert(meta::ANNOTATION_RECIPIENTS.into(), recipients.into());
+    }
     if found.is_none() {
         child(metadata, "annotations");
     }

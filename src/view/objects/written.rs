@@ -4,6 +4,7 @@ use base64::Engine as _;
 use serde_json::{Map, Value};
 
 use super::{Shown, meta};
+use crate::desired::sealed;
 use crate::kinds::object::{Body, Key};
 use crate::kinds::registry::Kind;
 use crate::view::json::child;
@@ -11,6 +12,9 @@ use crate::view::picture::Picture;
 
 /// What `kubectl apply` leaves on objects: a copy of the manifest, values and all.
 const ANNOTATION_LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// Why the values of an encrypted Secret are not shown to somebody who may see them.
+const ANNOTATION_SEALED: &str = "windlass.dev/sealed";
 
 pub(super) fn list(picture: &Picture, kind: Kind) -> Vec<Shown> {
     let objects = picture.objects_of(kind);
@@ -30,9 +34,7 @@ pub(super) fn list(picture: &Picture, kind: Kind) -> Vec<Shown> {
 fn conceal(object: &mut Map<String, Value>, body: &Body) {
     object.remove("stringData");
     let keys: Map<String, Value> = match body {
-        Body::Secret(secret) => {
-            secret.data.keys().map(|key| (key.clone(), Value::from(""))).collect()
-        }
+        Body::Secret(secret) => secret.keys().map(|key| (key.clone(), Value::from(""))).collect(),
         _ => Map::new(),
     };
     object.insert("data".into(), Value::Object(keys));
@@ -50,6 +52,14 @@ pub fn reveal(picture: &Picture, key: &Key, json: &mut Value) {
     };
     let (Body::Secret(secret), Some(object)) = (&found.object.body, json.as_object_mut()) else {
         return;
+    };
+    let secret = match sealed::open(secret, &picture.keyring) {
+        Ok(opened) => opened,
+        Err(why) => {
+            let annotations = child(child(object, "metadata"), "annotations");
+            annotations.insert(ANNOTATION_SEALED.into(), format!("{why}").into());
+            return;
+        }
     };
     let encode = |bytes: &[u8]| base64::engine::general_purpose::STANDARD.encode(bytes);
     let data = secret.data.iter().map(|(name, value)| (name.clone(), Value::from(encode(value))));

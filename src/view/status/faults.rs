@@ -37,6 +37,11 @@ pub(super) fn faults(picture: &Picture) -> Vec<Trouble> {
             &health.network_fault,
             "Services may not be reached from this node; it is tried again by itself, the agent's log has the command that failed",
         ),
+        (
+            "disk",
+            &health.disk_fault,
+            "pods go on, new images may find no room; make room, or see `images.collect` in agent.yaml",
+        ),
     ];
     let known = parts.into_iter().filter_map(|(part, fault, next)| {
         Some(Trouble { part: part.to_owned(), message: fault.clone()?, next: next.to_owned() })

@@ -29,6 +29,8 @@ pub(super) struct Wanted<'a> {
     pub(super) refs: &'a [String],
     /// What to point to it, once it is here.
     pub(super) local: Option<&'a str>,
+    /// Annotated tags on commits that are here are brought as well.
+    pub(super) tags: bool,
 }
 
 /// What was found.
@@ -37,6 +39,8 @@ pub(super) struct Found {
     pub(super) commit: Option<git2::Oid>,
     /// What else there is.
     pub(super) names: Names,
+    /// There are tags on what is here now that were not brought with it.
+    misses_tags: bool,
 }
 
 /// Why nothing was brought.
@@ -69,13 +73,21 @@ pub(super) fn fetch(
 ) -> Result<Found, Failed> {
     match access.place.path() {
         Some(path) => from_path(cache, path, wanted),
-        None => match from_server(cache, access, wanted) {
-            Err(Failed::Moved(_)) => match from_server(cache, access, wanted) {
+        None => {
+            let found = match from_server(cache, access, wanted) {
+                Err(Failed::Moved(_)) => from_server(cache, access, wanted),
+                other => other,
+            };
+            let found = match found {
+                // Tags on commits that came only now.
+                Ok(Found { misses_tags: true, .. }) => from_server(cache, access, wanted),
+                other => other,
+            };
+            match found {
                 Err(Failed::Moved(fault)) => Err(Failed::There(fault)),
                 other => other,
-            },
-            other => other,
-        },
+            }
+        }
     }
 }
 
@@ -108,9 +120,15 @@ fn from_server(cache: &Repository, access: &Access, wanted: &Wanted<'_>) -> Resu
         let names = advertised(connection.list().map_err(|error| there(&error))?);
         let found = wanted.refs.iter().find_map(|name| Some((name, *names.get(name)?)));
         let Some((name, commit)) = found else {
-            return Ok(Found { commit: None, names });
+            return Ok(Found { commit: None, names, misses_tags: false });
         };
-        if !is_here(cache, commit)? {
+        let tags = match wanted.tags {
+            true => annotated(connection.list().map_err(|error| there(&error))?),
+            false => Vec::new(),
+        };
+        let new = missing(cache, &tags, commit);
+        let is_here = is_here(cache, commit)?;
+        if !is_here || !new.is_empty() {
             room::check(cache.path(), 0)?;
             let mut options = FetchOptions::new();
             options
@@ -122,24 +140,61 @@ fn from_server(cache: &Repository, access: &Access, wanted: &Wanted<'_>) -> Resu
                 options.depth(i32::MAX);
                 repo::outdate(cache.path());
             }
-            connection.remote().download(&[name.as_str()], Some(&mut options)).map_err(
-                |error| {
-                    if error.code() == ErrorCode::Eof {
-                        debug!(error = error.message(), "the ref moved while it was fetched");
-                        return Failed::Moved(notes.explain(&error, &access.place));
-                    }
-                    if fault::is_damage(&error) {
-                        return Failed::Here(error);
-                    }
-                    there(&error)
-                },
-            )?;
+            let mut specs: Vec<&str> = new.iter().map(|tag| tag.name.as_str()).collect();
+            specs.extend((!is_here).then_some(name.as_str()));
+            connection.remote().download(&specs, Some(&mut options)).map_err(|error| {
+                if error.code() == ErrorCode::Eof {
+                    debug!(error = error.message(), "the ref moved while it was fetched");
+                    return Failed::Moved(notes.explain(&error, &access.place));
+                }
+                if fault::is_damage(&error) {
+                    return Failed::Here(error);
+                }
+                there(&error)
+            })?;
             // Throws if it is not here, or is not a commit.
             cache.find_commit(commit)?;
+            for tag in &new {
+                cache.find_tag(tag.id)?;
+                cache.reference(&format!("{}{}", cache::TAG, tag.id), tag.id, true, "")?;
+            }
         }
         point(cache, wanted, commit)?;
-        Ok(Found { commit: Some(commit), names })
+        let misses_tags = !missing(cache, &tags, commit).is_empty();
+        Ok(Found { commit: Some(commit), names, misses_tags })
     })
+}
+
+/// An annotated tag there.
+struct There {
+    name: String,
+    /// The tag itself.
+    id: git2::Oid,
+    /// What it is on.
+    on: git2::Oid,
+}
+
+/// The annotated tags: those after which a server says what they are on.
+fn annotated(heads: &[git2::RemoteHead<'_>]) -> Vec<There> {
+    let mut tags = Vec::new();
+    let mut before: Option<&git2::RemoteHead<'_>> = None;
+    for head in heads {
+        let name = head.name().strip_suffix("^{}").filter(|name| name.starts_with("refs/tags/"));
+        if let (Some(name), Some(tag)) = (name, before.filter(|tag| Some(tag.name()) == name)) {
+            tags.push(There { name: name.to_owned(), id: tag.oid(), on: head.oid() });
+        }
+        before = Some(head);
+    }
+    tags
+}
+
+/// Those on commits that are here, or come now, that are not here themselves.
+fn missing<'t>(cache: &Repository, tags: &'t [There], comes: git2::Oid) -> Vec<&'t There> {
+    let known = cache::tag_names(cache.path());
+    let is_missing = |tag: &&There| {
+        !known.contains(&tag.id) && (tag.on == comes || cache.find_commit(tag.on).is_ok())
+    };
+    tags.iter().filter(is_missing).collect()
 }
 
 fn advertised(heads: &[git2::RemoteHead<'_>]) -> Names {
@@ -175,7 +230,8 @@ fn from_path(cache: &Repository, path: &Path, wanted: &Wanted<'_>) -> Result<Fou
         }
     }
     let Some(commit) = commit else {
-        return Ok(Found { commit: None, names: names_of(&theirs).map_err(|error| sort(&error))? });
+        let names = names_of(&theirs).map_err(|error| sort(&error))?;
+        return Ok(Found { commit: None, names, misses_tags: false });
     };
     if !is_here(cache, commit)? {
         let haves = haves(cache)?;
@@ -194,7 +250,28 @@ fn from_path(cache: &Repository, path: &Path, wanted: &Wanted<'_>) -> Result<Fou
         }
     }
     point(cache, wanted, commit)?;
-    Ok(Found { commit: Some(commit), names: Names::new() })
+    if wanted.tags {
+        copy_tags(cache, &theirs)?;
+    }
+    Ok(Found { commit: Some(commit), names: Names::new(), misses_tags: false })
+}
+
+/// Copies annotated tags on commits that are here. What is broken among somebody's refs is passed over.
+fn copy_tags(cache: &Repository, theirs: &Repository) -> Result<(), git2::Error> {
+    let known = cache::tag_names(cache.path());
+    let Ok(references) = theirs.references_glob("refs/tags/*") else { return Ok(()) };
+    let ids = references.filter_map(Result::ok).filter_map(|reference| reference.target());
+    for id in ids.filter(|id| !known.contains(id)) {
+        let Ok(tag) = theirs.find_tag(id) else { continue };
+        if cache.find_commit(tag.target_id()).is_err() {
+            continue;
+        }
+        let Ok(odb) = theirs.odb() else { return Ok(()) };
+        let Ok(object) = odb.read(id) else { continue };
+        let copied = cache.odb()?.write(ObjectType::Tag, object.data())?;
+        cache.reference(&format!("{}{copied}", cache::TAG), copied, true, "")?;
+    }
+    Ok(())
 }
 
 /// Whether a ref is there but can't be read, rather than absent.

@@ -1,5 +1,6 @@
 //! What a commit stands on, for whoever judges whether it is to be trusted. Nothing is judged here, and
-//! of the trees only the one file is opened.
+//! of the trees only the one file is opened; and where that has certain words, what commits change, and the
+//! tags on them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -10,17 +11,25 @@ use git2::{ErrorCode, ObjectType, Repository, Sort};
 use crate::kinds::binding::Oid;
 use crate::kinds::digest::Digest;
 use crate::ports::Fault;
-use crate::ports::source::{Ancestor, Answer, FileContent, LINEAGE_MAX, Lineage};
+use crate::ports::source::{
+    Ancestor, Answer, FileContent, LINEAGE_MAX, Lineage, STEPS_WORD, TAGS_WORD,
+};
 
 use super::super::copy::Trouble;
 use super::super::{cache, repo};
 use super::Inner;
+use super::steps::Steps;
 
 /// A larger file is no list of signers; it is left out, as if it were not there.
 const FILE_BYTES_MAX: usize = 1 << 20;
 
+/// A larger tag is no signed name; it is left out, too.
+const TAG_BYTES_MAX: usize = 64 << 10;
+
 /// What is asked.
 pub(crate) struct Question<'a> {
+    /// Tags that no ref names yet.
+    pub(crate) tags: Vec<git2::Oid>,
     pub(crate) commit: git2::Oid,
     /// The file, from the root of the repository.
     pub(crate) file: String,
@@ -34,8 +43,11 @@ pub(crate) fn bring(
     repo: &Repository,
     asked: Question<'_>,
 ) -> Result<Option<Lineage>, git2::Error> {
-    let Question { commit: tip, file, pin, root, known } = asked;
-    let mut look = Look { repo, path: file, files: BTreeMap::new() };
+    let Question { tags, commit: tip, file, pin, root, known } = asked;
+    let directory = file.rsplit_once('/').map_or("", |(directory, _)| directory);
+    let steps = Steps::new(repo, directory);
+    let (files, new_tags) = (BTreeMap::new(), tags);
+    let mut look = Look { repo, path: file.clone(), files, steps, new_tags, tags: None };
     let root = match root.filter(|root| look.stands_on(tip, *root)) {
         Some(root) => Some(root),
         None => look.root(tip, pin)?,
@@ -71,7 +83,7 @@ impl Inner {
             "" => file.to_owned(),
             directory => format!("{directory}/{file}"),
         };
-        let asked = Question { commit: tip, file, pin, root, known };
+        let asked = Question { tags: Vec::new(), commit: tip, file, pin, root, known };
         match bring(repo, asked).map_err(|error| self.copy.sort(error))? {
             Some(lineage) => Ok(Answer::Lineage(Box::new(lineage))),
             None => Err(Fault::stalled(format!(
@@ -83,11 +95,18 @@ impl Inner {
     }
 }
 
+/// Tags as the objects are, by the commits that they are on.
+type Tags = BTreeMap<git2::Oid, Vec<Arc<[u8]>>>;
+
 struct Look<'r> {
     repo: &'r Repository,
     path: String,
     /// Contents by their ids.
     files: BTreeMap<git2::Oid, Option<Arc<[u8]>>>,
+    steps: Steps<'r>,
+    new_tags: Vec<git2::Oid>,
+    /// Once somebody asked.
+    tags: Option<Tags>,
 }
 
 impl Look<'_> {
@@ -158,7 +177,14 @@ impl Look<'_> {
             if root.is_some() && root != Some(*id) {
                 edge.extend(commit.parent_ids().filter(|parent| !within.contains(parent)));
             }
-            commits.push(self.ancestor(&commit, true)?);
+            let mut ancestor = self.ancestor(&commit, true)?;
+            if self.says(&commit, STEPS_WORD)? {
+                ancestor.steps = self.steps.of(&commit)?;
+            }
+            if self.says(&commit, TAGS_WORD)? {
+                ancestor.tags = self.tags_on(*id)?;
+            }
+            commits.push(ancestor);
         }
         let mut around = Vec::with_capacity(edge.len());
         for id in edge {
@@ -183,7 +209,48 @@ impl Look<'_> {
             None => None,
         };
         let parents = commit.parent_ids().map(repo::oid).collect();
-        Ok(Ancestor { info: repo::describe(commit), parents, raw, file, follows })
+        let (tags, steps) = (Vec::new(), Vec::new());
+        Ok(Ancestor { info: repo::describe(commit), parents, raw, file, follows, tags, steps })
+    }
+
+    /// Whether the file has a word, in a commit or a parent of it.
+    fn says(&mut self, commit: &git2::Commit<'_>, word: &str) -> Result<bool, git2::Error> {
+        for one in std::iter::once(commit.clone()).chain(commit.parents()) {
+            if let Some(blob) = self.blob(&one)?
+                && let Some(text) = self.content(blob)?
+                && String::from_utf8_lossy(&text).contains(word)
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The tags on a commit, in the order of their ids.
+    fn tags_on(&mut self, commit: git2::Oid) -> Result<Vec<Arc<[u8]>>, git2::Error> {
+        if self.tags.is_none() {
+            self.tags = Some(self.find_tags()?);
+        }
+        Ok(self.tags.as_ref().and_then(|tags| tags.get(&commit)).cloned().unwrap_or_default())
+    }
+
+    fn find_tags(&self) -> Result<Tags, git2::Error> {
+        let mut ids: BTreeSet<git2::Oid> = self.new_tags.iter().copied().collect();
+        for glob in ["refs/tags/*", "refs/windlass/tag/*"] {
+            let all = self.repo.references_glob(glob)?;
+            ids.extend(all.filter_map(Result::ok).filter_map(|reference| reference.target()));
+        }
+        let odb = self.repo.odb()?;
+        let mut tags = Tags::new();
+        for id in ids {
+            // A ref of somebody's that is broken, or names a commit itself, is no tag.
+            let Ok(tag) = self.repo.find_tag(id) else { continue };
+            let Ok(object) = odb.read(id) else { continue };
+            if object.len() <= TAG_BYTES_MAX {
+                tags.entry(tag.target_id()).or_default().push(object.data().into());
+            }
+        }
+        Ok(tags)
     }
 
     /// The file's blob in a commit; nothing if it is not an ordinary file there.

@@ -13,6 +13,7 @@
 mod fetch;
 pub(crate) mod lineage;
 mod resolve;
+mod steps;
 mod survey;
 
 use std::collections::BTreeSet;
@@ -48,6 +49,8 @@ pub struct SourceConfig {
     pub cache: PathBuf,
     /// What opens a repository behind a server.
     pub credentials: Credentials,
+    /// Whether annotated tags are brought as well.
+    pub tags: bool,
     /// How long it may take.
     pub timeouts: Timeouts,
 }
@@ -61,6 +64,7 @@ impl SourceConfig {
             directory: String::new(),
             cache,
             credentials: Credentials::default(),
+            tags: false,
             timeouts: Timeouts::default(),
         }
     }
@@ -84,6 +88,7 @@ struct Inner {
     access: Access,
     branch: String,
     directory: String,
+    tags: bool,
     copy: Arc<Copy>,
     /// The last one.
     listing: Mutex<Arc<Listing>>,
@@ -115,6 +120,7 @@ impl Source {
             access,
             branch,
             directory: directory.to_owned(),
+            tags: config.tags,
             copy: Arc::new(copy),
             listing: Mutex::default(),
         };
@@ -180,7 +186,7 @@ impl Inner {
 
     fn fetch(&self, repo: &Repository) -> Result<Answer, Trouble> {
         let refs = [self.branch.clone()];
-        let wanted = Wanted { refs: &refs, local: Some(cache::TIP) };
+        let wanted = Wanted { refs: &refs, local: Some(cache::TIP), tags: self.tags };
         let found = self.bring(repo, &wanted)?;
         if found.commit.is_none() {
             let branches: Vec<&str> = found
@@ -196,7 +202,8 @@ impl Inner {
                 "the branch does not exist"
             );
         }
-        Ok(Answer::Fetched { tip: found.commit.map(repo::oid) })
+        let tags = if self.tags { cache::tag_names(&self.copy.path).len() } else { 0 };
+        Ok(Answer::Fetched { tip: found.commit.map(repo::oid), tags })
     }
 
     fn commit<'r>(&self, repo: &'r Repository, id: &Oid) -> Result<git2::Commit<'r>, Trouble> {

@@ -84,7 +84,7 @@ impl Inner {
         if !refs.iter().all(|name| git2::Reference::is_valid_name(name)) {
             return Ok(None);
         }
-        let wanted = Wanted { refs: &refs, local: None };
+        let wanted = Wanted { refs: &refs, local: None, tags: false };
         Ok(self.bring(repo, &wanted)?.commit)
     }
 }

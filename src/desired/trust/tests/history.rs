@@ -76,10 +76,29 @@ impl Book {
             time: Wall::from_seconds(time),
             message: name.to_owned(),
         };
-        let commit =
-            Ancestor { info, parents: ids, raw: raw.into_bytes().into(), file, follows: true };
+        let commit = Ancestor {
+            info,
+            parents: ids,
+            raw: raw.into_bytes().into(),
+            file,
+            follows: true,
+            tags: Vec::new(),
+            steps: Vec::new(),
+        };
         self.commits.insert(name, commit);
         self.order.push(name);
+        self
+    }
+
+    /// Puts a tag on a commit, made an hour after it.
+    fn tag(&mut self, commit: &'static str, name: &str, hand: Option<Hand>) -> &mut Self {
+        let commit = self.commits.get_mut(commit).expect("is there");
+        let time = commit.info.time.seconds() + 3600;
+        let id = &commit.info.id;
+        let head =
+            format!("object {id}\ntype commit\ntag {name}\ntagger H <h@x> {time} +0000\n\nx\n");
+        let seal = hand.map(|hand| hand.sign("git", head.as_bytes())).unwrap_or_default();
+        commit.tags.push(format!("{head}{seal}").into_bytes().into());
         self
     }
 
@@ -188,6 +207,51 @@ fn with_signed_tip_commits_between_need_no_signature() {
     assert_eq!(book.ask("plain", &first), Err(("plain".into(), Distrust::Unsigned)));
     assert_eq!(book.ask("root", &first), Err(("root".into(), Distrust::Unsigned)));
     assert_eq!(at_fault(&book.ask("uses", &first)), "sneaks", "whoever changes it signs it");
+}
+
+#[test]
+fn with_signed_tag_the_newest_bears_one() {
+    let first = format!("signed: tag\ntags: v*\n{}", names(&[ADA]));
+    let second = format!("signed: tag\n{}", names(&[ADA, EVE]));
+    let none = || Distrust::Untagged("v*".to_owned());
+    let mut book = Book::default();
+    book.add("root", &[], Some(&first), None)
+        .tag("root", "v0", Some(ADA))
+        .add("plain", &["root"], Some(&first), None)
+        .add("signed", &["plain"], Some(&first), Some(ADA))
+        .tag("signed", "x1", Some(ADA))
+        .add("good", &["signed"], Some(&first), None)
+        .tag("good", "v1", None)
+        .tag("good", "v2", Some(ADA))
+        .add("eve", &["good"], Some(&first), Some(ADA))
+        .tag("eve", "v3", Some(EVE))
+        .add("sneaks", &["good"], Some(&second), None)
+        .tag("sneaks", "x2", Some(ADA))
+        .add("uses", &["sneaks"], Some(&second), None)
+        .tag("uses", "any", Some(EVE))
+        .add("turns", &["good"], Some(&second), Some(ADA))
+        .add("follows", &["turns"], Some(&second), None)
+        .tag("follows", "any", Some(EVE));
+    assert_eq!(book.ask("root", &first), Ok("h1".into()));
+    assert_eq!(book.ask("plain", &first), Err(("plain".into(), none())));
+    assert_eq!(book.ask("signed", &first), Err(("signed".into(), none())), "a tag it must be");
+    assert_eq!(book.ask("good", &first), Ok("h1".into()), "one that counts is enough");
+    let Err((_, Distrust::Tag { name, why })) = book.ask("eve", &first) else {
+        panic!("eve's tag counts");
+    };
+    assert_eq!((name.as_str(), *why), ("v3", Distrust::Unknown(EVE.fingerprint())));
+    assert_eq!(
+        at_fault(&book.ask("uses", &first)),
+        "sneaks",
+        "whoever changes it signs or tags it"
+    );
+    assert_eq!(book.ask("turns", &first), Err(("turns".into(), none())));
+    assert_eq!(book.ask("follows", &first), Ok("h3".into()), "by the new ones, from there");
+
+    // The same words on another commit.
+    let stolen = book.commits["good"].tags.clone();
+    book.commits.get_mut("plain").expect("is there").tags = stolen;
+    assert_eq!(book.ask("plain", &first), Err(("plain".into(), none())));
 }
 
 #[test]

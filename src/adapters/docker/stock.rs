@@ -1,0 +1,97 @@
+//! Which images Docker has, who uses them, and having one of them no more.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use bollard::query_parameters::{ListContainersOptions, ListImagesOptions, RemoveImageOptions};
+
+use super::{Docker, fault};
+use crate::kinds::image::ImageName;
+use crate::ports::Fault;
+
+/// An image in Docker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Held {
+    /// Docker's id of it.
+    pub(crate) id: String,
+    /// What it is called in Docker, with tags.
+    pub(crate) tags: Vec<String>,
+    /// What it is called in Docker, with digests.
+    pub(crate) pinned: Vec<String>,
+    /// Its size; layers it shares are counted, too.
+    pub(crate) bytes: u64,
+    /// Whether there is a container of it, running or not, or it is the pause image.
+    pub(crate) is_used: bool,
+}
+
+impl Docker {
+    /// Every image, and where Docker keeps them.
+    pub(crate) async fn held(&self) -> Result<(PathBuf, Vec<Held>), Fault> {
+        let client = self.client().await?;
+        let containers = ListContainersOptions { all: true, ..ListContainersOptions::default() };
+        let asked = tokio::try_join!(
+            client.info(),
+            client.list_images(None::<ListImagesOptions>),
+            client.list_containers(Some(containers)),
+        );
+        let (info, images, containers) = asked
+            .map_err(|error| self.fault(&error).while_doing("looking through Docker's images"))?;
+        let root = info.docker_root_dir.map(PathBuf::from).unwrap_or_default();
+        let mut used: BTreeSet<String> =
+            containers.into_iter().filter_map(|container| container.image_id).collect();
+        used.insert(self.pause_image().await?);
+        let named = |names: Vec<String>| -> Vec<String> {
+            names.into_iter().filter(|name| !name.contains("<none>")).collect()
+        };
+        let held = images.into_iter().map(|image| Held {
+            is_used: used.contains(&image.id),
+            tags: named(image.repo_tags),
+            pinned: named(image.repo_digests),
+            bytes: u64::try_from(image.size).unwrap_or(0),
+            id: image.id,
+        });
+        Ok((root, held.collect()))
+    }
+
+    /// Removes an image with all its names, unless a container needs it; whether it is gone. It is
+    /// never forced: what Docker won't part with stays.
+    pub(crate) async fn drop_image(&self, id: &str) -> Result<bool, Fault> {
+        let (_, held) = self.held().await?;
+        let Some(image) = held.into_iter().find(|image| image.id == id) else {
+            return Ok(true);
+        };
+        if image.is_used {
+            return Ok(false);
+        }
+        let client = self.client().await?;
+        // Each name by itself, as `docker rmi` asks for, and then what is left without one.
+        for name in image.tags.iter().chain(&image.pinned).map(String::as_str).chain([id]) {
+            let options = RemoveImageOptions { force: false, ..RemoveImageOptions::default() };
+            match client.remove_image(name, Some(options), None).await {
+                Ok(_) => {}
+                // It went with the name before.
+                Err(error) if fault::status(&error) == Some(404) => {}
+                Err(error) if fault::status(&error) == Some(409) => {
+                    tracing::info!(image = name, %error, "Docker keeps this image");
+                    return Ok(false);
+                }
+                Err(error) => return Err(self.fault(&error).while_doing("removing an image")),
+            }
+        }
+        Ok(true)
+    }
+}
+
+impl Held {
+    /// Its complete names, with tags: Docker shortens them.
+    pub(crate) fn names(&self) -> BTreeSet<String> {
+        let parsed = self.tags.iter().filter_map(|tag| ImageName::parse(tag).ok());
+        parsed.map(|name| name.to_string()).collect()
+    }
+
+    /// The digests it answers to in Docker, and its id.
+    pub(crate) fn digests(&self) -> BTreeSet<String> {
+        let pinned = self.pinned.iter().filter_map(|name| Some(name.split_once('@')?.1.to_owned()));
+        pinned.chain([self.id.clone()]).collect()
+    }
+}
