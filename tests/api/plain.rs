@@ -239,6 +239,32 @@ fn a_body_is_bounded() {
     }
 }
 
+/// Whatever the answer: who is still sending when the line closes does not hear it.
+#[test]
+fn a_body_that_comes_late_is_waited_for() {
+    let served = serve();
+    let pod = served.named(Kind::Pod, "web-").name.to_string();
+    let pod = format!("/api/v1/namespaces/shop/pods/{pod}");
+    let as_ada = [("Impersonate-User", "ada".to_owned())];
+    for (method, path, headers, status) in [
+        ("POST", format!("{pod}/exec?command=true"), &[][..], 400),
+        ("POST", format!("{pod}/attach"), &[], 400),
+        ("POST", format!("{pod}/portforward"), &[], 400),
+        ("POST", "/windlass/v1/status".to_owned(), &[], 405),
+        ("POST", "/version".to_owned(), &[], 405),
+        ("POST", "/nowhere".to_owned(), &[], 404),
+        ("DELETE", pod.clone(), &as_ada, 403),
+        ("GET", pod.clone(), &[], 200),
+    ] {
+        let mut connection = served.connect();
+        connection.begin(method, &path, headers, 2).expect("begins");
+        std::thread::sleep(Duration::from_millis(50));
+        let answer = connection.go_on(b"{}");
+        let said = answer.unwrap_or_else(|error| panic!("{method} {path}: {error}")).status;
+        assert_eq!(said, status, "{method} {path}");
+    }
+}
+
 #[test]
 fn a_pod_is_deleted_through_the_agent_in_the_callers_name() {
     let served = serve();

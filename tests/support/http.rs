@@ -60,14 +60,29 @@ impl Connection {
         headers: &[(&str, String)],
         body: &[u8],
     ) -> std::io::Result<Response> {
+        self.begin(method, path, headers, body.len())?;
+        self.go_on(body)
+    }
+
+    /// All of a request but its body.
+    pub(crate) fn begin(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, String)],
+        length: usize,
+    ) -> std::io::Result<()> {
         let mut head = format!("{method} {path} HTTP/1.1\r\nHost: docker\r\n");
         for (name, value) in headers {
             head.push_str(&format!("{name}: {value}\r\n"));
         }
-        head.push_str(&format!("Content-Length: {}\r\n\r\n", body.len()));
-        let stream = self.stream.get_mut();
-        stream.write_all(head.as_bytes())?;
-        stream.write_all(body)?;
+        head.push_str(&format!("Content-Length: {length}\r\n\r\n"));
+        self.stream.get_mut().write_all(head.as_bytes())
+    }
+
+    /// Its body, and the answer.
+    pub(crate) fn go_on(&mut self, body: &[u8]) -> std::io::Result<Response> {
+        self.stream.get_mut().write_all(body)?;
         self.receive()
     }
 

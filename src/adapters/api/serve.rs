@@ -152,24 +152,21 @@ pub(super) async fn answer(api: Arc<Api>, caller: Caller, request: Request<Incom
 async fn dispatch(
     api: &Arc<Api>,
     caller: Caller,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
 ) -> Result<Answer, No> {
+    // Before anything is answered, whatever that is: a client that is still sending when the line
+    // closes does not hear why. What has no body, a line to be upgraded too, does not wait here.
+    let body = body(request.body_mut()).await?;
     let route = route::parse(request.uri().path()).ok_or_else(No::path)?;
     let asked = Parameters::parse(request.uri().query());
     let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
     // To answer as if nobody had asked for it would be to answer for somebody else.
     if request.headers().contains_key("impersonate-user") {
-        body(request).await?;
         return Err(No::forbidden("impersonation (--as) is not done here".to_owned()));
     }
     match route {
         Route::Own(door) => {
-            let (method, headers) = (request.method().clone(), request.headers().clone());
-            if !is_read {
-                // None has anything to say, but a client that is still sending would not hear the answer.
-                body(request).await?;
-            }
-            own::answer(api, caller, door, &asked, &method, &headers).await
+            own::answer(api, caller, door, &asked, request.method(), request.headers()).await
         }
         Route::Object { key, part: part @ (Part::Exec | Part::Attach | Part::PortForward) }
             if key.kind == Kind::Pod =>
@@ -189,7 +186,7 @@ async fn dispatch(
                 None => log::log(api, &key, &asked).await,
             }
         }
-        _ if !is_read => handed_in(api, caller, route, &asked, request).await,
+        _ if !is_read => handed_in(api, caller, route, &asked, request.method(), &body).await,
         Route::Collection { kind, namespace } if asked.is_true("watch") => {
             watch::watch(api, kind, namespace, &asked, request.headers()).await
         }
@@ -236,37 +233,35 @@ async fn handed_in(
     caller: Caller,
     route: Route,
     asked: &Parameters,
-    request: Request<Incoming>,
+    method: &Method,
+    body: &Bytes,
 ) -> Result<Answer, No> {
-    let method = request.method().clone();
-    // Read whatever is done with it: a client that is still sending would not hear the answer.
-    let body = body(request).await?;
     match route {
         Route::Object { key, part: Part::Whole }
-            if key.kind == Kind::Pod && method == Method::DELETE =>
+            if key.kind == Kind::Pod && *method == Method::DELETE =>
         {
-            write::delete_pod(api, caller, key, asked, &body).await
+            write::delete_pod(api, caller, key, asked, body).await
         }
         Route::Object { key, part: Part::Whole }
-            if requests::is_node(&key) && method == Method::PATCH =>
+            if requests::is_node(&key) && *method == Method::PATCH =>
         {
-            requests::patch_node(api, caller, key, asked, &body).await
+            requests::patch_node(api, caller, key, asked, body).await
         }
         Route::Object { key, part: Part::Whole }
-            if requests::is_node(&key) && method == Method::DELETE =>
+            if requests::is_node(&key) && *method == Method::DELETE =>
         {
-            requests::delete_node(api, caller, key, asked, &body).await
+            requests::delete_node(api, caller, key, asked, body).await
         }
         Route::Object { key, part: Part::Eviction }
-            if key.kind == Kind::Pod && method == Method::POST =>
+            if key.kind == Kind::Pod && *method == Method::POST =>
         {
-            requests::evict(api, caller, key, asked, &body).await
+            requests::evict(api, caller, key, asked, body).await
         }
-        Route::Review(review) if method == Method::POST => {
-            review::answer(caller, review, &body).await
+        Route::Review(review) if *method == Method::POST => {
+            review::answer(caller, review, body).await
         }
-        Route::Object { key, .. } => Err(write::refuse(api, &method, &key)),
-        Route::Collection { kind, .. } if method == Method::POST => {
+        Route::Object { key, .. } => Err(write::refuse(api, method, &key)),
+        Route::Collection { kind, .. } if *method == Method::POST => {
             Err(write::refuse_kind(api, kind))
         }
         _ => Err(No::method()),
@@ -274,8 +269,8 @@ async fn handed_in(
 }
 
 /// The whole body, which must be short and come soon.
-async fn body(request: Request<Incoming>) -> Result<Bytes, No> {
-    let limited = Limited::new(request.into_body(), BODY_BYTES_MAX).collect();
+async fn body(sent: &mut Incoming) -> Result<Bytes, No> {
+    let limited = Limited::new(sent, BODY_BYTES_MAX).collect();
     match tokio::time::timeout(BODY_WAIT_MAX, limited).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
