@@ -59,7 +59,10 @@ impl World {
                 let image = self.images.ensure(wish).await?;
                 Ok(Answer::Runtime(RuntimeAnswer::Image(Box::new(image))))
             }
-            Call::Runtime(RuntimeCall::Survey) => self.survey().await.map(Answer::Runtime),
+            Call::Runtime(RuntimeCall::Survey) => {
+                let seen = self.images.take_stock().await?;
+                Ok(Answer::Runtime(RuntimeAnswer::Survey(Box::new(seen))))
+            }
             Call::Runtime(RuntimeCall::NoteNamed(named)) => {
                 self.images.note_named(*named).await?;
                 Ok(Answer::Runtime(RuntimeAnswer::Done))
@@ -77,20 +80,6 @@ impl World {
             Call::Keyring => Ok(Answer::Keyring(Arc::new(keyring::read(&self.keys)))),
             Call::Outcomes(call) => self.outcomes(call).await.map(Answer::Outcomes),
         }
-    }
-
-    /// What Docker says, and what lies here of images. Whoever can't tell the second removes none.
-    async fn survey(&self) -> Result<RuntimeAnswer, Fault> {
-        let mut answer = self.docker.perform(RuntimeCall::Survey).await?;
-        if let RuntimeAnswer::Survey(seen) = &mut answer {
-            match self.images.stock().await {
-                Ok(stock) => seen.stock = Some(stock),
-                Err(fault) => {
-                    tracing::warn!(%fault, "which images lie here is not known; none is removed");
-                }
-            }
-        }
-        Ok(answer)
     }
 
     async fn outcomes(&self, call: OutcomeCall) -> Result<OutcomeAnswer, Fault> {

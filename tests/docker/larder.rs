@@ -143,7 +143,7 @@ async fn where_an_image_was_looked_for_is_said() {
 
 /// What of the images named so lies in a place: whether it is used, and whether it is ours.
 async fn lies(larder: &Larder, name: &str, place: Place) -> Option<(ImageKey, bool, bool)> {
-    let stock = larder.images.stock().await.expect("looked through");
+    let stock = larder.images.take_stock().await.expect("asked").stock.expect("looked through");
     assert!(stock.disks.values().all(|disk| disk.bytes_total > disk.bytes_free), "{stock:?}");
     let mut found =
         stock.images.into_iter().filter(|its| its.key.0 == place && its.names.contains(name));

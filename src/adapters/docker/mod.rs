@@ -41,6 +41,7 @@ use std::sync::atomic::AtomicBool;
 
 use tokio::sync::{RwLock, Semaphore};
 
+pub(crate) use stock::HeldImage;
 pub use streams::{Control, LogOptions, Pieces, Session, Which};
 
 use crate::kinds::name::Name;
@@ -146,7 +147,7 @@ impl Docker {
             }
             Call::Tail(id) => self.tail(&id).await.map(Answer::Text),
             Call::Survey => {
-                let seen = self.survey().await?;
+                let (seen, ..) = self.survey().await?;
                 Ok(Answer::Survey(Box::new(seen)))
             }
             Call::NoteNamed(_) | Call::RemoveImages(_) => {

@@ -7,12 +7,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
+use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bollard::models::{ContainerInspectResponse, ContainerSummary, ContainerSummaryStateEnum};
-use bollard::query_parameters::{ListContainersOptions, ListImagesOptions};
+use bollard::query_parameters::ListContainersOptions;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 
+use super::stock::HeldImage;
 use super::{AT_ONCE_MIN, Docker, fault};
 use crate::kinds::time::Wall;
 use crate::ports::Fault;
@@ -228,30 +230,29 @@ impl Docker {
         Ok(seen)
     }
 
-    /// What Docker says of itself and its host.
-    pub(super) async fn survey(&self) -> Result<RuntimeSeen, Fault> {
+    /// What Docker says of itself and its host, its images, and where it keeps them.
+    pub(crate) async fn survey(&self) -> Result<(RuntimeSeen, Vec<HeldImage>, PathBuf), Fault> {
         let client = self.client().await?;
-        let images = ListImagesOptions::default();
-        let (info, images) = tokio::try_join!(client.info(), client.list_images(Some(images)))
-            .map_err(|error| self.fault(&error).while_doing("asking Docker about itself"))?;
-        let images = images
-            .into_iter()
-            .map(|image| {
-                let names = image.repo_tags.into_iter().chain(image.repo_digests);
-                let names = names.filter(|name| !name.contains("<none>")).collect();
-                (names, u64::try_from(image.size).unwrap_or(0), image.id)
-            })
-            .collect();
-        Ok(RuntimeSeen {
+        let info = async {
+            let asked = client.info().await;
+            asked.map_err(|error| self.fault(&error).while_doing("asking Docker about itself"))
+        };
+        let (info, held) = tokio::try_join!(info, self.held())?;
+        let images = held.iter().map(|image| {
+            let names = image.tags.iter().chain(&image.pinned).cloned().collect();
+            (names, image.bytes, image.id.clone())
+        });
+        let seen = RuntimeSeen {
             version: info.server_version.unwrap_or_default(),
             kernel: info.kernel_version.unwrap_or_default(),
             os: info.operating_system.unwrap_or_default(),
             arch: kubernetes_arch(&info.architecture.unwrap_or_default()).to_owned(),
             cpus: info.ncpu.and_then(|n| u32::try_from(n).ok()).unwrap_or(0),
             memory_bytes: info.mem_total.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0),
-            images,
+            images: images.collect(),
             stock: None,
-        })
+        };
+        Ok((seen, held, info.docker_root_dir.map(PathBuf::from).unwrap_or_default()))
     }
 }
 

@@ -1,7 +1,6 @@
 //! Which images Docker has, who uses them, and having one of them no more.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 
 use bollard::query_parameters::{ListContainersOptions, ListImagesOptions, RemoveImageOptions};
 
@@ -11,7 +10,7 @@ use crate::ports::Fault;
 
 /// An image in Docker.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Held {
+pub(crate) struct HeldImage {
     /// Docker's id of it.
     pub(crate) id: String,
     /// What it is called in Docker, with tags.
@@ -20,47 +19,47 @@ pub(crate) struct Held {
     pub(crate) pinned: Vec<String>,
     /// Its size; layers it shares are counted, too.
     pub(crate) bytes: u64,
-    /// Whether there is a container of it, running or not, or it is the pause image.
-    pub(crate) is_used: bool,
 }
 
 impl Docker {
-    /// Every image, and where Docker keeps them.
-    pub(crate) async fn held(&self) -> Result<(PathBuf, Vec<Held>), Fault> {
+    /// Every image.
+    pub(super) async fn held(&self) -> Result<Vec<HeldImage>, Fault> {
         let client = self.client().await?;
-        let containers = ListContainersOptions { all: true, ..ListContainersOptions::default() };
-        let asked = tokio::try_join!(
-            client.info(),
-            client.list_images(None::<ListImagesOptions>),
-            client.list_containers(Some(containers)),
-        );
-        let (info, images, containers) = asked
+        let images = client.list_images(None::<ListImagesOptions>).await;
+        let images = images
             .map_err(|error| self.fault(&error).while_doing("looking through Docker's images"))?;
-        let root = info.docker_root_dir.map(PathBuf::from).unwrap_or_default();
-        let mut used: BTreeSet<String> =
-            containers.into_iter().filter_map(|container| container.image_id).collect();
-        used.insert(self.pause_image().await?);
         let named = |names: Vec<String>| -> Vec<String> {
             names.into_iter().filter(|name| !name.contains("<none>")).collect()
         };
-        let held = images.into_iter().map(|image| Held {
-            is_used: used.contains(&image.id),
+        let held = images.into_iter().map(|image| HeldImage {
             tags: named(image.repo_tags),
             pinned: named(image.repo_digests),
             bytes: u64::try_from(image.size).unwrap_or(0),
             id: image.id,
         });
-        Ok((root, held.collect()))
+        Ok(held.collect())
+    }
+
+    /// Docker's ids of the images of which there is a container, running or not, and of the pause
+    /// image.
+    pub(crate) async fn used_images(&self) -> Result<BTreeSet<String>, Fault> {
+        let client = self.client().await?;
+        let all = ListContainersOptions { all: true, ..ListContainersOptions::default() };
+        let containers = client.list_containers(Some(all)).await;
+        let containers = containers
+            .map_err(|error| self.fault(&error).while_doing("asking which images are in use"))?;
+        let of = containers.into_iter().filter_map(|container| container.image_id);
+        Ok(of.chain([self.pause_image().await?]).collect())
     }
 
     /// Removes an image with all its names, unless a container needs it; whether it is gone. It is
     /// never forced: what Docker won't part with stays.
     pub(crate) async fn drop_image(&self, id: &str) -> Result<bool, Fault> {
-        let (_, held) = self.held().await?;
+        let (held, used) = tokio::try_join!(self.held(), self.used_images())?;
         let Some(image) = held.into_iter().find(|image| image.id == id) else {
             return Ok(true);
         };
-        if image.is_used {
+        if used.contains(id) {
             return Ok(false);
         }
         let client = self.client().await?;
@@ -82,7 +81,7 @@ impl Docker {
     }
 }
 
-impl Held {
+impl HeldImage {
     /// Its complete names, with tags: Docker shortens them.
     pub(crate) fn names(&self) -> BTreeSet<String> {
         let parsed = self.tags.iter().filter_map(|tag| ImageName::parse(tag).ok());

@@ -14,34 +14,67 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use super::Images;
 use super::layout;
-use super::{Images, Inner};
 use crate::adapters::bundle::{lock, newest_page};
+use crate::adapters::docker::HeldImage;
 use crate::adapters::git::write_file;
 use crate::kinds::digest::Digest;
 use crate::ports::Fault;
 use crate::ports::larder::{Disk, DiskId, Image, ImageKey, Named, Place, Stock};
+use crate::ports::runtime::RuntimeSeen;
 
 /// By Docker's id: the names we gave it.
 type Brought = BTreeMap<String, BTreeSet<String>>;
+
+/// What we have noted of images.
+struct Notes {
+    named: Named,
+    brought: Brought,
+    /// The ids of images by the digests they were pinned by.
+    pinned: BTreeMap<String, String>,
+}
 
 /// What in the store belongs to no image any more, as if it were one.
 const NAMELESS: &str = "blobs of no image";
 
 impl Images {
+    /// What Docker says of itself and its host, and what lies here of images. Whoever can't tell
+    /// the second removes none.
+    pub async fn take_stock(&self) -> Result<RuntimeSeen, Fault> {
+        // Read before Docker is asked: an image that comes in between is in the list and not yet
+        // noted, so it stays.
+        let notes = self.notes();
+        let (mut seen, held, root) = self.inner.docker.survey().await?;
+        let stock = async { self.stock(notes?, &held, &root).await };
+        match stock.await {
+            Ok(stock) => seen.stock = Some(stock),
+            Err(fault) => {
+                tracing::warn!(%fault, "which images lie here is not known; none is removed");
+            }
+        }
+        Ok(seen)
+    }
+
+    fn notes(&self) -> Result<Notes, Fault> {
+        let options = &self.inner.options;
+        Ok(Notes {
+            named: read(&options.named)?,
+            brought: read(&options.brought)?,
+            pinned: read(&options.digest_map)?,
+        })
+    }
+
     /// What lies here.
-    pub async fn stock(&self) -> Result<Stock, Fault> {
-        let Inner { docker, options, .. } = &*self.inner;
-        let named = read::<Named>(&options.named)?;
-        let brought = read::<Brought>(&options.brought)?;
-        let pinned = read::<BTreeMap<String, String>>(&options.digest_map)?;
-        let (root, held) = docker.held().await?;
+    async fn stock(&self, notes: Notes, held: &[HeldImage], root: &Path) -> Result<Stock, Fault> {
+        let Notes { named, brought, pinned } = notes;
+        let used = self.inner.docker.used_images().await?;
         let mut stock = Stock { named, ..Stock::default() };
         let there: BTreeSet<&str> = held.iter().map(|image| &*image.id).collect();
         if brought.keys().any(|id| !there.contains(&**id)) {
             self.change_brought(|brought| brought.retain(|id, _| there.contains(&**id)));
         }
-        if let Some(disk) = measure(&root, &mut stock) {
+        if let Some(disk) = measure(root, &mut stock) {
             stock.images.extend(held.iter().map(|image| {
                 let mapped = pinned.iter().filter(|(_, id)| **id == image.id);
                 let names = image.names();
@@ -55,7 +88,7 @@ impl Images {
                         .chain(mapped.map(|one| one.0.clone()))
                         .collect(),
                     bytes: image.bytes,
-                    is_used: image.is_used,
+                    is_used: used.contains(&image.id),
                     is_ours: given.is_some_and(|given| names.is_subset(given)),
                     names,
                 }
