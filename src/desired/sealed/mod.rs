@@ -87,7 +87,6 @@ pub fn open(secret: &Secret, keyring: &Keyring) -> Result<Secret, Unsealed> {
     }
     let opened = file::open(&file::documents(&sealed.path, &sealed.text)?, keyring)?;
     let mut data: BTreeMap<String, Arc<[u8]>> = BTreeMap::new();
-    let mut bytes = 0;
     for field in ["data", "stringData"] {
         let values = opened.iter().filter(|value| value.document == sealed.at);
         for value in values {
@@ -107,17 +106,13 @@ pub fn open(secret: &Secret, keyring: &Keyring) -> Result<Secret, Unsealed> {
                 }
                 _ => plain.as_slice().into(),
             };
-            bytes += plain.len();
             data.insert(key.clone(), plain);
         }
-    }
-    if bytes > CONFIG_BYTES_MAX {
-        return Err(Unsealed::unfit(format!("holds more than {CONFIG_BYTES_MAX} bytes")));
     }
     if !data.keys().eq(&sealed.keys) {
         return Err(Unsealed::unfit("does not hold the values that it names"));
     }
-    Ok(Secret { kind: secret.kind.clone(), data, immutable: secret.immutable, sealed: None })
+    whole(secret, data)
 }
 
 /// Opens values that are files of age.
@@ -127,7 +122,6 @@ fn open_values(
     keyring: &Keyring,
 ) -> Result<Secret, Unsealed> {
     let mut data: BTreeMap<String, Arc<[u8]>> = BTreeMap::new();
-    let mut bytes = 0;
     for (key, file) in values {
         let plain = age::open(file, &keyring.identities).map_err(|why| match why {
             age::Unopened::NoKey => {
@@ -136,9 +130,14 @@ fn open_values(
             }
             age::Unopened::Broken => Unsealed::Value(key.clone()),
         })?;
-        bytes += plain.len();
         data.insert(key.clone(), plain.as_slice().into());
     }
+    whole(secret, data)
+}
+
+/// The Secret with what was found in it, if one may hold so much.
+fn whole(secret: &Secret, data: BTreeMap<String, Arc<[u8]>>) -> Result<Secret, Unsealed> {
+    let bytes: usize = data.values().map(|value| value.len()).sum();
     if bytes > CONFIG_BYTES_MAX {
         return Err(Unsealed::unfit(format!("holds more than {CONFIG_BYTES_MAX} bytes")));
     }

@@ -95,6 +95,18 @@ fn values_that_are_files_of_age_are_opened_where_the_key_is() {
     assert!(own.sealed.is_none() && own.data["password"].starts_with(b"-----BEGIN AGE"));
 }
 
+/// It would wait for ever for a file that there is none of.
+#[test]
+fn a_secret_without_values_has_nothing_to_be_opened() {
+    let begin = VALUES.split("stringData:").next().expect("a begin");
+    for values in ["", "data: {}\n", "stringData: {}\n", "data:\n", "data: {}\nstringData: {}\n"] {
+        let text = format!("{begin}{values}");
+        let secret = sealed("shop/db.yaml", &text).expect("a Secret");
+        assert!(secret.sealed.is_none() && secret.data.is_empty(), "{text}");
+        assert_eq!(open(&secret, &keyring()).as_ref(), Ok(&*secret), "{text}");
+    }
+}
+
 #[test]
 fn what_is_to_be_a_file_of_age_is_one() {
     for (from, to, why) in [
