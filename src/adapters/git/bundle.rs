@@ -368,7 +368,8 @@ impl Landing {
         let sort = |error: git2::Error| fault::sort(&error, path.display());
         is_whole(&theirs, tip).map_err(sort)?;
         for (id, name) in tags {
-            theirs.reference(name, *id, false, "windlass bundle").map_err(sort)?;
+            let set = || theirs.reference(name, *id, false, "windlass bundle").map(|_| ());
+            locks::past(theirs.path(), name, locks::STALE_AMONG_OTHERS, set).map_err(sort)?;
         }
         if there == Some(tip) {
             return Ok(());
@@ -634,7 +635,12 @@ mod tests {
         take(&first, &more, commits[1]).expect("taken");
         let theirs = there.path().join("there.git");
         let quay = there.path().join("quay.git");
-        for lock in [theirs.join(format!("{BRANCH}.lock")), quay.join(format!("{THERE}.lock"))] {
+        git(dir.path(), &["tag", "-a", "-m", "x", "v1", &commits[2].to_string()]);
+        for lock in [
+            theirs.join(format!("{BRANCH}.lock")),
+            theirs.join("refs/tags/v1.lock"),
+            quay.join(format!("{THERE}.lock")),
+        ] {
             std::fs::write(lock, "").expect("left");
         }
         let again =
@@ -643,6 +649,7 @@ mod tests {
         let standing = take(&again.expect("opens"), &next, commits[2]).expect("taken");
         assert_eq!(standing, Standing::Ahead);
         assert_eq!(git(&theirs, &["rev-parse", "main"]), commits[2].to_string());
+        assert_eq!(git(&theirs, &["rev-parse", "v1^{commit}"]), commits[2].to_string());
     }
 
     #[test]
