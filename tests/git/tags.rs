@@ -120,6 +120,15 @@ async fn tags_are_brought_and_judged(shelf: &Shelf, config: SourceConfig) {
     assert_eq!(fetched(&source).await, 7);
     assert_eq!(said(&source, &three, &pin).await, "by ada@example.org");
     assert_eq!(said(&source, &one, &pin).await, "by cyd@example.org");
+
+    // One on a commit that comes only with a newer one.
+    shelf.write("web.yaml", "four");
+    shelf.push("four");
+    must_git(&work, &["tag", "-a", "-m", "x", "v7"]);
+    push_tag("v7");
+    shelf.write("web.yaml", "five");
+    shelf.push("five");
+    assert_eq!(fetched(&source).await, 8);
 }
 
 #[tokio::test]

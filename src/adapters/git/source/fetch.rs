@@ -126,8 +126,9 @@ fn from_server(cache: &Repository, access: &Access, wanted: &Wanted<'_>) -> Resu
             true => annotated(connection.list().map_err(|error| there(&error))?),
             false => Vec::new(),
         };
-        let new = missing(cache, &tags, commit);
+        let new = missing(cache, &tags, commit)?;
         let is_here = is_here(cache, commit)?;
+        let mut misses_tags = false;
         if !is_here || !new.is_empty() {
             room::check(cache.path(), 0)?;
             let mut options = FetchOptions::new();
@@ -158,9 +159,9 @@ fn from_server(cache: &Repository, access: &Access, wanted: &Wanted<'_>) -> Resu
                 cache.find_tag(tag.id)?;
                 cache.reference(&format!("{}{}", cache::TAG, tag.id), tag.id, true, "")?;
             }
+            misses_tags = !missing(cache, &tags, commit)?.is_empty();
         }
         point(cache, wanted, commit)?;
-        let misses_tags = !missing(cache, &tags, commit).is_empty();
         Ok(Found { commit: Some(commit), names, misses_tags })
     })
 }
@@ -189,12 +190,34 @@ fn annotated(heads: &[git2::RemoteHead<'_>]) -> Vec<There> {
 }
 
 /// Those on commits that are here, or come now, that are not here themselves.
-fn missing<'t>(cache: &Repository, tags: &'t [There], comes: git2::Oid) -> Vec<&'t There> {
-    let known = cache::tag_names(cache.path());
-    let is_missing = |tag: &&There| {
-        !known.contains(&tag.id) && (tag.on == comes || cache.find_commit(tag.on).is_ok())
-    };
-    tags.iter().filter(is_missing).collect()
+fn missing<'t>(
+    cache: &Repository,
+    tags: &'t [There],
+    comes: git2::Oid,
+) -> Result<Vec<&'t There>, git2::Error> {
+    let new = unknown(cache, tags.iter().collect(), |tag| tag.id);
+    if new.is_empty() {
+        return Ok(new);
+    }
+    let has_commit = commits_of(cache)?;
+    Ok(new.into_iter().filter(|tag| tag.on == comes || has_commit(tag.on)).collect())
+}
+
+/// Those of some tags that never came here. Where there are none, as at most polls, nothing is read.
+fn unknown<T>(cache: &Repository, mut tags: Vec<T>, id: impl Fn(&T) -> git2::Oid) -> Vec<T> {
+    if !tags.is_empty() {
+        let known = cache::tag_names(cache.path());
+        tags.retain(|tag| !known.contains(&id(tag)));
+    }
+    tags
+}
+
+/// Whether a commit is here. Packs that came lately are looked for once, now, and not again for each
+/// commit that is absent: most of those that tags are on may be another branch's.
+fn commits_of(cache: &Repository) -> Result<impl Fn(git2::Oid) -> bool, git2::Error> {
+    let odb = cache.odb()?;
+    odb.refresh()?;
+    Ok(move |id| odb.exists_ext(id, OdbLookupFlags::NO_REFRESH) && cache.find_commit(id).is_ok())
 }
 
 fn advertised(heads: &[git2::RemoteHead<'_>]) -> Names {
@@ -258,16 +281,18 @@ fn from_path(cache: &Repository, path: &Path, wanted: &Wanted<'_>) -> Result<Fou
 
 /// Copies annotated tags on commits that are here. What is broken among somebody's refs is passed over.
 fn copy_tags(cache: &Repository, theirs: &Repository) -> Result<(), git2::Error> {
-    let known = cache::tag_names(cache.path());
     let Ok(references) = theirs.references_glob("refs/tags/*") else { return Ok(()) };
     let ids = references.filter_map(Result::ok).filter_map(|reference| reference.target());
-    for id in ids.filter(|id| !known.contains(id)) {
-        let Ok(tag) = theirs.find_tag(id) else { continue };
-        if cache.find_commit(tag.target_id()).is_err() {
-            continue;
-        }
-        let Ok(odb) = theirs.odb() else { return Ok(()) };
-        let Ok(object) = odb.read(id) else { continue };
+    let new = unknown(cache, ids.collect(), |id| *id);
+    let new: Vec<git2::Tag<'_>> =
+        new.into_iter().filter_map(|id| theirs.find_tag(id).ok()).collect();
+    if new.is_empty() {
+        return Ok(());
+    }
+    let has_commit = commits_of(cache)?;
+    let Ok(odb) = theirs.odb() else { return Ok(()) };
+    for tag in new.iter().filter(|tag| has_commit(tag.target_id())) {
+        let Ok(object) = odb.read(tag.id()) else { continue };
         let copied = cache.odb()?.write(ObjectType::Tag, object.data())?;
         cache.reference(&format!("{}{copied}", cache::TAG), copied, true, "")?;
     }
@@ -405,4 +430,28 @@ fn collect(
         Ok(())
     };
     gather().map_err(CopyError::There)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Another call, with the copy open for itself, may have brought it.
+    #[test]
+    fn a_commit_that_came_by_another_call_is_here() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let theirs = Repository::init_bare(dir.path().join("theirs")).expect("made");
+        let tree = theirs.treebuilder(None).and_then(|tree| tree.write()).expect("a tree");
+        let by = git2::Signature::new("ada", "ada@x", &git2::Time::new(0, 0)).expect("somebody");
+        let found = theirs.find_tree(tree).expect("is there");
+        let commit = theirs.commit(None, &by, &by, "x", &found, &[]).expect("a commit");
+
+        let path = dir.path().join("cache");
+        let cache = Repository::init_bare(&path).expect("made");
+        assert!(!commits_of(&cache).expect("looked")(commit));
+        let other = Repository::open(&path).expect("opens");
+        copy(&other, &theirs, commit, &[]).map_err(|why| why.sorted(&path)).ok().expect("copied");
+        let has_commit = commits_of(&cache).expect("looked");
+        assert!(has_commit(commit) && !has_commit(tree), "a tree is no commit");
+    }
 }
