@@ -254,6 +254,29 @@ fn with_signed_tag_the_newest_bears_one() {
     assert_eq!(book.ask("plain", &first), Err(("plain".into(), none())));
 }
 
+/// That it may be followed is said by the tag; whose the changes are, by the commit.
+#[test]
+fn with_roles_a_tag_does_not_stand_for_the_signature_nor_the_signature_for_the_tag() {
+    let first = names(&[ADA]);
+    let roles = format!("signed: tag\ntags: v*\nauthorize: roles\n{first}");
+    let mut book = Book::default();
+    book.add("root", &[], Some(&first), Some(ADA))
+        .add("turn", &["root"], Some(&roles), Some(ADA))
+        .add("signed", &["turn"], Some(&roles), Some(ADA))
+        .add("tagged", &["turn"], Some(&roles), None)
+        .tag("tagged", "v1", Some(ADA))
+        .add("both", &["turn"], Some(&roles), Some(ADA))
+        .tag("both", "v1", Some(ADA));
+    let pin = Digest::of(first.as_bytes());
+    let why = |tip| {
+        let known = book.lineage(tip, &pin, Some("turn"));
+        vouch(&known, &pin).expect_err("what they change is in no book").why
+    };
+    assert_eq!(why("signed"), Distrust::Untagged("v*".into()));
+    assert_eq!(why("tagged"), Distrust::Unsigned);
+    assert_eq!(why("both"), Distrust::Malformed("what it changes did not come".into()));
+}
+
 #[test]
 fn keys_are_changed_by_a_commit_signed_with_an_old_one() {
     let (first, second) = (names(&[ADA]), names(&[BOB]));
