@@ -178,10 +178,11 @@ impl Look<'_> {
                 edge.extend(commit.parent_ids().filter(|parent| !within.contains(parent)));
             }
             let mut ancestor = self.ancestor(&commit, true)?;
-            if self.says(&commit, STEPS_WORD)? {
+            let [asks_for_steps, asks_for_tags] = self.says(&commit, [STEPS_WORD, TAGS_WORD])?;
+            if asks_for_steps {
                 ancestor.steps = self.steps.of(&commit)?;
             }
-            if self.says(&commit, TAGS_WORD)? {
+            if asks_for_tags {
                 ancestor.tags = self.tags_on(*id)?;
             }
             commits.push(ancestor);
@@ -213,17 +214,23 @@ impl Look<'_> {
         Ok(Ancestor { info: repo::describe(commit), parents, raw, file, follows, tags, steps })
     }
 
-    /// Whether the file has a word, in a commit or a parent of it.
-    fn says(&mut self, commit: &git2::Commit<'_>, word: &str) -> Result<bool, git2::Error> {
+    /// Which of these words the file has, in a commit or a parent of it.
+    fn says<const N: usize>(
+        &mut self,
+        commit: &git2::Commit<'_>,
+        words: [&str; N],
+    ) -> Result<[bool; N], git2::Error> {
+        let mut says = [false; N];
         for one in std::iter::once(commit.clone()).chain(commit.parents()) {
             if let Some(blob) = self.blob(&one)?
                 && let Some(text) = self.content(blob)?
-                && String::from_utf8_lossy(&text).contains(word)
             {
-                return Ok(true);
+                let text = String::from_utf8_lossy(&text);
+                let found = words.map(|word| text.contains(word));
+                says.iter_mut().zip(found).for_each(|(says, found)| *says |= found);
             }
         }
-        Ok(false)
+        Ok(says)
     }
 
     /// The tags on a commit, in the order of their ids.
@@ -236,7 +243,7 @@ impl Look<'_> {
 
     fn find_tags(&self) -> Result<Tags, git2::Error> {
         let mut ids: BTreeSet<git2::Oid> = self.new_tags.iter().copied().collect();
-        for glob in ["refs/tags/*", "refs/windlass/tag/*"] {
+        for glob in ["refs/tags/*", &format!("{}*", cache::TAG)] {
             let all = self.repo.references_glob(glob)?;
             ids.extend(all.filter_map(Result::ok).filter_map(|reference| reference.target()));
         }
