@@ -89,14 +89,11 @@ pub(crate) fn write(
 
 /// The annotated tags on a commit, by their names.
 fn tags_on(repo: &Repository, commit: Oid) -> Result<Vec<(Oid, String)>, git2::Error> {
-    let mut tags = Vec::new();
-    for reference in repo.references_glob("refs/tags/*")?.filter_map(Result::ok) {
-        if let (Ok(name), Some(id)) = (reference.name(), reference.target())
-            && repo.find_tag(id).is_ok_and(|tag| tag.target_id() == commit)
-        {
-            tags.push((id, name.to_owned()));
-        }
-    }
+    let all = repo::annotated(repo, "refs/tags/*")?;
+    let on_it = all.filter(|(_, tag)| tag.target_id() == commit);
+    let mut tags: Vec<(Oid, String)> = on_it
+        .filter_map(|(reference, tag)| Some((tag.id(), reference.name().ok()?.to_owned())))
+        .collect();
     tags.sort_by(|one, other| one.1.cmp(&other.1));
     tags.truncate(TAGS_MAX);
     Ok(tags)

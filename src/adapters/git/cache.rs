@@ -20,7 +20,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use git2::Repository;
+use git2::{ObjectType, Repository};
 use tracing::{error, info, warn};
 
 use crate::ports::Fault;
@@ -228,19 +228,25 @@ fn carry_tags(from: &Path, to: &Path) -> Result<(), git2::Error> {
         }
         walk.filter_map(Result::ok).collect()
     };
+    let own = Repository::open(to)?;
     for id in tag_names(from) {
+        // As with commits: one that met damage is not asked again.
         let repo = Repository::open(to)?;
-        repo.odb()?.add_disk_alternate(&from.join("objects").to_string_lossy())?;
+        let odb = repo.odb()?;
+        odb.add_disk_alternate(&from.join("objects").to_string_lossy())?;
         let is_on_one = |tag: git2::Tag<'_>| known.contains(&tag.target_id());
         if !repo.find_tag(id).is_ok_and(is_on_one) {
             continue;
         }
-        let mut builder = repo.packbuilder()?;
-        builder.insert_object(id, None)?;
-        builder.write(&repo.path().join("objects/pack"), 0)?;
-        Repository::open(to)?.reference(&format!("{TAG}{id}"), id, true, "")?;
+        lay_in_tag(&own, odb.read(id)?.data())?;
     }
     Ok(())
+}
+
+/// Lays a tag's object into a copy, with the ref by which it stays.
+pub(super) fn lay_in_tag(copy: &Repository, object: &[u8]) -> Result<(), git2::Error> {
+    let id = copy.odb()?.write(ObjectType::Tag, object)?;
+    copy.reference(&format!("{TAG}{id}"), id, true, "").map(|_| ())
 }
 
 /// Packs a commit, from wherever it can be read, into `repo` itself.

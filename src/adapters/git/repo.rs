@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use git2::{ErrorCode, Repository, RepositoryInitOptions};
+use git2::{ErrorCode, Reference, Repository, RepositoryInitOptions, Tag};
 
 use crate::kinds::binding::Oid;
 use crate::kinds::time::Wall;
@@ -181,6 +181,19 @@ pub(super) fn target(repo: &Repository, name: &str) -> Result<Option<git2::Oid>,
         Err(error) if error.code() == ErrorCode::NotFound => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// The annotated tags that refs of a pattern name. A ref of somebody's that is broken, or names a commit
+/// itself, is none.
+pub(super) fn annotated<'r>(
+    repo: &'r Repository,
+    glob: &str,
+) -> Result<impl Iterator<Item = (Reference<'r>, Tag<'r>)> + use<'r>, git2::Error> {
+    let refs = repo.references_glob(glob)?.filter_map(Result::ok);
+    Ok(refs.filter_map(|reference| {
+        let tag = repo.find_tag(reference.target()?).ok()?;
+        Some((reference, tag))
+    }))
 }
 
 /// A commit, for people.

@@ -293,8 +293,7 @@ fn copy_tags(cache: &Repository, theirs: &Repository) -> Result<(), git2::Error>
     let Ok(odb) = theirs.odb() else { return Ok(()) };
     for tag in new.iter().filter(|tag| has_commit(tag.target_id())) {
         let Ok(object) = odb.read(tag.id()) else { continue };
-        let copied = cache.odb()?.write(ObjectType::Tag, object.data())?;
-        cache.reference(&format!("{}{copied}", cache::TAG), copied, true, "")?;
+        cache::lay_in_tag(cache, object.data())?;
     }
     Ok(())
 }

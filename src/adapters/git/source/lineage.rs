@@ -242,19 +242,19 @@ impl Look<'_> {
     }
 
     fn find_tags(&self) -> Result<Tags, git2::Error> {
-        let mut ids: BTreeSet<git2::Oid> = self.new_tags.iter().copied().collect();
+        let new = self.new_tags.iter().filter_map(|id| self.repo.find_tag(*id).ok());
+        let mut found: BTreeMap<git2::Oid, git2::Oid> =
+            new.map(|tag| (tag.id(), tag.target_id())).collect();
         for glob in ["refs/tags/*", &format!("{}*", cache::TAG)] {
-            let all = self.repo.references_glob(glob)?;
-            ids.extend(all.filter_map(Result::ok).filter_map(|reference| reference.target()));
+            let named = repo::annotated(self.repo, glob)?;
+            found.extend(named.map(|(_, tag)| (tag.id(), tag.target_id())));
         }
         let odb = self.repo.odb()?;
         let mut tags = Tags::new();
-        for id in ids {
-            // A ref of somebody's that is broken, or names a commit itself, is no tag.
-            let Ok(tag) = self.repo.find_tag(id) else { continue };
+        for (id, on) in found {
             let Ok(object) = odb.read(id) else { continue };
             if object.len() <= TAG_BYTES_MAX {
-                tags.entry(tag.target_id()).or_default().push(object.data().into());
+                tags.entry(on).or_default().push(object.data().into());
             }
         }
         Ok(tags)
