@@ -4,6 +4,7 @@ use openssl::sha::{sha1, sha256};
 
 use super::super::arithmetic::{self, Curve, RSA_BITS};
 use super::super::wire::Wire;
+use super::digits;
 use crate::kinds::time::Wall;
 
 /// A public key.
@@ -12,7 +13,7 @@ pub(super) struct Key {
     pub(super) version: u8,
     pub(super) algorithm: u8,
     pub(super) created: Wall,
-    /// In capital hexadecimal digits, as GnuPG prints it.
+    /// As GnuPG prints it.
     pub(super) fingerprint: String,
     /// Its numbers; or why nothing that it signs is trusted.
     pub(super) shape: Result<Shape, String>,
@@ -69,13 +70,12 @@ impl Key {
         let framed = framed(version, body).ok_or_else(damaged)?;
         // SHA-1 only names a key of version 4; what it signs is checked with its numbers.
         let digest = if version == 4 { sha1(&framed).to_vec() } else { sha256(&framed).to_vec() };
-        let fingerprint = digest.iter().map(|byte| format!("{byte:02X}")).collect();
         let shape = shape(algorithm, wire);
         Ok(Self {
             version,
             algorithm,
             created: Wall::from_seconds(i64::from(created)),
-            fingerprint,
+            fingerprint: digits(&digest),
             shape,
             framed,
         })

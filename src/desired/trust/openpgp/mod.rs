@@ -34,8 +34,15 @@ mod tests;
 pub(super) use cert::{Cert, Member, Standing};
 pub(super) use signature::Signature;
 
+use crate::kinds::digest::hex;
+
 /// How the armour of a signature begins.
 pub(super) const BEGIN: &str = "-----BEGIN PGP SIGNATURE-----\n";
+
+/// Bytes in capital hexadecimal digits, as GnuPG prints them.
+fn digits(bytes: &[u8]) -> String {
+    hex(bytes).to_ascii_uppercase()
+}
 
 /// Reads a fingerprint as GnuPG prints it: hexadecimal digits, 40 of a version 4 key, 64 of a version 6
 /// key, in groups or not.

@@ -95,17 +95,15 @@ pub(super) fn split(bytes: &[u8]) -> Option<Vec<Packet<'_>>> {
     Some(packets)
 }
 
-/// §4.2.1, without partial lengths; also that of subpackets (§5.2.3.7), but for their 0xE0 to 0xFE.
+/// §4.2.1, without partial lengths: that of subpackets, but for 0xE0 to 0xFE.
 fn new_length(wire: &mut Wire<'_>) -> Option<u32> {
-    match wire.byte()? {
-        first @ 0..=191 => Some(u32::from(first)),
-        first @ 192..=223 => Some((u32::from(first) - 192) * 256 + u32::from(wire.byte()?) + 192),
+    match wire.0.first()? {
         224..=254 => None,
-        255 => wire.number(),
+        _ => subpacket_length(wire),
     }
 }
 
-/// The length of a subpacket.
+/// The length of a subpacket (§5.2.3.7).
 pub(super) fn subpacket_length(wire: &mut Wire<'_>) -> Option<u32> {
     match wire.byte()? {
         first @ 0..=191 => Some(u32::from(first)),

@@ -5,6 +5,7 @@ use openssl::sha::{sha256, sha384, sha512};
 
 use super::super::arithmetic;
 use super::super::wire::Wire;
+use super::digits;
 use super::key::{Key, Shape, algorithm};
 use super::packet::{self, kind};
 use crate::kinds::time::Wall;
@@ -183,7 +184,7 @@ impl Signature {
         }
         // A hint that disagrees with what is signed for was put there by somebody else.
         let end = signature.said.issuer.as_ref().zip(signature.hint.as_ref());
-        let agrees = end.is_none_or(|(issuer, hint)| key_id(issuer) == hex(hint));
+        let agrees = end.is_none_or(|(issuer, hint)| key_id(issuer) == digits(hint));
         agrees.then_some(signature)
     }
 
@@ -203,7 +204,7 @@ impl Signature {
                 let (version, print) = value.split_first()?;
                 let is_one = matches!((version, print.len()), (4, 20) | (6, 32));
                 let is_own = is_one && *version == self.version;
-                said.issuer.replace(hex(print)).is_none().then_some(()).filter(|()| is_own)
+                said.issuer.replace(digits(print)).is_none().then_some(()).filter(|()| is_own)
             }
             12 => {
                 said.has_revoker = true;
@@ -251,7 +252,7 @@ impl Signature {
     pub(super) fn claims(&self, key: &Key) -> bool {
         match (&self.said.issuer, &self.hint) {
             (Some(issuer), _) => *issuer == key.fingerprint,
-            (None, Some(hint)) => key_id(&key.fingerprint) == hex(hint),
+            (None, Some(hint)) => key_id(&key.fingerprint) == digits(hint),
             (None, None) => true,
         }
     }
@@ -306,10 +307,6 @@ impl Signature {
 fn padded(number: &[u8], length: usize) -> Option<Vec<u8>> {
     let zeros = length.checked_sub(number.len())?;
     Some([&vec![0; zeros], number].concat())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02X}")).collect()
 }
 
 /// The short id of a key: the end of a fingerprint of version 4, the beginning of one of version 6.

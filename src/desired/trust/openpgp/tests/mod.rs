@@ -226,6 +226,8 @@ fn what_is_no_key_for_trust() {
         (&block("PUBLIC KEY BLOCK", &[0xCD, 1, b'x']), "does not begin with a key"),
         (&block("PUBLIC KEY BLOCK", &[0xC6, 6, 3, 0, 0, 0, 0, 1]), "version 3"),
         (&block("PUBLIC KEY BLOCK", &[0xC6, 224, 1]), "damaged"),
+        // A part of a packet, were its length that of a subpacket.
+        (&block("PUBLIC KEY BLOCK", &[&[0xCD, 224, 0][..], &[b'x'; 8384]].concat()), "damaged"),
         (&block("PUBLIC KEY BLOCK", &[0x9B, 1, 2, 3]), "damaged"),
         (BY_GIT[0].0, "damaged"),
     ] {
