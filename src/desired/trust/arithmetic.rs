@@ -11,11 +11,40 @@ use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
 use openssl::pkey::{Id, PKey, Public};
 use openssl::rsa::Rsa;
+use openssl::sha::{sha256, sha384, sha512};
 use openssl::sign::Verifier;
 
 /// Shorter RSA keys are taken apart for sport; longer ones only keep the machine busy (OpenSSH's bound
 /// as well).
 pub(super) const RSA_BITS: RangeInclusive<i32> = 2048..=16384;
+
+/// Digests that can't be forged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hash {
+    Sha256,
+    Sha384,
+    Sha512,
+}
+
+impl Hash {
+    /// The digest of a message.
+    pub(super) fn digest(self, message: &[u8]) -> Vec<u8> {
+        match self {
+            Self::Sha256 => sha256(message).to_vec(),
+            Self::Sha384 => sha384(message).to_vec(),
+            Self::Sha512 => sha512(message).to_vec(),
+        }
+    }
+
+    /// As OpenSSL names it.
+    fn name(self) -> MessageDigest {
+        match self {
+            Self::Sha256 => MessageDigest::sha256(),
+            Self::Sha384 => MessageDigest::sha384(),
+            Self::Sha512 => MessageDigest::sha512(),
+        }
+    }
+}
 
 /// NIST's curves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,13 +96,13 @@ pub(super) fn ecdsa(
 pub(super) fn rsa(
     e: &[u8],
     n: &[u8],
-    digest: MessageDigest,
+    hash: Hash,
     value: &[u8],
     message: &[u8],
 ) -> Result<bool, ErrorStack> {
     let rsa = Rsa::from_public_components(BigNum::from_slice(n)?, BigNum::from_slice(e)?)?;
     let key = PKey::from_rsa(rsa)?;
-    let mut verifier = Verifier::new(digest, &key)?;
+    let mut verifier = Verifier::new(hash.name(), &key)?;
     verifier.update(message)?;
     verifier.verify(value)
 }

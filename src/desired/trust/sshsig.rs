@@ -8,10 +8,9 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use openssl::error::ErrorStack;
-use openssl::hash::MessageDigest;
-use openssl::sha::{sha256, sha384, sha512};
+use openssl::sha::sha256;
 
-use super::arithmetic::{self, Curve, RSA_BITS, ed25519, rsa};
+use super::arithmetic::{self, Curve, Hash, RSA_BITS, ed25519, rsa};
 use super::wire::Wire;
 
 /// The namespace in which Git signs.
@@ -56,11 +55,11 @@ impl Curve {
     }
 
     /// RFC 5656 §6.2.1.
-    fn digest(self, message: &[u8]) -> Vec<u8> {
+    fn hash(self) -> Hash {
         match self {
-            Self::P256 => sha256(message).to_vec(),
-            Self::P384 => sha384(message).to_vec(),
-            Self::P521 => sha512(message).to_vec(),
+            Self::P256 => Hash::Sha256,
+            Self::P384 => Hash::Sha384,
+            Self::P521 => Hash::Sha512,
         }
     }
 }
@@ -124,18 +123,16 @@ const fn is_known(kind: &[u8]) -> bool {
 pub struct Signature {
     pub(super) key: Key,
     pub(super) namespace: String,
-    hash: Hash,
+    /// What the message was digested with, and SSH's name for it.
+    hash: (&'static [u8], Hash),
     /// All of it.
     bytes: Vec<u8>,
     /// As SSH writes it down.
     blob: Vec<u8>,
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Hash {
-    Sha256,
-    Sha512,
-}
+/// PROTOCOL.sshsig has these two, and no SHA-384.
+const HASHES: [(&[u8], Hash); 2] = [(b"sha256", Hash::Sha256), (b"sha512", Hash::Sha512)];
 
 impl Signature {
     /// Reads an armoured signature.
@@ -158,11 +155,8 @@ impl Signature {
         let key = wire.string()?;
         let namespace = std::str::from_utf8(wire.string()?).ok()?.to_owned();
         let reserved = wire.string()?;
-        let hash = match wire.string()? {
-            b"sha256" => Hash::Sha256,
-            b"sha512" => Hash::Sha512,
-            _ => return None,
-        };
+        let named = wire.string()?;
+        let hash = HASHES.into_iter().find(|(name, _)| *name == named)?;
         let blob = wire.string()?.to_vec();
         if !wire.0.is_empty() || !reserved.is_empty() {
             return None;
@@ -204,12 +198,9 @@ impl Signature {
 
     /// What the key has signed.
     fn signed(&self, message: &[u8]) -> Vec<u8> {
-        let (name, digest): (&[u8], Vec<u8>) = match self.hash {
-            Hash::Sha256 => (b"sha256", sha256(message).to_vec()),
-            Hash::Sha512 => (b"sha512", sha512(message).to_vec()),
-        };
+        let (name, hash) = self.hash;
         let mut signed = MAGIC.to_vec();
-        for part in [self.namespace.as_bytes(), b"", name, &digest] {
+        for part in [self.namespace.as_bytes(), b"", name, &hash.digest(message)] {
             push_string(&mut signed, part);
         }
         signed
@@ -226,16 +217,16 @@ impl Signature {
                 Some(ed25519(key, value, signed))
             }
             Shape::Ecdsa(curve, point) if is_plain && kind == self.kind() => {
-                ecdsa(*curve, point, value, &curve.digest(signed))
+                ecdsa(*curve, point, value, &curve.hash().digest(signed))
             }
             Shape::Rsa { e, n } if is_plain => {
-                let digest = match kind {
-                    b"rsa-sha2-256" => MessageDigest::sha256(),
-                    b"rsa-sha2-512" => MessageDigest::sha512(),
+                let hash = match kind {
+                    b"rsa-sha2-256" => Hash::Sha256,
+                    b"rsa-sha2-512" => Hash::Sha512,
                     // `ssh-rsa` is SHA-1.
                     _ => return None,
                 };
-                Some(rsa(e, n, digest, value, signed))
+                Some(rsa(e, n, hash, value, signed))
             }
             Shape::SkEd25519(key, application) if kind == self.kind() && seen.len() == 5 => {
                 Some(ed25519(key, value, &by_token(application, seen, signed)))

@@ -1,9 +1,6 @@
 //! Signatures (RFC 9580 §5.2): read, and checked beside a key.
 
-use openssl::hash::MessageDigest;
-use openssl::sha::{sha256, sha384, sha512};
-
-use super::super::arithmetic;
+use super::super::arithmetic::{self, Hash};
 use super::super::wire::Wire;
 use super::digits;
 use super::key::{Key, Shape, algorithm};
@@ -60,13 +57,6 @@ pub(super) struct Said {
     has_unknown: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Hash {
-    Sha256,
-    Sha384,
-    Sha512,
-}
-
 impl Hash {
     /// §9.5.
     fn of(number: u8) -> Result<Self, &'static str> {
@@ -79,22 +69,6 @@ impl Hash {
             3 => Err("RIPEMD-160"),
             11 => Err("SHA-224"),
             _ => Err("a digest that is not read"),
-        }
-    }
-
-    fn digest(self, message: &[u8]) -> Vec<u8> {
-        match self {
-            Self::Sha256 => sha256(message).to_vec(),
-            Self::Sha384 => sha384(message).to_vec(),
-            Self::Sha512 => sha512(message).to_vec(),
-        }
-    }
-
-    fn name(self) -> MessageDigest {
-        match self {
-            Self::Sha256 => MessageDigest::sha256(),
-            Self::Sha384 => MessageDigest::sha384(),
-            Self::Sha512 => MessageDigest::sha512(),
         }
     }
 
@@ -286,7 +260,7 @@ impl Signature {
         let checked = match shape {
             Shape::Rsa { n, e } => {
                 let value = padded(wire.counted()?, n.len())?;
-                arithmetic::rsa(e, n, hash.name(), &value, &message)
+                arithmetic::rsa(e, n, hash, &value, &message)
             }
             Shape::Ecdsa(curve, point) => {
                 let (r, s) = (wire.counted()?, wire.counted()?);
