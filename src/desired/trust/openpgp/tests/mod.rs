@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use super::super::commit;
 use super::super::policy::Policy;
 use super::super::seal::Seal;
+use super::super::tests::mutated;
 use super::*;
 use crate::kinds::time::Wall;
 
@@ -142,17 +143,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_mutated_commit_is_good(
-        which in 0..3_usize,
-        at in any::<prop::sample::Index>(),
-        cut in 0..40_usize,
-        put in prop::collection::vec(any::<u8>(), 0..40),
-    ) {
-        let raw = BY_GIT[which].0.as_bytes();
-        let from = at.index(raw.len());
-        let to = (from + cut).min(raw.len());
-        let mutated = [&raw[..from], &put, &raw[to..]].concat();
-        prop_assume!(mutated != raw);
+    fn no_mutated_commit_is_good((which, mutated) in mutated(BY_GIT.map(|(raw, ..)| raw))) {
         prop_assert!(!is_good(&mutated, BY_GIT[which].1), "{}", String::from_utf8_lossy(&mutated));
     }
 
