@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Output;
 
-use super::windlass;
+use super::{refused, said, token_in, windlass};
 use crate::support::host::Host;
 use crate::support::servers::{Sshd, have_servers};
 use crate::support::{must_git, must_run, scratch};
@@ -67,30 +67,10 @@ impl Site {
     }
 }
 
-fn said(output: &Output) -> String {
-    let text = [output.stdout.clone(), output.stderr.clone()].concat();
-    String::from_utf8_lossy(&text).into_owned()
-}
-
 #[track_caller]
 fn succeeded(output: &Output) -> String {
     assert!(output.status.success(), "{}", said(output));
     said(output)
-}
-
-#[track_caller]
-fn refused(output: &Output, words: &[&str]) -> String {
-    let said = said(output);
-    assert!(!output.status.success(), "{said}");
-    for word in words {
-        assert!(said.contains(word), "{word:?} in:\n{said}");
-    }
-    said
-}
-
-fn token_in(text: &str) -> String {
-    let line = text.lines().find_map(|line| line.trim().strip_prefix("windlass join "));
-    line.unwrap_or_else(|| panic!("no line for the others in:\n{text}")).to_owned()
 }
 
 #[test]

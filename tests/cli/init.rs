@@ -15,7 +15,7 @@ use windlass::ports::store::{Answer, Call, Landing, Register};
 use windlass::state::State;
 use windlass::state::records::NodeAllocation;
 
-use super::windlass;
+use super::{refused, said, token_in, windlass};
 use crate::support::host::Host;
 use crate::support::keys::Keys;
 use crate::support::servers::GitDaemon;
@@ -80,29 +80,10 @@ impl Site {
     }
 }
 
-fn said(output: &Output) -> String {
-    let text = [output.stdout.clone(), output.stderr.clone()].concat();
-    String::from_utf8_lossy(&text).into_owned()
-}
-
 #[track_caller]
 fn succeeded(output: &Output) -> String {
     assert!(output.status.success(), "{}", said(output));
     String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-#[track_caller]
-fn refused(output: &Output, words: &[&str]) {
-    let said = said(output);
-    assert!(!output.status.success(), "{said}");
-    for word in words {
-        assert!(said.contains(word), "{word:?} in:\n{said}");
-    }
-}
-
-fn token_in(text: &str) -> String {
-    let line = text.lines().find_map(|line| line.trim().strip_prefix("windlass join "));
-    line.expect("a line for the others").to_owned()
 }
 
 #[test]

@@ -50,6 +50,30 @@ pub(crate) fn transcript(line: &str, output: &Output) -> String {
     text
 }
 
+/// All that came: on standard output, then on standard error.
+pub(crate) fn said(output: &Output) -> String {
+    let text = [output.stdout.clone(), output.stderr.clone()].concat();
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+/// The same of what failed, and names all of these.
+#[track_caller]
+pub(crate) fn refused(output: &Output, words: &[&str]) -> String {
+    let said = said(output);
+    assert!(!output.status.success(), "{said}");
+    for word in words {
+        assert!(said.contains(word), "{word:?} in:\n{said}");
+    }
+    said
+}
+
+/// What `init` prints for the other machines: the token.
+#[track_caller]
+pub(crate) fn token_in(text: &str) -> String {
+    let line = text.lines().find_map(|line| line.trim().strip_prefix("windlass join "));
+    line.unwrap_or_else(|| panic!("no line for the others in:\n{text}")).to_owned()
+}
+
 /// Runs lines one after the other and returns their transcripts.
 pub(crate) fn session(fake: &Fake, lines: &[&str]) -> String {
     let transcripts = lines.iter().map(|line| {
