@@ -29,6 +29,7 @@ pub mod line;
 pub mod links;
 mod nfnetlink;
 pub mod probe;
+mod protobuf;
 mod reach;
 pub(crate) mod spdy;
 pub mod world;

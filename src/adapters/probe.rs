@@ -19,6 +19,7 @@ use tokio::net::TcpStream;
 use url::Url;
 
 use super::http;
+use super::protobuf::{self, Value};
 use crate::ports::Fault;
 use crate::ports::probe::{Answer, Call, Target};
 
@@ -243,9 +244,7 @@ async fn grpc(host: &str, port: u16, service: &str) -> Result<String, Complaint>
 fn health_request(service: &str) -> Bytes {
     let mut message = Vec::new();
     if !service.is_empty() {
-        message.push(0x0a); // field 1, bytes
-        write_varint(&mut message, service.len() as u64);
-        message.extend_from_slice(service.as_bytes());
+        protobuf::write(&mut message, 1, Value::Bytes(service.as_bytes()));
     }
     let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
     let mut framed = vec![0];
@@ -257,27 +256,16 @@ fn health_request(service: &str) -> Bytes {
 /// Reads `HealthCheckResponse { status = 1 }`; a field that is not there is 0. None if it can't be
 /// read.
 fn serving_status(framed: &[u8]) -> Option<u64> {
-    let mut rest = framed.get(GRPC_PREFIX_BYTES..)?;
+    let message = framed.get(GRPC_PREFIX_BYTES..)?;
     let is_plain = framed.first() == Some(&0);
     let length = u32::from_be_bytes(framed.get(1..GRPC_PREFIX_BYTES)?.try_into().ok()?);
-    if !is_plain || rest.len() as u64 != u64::from(length) {
+    if !is_plain || message.len() as u64 != u64::from(length) {
         return None;
     }
     let mut status = 0;
-    while !rest.is_empty() {
-        let key = read_varint(&mut rest)?;
-        match (key >> 3, key & 7) {
-            (1, 0) => status = read_varint(&mut rest)?,
-            (_, 0) => {
-                read_varint(&mut rest)?;
-            }
-            (_, 1) => rest = rest.get(8..)?,
-            (_, 2) => {
-                let length = usize::try_from(read_varint(&mut rest)?).ok()?;
-                rest = rest.get(length..)?;
-            }
-            (_, 5) => rest = rest.get(4..)?,
-            _ => return None,
+    for field in protobuf::fields(message) {
+        if let (1, Value::Number(said)) = field? {
+            status = said;
         }
     }
     Some(status)
@@ -290,31 +278,6 @@ fn status_name(status: u64) -> &'static str {
         3 => "SERVICE_UNKNOWN",
         _ => "UNKNOWN",
     }
-}
-
-fn write_varint(bytes: &mut Vec<u8>, mut value: u64) {
-    loop {
-        let low = value.to_le_bytes()[0] & 0x7f;
-        value >>= 7;
-        if value == 0 {
-            bytes.push(low);
-            return;
-        }
-        bytes.push(low | 0x80);
-    }
-}
-
-fn read_varint(rest: &mut &[u8]) -> Option<u64> {
-    let mut value = 0u64;
-    for shift in (0..64).step_by(7) {
-        let (&byte, tail) = rest.split_first()?;
-        *rest = tail;
-        value |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Some(value);
-        }
-    }
-    None
 }
 
 /// Why an answer is not good.

@@ -9,6 +9,8 @@
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
+use crate::adapters::protobuf;
+
 const MAGIC: &[u8] = b"k8s\0";
 
 /// Whether a body is such a question.
@@ -69,38 +71,13 @@ fn last<'a>(fields: &[(u64, &'a [u8])], number: u64) -> Option<&'a [u8]> {
 }
 
 /// A message's fields that have a length; numbers are passed over.
-fn fields(mut message: &[u8]) -> Option<Vec<(u64, &[u8])>> {
+fn fields(message: &[u8]) -> Option<Vec<(u64, &[u8])>> {
     let mut found = Vec::new();
-    while !message.is_empty() {
-        let key = number(&mut message)?;
-        match key & 7 {
-            0 => drop(number(&mut message)?),
-            2 => {
-                let length = usize::try_from(number(&mut message)?).ok()?;
-                let (value, rest) = message.split_at_checked(length)?;
-                found.push((key >> 3, value));
-                message = rest;
-            }
-            1 => message = message.get(8..)?,
-            5 => message = message.get(4..)?,
-            _ => return None,
-        }
+    for field in protobuf::fields(message) {
+        let (number, value) = field?;
+        found.extend(value.bytes().map(|bytes| (number, bytes)));
     }
     Some(found)
-}
-
-/// Seven bits a byte, the lowest first.
-fn number(message: &mut &[u8]) -> Option<u64> {
-    let mut value = 0;
-    for shift in (0..64).step_by(7) {
-        let (byte, rest) = message.split_first()?;
-        *message = rest;
-        value |= u64::from(byte & 0x7F) << shift;
-        if byte & 0x80 == 0 {
-            return Some(value);
-        }
-    }
-    None
 }
 
 #[cfg(test)]
