@@ -14,13 +14,13 @@
 use std::collections::BTreeSet;
 use std::io;
 
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _, stream};
 use tokio_tungstenite::tungstenite::Message;
 
 use super::ask::Parameters;
 use super::reply::No;
-use super::upgrade::Socket;
+use super::upgrade::{Socket, message};
 use crate::adapters::spdy::{
     Frame, Headers, Input, Output, PORT, REQUEST_ID, STREAM_TYPE, TYPE_DATA, TYPE_ERROR,
 };
@@ -55,14 +55,15 @@ fn channel_of(stream: u32) -> Option<u8> {
 /// Frames on channels.
 pub(super) fn frames(socket: Socket, ports: Vec<u16>) -> (Input, Output) {
     let (sink, messages) = socket.split();
-    let channels = (0..=u8::MAX).zip(ports.iter().flat_map(|port| [*port, *port]));
-    let begins: Vec<Frame> = channels.map(|(channel, port)| begin(channel, port)).collect();
-    let mut open: BTreeSet<u32> = begins.iter().filter_map(number).collect();
+    let channels = || (0..=u8::MAX).zip(ports.iter().flat_map(|port| [*port, *port]));
+    let begins: Vec<io::Result<Frame>> =
+        channels().map(|(channel, port)| Ok(begin(channel, port))).collect();
+    let mut open: BTreeSet<u32> = channels().map(|(channel, _)| stream_of(channel)).collect();
     let heard = messages.filter_map(|message| std::future::ready(heard(message).transpose()));
     let output = sink.sink_map_err(io::Error::other).with_flat_map(move |frame| {
         stream::iter(said(&frame, &ports, &mut open).into_iter().map(Ok))
     });
-    (Box::pin(stream::iter(begins.into_iter().map(Ok)).chain(heard)), Box::pin(output))
+    (Box::pin(stream::iter(begins).chain(heard)), Box::pin(output))
 }
 
 fn begin(channel: u8, port: u16) -> Frame {
@@ -74,13 +75,6 @@ fn begin(channel: u8, port: u16) -> Frame {
     ];
     let headers: Headers = headers.map(|(name, value)| (name.to_owned(), value)).into();
     Frame::Open { stream: stream_of(channel), headers, ends: false }
-}
-
-fn number(frame: &Frame) -> Option<u32> {
-    match frame {
-        Frame::Open { stream, .. } => Some(*stream),
-        _ => None,
-    }
 }
 
 /// What a message says.
@@ -97,14 +91,9 @@ fn heard(
 
 /// The messages that say the same as a frame. After the last word on the last channel comes a good-bye.
 fn said(frame: &Frame, ports: &[u16], open: &mut BTreeSet<u32>) -> Vec<Message> {
-    let message = |stream: u32, bytes: &[u8]| {
-        let mut message = BytesMut::with_capacity(bytes.len() + 1);
-        message.put_u8(channel_of(stream)?);
-        message.put_slice(bytes);
-        Some(Message::Binary(message.freeze()))
-    };
+    let message = |stream: u32, bytes: &[u8]| Some(message(channel_of(stream)?, bytes));
     let port = |stream: u32| ports.get(usize::from(channel_of(stream)? / 2));
-    let (mut messages, ended) = match frame {
+    let (piece, ended) = match frame {
         Frame::Reply { stream, .. } => {
             let port = port(*stream).map(|port| port.to_le_bytes());
             (port.and_then(|port| message(*stream, &port)), None)
@@ -118,5 +107,5 @@ fn said(frame: &Frame, ports: &[u16], open: &mut BTreeSet<u32>) -> Vec<Message> 
         Frame::Open { .. } | Frame::Farewell { .. } => (None, None),
     };
     let is_last = ended.is_some_and(|stream| open.remove(stream) && open.is_empty());
-    messages.take().into_iter().chain(is_last.then_some(Message::Close(None))).collect()
+    piece.into_iter().chain(is_last.then_some(Message::Close(None))).collect()
 }

@@ -10,7 +10,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::{SinkExt as _, Stream, StreamExt as _};
 use hyper::Request;
 use hyper::body::Incoming;
@@ -26,7 +26,7 @@ use super::container::{self, Want};
 use super::reply::{Answer, No};
 use super::route::Part;
 use super::serve::Api;
-use super::upgrade::{self, Socket};
+use super::upgrade::{self, Socket, message};
 use crate::kinds::object::Key;
 use crate::ports::Fault;
 
@@ -102,14 +102,6 @@ pub(super) async fn talk(
         drop(place);
     });
     Ok(answer)
-}
-
-/// One message on a channel.
-fn message(channel: u8, bytes: &[u8]) -> Message {
-    let mut framed = BytesMut::with_capacity(bytes.len() + 1);
-    framed.put_u8(channel);
-    framed.put_slice(bytes);
-    Message::Binary(framed.freeze())
 }
 
 /// Carries words to and fro until the process has ended or the client has gone.

@@ -1,5 +1,6 @@
 //! From a request to a session: what the line is to become, and that it does.
 
+use bytes::{BufMut as _, BytesMut};
 use hyper::StatusCode;
 use hyper::header::{
     CONNECTION, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
@@ -8,6 +9,7 @@ use hyper::header::{
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
@@ -71,4 +73,12 @@ pub(super) async fn socket(line: Upgraded, message_bytes_max: usize) -> Socket {
         .max_message_size(Some(message_bytes_max))
         .max_frame_size(Some(message_bytes_max));
     WebSocketStream::from_raw_socket(TokioIo::new(line), Role::Server, Some(config)).await
+}
+
+/// One message on a channel.
+pub(super) fn message(channel: u8, bytes: &[u8]) -> Message {
+    let mut framed = BytesMut::with_capacity(bytes.len() + 1);
+    framed.put_u8(channel);
+    framed.put_slice(bytes);
+    Message::Binary(framed.freeze())
 }
