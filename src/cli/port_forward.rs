@@ -12,11 +12,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use super::Context;
-use super::client::{self, segment};
+use super::client;
 use super::fault::Failure;
 use super::out::talk;
 use super::pods;
-use super::target;
+use super::target::Target;
 use crate::adapters::spdy::{
     self, Ear, Headers, Opener, PORT, PORT_FORWARD, PROTOCOL_VERSION, REQUEST_ID, SPDY,
     STREAM_TYPE, STREAMS_MAX, Session, Side, TYPE_DATA, TYPE_ERROR,
@@ -72,7 +72,8 @@ pub(super) async fn run(args: &PortForward, context: &mut Context) -> Result<(),
             "unable to forward port because pod is not running. Current status={phase}"
         )));
     }
-    let path = path(&pod, context);
+    let target = Target { kind: Kind::Pod, name: Some(pods::name(&pod).to_owned()) };
+    let path = target.path(Some(&context.namespace));
     let headers = [(PROTOCOL_VERSION, PORT_FORWARD)];
     let line = context.client.upgrade(&format!("{path}/portforward"), SPDY, &headers).await?;
     let (session, opener, _) = Session::new(Side::Client);
@@ -94,11 +95,6 @@ pub(super) async fn run(args: &PortForward, context: &mut Context) -> Result<(),
         _ = tokio::signal::ctrl_c() => return Ok(()),
     }
     Err(lost(&pod, &path, context).await)
-}
-
-fn path(pod: &Value, context: &Context) -> String {
-    let pods = target::collection(Kind::Pod, Some(&context.namespace));
-    format!("{pods}/{}", segment(pods::name(pod)))
 }
 
 /// Why a session has ended that nobody here has ended.
