@@ -164,6 +164,15 @@ fn ports_of_pod(pod: &Value) -> Vec<Port<'_>> {
     ports.filter_map(|value| port(value, "containerPort")).collect()
 }
 
+/// The number of a port by its name.
+fn numbered(ports: &[Port<'_>], name: &str, kind: &str, whose: &Value) -> Result<u16, Failure> {
+    let found = ports.iter().find(|port| !name.is_empty() && port.name == name);
+    found.map(|port| port.number).ok_or_else(|| {
+        let whose = pods::name(whose);
+        Failure::usage(format!("{kind} '{whose}' does not have a named port '{name}'"))
+    })
+}
+
 /// The ports that a word means, as kubectl reads it: `8080:80`, `80`, `:80`, `8080:http`.
 fn ports(word: &str, service: Option<&Value>, pod: &Value) -> Result<Ports, Failure> {
     let (local, remote) = word.split_once(':').unwrap_or((word, word));
@@ -172,12 +181,8 @@ fn ports(word: &str, service: Option<&Value>, pod: &Value) -> Result<Ports, Fail
         Ok(0) => return Err(Failure::usage("remote port must be > 0")),
         Ok(number) => number,
         Err(_) => {
-            let found = known.iter().find(|port| !remote.is_empty() && port.name == remote);
-            let whose = service.map_or(("Pod", pod), |service| ("Service", service));
-            found.map(|port| port.number).ok_or_else(|| {
-                let (kind, name) = (whose.0, pods::name(whose.1));
-                Failure::usage(format!("{kind} '{name}' does not have a named port '{remote}'"))
-            })?
+            let (kind, whose) = service.map_or(("Pod", pod), |service| ("Service", service));
+            numbered(&known, remote, kind, whose)?
         }
     };
     let same = || known.iter().filter(|port| port.number == asked);
@@ -214,14 +219,7 @@ fn behind(
     let is_headless = service.pointer("/spec/clusterIP").is_some_and(|ip| ip == "None");
     match port.target {
         _ if is_headless => Ok(asked),
-        Value::String(target) => {
-            let ports = ports_of_pod(pod);
-            let found = ports.iter().find(|port| port.name == target);
-            found.map(|port| port.number).ok_or_else(|| {
-                let pod = pods::name(pod);
-                Failure::usage(format!("Pod '{pod}' does not have a named port '{target}'"))
-            })
-        }
+        Value::String(target) => numbered(&ports_of_pod(pod), target, "Pod", pod),
         target => Ok(number(target).unwrap_or(asked)),
     }
 }
