@@ -9,25 +9,27 @@ use std::time::Duration;
 use windlass::kinds::registry::Kind;
 
 use super::server::{REPOSITORY, Served, serve};
-use super::tunnel::{Forwarding, connections, echo, nobody, there_and_back, wait};
+use super::tunnel::{Forwarding, connections, echo, there_and_back, wait};
+use crate::support::servers::free_port;
 
 /// Beside the Google Cloud SDK's dispatcher, which is not to be used: it chooses a version by itself.
 const CLOUD_SDK: &str = "/usr/lib/google-cloud-sdk/bin";
 
-/// Every kubectl of this machine with a version of its own; `WINDLASS_KUBECTL` adds one.
-fn versions() -> Vec<PathBuf> {
+/// Every kubectl of this machine with a version of its own, the newest last; `WINDLASS_KUBECTL` adds
+/// one. Where there is none, the test says so.
+fn every(test: &str) -> Vec<PathBuf> {
     let own = std::env::var_os("WINDLASS_KUBECTL").map(PathBuf::from);
     let beside = (27..40).map(|minor| Path::new(CLOUD_SDK).join(format!("kubectl.1.{minor}")));
-    own.into_iter().chain(beside).filter(|path| path.exists()).collect()
+    let found: Vec<PathBuf> = own.into_iter().chain(beside).filter(|path| path.exists()).collect();
+    if found.is_empty() {
+        println!("SKIPPED {test}: there is no kubectl (set WINDLASS_KUBECTL)");
+    }
+    found
 }
 
 /// The newest kubectl.
 pub(crate) fn newest(test: &str) -> Option<PathBuf> {
-    let found = versions().pop();
-    if found.is_none() {
-        println!("SKIPPED {test}: there is no kubectl (set WINDLASS_KUBECTL)");
-    }
-    found
+    every(test).pop()
 }
 
 /// kubectl, and the server it talks to.
@@ -78,10 +80,7 @@ impl<'s> Kubectl<'s> {
 
 #[test]
 fn every_kubectl_reads() {
-    let programs = versions();
-    if programs.is_empty() {
-        println!("SKIPPED every_kubectl_reads: there is no kubectl (set WINDLASS_KUBECTL)");
-    }
+    let programs = every("every_kubectl_reads");
     let served = serve();
     for program in programs {
         let kubectl = Kubectl::new(program.clone(), &served);
@@ -137,15 +136,9 @@ fn kubectl_prints_what_it_prints_anywhere() {
 /// Some versions ask in protobuf, and don't ask again.
 #[test]
 fn every_kubectl_is_told_what_it_may() {
-    let all = versions();
-    if all.is_empty() {
-        println!(
-            "SKIPPED every_kubectl_is_told_what_it_may: there is no kubectl (set WINDLASS_KUBECTL)"
-        );
-        return;
-    }
+    let programs = every("every_kubectl_is_told_what_it_may");
     let served = serve();
-    for program in all {
+    for program in programs {
         let kubectl = Kubectl::new(program.clone(), &served);
         for (line, may) in [
             ("list pods -A", "yes"),
@@ -246,14 +239,9 @@ fn kubectl_runs_commands() {
 
 #[test]
 fn every_kubectl_forwards_ports() {
-    let programs = versions();
-    if programs.is_empty() {
-        println!(
-            "SKIPPED every_kubectl_forwards_ports: there is no kubectl (set WINDLASS_KUBECTL)"
-        );
-    }
+    let programs = every("every_kubectl_forwards_ports");
     let served = serve();
-    let (port, none) = (echo().port(), nobody());
+    let (port, none) = (echo().port(), free_port());
     let pod = served.named(Kind::Pod, "web-").name;
     let last = programs.len().saturating_sub(1);
     for (number, program) in programs.into_iter().enumerate() {

@@ -16,6 +16,7 @@ use windlass::kinds::registry::Kind;
 use super::server::{Served, serve, serve_with};
 use super::talk::open;
 use crate::cli::windlass;
+use crate::support::servers::free_port;
 
 /// Nothing takes longer.
 const WAIT_MAX: Duration = Duration::from_secs(30);
@@ -38,11 +39,6 @@ pub(super) fn echo() -> SocketAddr {
         }
     });
     address
-}
-
-/// A port at which nobody listens.
-pub(super) fn nobody() -> u16 {
-    TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port()
 }
 
 /// Connections of this process with that port, at either end.
@@ -219,7 +215,7 @@ fn a_connection_is_two_streams_and_each_side_may_end_first() {
 #[test]
 fn where_nobody_listens_is_said_as_kubelet_says_it() {
     let served = serve();
-    let port = nobody();
+    let port = free_port();
     let mut hand = Hand::connect(&served);
     hand.open(1, "error", port, "0");
     hand.open(3, "data", port, "0");
@@ -325,7 +321,7 @@ fn a_session_ends_with_its_pod() {
 #[test]
 fn channels_are_for_clients_without_spdy() {
     let served = serve();
-    let (port, none) = (echo().port(), nobody());
+    let (port, none) = (echo().port(), free_port());
     served.runtime.block_on(async {
         let query = format!("portforward?ports={port}&ports={none}");
         let mut socket = open(&served, &query, "v4.channel.k8s.io").await;
@@ -523,7 +519,7 @@ fn port_forward(served: &Served, words: &str) -> Command {
 #[test]
 fn windlass_forwards_until_it_is_told_to_stop() {
     let served = serve();
-    let (port, none) = (echo().port(), nobody());
+    let (port, none) = (echo().port(), free_port());
     let pod = served.named(Kind::Pod, "web-").name;
     let words = format!("{pod} :{port} :{none}");
     let mut forwarding = Forwarding::start(port_forward(&served, &words));
