@@ -230,6 +230,8 @@ fn where_nobody_listens_is_said_as_kubelet_says_it() {
     assert_eq!(hand.hear(), Heard::Reset(5));
     hand.open(7, "error", 0, "1");
     assert_eq!(hand.hear(), Heard::Reset(7));
+    hand.open(13, "error", port, &"1".repeat(200));
+    assert_eq!(hand.hear(), Heard::Reset(13));
     let port = echo().port();
     hand.open(9, "error", port, "2");
     hand.open(11, "data", port, "2");
@@ -260,6 +262,23 @@ fn a_client_that_is_killed_leaves_nothing() {
     wait("a connection", || connections(port) == 2);
     hand.line.write_all(b"\x80\x09nonsense").expect("says");
     wait("no connection", || connections(port) == 0);
+}
+
+#[test]
+fn who_takes_back_what_he_began_finds_room() {
+    let served = serve();
+    let port = echo().port();
+    let mut hand = Hand::connect(&served);
+    for stream in (1..).step_by(2).take(1000) {
+        hand.open(stream, "error", port, &stream.to_string());
+        let words = [stream.to_be_bytes(), 5_u32.to_be_bytes()].concat();
+        hand.control(3, 0, &words);
+        assert_eq!(hand.hear(), Heard::Reply(stream));
+    }
+    hand.open(5001, "error", port, "last");
+    hand.open(5003, "data", port, "last");
+    hand.data(5003, b"hello", true);
+    assert_eq!(hand.hear_both(5003, 5001).0, b"hellobye");
 }
 
 /// Something in a pod that talks on when nobody speaks to it any more, and tells when it can't.

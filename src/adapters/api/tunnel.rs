@@ -54,6 +54,9 @@ const UPGRADE_MAX: Duration = Duration::from_secs(30);
 /// How long a stream waits for the other of its pair: kubelet's `DefaultStreamCreationTimeout`.
 const PAIR_MAX: Duration = Duration::from_secs(30);
 
+/// The longest name of a connection: kubectl's are numbers.
+const REQUEST_BYTES_MAX: usize = 128;
+
 /// How frames come.
 enum Way {
     Plain,
@@ -248,6 +251,8 @@ async fn overdue(next: Option<Instant>) -> Instant {
 /// Puts a stream to the other of its pair, if that is there already. One that says nothing of what it is
 /// for is dropped, and so refused.
 fn pair(halves: &mut BTreeMap<String, Half>, opened: Opened) -> Option<Pair> {
+    // Who takes one back would else find no room for 30 s.
+    halves.retain(|_, half| !half.stream.has_gone());
     let Opened { headers, stream } = opened;
     let (request, is_data, port) = purpose(&headers, stream.id())?;
     let is_other = |half: &Half| half.is_data != is_data && half.port == port;
@@ -279,5 +284,5 @@ fn purpose(headers: &Headers, stream: u32) -> Option<(String, bool, u16)> {
     // Clients before 2016 number no connections; they begin the streams of one after each other.
     let alone = || if is_data { stream.saturating_sub(2) } else { stream }.to_string();
     let request = headers.get(REQUEST_ID).cloned().unwrap_or_else(alone);
-    Some((request, is_data, port))
+    (request.len() <= REQUEST_BYTES_MAX).then_some((request, is_data, port))
 }

@@ -80,12 +80,15 @@ enum Said {
     End,
 }
 
-/// A stream, as whoever distributes what is heard knows it.
+/// A stream, as whoever distributes what is heard knows it. It is here for as long as somebody holds the
+/// stream, also when the other end has reset it: or who begins streams and resets them at once would fill
+/// the memory with what nobody has looked at yet.
+#[derive(Default)]
 struct Entry {
     /// None once the other end has said all.
     inbox: Option<mpsc::UnboundedSender<Said>>,
     /// Told by being dropped: the other end has reset the stream, or the line has ended.
-    _gone: oneshot::Sender<()>,
+    on_hold: Option<oneshot::Sender<()>>,
 }
 
 struct Shared {
@@ -114,9 +117,15 @@ impl Shared {
             // The receiver is right here.
             let _ = sender.send(Said::End);
         }
-        streams.insert(id, Entry { inbox: (!ends).then_some(sender), _gone: on_hold });
+        let inbox_in = (!ends).then_some(sender);
+        streams.insert(id, Entry { inbox: inbox_in, on_hold: Some(on_hold) });
         let mouth = Mouth { id, words: self.words.clone(), has_ended: false };
-        Some(Stream { id, ear: Ear { inbox }, mouth, gone, shared: self.clone() })
+        Some(Stream { ear: Ear { inbox }, mouth, gone, shared: self.clone() })
+    }
+
+    /// Whether the other end has left no stream.
+    fn is_idle(&self) -> bool {
+        self.streams().values().all(|entry| entry.on_hold.is_none())
     }
 
     /// Says something that must not wait. If there is no room, who is to hear it does not listen, and
@@ -130,7 +139,6 @@ impl Shared {
 
 /// A stream. Dropped before all has been said on it, it is reset.
 pub(crate) struct Stream {
-    id: u32,
     /// What the other end says.
     pub(crate) ear: Ear,
     /// What is said to it.
@@ -143,20 +151,25 @@ pub(crate) struct Stream {
 impl Stream {
     /// Its number.
     pub(crate) fn id(&self) -> u32 {
-        self.id
+        self.mouth.id
+    }
+
+    /// Whether the other end has reset the stream, or the line has ended.
+    pub(crate) fn has_gone(&mut self) -> bool {
+        matches!(self.gone.try_recv(), Err(oneshot::error::TryRecvError::Closed))
     }
 
     /// Tells the other end that the stream is taken; before this kubectl throws away what it hears on it.
     pub(crate) fn accept(&self) {
-        self.shared.hurry(Frame::Reply { stream: self.id, ends: false });
+        self.shared.hurry(Frame::Reply { stream: self.id(), ends: false });
     }
 }
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        let known = self.shared.streams().remove(&self.id);
-        if known.is_some() && !self.mouth.has_ended {
-            self.shared.hurry(Frame::Reset { stream: self.id, status: CANCEL });
+        let known = self.shared.streams().remove(&self.id());
+        if known.is_some_and(|entry| entry.on_hold.is_some()) && !self.mouth.has_ended {
+            self.shared.hurry(Frame::Reset { stream: self.id(), status: CANCEL });
         }
     }
 }
@@ -347,19 +360,22 @@ async fn hear(
                     finish(shared, stream);
                 }
             }
-            Frame::Reset { stream, .. } => drop(shared.streams().remove(&stream)),
+            Frame::Reset { stream, .. } => {
+                drop(shared.streams().get_mut(&stream).map(std::mem::take));
+            }
             Frame::Ping(number) if !shared.side.is_own(number) => {
                 shared.hurry(Frame::Ping(number));
             }
             // kubectl resets its streams first. One that is left may go on to its end.
-            Frame::Farewell { .. } if shared.streams().is_empty() => return Ok(()),
+            Frame::Farewell { .. } if shared.is_idle() => return Ok(()),
             Frame::Ping(_) | Frame::Farewell { .. } => {}
         }
     }
     Ok(())
 }
 
-/// Puts a piece into an inbox as soon as there is room for it.
+/// Puts a piece into an inbox as soon as there is room for it. What waits there is a copy: the piece
+/// itself may be a byte of a message of 128 KiB, which it would keep whole.
 async fn hold(inbox: &mpsc::UnboundedSender<Said>, bytes: Bytes, room: &Arc<Semaphore>) {
     let counts = bytes.len().clamp(PIECE_BYTES_MIN, HELD_BYTES_MAX);
     let counts = u32::try_from(counts).unwrap_or(u32::MAX);
@@ -369,7 +385,7 @@ async fn hold(inbox: &mpsc::UnboundedSender<Said>, bytes: Bytes, room: &Arc<Sema
         () = inbox.closed() => {}
         place = room.clone().acquire_many_owned(counts) => {
             if let Ok(place) = place {
-                let _ = inbox.send(Said::Piece(bytes, place));
+                let _ = inbox.send(Said::Piece(Bytes::copy_from_slice(&bytes), place));
             }
         }
     }
@@ -436,4 +452,4 @@ pub(crate) fn frames(
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -2,18 +2,18 @@ use tokio::io::{DuplexStream, duplex};
 
 use super::*;
 
-fn texts(kind: &str) -> Headers {
+pub(in super::super) fn texts(kind: &str) -> Headers {
     [("kind".to_owned(), kind.to_owned())].into()
 }
 
 /// Two ends of a line, the second of which is driven by a task of its own.
-struct Ends {
-    opener: Opener,
-    openings: mpsc::Receiver<Opened>,
+pub(in super::super) struct Ends {
+    pub(in super::super) opener: Opener,
+    pub(in super::super) openings: mpsc::Receiver<Opened>,
     _tasks: tokio::task::JoinSet<()>,
 }
 
-fn ends(buffer: usize) -> Ends {
+pub(in super::super) fn ends(buffer: usize) -> Ends {
     let (one, other) = duplex(buffer);
     let (client, opener, _) = Session::new(Side::Client);
     let (server, _, openings) = Session::new(Side::Server);
@@ -27,11 +27,11 @@ fn ends(buffer: usize) -> Ends {
     Ends { opener, openings, _tasks: tasks }
 }
 
-async fn within<T>(work: impl Future<Output = T>) -> T {
+pub(in super::super) async fn within<T>(work: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(20), work).await.expect("in time")
 }
 
-async fn all(ear: &mut Ear) -> Vec<u8> {
+pub(in super::super) async fn all(ear: &mut Ear) -> Vec<u8> {
     let mut all = Vec::new();
     while let Some((bytes, _)) = ear.next().await.expect("goes on") {
         all.extend_from_slice(&bytes);
@@ -138,21 +138,28 @@ async fn there_are_not_more_streams_than_there_may_be() {
 }
 
 /// Frames by hand for a server's end: what it says, and the streams that were begun.
-async fn by_hand(frames: &[Frame], last: &[u8]) -> (Vec<Frame>, mpsc::Receiver<Opened>) {
+async fn by_hand(frames: &[Frame], last: &[u8]) -> (Vec<Frame>, Vec<Opened>) {
     let (mut line, theirs) = duplex(1 << 16);
-    let (session, _, openings) = Session::new(Side::Server);
+    let (session, _, mut openings) = Session::new(Side::Server);
     let (input, output) = bytes(theirs);
     let mut encoder = Encoder::new();
     for frame in frames {
         line.write_all(&encoder.encode(frame)).await.expect("writes");
     }
     line.write_all(last).await.expect("writes");
-    within(session.run(input, output, std::future::pending())).await;
+    let mut opened = Vec::new();
+    let takes = async {
+        while let Some(next) = openings.recv().await {
+            opened.push(next);
+        }
+    };
+    let runs = session.run(input, output, std::future::pending());
+    within(futures_util::future::join(runs, takes)).await;
     let mut said = Vec::new();
     line.read_to_end(&mut said).await.expect("reads");
     let (mut decoder, mut said) = (Decoder::new(), Bytes::from(said));
     let said = std::iter::from_fn(|| decoder.decode(&mut said).expect("makes sense")).collect();
-    (said, openings)
+    (said, opened)
 }
 
 #[tokio::test]
@@ -166,9 +173,43 @@ async fn pings_are_sent_back_and_a_good_bye_is_answered() {
 async fn a_line_that_makes_no_sense_is_ended_with_the_streams_on_it() {
     let open = |stream| Frame::Open { stream, headers: texts("a"), ends: false };
     // The second has a number of ours.
-    let (said, mut openings) = by_hand(&[open(1), open(2)], b"\x80\x07nonsense").await;
+    let (said, mut opened) = by_hand(&[open(1), open(2)], b"\x80\x07nonsense").await;
     let refused = Frame::Reset { stream: 2, status: REFUSED_STREAM };
     assert_eq!(said, [refused, Frame::Farewell { status: PROTOCOL_ERROR }]);
-    let mut stream = openings.recv().await.expect("was opened").stream;
+    let mut stream = opened.pop().expect("was opened").stream;
     assert!(within(stream.ear.next()).await.is_err());
+}
+
+#[tokio::test]
+async fn what_was_reset_counts_until_it_is_dropped_here() {
+    let ids = || (1..).step_by(2).take(STREAMS_MAX + 10);
+    let open = |stream| Frame::Open { stream, headers: texts("a"), ends: false };
+    let frames = ids().flat_map(|stream| [open(stream), Frame::Reset { stream, status: CANCEL }]);
+    // A good-bye ends the line all the same: nothing was left by who says it.
+    let frames: Vec<Frame> = frames.chain([Frame::Farewell { status: 0 }]).collect();
+    let (said, opened) = by_hand(&frames, b"").await;
+    assert_eq!(opened.len(), STREAMS_MAX);
+    let refused = ids().skip(STREAMS_MAX);
+    let refused = refused.map(|stream| Frame::Reset { stream, status: REFUSED_STREAM });
+    let said_well: Vec<Frame> = refused.chain([Frame::Farewell { status: GONE_WELL }]).collect();
+    assert_eq!(said, said_well);
+}
+
+#[tokio::test]
+async fn a_piece_that_waits_keeps_nothing_else_in_memory() {
+    let message = Bytes::from(vec![7; 100_000]);
+    let frames = [
+        Frame::Open { stream: 1, headers: texts("a"), ends: false },
+        Frame::Data { stream: 1, bytes: message.slice(..1), ends: false },
+    ];
+    let input = futures_util::stream::iter(frames.map(Ok)).chain(futures_util::stream::pending());
+    let output = futures_util::sink::drain().sink_map_err(io::Error::other);
+    let (session, _, mut openings) = Session::new(Side::Server);
+    let heard = async {
+        let mut stream = openings.recv().await.expect("comes").stream;
+        let (piece, _place) = stream.ear.next().await.expect("goes on").expect("a piece");
+        assert_eq!(&piece[..], [7]);
+        assert!(message.is_unique(), "100 kB are kept for a byte");
+    };
+    within(session.run(Box::pin(input), Box::pin(output), heard)).await;
 }
