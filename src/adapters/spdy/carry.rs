@@ -10,10 +10,8 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 use super::session::{Ear, Mouth, READ_BYTES, Stream};
 
-/// How one direction ended.
-enum End {
-    /// With the last byte, and the end was passed on.
-    Whole,
+/// Why neither direction can go on.
+enum Cut {
     /// The connection broke.
     Broken,
     /// The stream, or its line, has gone.
@@ -34,25 +32,9 @@ pub(crate) async fn carry(
     let (from, to) = connection.into_split();
     let Stream { ear, mouth, gone, .. } = stream;
     let both = async {
-        let (mut hearing, mut speaking) = (None, None);
-        {
-            let mut hears = std::pin::pin!(hear(ear, to, patience));
-            let mut speaks = std::pin::pin!(speak(from, mouth, errors));
-            while hearing.is_none() || speaking.is_none() {
-                tokio::select! {
-                    end = &mut hears, if hearing.is_none() => hearing = Some(end),
-                    end = &mut speaks, if speaking.is_none() => speaking = Some(end),
-                }
-                if matches!(hearing, Some(End::Gone))
-                    || matches!(speaking, Some(End::Gone | End::Broken))
-                {
-                    break;
-                }
-            }
-        }
-        if matches!((hearing, speaking), (Some(End::Broken), _) | (_, Some(End::Broken))) {
-            // Whoever still speaks to the connection learns that nobody hears it. If the line has gone
-            // he knows.
+        let carried = tokio::try_join!(hear(ear, to, patience), speak(from, mouth, errors));
+        if matches!(carried, Ok((false, ())) | Err(Cut::Broken)) {
+            // Whoever still speaks to the connection learns that nobody hears it.
             let _ = mouth.reset().await;
         }
     };
@@ -63,48 +45,47 @@ pub(crate) async fn carry(
     }
 }
 
-/// Gives the connection what comes on the stream.
-async fn hear(ear: &mut Ear, mut to: OwnedWriteHalf, patience: Duration) -> End {
+/// Gives the connection what comes on the stream; whether it has taken all.
+async fn hear(ear: &mut Ear, mut to: OwnedWriteHalf, patience: Duration) -> Result<bool, Cut> {
     loop {
         let (bytes, place) = match ear.next().await {
             Ok(Some(piece)) => piece,
             // Dropped, the half says that it is over.
-            Ok(None) => return End::Whole,
-            Err(_) => return End::Gone,
+            Ok(None) => return Ok(true),
+            Err(_) => return Err(Cut::Gone),
         };
         let given = tokio::time::timeout(patience, to.write_all(&bytes)).await;
         drop(place);
         if !matches!(given, Ok(Ok(()))) {
             // What it has still to say is heard; what is said to it holds nobody up.
             ear.close();
-            return End::Broken;
+            return Ok(false);
         }
     }
 }
 
-/// Says on the stream what the connection says.
-async fn speak(mut from: OwnedReadHalf, mouth: &mut Mouth, errors: Option<&mut Mouth>) -> End {
+/// Says on the stream what the connection says, to its end.
+async fn speak(
+    mut from: OwnedReadHalf,
+    mouth: &mut Mouth,
+    errors: Option<&mut Mouth>,
+) -> Result<(), Cut> {
+    let gone = |_: io::Error| Cut::Gone;
     let mut buffer = BytesMut::new();
     loop {
         buffer.reserve(READ_BYTES);
-        let said: io::Result<()> = match from.read_buf(&mut buffer).await {
+        match from.read_buf(&mut buffer).await {
             Ok(0) => break,
-            Ok(_) => mouth.say(buffer.split().freeze()).await,
-            Err(_) => return End::Broken,
-        };
-        if said.is_err() {
-            return End::Gone;
+            Ok(_) => mouth.say(buffer.split().freeze()).await.map_err(gone)?,
+            Err(_) => return Err(Cut::Broken),
         }
     }
-    let ended = async {
-        mouth.end().await?;
-        match errors {
-            Some(errors) => errors.end().await,
-            None => Ok(()),
-        }
-    };
-    match ended.await {
-        Ok(()) => End::Whole,
-        Err(_) => End::Gone,
+    mouth.end().await.map_err(gone)?;
+    match errors {
+        Some(errors) => errors.end().await.map_err(gone),
+        None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;
