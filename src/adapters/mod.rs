@@ -7,6 +7,7 @@
 //! Floor 4: imports `kinds`, `ports`, and of the pure rooms what turns values into bytes.
 
 pub mod api;
+mod aside;
 pub mod bundle;
 pub mod clock;
 pub mod conntrack;

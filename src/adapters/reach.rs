@@ -14,6 +14,7 @@ use std::time::Duration;
 use nix::sched::{CloneFlags, setns};
 use tokio::net::{TcpSocket, TcpStream};
 
+use super::aside::aside;
 use crate::ports::Fault;
 
 /// It is inside one machine: what does not answer by then won't.
@@ -28,13 +29,7 @@ pub(crate) async fn reach(
 ) -> Result<TcpStream, Fault> {
     let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
     let places: Vec<IpAddr> = loopback.into_iter().chain(ip.map(IpAddr::V4)).collect();
-    let (sender, sockets) = tokio::sync::oneshot::channel();
-    let made = std::thread::Builder::new().name("reach".into()).spawn(move || {
-        // Nobody waits any more if the caller has gone.
-        let _ = sender.send(sockets_in(&namespace, places));
-    });
-    made.map_err(|error| Fault::transient(format!("no thread: {error}")))?;
-    let sockets = sockets.await.map_err(|_| Fault::transient("the work was cut off"))?;
+    let sockets = aside("reach", move || sockets_in(&namespace, places)).await?;
     let sockets =
         sockets.map_err(|error| Fault::stalled(format!("the pod's network namespace: {error}")))?;
     let mut complaints = Vec::new();

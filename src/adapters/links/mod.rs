@@ -17,6 +17,7 @@ mod wire;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::aside::aside;
 use crate::ports::Fault;
 use crate::ports::links::{Answer, Call, LINK_PREFIX};
 
@@ -49,17 +50,9 @@ impl Links {
     pub async fn call(&self, call: Call) -> Result<Answer, Fault> {
         let files = self.resolver_files.clone();
         let what = describe(&call);
-        let (send, receive) = tokio::sync::oneshot::channel();
-        std::thread::Builder::new()
-            .name("links".into())
-            .spawn(move || {
-                // Nobody waits any more once the time is over.
-                let _ = send.send(perform(call, &files));
-            })
-            .map_err(|error| Fault::transient(format!("{what}: no thread: {error}")))?;
-        match tokio::time::timeout(CALL_MAX, receive).await {
-            Ok(Ok(done)) => done.map_err(|fault| fault.while_doing(what)),
-            Ok(Err(_)) => Err(Fault::transient(format!("{what}: the work was cut off"))),
+        let done = aside("links", move || perform(call, &files));
+        match tokio::time::timeout(CALL_MAX, done).await {
+            Ok(done) => done.and_then(|done| done).map_err(|fault| fault.while_doing(what)),
             Err(_) => Err(Fault::deadline(format!("{what}: not done within {CALL_MAX:?}"))),
         }
     }
