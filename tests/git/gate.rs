@@ -177,34 +177,37 @@ fn a_node_s_key_is_no_shell_and_paths_and_variables_do_nothing() {
     // What the client's variables name is not run, and another repository is not written.
     let evil = gate.path("evil");
     fs::create_dir(&evil).expect("made");
-    for name in ["pre-receive", "post-receive", "update", "git-receive-pack", "git-unpack-objects"]
-    {
+    for name in ["pre-receive", "post-receive", "update", "git", "git-unpack-objects"] {
         fs::write(evil.join(name), format!("#!/bin/sh\n{touch}\n")).expect("written");
         fs::set_permissions(evil.join(name), fs::Permissions::from_mode(0o755)).expect("set");
     }
-    let (evil, other) = (evil.display().to_string(), gate.path("other.git").display().to_string());
+    let (evil, other) = (evil.display(), gate.path("other.git"));
     let variables = [
-        ("GIT_CONFIG_COUNT", "1"),
-        ("GIT_CONFIG_KEY_0", "core.hooksPath"),
-        ("GIT_CONFIG_VALUE_0", &*evil),
-        ("GIT_CONFIG_PARAMETERS", "'core.hookspath'='/evil'"),
-        ("GIT_OBJECT_DIRECTORY", &other),
-        ("GIT_NAMESPACE", "elsewhere"),
+        format!("GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=core.hooksPath GIT_CONFIG_VALUE_0={evil}"),
+        format!("GIT_CONFIG_PARAMETERS=\"'core.hookspath'='{evil}'\""),
+        format!("GIT_OBJECT_DIRECTORY={}/objects", other.display()),
+        "GIT_NAMESPACE=elsewhere".to_owned(),
+        format!("GIT_EXEC_PATH={evil}"),
     ];
-    let over = gate.ssh("client", "root@127.0.0.1 -o 'SendEnv=GIT_* LD_*'");
-    // By hand: the client's own Git would heed them as well.
-    let said = Command::new("sh")
-        .args(["-c", &format!("printf 0000 | {over} \"git-receive-pack '{state}'\"")])
-        .envs(variables)
-        .env("GIT_EXEC_PATH", &evil)
-        .output()
-        .expect("ssh runs");
-    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
     let url = gate.url(&gate.path("state.git"));
-    let push =
-        gate.git("client", &["push", "-q", &url, "main:refs/windlass/nodes/n2"], &variables[..3]);
-    assert!(push.status.success(), "{}", String::from_utf8_lossy(&push.stderr));
-    assert!(!touched.exists(), "something was run");
+    let mut harmful = Vec::new();
+    for variables in &variables {
+        // Something new, or nothing would have to be written.
+        must_git(&gate.path("work"), &["commit", "-q", "--allow-empty", "-m", variables]);
+        // They are ssh's alone: the client's own Git heeds some, and hands others to nobody.
+        let over = format!("env {variables} {}", gate.ssh("client", "-o 'SendEnv=GIT_* LD_*'"));
+        let args = ["push", "-q", &url, "main:refs/windlass/nodes/n2"];
+        let push = gate.git("client", &args, &[("GIT_SSH_COMMAND", &over)]);
+        let is_harmless = push.status.success()
+            && !touched.exists()
+            && gate.refs("state.git") == "refs/windlass/nodes/n2"
+            && must_git(&other, &["count-objects"]).starts_with("0 objects");
+        if !is_harmless {
+            harmful.push((variables, String::from_utf8_lossy(&push.stderr).into_owned()));
+        }
+        let _ = fs::remove_file(&touched);
+    }
+    assert!(harmful.is_empty(), "these were heeded: {harmful:#?}");
     assert_eq!(gate.refs("state.git"), "refs/windlass/nodes/n2");
     assert_eq!(gate.refs("other.git"), "");
 }
