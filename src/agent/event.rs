@@ -103,6 +103,8 @@ pub enum Ask {
         /// A branch, a tag, an id.
         commit: String,
     },
+    /// Which images lie here, and why?
+    Images,
     /// Take the state store as it is, under a new epoch.
     Adopt {
         /// Who says so.
@@ -133,6 +135,8 @@ pub enum Reply {
         /// Who signed it, where that counts.
         signer: Option<std::sync::Arc<Signer>>,
     },
+    /// To [`Ask::Images`].
+    Images(crate::view::images::Images),
     /// To [`Ask::Request`]: it will be carried out.
     Accepted,
     /// It can't be done, and why.

@@ -11,7 +11,6 @@ use std::time::Duration;
 use crate::desired::Desired;
 use crate::kinds::binding::AppName;
 use crate::kinds::object::Key;
-use crate::kinds::pod::PodTemplate;
 use crate::kinds::registry::Kind;
 use crate::kinds::status::EventRecord;
 use crate::kinds::time::Now;
@@ -20,6 +19,7 @@ use crate::plan::{self, Revision};
 use crate::ports::larder::{Image, ImageKey, Named, Stock};
 use crate::ports::runtime::{Answer as RuntimeAnswer, Call as RuntimeCall};
 use crate::ports::{Answer, Call, Fault};
+use crate::view::images::{self, Images, Needer};
 
 use super::{Agent, Purpose};
 
@@ -111,7 +111,7 @@ impl Agent {
         if self.host.larder.is_removing || !is_known {
             return;
         }
-        let kept = self.kept_images();
+        let kept = self.needed_images().into_keys().collect();
         let Some(stock) = self.host.runtime.as_ref().and_then(|seen| seen.stock.as_ref()) else {
             return;
         };
@@ -197,20 +197,42 @@ impl Agent {
         self.survey_soon(now);
     }
 
-    /// Every image that is needed here or may be soon, by name: of the pods bound here, of what is in force
-    /// or about to be, and of the last revisions.
-    fn kept_images(&self) -> BTreeSet<String> {
-        let Larder { named, .. } = &self.host.larder;
-        let noted =
-            named.iter().flat_map(|named| named.kept(self.config.collect.revisions)).cloned();
-        let own = self.host.mine.pods.values().filter_map(|pod| pod.template.as_ref());
-        let shelved = self.library.templates();
-        let of = |template: &Arc<PodTemplate>| images_of(&template.spec).collect::<Vec<_>>();
-        let newest = self.wish.newest.iter().flat_map(|newest| newest.parts.values());
-        let revisions =
-            self.wish.applied.values().chain(self.wish.fallbacks.values()).chain(newest);
-        let written = revisions.flat_map(|revision| named_by(&revision.desired));
-        noted.chain(own.chain(shelved).flat_map(of)).chain(written).collect()
+    /// Every image that is needed here or may be soon, by name, and by whom: the pods bound here, what is
+    /// in force or about to be, and the last revisions.
+    fn needed_images(&self) -> BTreeMap<String, BTreeSet<Needer>> {
+        let mut needed = BTreeMap::<String, BTreeSet<Needer>>::new();
+        let mut note = |name: String, by: Option<Needer>| {
+            needed.entry(name).or_default().extend(by);
+        };
+        for template in self.library.templates() {
+            images_of(&template.spec).for_each(|name| note(name, None));
+        }
+        for pod in self.host.mine.pods.values() {
+            let images = pod.template.iter().flat_map(|template| images_of(&template.spec));
+            images.for_each(|name| note(name, Some(Needer::Pod(pod.binding.key.clone()))));
+        }
+        let named = self.host.larder.named.iter();
+        for (app, name) in named.flat_map(|named| named.kept(self.config.collect.revisions)) {
+            note(name.clone(), Some(Needer::App(app.clone())));
+        }
+        let newest = self.wish.newest.iter().flat_map(|newest| newest.parts.iter());
+        for (app, revision) in self.wish.applied.iter().chain(&self.wish.fallbacks).chain(newest) {
+            named_by(&revision.desired).for_each(|name| note(name, Some(Needer::App(app.clone()))));
+        }
+        needed
+    }
+
+    /// What lies here of images, and why; or why that can't be said yet.
+    pub fn images(&self) -> Result<Images, &'static str> {
+        let stock =
+            self.images_here().ok_or("images have not been looked at yet: ask again soon")?;
+        if !(self.host.mine.is_known && self.has_read_any() && self.has_read_all()) {
+            return Err(
+                "what is in force has not been read yet, so nobody knows which images are \
+                        needed; windlass status says what is missing",
+            );
+        }
+        Ok(images::images(stock, &self.needed_images(), &self.config.collect))
     }
 
     /// The disks with images, as they were last seen.

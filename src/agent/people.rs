@@ -26,6 +26,11 @@ impl Agent {
                 let call = SourceCall::Resolve { text: commit };
                 self.call(Purpose::Resolve(id), Call::Source(call), RESOLVE_TIMEOUT);
             }
+            Ask::Images => {
+                let images = self.images();
+                let refused = |why: &str| Reply::Refused(why.to_owned());
+                self.reply(id, images.map_or_else(refused, Reply::Images));
+            }
             Ask::Adopt { by } => self.asked_to_adopt(id, by, now),
             Ask::Request { what, by } => self.requested(id, what, by, now),
         }

@@ -35,6 +35,7 @@ mod fault;
 mod get;
 mod history;
 mod hook;
+mod images;
 mod init;
 mod lab;
 pub mod log;
@@ -136,6 +137,8 @@ enum Command {
     Scale(change::Scale),
     /// Show the last decisions, who took them, and why
     History(history::History),
+    /// Show which images lie on this node, for whom each stays, and how full the disks are
+    Images(images::ImagesArgs),
     /// End a pod; its owner makes another
     Delete(delete::Delete),
     /// Keep new pods away from nodes
@@ -234,6 +237,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Rollout(args) => wait(rollout::run(&args, context)),
         Command::Scale(args) => change::scale(&args, context),
         Command::History(args) => wait(history::run(&args, context)),
+        Command::Images(args) => wait(images::run(&args, context)),
         Command::Delete(args) => wait(delete::run(&args, context)),
         Command::Cordon(args) => wait(nodes::cordon(&args, context)),
         Command::Uncordon(args) => wait(nodes::uncordon(&args, context)),

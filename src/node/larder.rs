@@ -15,6 +15,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::kinds::binding::{AppName, Oid};
 use crate::kinds::image::ImageName;
 use crate::kinds::pod::PodSpec;
@@ -64,6 +66,56 @@ struct Sight {
     first: Elapsed,
     used: Option<Elapsed>,
     refused_until: Option<Elapsed>,
+}
+
+/// Whether an image stays, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Standing {
+    /// Something here can't do without it: a container of whomever, the next bundle, the agent itself.
+    Used,
+    /// It is named, by a pod bound here or by a revision that is kept.
+    Named,
+    /// The agent did not bring it.
+    Foreign,
+    /// Nobody needs it: it goes when the disk fills.
+    Idle,
+}
+
+/// Who needs which images, by complete name, digest or id.
+#[derive(Clone, Debug, Default)]
+pub struct Needs<'k>(BTreeMap<&'k str, BTreeSet<&'k String>>);
+
+impl<'k> Needs<'k> {
+    /// What is needed by these names; one with a digest means whatever has that.
+    pub fn of(names: impl IntoIterator<Item = &'k String>) -> Self {
+        let mut needs = BTreeMap::<_, BTreeSet<_>>::new();
+        for name in names {
+            let digest = name.rsplit_once('@').map_or(&**name, |(_, digest)| digest);
+            needs.entry(&**name).or_default().insert(name);
+            needs.entry(digest).or_default().insert(name);
+        }
+        Self(needs)
+    }
+
+    /// The names by which an image is needed.
+    pub fn names<'i>(&'i self, image: &'i Image) -> impl Iterator<Item = &'k String> + 'i {
+        let known = image.names.iter().chain(&image.digests);
+        known.filter_map(|name| self.0.get(&**name)).flatten().copied()
+    }
+}
+
+/// Says how an image stands.
+pub fn standing(image: &Image, needs: &Needs<'_>, limits: &Limits) -> Standing {
+    if image.is_used {
+        Standing::Used
+    } else if needs.names(image).next().is_some() {
+        Standing::Named
+    } else if image.is_ours || limits.takes_foreign {
+        Standing::Idle
+    } else {
+        Standing::Foreign
+    }
 }
 
 /// What is to be done.
@@ -136,14 +188,11 @@ impl Named {
         self.0.retain(|app, naming| present.contains(app) || !naming.images.is_empty());
     }
 
-    /// Every image that a revision in force names, or one of so many before it.
-    pub fn kept(&self, revisions: u64) -> impl Iterator<Item = &String> {
-        self.0.values().flat_map(move |naming| {
-            naming
-                .images
-                .iter()
-                .filter(move |(_, at)| naming.keeps(**at, revisions))
-                .map(|one| one.0)
+    /// Every image that a revision in force names, or one of so many before it, by app.
+    pub fn kept(&self, revisions: u64) -> impl Iterator<Item = (&AppName, &String)> {
+        self.0.iter().flat_map(move |(app, naming)| {
+            let kept = naming.images.iter().filter(move |(_, at)| naming.keeps(**at, revisions));
+            kept.map(move |(name, _)| (app, name))
         })
     }
 }
@@ -165,25 +214,17 @@ pub fn collect(
     memory: &mut Memory,
     now: Now,
 ) -> Verdict {
-    let kept_digests: BTreeSet<&str> = kept
-        .iter()
-        .map(|name| name.rsplit_once('@').map_or(&**name, |(_, digest)| digest))
-        .collect();
-    let is_needed = |image: &Image| {
-        image.is_used
-            || image.names.iter().any(|name| kept.contains(name))
-            || image.digests.iter().any(|digest| kept_digests.contains(&**digest))
-    };
+    let needs = Needs::of(kept);
     let present: BTreeSet<&ImageKey> = stock.images.iter().map(|image| &image.key).collect();
     memory.sights.retain(|key, _| present.contains(key));
     let mut idle: Vec<(&Image, Sight)> = Vec::new();
     for image in &stock.images {
         let fresh = Sight { first: now.elapsed, used: None, refused_until: None };
         let sight = memory.sights.entry(image.key.clone()).or_insert(fresh);
-        if is_needed(image) {
-            sight.used = Some(now.elapsed);
-        } else if image.is_ours || limits.takes_foreign {
-            idle.push((image, *sight));
+        match standing(image, &needs, limits) {
+            Standing::Used | Standing::Named => sight.used = Some(now.elapsed),
+            Standing::Idle => idle.push((image, *sight)),
+            Standing::Foreign => {}
         }
     }
     // `byLastUsedAndDetected`; what was not used since the agent began was used longest ago.

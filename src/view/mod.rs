@@ -11,6 +11,7 @@
 //!            ├─ why       why a pod is where it is, or why it does not run
 //!            │    └─ weigh  how nodes suit a pod now, rule by rule
 //!            └─ status    how the whole stands
+//!   a node's stock ── images   which images lie there, and why
 //! ```
 //!
 //! The rule: no I/O, no clock, no secrets. A Secret's values are laid into its JSON at the last moment,
@@ -19,10 +20,11 @@
 //! The limit: what another node's containers print is not here; only what nodes have reported.
 //!
 //! Floor 2, the uppermost room of it: imports `kinds`, `ports`, `desired`, `state`, and the values that
-//! `plan` and `net` are given and give.
+//! `plan`, `node` and `net` are given and give.
 
 pub mod cache;
 pub mod describe;
+pub mod images;
 mod json;
 pub mod objects;
 pub mod picture;

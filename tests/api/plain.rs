@@ -404,6 +404,8 @@ fn our_own_doors_answer_programs_and_people() {
     served.connect().get("/windlass/v1/sync").expect("an answer").expect(405);
     assert_eq!(get(&served, "/windlass/v1/diff?commit=main")["changes"], json!([]));
     assert!(text("GET", "/windlass/v1/diff?commit=main").contains("changes nothing"));
+    assert_eq!(get(&served, "/windlass/v1/images")["images"], json!([]));
+    assert!(text("GET", "/windlass/v1/images?wide=true").contains("ID   "));
     assert_eq!(get(&served, "/windlass/v1/history?limit=2").as_array().map(Vec::len), Some(2));
     assert!(text("GET", "/windlass/v1/history").contains("    web: 3 pods"));
     served.connect().get("/windlass/v1/why?kind=Pod&name=none").expect("an answer").expect(404);

@@ -66,6 +66,7 @@ impl Backend for Fake {
         let reply = match ask {
             Ask::Sync => Reply::Synced("nothing new".into()),
             Ask::Adopt { .. } => Reply::Refused("the state store is as it should be".into()),
+            Ask::Images => Reply::Images(windlass::view::images::Images::default()),
             Ask::Diff { commit } => {
                 Reply::Diff { commit, changes: Vec::new(), findings: Vec::new(), signer: None }
             }

@@ -223,6 +223,11 @@ fn own_door(own: &str, method: &Method, asked: &Asked, desk: &mut Desk) -> Answe
                 json!({"commit": commit, "changes": [{"key": "Deployment shop/web"}], "findings": []}),
             )
         }
+        "images" => {
+            let machine = &desk.world.machines[&Name::trusted(fleet::NODE)];
+            let images = machine.agent().expect("the agent runs").images().expect("has looked");
+            either(images.text(asked.is("wide")), serde_json::to_value(&images).expect("prints"))
+        }
         "history" => either(
             format!("the last {} decisions\n", asked.get("limit")),
             json!([{"id": "1a2b3c4", "message": "shop: the beginning"}]),

@@ -156,6 +156,20 @@ fn refusing() -> World {
     world
 }
 
+/// The shop after a roll-out, long enough for its images to be looked at.
+fn stocked() -> World {
+    let mut world = settled();
+    push(&mut world, "web: two", ("image: run:1", "image: run:2"));
+    fleet::run(&mut world, 700);
+    world
+}
+
+#[test]
+fn images_say_for_whom_they_stay() {
+    let fake = Fake::start(stocked);
+    expect("images", &session(&fake, &["images", "images -o wide", "images -o yaml"]));
+}
+
 /// The whole name of the first pod that begins so.
 fn pod(fake: &Fake, start: &str) -> String {
     let output = asking(fake, "get pods -n shop -o name").output().expect("runs");

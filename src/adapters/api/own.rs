@@ -80,6 +80,12 @@ pub(super) async fn answer(
         Own::Adopt => requests::adopt(api, caller).await,
         Own::Diff => diff(api, asked, is_text).await,
         Own::History => history(api, asked, is_text).await,
+        Own::Images => {
+            let Reply::Images(images) = ask(api, Ask::Images).await? else {
+                return Err(No::defect());
+            };
+            either(is_text, &images, |images| images.text(asked.is_true("wide")))
+        }
     }
 }
 

@@ -122,6 +122,10 @@ fn never_and_foreign_are_the_operator_s_choice() {
     }
 }
 
+fn kept(named: &Named, revisions: u64) -> String {
+    named.kept(revisions).map(|(_, name)| name.clone()).collect::<Vec<_>>().join(" ")
+}
+
 /// What is kept after commits that name these images, one after the other: `c1=a,b;c2=a`.
 fn follow(named: &mut Named, app: &str, commits: &str, revisions: u64) -> String {
     for step in commits.split(';') {
@@ -129,7 +133,7 @@ fn follow(named: &mut Named, app: &str, commits: &str, revisions: u64) -> String
         let images = images.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
         named.follow(&Name::trusted(app), &Oid::new(commit), &images, revisions);
     }
-    named.kept(revisions).cloned().collect::<Vec<_>>().join(" ")
+    kept(named, revisions)
 }
 
 #[test]
@@ -153,8 +157,7 @@ fn an_app_s_commits_push_out_no_other_s_images_and_one_that_is_gone_ages() {
     let present = [Name::trusted("bank")].into();
     for (round, kept) in [(1, "q r s a b"), (2, "q r s b"), (3, "q r s")] {
         named.age_others(&present, 2);
-        let left = named.kept(2).cloned().collect::<Vec<_>>().join(" ");
-        assert_eq!(left, kept, "after {round}");
+        assert_eq!(self::kept(&named, 2), kept, "after {round}");
     }
     let text = serde_json::to_string(&named).expect("JSON");
     assert_eq!(serde_json::from_str::<Named>(&text).expect("read"), named, "as it is kept");

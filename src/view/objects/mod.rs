@@ -15,7 +15,7 @@ mod job;
 mod meta;
 mod node;
 mod pod;
-mod pull;
+pub(super) mod pull;
 mod quota;
 mod service;
 mod sets;

@@ -66,7 +66,8 @@ fn short(progress: &PullProgress) -> Option<String> {
     }
 }
 
-fn megabytes(bytes: u64) -> String {
+/// Millions of bytes, as registries count: `12.3`.
+pub(in crate::view) fn megabytes(bytes: u64) -> String {
     let tenths = bytes / 100_000;
     format!("{}.{}", tenths / 10, tenths % 10)
 }
