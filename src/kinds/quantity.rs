@@ -119,6 +119,12 @@ impl Quantity {
         Self { nano: self.nano.saturating_mul(count as i128), suffixes: self.suffixes }
     }
 
+    /// How it compares to `ratio` times `other`.
+    pub fn cmp_times(&self, ratio: &Self, other: &Self) -> std::cmp::Ordering {
+        // A product that is cut short is above any that is not.
+        self.nano.saturating_mul(NANO).cmp(&ratio.nano.saturating_mul(other.nano))
+    }
+
     /// Whether it is exactly nothing.
     pub fn is_zero(&self) -> bool {
         self.nano == 0
