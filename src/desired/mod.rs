@@ -125,9 +125,10 @@ impl Desired {
     ) -> impl Iterator<Item = (&Arc<Object>, &Arc<LimitRange>)> {
         let first = Key::namespaced(Kind::LimitRange, namespace, &Name::trusted(""));
         let here = first.namespace.clone();
-        let objects = self.objects.range(first..).take_while(move |(key, _)| {
-            key.kind == Kind::LimitRange && key.namespace == here
-        });
+        let objects = self
+            .objects
+            .range(first..)
+            .take_while(move |(key, _)| key.kind == Kind::LimitRange && key.namespace == here);
         objects.filter_map(|(_, object)| Some((object, object.body.limit_range()?)))
     }
 }

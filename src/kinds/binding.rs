@@ -201,17 +201,18 @@ mod tests {
     #[test]
     fn a_binding_keeps_fields_of_a_later_version() {
         let owner = Key::namespaced(Kind::Pod, &Name::trusted("shop"), &Name::trusted("web"));
-        let binding = Binding {
+        let template = TemplateRef {
+            app: Name::trusted(DEFAULT_APP),
+            revision: Oid::new("abc"),
+            path: "web.yaml".into(),
+            owner: owner.clone(),
+            meaning: Digest::of(b"x"),
+            meaning_version: 1,
+        };
+        let mut binding = Binding {
             key: PodKey::new(&Name::trusted("shop"), &Name::trusted("web")),
             uid: Uid::trusted("u"),
-            template: TemplateRef {
-                app: Name::trusted(DEFAULT_APP),
-                revision: Oid::new("abc"),
-                path: "web.yaml".into(),
-                owner: owner.clone(),
-                meaning: Digest::of(b"x"),
-                meaning_version: 1,
-            },
+            template: template.clone(),
             owner,
             labels: Labels::new(),
             generation: Generation { epoch: 1, number: 2 },
@@ -229,5 +230,10 @@ mod tests {
         json["fromTheFuture"] = serde_json::json!({"x": 1});
         let read: Binding = serde_json::from_value(json.clone()).expect("parses");
         assert_eq!(serde_json::to_value(&read).expect("serializes"), json);
+        // What an earlier version wrote has no LimitRanges, and says nothing of them.
+        assert!(json.get("limitRanges").is_none());
+        binding.limit_ranges.push(template);
+        let json = serde_json::to_value(&binding).expect("serializes");
+        assert_eq!(serde_json::from_value::<Binding>(json).expect("parses"), binding);
     }
 }

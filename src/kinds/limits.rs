@@ -165,9 +165,8 @@ pub fn under(template: &Arc<PodTemplate>, ranges: &[Arc<LimitRange>]) -> Arc<Pod
 fn told(given: &[Gift]) -> String {
     let mut told: Vec<(&Gift, Vec<&str>)> = Vec::new();
     for gift in given {
-        let is_like = |other: &Gift| {
-            (&other.container, other.is_limit) == (&gift.container, gift.is_limit)
-        };
+        let is_like =
+            |other: &Gift| (&other.container, other.is_limit) == (&gift.container, gift.is_limit);
         match told.iter_mut().find(|(first, _)| is_like(first)) {
             Some((_, resources)) => resources.push(&gift.resource),
             None => told.push((gift, vec![&gift.resource])),
@@ -237,15 +236,19 @@ mod tests {
         let table: [(Pair, Pair, &str); 8] = [
             // The examples of Kubernetes' documentation: default memory and CPU of a namespace.
             (("memory=512Mi", "memory=256Mi"), ("", ""), "memory=256Mi | memory=512Mi"),
-            (
-                ("memory=512Mi", "memory=256Mi"),
-                ("memory=128Mi", ""),
-                "memory=128Mi | memory=512Mi",
-            ),
+            (("memory=512Mi", "memory=256Mi"), ("memory=128Mi", ""), "memory=128Mi | memory=512Mi"),
             (("cpu=1", "cpu=500m"), ("cpu=750m", ""), "cpu=750m | cpu=1"),
             // A limit that is written has become the request before (`SetDefaults_Pod`).
-            (("memory=512Mi", "memory=256Mi"), ("memory=1Gi", "memory=1Gi"), "memory=1Gi | memory=1Gi"),
-            (("cpu=1 memory=1Gi", "cpu=1"), ("memory=1Mi", ""), "cpu=1 memory=1Mi | cpu=1 memory=1Gi"),
+            (
+                ("memory=512Mi", "memory=256Mi"),
+                ("memory=1Gi", "memory=1Gi"),
+                "memory=1Gi | memory=1Gi",
+            ),
+            (
+                ("cpu=1 memory=1Gi", "cpu=1"),
+                ("memory=1Mi", ""),
+                "cpu=1 memory=1Mi | cpu=1 memory=1Gi",
+            ),
             (("", "cpu=100m"), ("", ""), "cpu=100m | "),
             // `example-conflict-with-limitrange-cpu`: the pod would be turned away.
             (("cpu=500m", "cpu=500m"), ("cpu=700m", ""), "cpu=700m | "),
@@ -265,9 +268,11 @@ mod tests {
 
     #[test]
     fn a_template_means_the_same_and_says_what_its_pods_were_given() {
+        let mut first = container("", "");
+        first.name = Name::trusted("i");
         let spec = PodSpec {
             containers: vec![container("", "")],
-            init_containers: vec![container("", "")],
+            init_containers: vec![first],
             ..PodSpec::default()
         };
         let template = Arc::new(PodTemplate {
@@ -291,7 +296,7 @@ mod tests {
         assert_eq!(
             own.annotations[ANNOTATION_GIVEN],
             "LimitRanger plugin set: cpu request for container c; cpu, memory limit for container \
-             c; cpu request for init container c; cpu, memory limit for init container c"
+             c; cpu request for init container i; cpu, memory limit for init container i"
         );
         assert_ne!(own.given, under(&template, &[second]).given);
         let nothing = Arc::new(range("", ""));

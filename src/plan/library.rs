@@ -134,8 +134,7 @@ impl<'l> Reader<'l> {
         if binding.limit_ranges.is_empty() {
             return Some(binding.own_template(template));
         }
-        let range =
-            |reference| book_of(reference, self.apps, self.library)?.limit_range().cloned();
+        let range = |reference| book_of(reference, self.apps, self.library)?.limit_range().cloned();
         let ranges: Vec<Arc<LimitRange>> =
             binding.limit_ranges.iter().map(range).collect::<Option<_>>()?;
         let place = ranges.iter().map(|range| Arc::as_ptr(range).addr());

@@ -119,7 +119,9 @@ fn amount(object: &Object, measure: &Measure, scopes: &[Scope], filled: &Filled<
         of(spec).get(name).map_or(Quantity::ZERO, |each| each.times(count))
     };
     match measure {
-        Measure::Pods => counted(object, scopes, filled).map_or(Quantity::ZERO, |(count, _)| number(count)),
+        Measure::Pods => {
+            counted(object, scopes, filled).map_or(Quantity::ZERO, |(count, _)| number(count))
+        }
         Measure::Requests(name) => of_pods(PodSpec::requests, name),
         Measure::Limits(name) => of_pods(PodSpec::limits, name),
         Measure::Objects(kind) => number(u32::from(object.key.kind == *kind)),
@@ -378,6 +380,35 @@ mod tests {
                 words => assert!(said.len() == 1 && said[0].contains(words), "{hard}: {said:?}"),
             }
         }
+    }
+
+    #[test]
+    fn what_limit_ranges_give_counts_as_if_it_were_written() {
+        let silent = workload("Deployment", "web", "replicas: 2, ", "{}");
+        let quota = quota("{hard: {limits.memory: 1Gi, requests.memory: 1Gi}}");
+        let range = |memory: &str| {
+            format!(
+                "apiVersion: v1\nkind: LimitRange\nmetadata: {{name: usual, namespace: shop}}\nspec: \
+                 {{limits: [{{type: Container, default: {{memory: {memory}}}, defaultRequest: \
+                 {{memory: 1Mi}}}}]}}\n"
+            )
+        };
+        let said = |texts: &[String]| read_all(texts).1;
+        assert!(
+            said(&[quota.clone(), silent.clone()])[0].contains("must specify limits.memory for")
+        );
+        let (desired, none) = read_all(&[quota.clone(), silent.clone(), range("512Mi")]);
+        assert_eq!(none, Vec::<String>::new());
+        let all: Vec<&Object> = desired.objects.values().map(|object| &**object).collect();
+        let quotas = all.iter().find(|object| object.key.kind == Kind::ResourceQuota);
+        let used = used(quotas.expect("one"), &all);
+        let used: Vec<String> = used.iter().map(|(name, used)| format!("{name}={used}")).collect();
+        assert_eq!(used, ["limits.memory=1Gi", "requests.memory=2Mi"]);
+        let above = said(&[quota, silent, range("600Mi")]);
+        assert!(
+            above[0].contains("exceeded quota: q, requested: limits.memory=1200Mi"),
+            "{above:?}"
+        );
     }
 
     #[test]
