@@ -119,7 +119,6 @@ fn descriptions() {
         key(Kind::Secret, Some("shop"), "web-keys"),
         key(Kind::Namespace, None, "shop"),
         key(Kind::PodDisruptionBudget, Some("shop"), "web"),
-        key(Kind::LimitRange, Some("shop"), "usual"),
         key(Kind::Ingress, Some("shop"), "front"),
     ];
     let mut text = String::new();
