@@ -299,11 +299,12 @@ impl Agent {
             return Vec::new();
         };
         let apps = self.wish.inputs(self.store.state());
+        let mut reader = plan::Reader::new(&apps, &self.library);
         state
             .all_pods()
             .filter_map(|(node, binding)| {
                 let name = node.as_ref()?;
-                let template = plan::template_for(binding, &apps, &self.library)?;
+                let template = reader.template_for(binding)?;
                 let own = self.host.report().filter(|_| *name == self.config.node);
                 let said = own.or_else(|| self.store.report_of(name));
                 let report = said.and_then(|said| said.pods.get(&binding.uid));

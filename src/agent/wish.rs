@@ -234,13 +234,13 @@ impl Agent {
         let after = self.wish.inputs(Some(state));
         let mut found = Vec::new();
         for reference in plan::references(state) {
-            if plan::template_of(reference, &after, &self.library).is_none() {
-                let template = plan::template_of(reference, before, &self.library);
-                found.extend(template.map(|template| (Shelf::of(reference), template)));
+            if plan::book_of(reference, &after, &self.library).is_none() {
+                let book = plan::book_of(reference, before, &self.library);
+                found.extend(book.map(|book| (Shelf::of(reference), book.clone())));
             }
         }
-        for (shelf, template) in found {
-            self.library.put(shelf, Some(template));
+        for (shelf, book) in found {
+            self.library.put(shelf, Some(book));
         }
     }
 
@@ -290,9 +290,9 @@ impl Agent {
 
     pub(super) fn book_read(&mut self, shelf: Shelf, result: Result<Answer, Fault>, now: Now) {
         self.wish.books_asked.remove(&shelf);
-        let template = match result {
+        let book = match result {
             Ok(Answer::Source(SourceAnswer::Contents(files))) => {
-                files.iter().find_map(|file| desired::template(&desired::parse(file), &shelf.owner))
+                files.iter().find_map(|file| desired::book(&desired::parse(file), &shelf.owner))
             }
             Err(fault) if fault.kind == FaultKind::NotFound => None,
             Err(_) | Ok(_) => {
@@ -300,7 +300,7 @@ impl Agent {
                 return;
             }
         };
-        self.library.put(shelf, template);
+        self.library.put(shelf, book);
         self.lead.needs_turn();
         self.host_needs_look();
         self.network_needs_look();
@@ -315,7 +315,8 @@ impl Agent {
             return;
         }
         let (state, rev) = (&known.value, known.rev.clone());
-        let pods = state.all_pods().map(|(_, pod)| &pod.template.revision);
+        let pods = state.all_pods().flat_map(|(_, pod)| pod.references());
+        let pods = pods.map(|reference| &reference.revision);
         let sets = state.apps.values().flat_map(|app| app.sets.values());
         let heads = state.apps.values().filter_map(|app| app.head.applied.as_ref());
         let kept = state.apps.values().filter_map(|app| app.head.healthy.as_ref());

@@ -74,9 +74,9 @@ pub use settings::Settings;
 pub use shape::{ROOTS as SCHEMA_ROOTS, Schemas};
 
 use crate::kinds::finding::Finding;
+use crate::kinds::limits::LimitRange;
 use crate::kinds::name::Name;
-use crate::kinds::object::{Key, Object};
-use crate::kinds::pod::PodTemplate;
+use crate::kinds::object::{Body, Key, Object};
 use crate::kinds::registry::Kind;
 use crate::ports::source::{FileContent, FileEntry, FileKind};
 
@@ -116,6 +116,20 @@ impl Desired {
         let first = Key::cluster(kind, &Name::trusted(""));
         let objects = self.objects.range(first..);
         objects.take_while(move |(key, _)| key.kind == kind).map(|(_, object)| object)
+    }
+
+    /// The LimitRanges of a namespace, by name.
+    pub fn limit_ranges(
+        &self,
+        namespace: &Name,
+    ) -> impl Iterator<Item = (&Arc<Object>, &Arc<LimitRange>)> {
+        let first = Key::namespaced(Kind::LimitRange, namespace, &Name::trusted(""));
+        let here = first.namespace.clone();
+        let objects = self
+            .objects
+            .range(first..)
+            .take_while(move |(key, _)| key.kind == Kind::LimitRange && key.namespace == here);
+        objects.filter_map(|(_, object)| Some((object, object.body.limit_range()?)))
     }
 }
 
@@ -206,8 +220,9 @@ pub fn changes(old: &Desired, new: &Desired) -> Vec<Change> {
     changes::changes(old, new)
 }
 
-/// Finds the pod template of a workload, or of a Pod, in a file.
-pub fn template(file: &ParsedFile, owner: &Key) -> Option<Arc<PodTemplate>> {
+/// Finds what pods are made of in a file: an object that has a template, or a LimitRange.
+pub fn book(file: &ParsedFile, owner: &Key) -> Option<Body> {
     let object = file.objects.iter().find(|object| object.key == *owner)?;
-    object.body.template().cloned()
+    let is_book = object.body.template().is_some() || object.body.limit_range().is_some();
+    is_book.then(|| object.body.clone())
 }

@@ -72,7 +72,6 @@ pub(super) const UNDECIDED: &str =
 pub fn refusal(kind: Kind) -> &'static str {
     match kind {
         Kind::NetworkPolicy => "is not enforced yet, and would leave open what it is to close",
-        Kind::LimitRange => "is not enforced yet, and would leave free what it is to limit",
         Kind::Endpoints | Kind::EndpointSlice => {
             "is not carried out yet: packets would not reach what it names"
         }
@@ -113,6 +112,9 @@ const RUNS: &[(&str, &str)] = &[
         "scheduling.v1.PriorityClass",
         "apiVersion kind metadata globalDefault preemptionPolicy value",
     ),
+    ("core.v1.LimitRange", "apiVersion kind metadata spec"),
+    ("core.v1.LimitRangeSpec", "limits"),
+    ("core.v1.LimitRangeItem", "default defaultRequest max maxLimitRequestRatio min type"),
     ("core.v1.ResourceQuota", "apiVersion kind metadata spec"),
     ("core.v1.ResourceQuotaSpec", "hard scopes"),
     ("core.v1.ConfigMap", "apiVersion kind metadata binaryData data immutable"),

@@ -96,7 +96,7 @@ pub type AppName = Name;
 /// The app that holds everything where `windlass.yaml` names none.
 pub const DEFAULT_APP: &str = "default";
 
-/// Where a template is written: enough to find it again in an old revision.
+/// Where a template, or a LimitRange, is written: enough to find it again in an old revision.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TemplateRef {
@@ -106,9 +106,9 @@ pub struct TemplateRef {
     pub revision: Oid,
     /// The file that holds the owner, or the directory that renders it.
     pub path: String,
-    /// The object in it: the Deployment, ReplicaSet or Pod as written.
+    /// The object in it: the Deployment, ReplicaSet, Pod or LimitRange as written.
     pub owner: Key,
-    /// The digest of the template's meaning, as the coordinator saw it.
+    /// The digest of its meaning, as the coordinator saw it.
     pub meaning: Digest,
     /// Which version of our reading gave that digest: digests of two versions can't be compared,
     /// the templates themselves must be.
@@ -155,9 +155,20 @@ pub struct Binding {
     /// The one node it is made for: a DaemonSet's pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub only_node: Option<NodeName>,
+    /// The LimitRanges that gave its containers something when it was made, in the order in which they
+    /// did: as with the template, only where each is written.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub limit_ranges: Vec<TemplateRef>,
     /// Fields of a later version, kept.
     #[serde(flatten)]
     pub unknown: BTreeMap<String, serde_json::Value>,
+}
+
+impl Binding {
+    /// What it is made of: where its template is written, and what it was given beside it.
+    pub fn references(&self) -> impl Iterator<Item = &TemplateRef> {
+        std::iter::once(&self.template).chain(&self.limit_ranges)
+    }
 }
 
 /// The end of a pod, decided.
@@ -190,17 +201,18 @@ mod tests {
     #[test]
     fn a_binding_keeps_fields_of_a_later_version() {
         let owner = Key::namespaced(Kind::Pod, &Name::trusted("shop"), &Name::trusted("web"));
-        let binding = Binding {
+        let template = TemplateRef {
+            app: Name::trusted(DEFAULT_APP),
+            revision: Oid::new("abc"),
+            path: "web.yaml".into(),
+            owner: owner.clone(),
+            meaning: Digest::of(b"x"),
+            meaning_version: 1,
+        };
+        let mut binding = Binding {
             key: PodKey::new(&Name::trusted("shop"), &Name::trusted("web")),
             uid: Uid::trusted("u"),
-            template: TemplateRef {
-                app: Name::trusted(DEFAULT_APP),
-                revision: Oid::new("abc"),
-                path: "web.yaml".into(),
-                owner: owner.clone(),
-                meaning: Digest::of(b"x"),
-                meaning_version: 1,
-            },
+            template: template.clone(),
             owner,
             labels: Labels::new(),
             generation: Generation { epoch: 1, number: 2 },
@@ -211,11 +223,17 @@ mod tests {
             nominated: None,
             index: None,
             only_node: None,
+            limit_ranges: Vec::new(),
             unknown: BTreeMap::new(),
         };
         let mut json = serde_json::to_value(&binding).expect("serializes");
         json["fromTheFuture"] = serde_json::json!({"x": 1});
         let read: Binding = serde_json::from_value(json.clone()).expect("parses");
         assert_eq!(serde_json::to_value(&read).expect("serializes"), json);
+        // What an earlier version wrote has no LimitRanges, and says nothing of them.
+        assert!(json.get("limitRanges").is_none());
+        binding.limit_ranges.push(template);
+        let json = serde_json::to_value(&binding).expect("serializes");
+        assert_eq!(serde_json::from_value::<Binding>(json).expect("parses"), binding);
     }
 }

@@ -20,6 +20,7 @@ pub mod individual;
 pub mod job;
 pub mod labels;
 pub mod lease;
+pub mod limits;
 pub mod name;
 pub mod node;
 pub mod object;

@@ -11,6 +11,7 @@ use super::digest::Digest;
 use super::finding::Place;
 use super::job::{CronJob, Job};
 use super::labels::{Labels, Selector};
+use super::limits::LimitRange;
 use super::name::Name;
 use super::node::NodeWish;
 use super::pod::PodTemplate;
@@ -138,6 +139,8 @@ pub enum Body {
     DisruptionBudget(Arc<DisruptionBudget>),
     /// See [`Quota`].
     Quota(Arc<Quota>),
+    /// See [`LimitRange`].
+    LimitRange(Arc<LimitRange>),
 }
 
 impl Body {
@@ -160,6 +163,14 @@ impl Body {
             Self::DaemonSet(set) => Some(&set.template),
             Self::Job(job) => Some(&job.template),
             Self::CronJob(cron) => Some(&cron.job.template),
+            _ => None,
+        }
+    }
+
+    /// A LimitRange.
+    pub fn limit_range(&self) -> Option<&Arc<LimitRange>> {
+        match self {
+            Self::LimitRange(range) => Some(range),
             _ => None,
         }
     }

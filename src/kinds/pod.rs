@@ -33,6 +33,9 @@ pub struct PodTemplate {
     /// The digest of the template's canonical JSON as written, before defaults: a name for it
     /// that no upgrade of ours changes.
     pub written: Digest,
+    /// What LimitRanges gave its containers beside what is written, where they gave anything. Two pods
+    /// of one template may differ in it.
+    pub given: Option<Digest>,
 }
 
 /// `PodSpec`, valid.

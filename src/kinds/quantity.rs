@@ -119,6 +119,12 @@ impl Quantity {
         Self { nano: self.nano.saturating_mul(count as i128), suffixes: self.suffixes }
     }
 
+    /// How it compares to `ratio` times `other`.
+    pub fn cmp_times(&self, ratio: &Self, other: &Self) -> std::cmp::Ordering {
+        // A product that is cut short is above any that is not.
+        self.nano.saturating_mul(NANO).cmp(&ratio.nano.saturating_mul(other.nano))
+    }
+
     /// Whether it is exactly nothing.
     pub fn is_zero(&self) -> bool {
         self.nano == 0
@@ -271,6 +277,24 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_ratio_of_two_amounts_is_not_rounded() {
+        use std::cmp::Ordering::{Equal, Greater, Less};
+        for (one, ratio, other, expected) in [
+            ("2", "2", "1", Equal),
+            ("2Gi", "2", "1Gi", Equal),
+            ("2000000001n", "2", "1", Greater),
+            ("1500m", "1.6", "1", Less),
+            ("9E", "1", "9E", Equal),
+            ("9E", "9E", "9E", Less),
+            ("1", "3", "0", Greater),
+        ] {
+            let quantity = |text| Quantity::parse(text).expect("a quantity");
+            let found = quantity(one).cmp_times(&quantity(ratio), &quantity(other));
+            assert_eq!(found, expected, "{one} to {ratio} times {other}");
+        }
+    }
 
     #[test]
     fn quantities_are_read_and_printed_as_kubernetes_does() {

@@ -101,7 +101,7 @@ kinds! {
     /// Who a pod is.
     ServiceAccount, "", "v1", "serviceaccounts", "serviceaccount", ["sa"], Namespaced, false, Subdomain, Runs;
     /// Defaults and bounds for containers of a namespace.
-    LimitRange, "", "v1", "limitranges", "limitrange", ["limits"], Namespaced, false, Subdomain, Refused;
+    LimitRange, "", "v1", "limitranges", "limitrange", ["limits"], Namespaced, false, Subdomain, Runs;
     /// What a namespace may use.
     ResourceQuota, "", "v1", "resourcequotas", "resourcequota", ["quota"], Namespaced, false, Subdomain, Runs;
     /// Configuration.

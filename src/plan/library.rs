@@ -1,4 +1,5 @@
-//! Templates of revisions that are no longer in force, which pods still run or return to.
+//! Templates of revisions that are no longer in force, which pods still run or return to; and the
+//! LimitRanges under which pods were made.
 //!
 //! The agent fetches them from Git before it plans: [`missing_templates`] says which.
 
@@ -7,7 +8,9 @@ use std::sync::Arc;
 
 use crate::desired::MEANING_VERSION;
 use crate::kinds::binding::{AppName, Binding, Oid, TemplateRef};
-use crate::kinds::object::Key;
+use crate::kinds::digest::Digest;
+use crate::kinds::limits::{self, LimitRange};
+use crate::kinds::object::{Body, Key, Object};
 use crate::kinds::pod::PodTemplate;
 use crate::state::{RecordKey, State};
 
@@ -35,26 +38,27 @@ impl Shelf {
     }
 }
 
-/// Templates by where they are written; `None` where nothing of that name was found there.
+/// What has a template, and LimitRanges, by where they are written; `None` where nothing of that name
+/// was found there.
 #[derive(Clone, Debug, Default)]
 pub struct Library {
-    books: Arc<BTreeMap<Shelf, Option<Arc<PodTemplate>>>>,
+    books: Arc<BTreeMap<Shelf, Option<Body>>>,
 }
 
 impl Library {
-    /// What stands there: not looked yet, nothing, or a template.
-    pub fn get(&self, shelf: &Shelf) -> Option<&Option<Arc<PodTemplate>>> {
+    /// What stands there: not looked yet, nothing, or a book.
+    pub fn get(&self, shelf: &Shelf) -> Option<&Option<Body>> {
         self.books.get(shelf)
     }
 
     /// Adds what was found, or that nothing was.
-    pub fn put(&mut self, shelf: Shelf, template: Option<Arc<PodTemplate>>) {
-        Arc::make_mut(&mut self.books).insert(shelf, template);
+    pub fn put(&mut self, shelf: Shelf, book: Option<Body>) {
+        Arc::make_mut(&mut self.books).insert(shelf, book);
     }
 
     /// Every template that was found.
     pub fn templates(&self) -> impl Iterator<Item = &Arc<PodTemplate>> {
-        self.books.values().flatten()
+        self.books.values().flatten().filter_map(Body::template)
     }
 
     /// Forgets what nobody refers to.
@@ -65,17 +69,23 @@ impl Library {
     }
 }
 
-/// The template a reference means: as it stands in the revision in force if that says the same,
-/// else as it stood in its own revision.
+/// What a reference means: as it stands in the revision in force if that says the same, else as it
+/// stood in its own revision.
+pub fn book_of<'l>(
+    reference: &TemplateRef,
+    apps: &'l BTreeMap<AppName, AppInput>,
+    library: &'l Library,
+) -> Option<&'l Body> {
+    in_force(reference, apps).or_else(|| library.get(&Shelf::of(reference))?.as_ref())
+}
+
+/// The template a reference means.
 pub fn template_of(
     reference: &TemplateRef,
     apps: &BTreeMap<AppName, AppInput>,
     library: &Library,
 ) -> Option<Arc<PodTemplate>> {
-    if let Some(template) = in_force(reference, apps) {
-        return Some(template);
-    }
-    library.get(&Shelf::of(reference)).cloned().flatten()
+    book_of(reference, apps, library)?.template().cloned()
 }
 
 /// Whether a template says what `reference` said; none where that can't be read any more. By meaning,
@@ -93,36 +103,76 @@ pub fn still_means(
     Some(read.meaning == template.meaning)
 }
 
-/// What a pod runs: the template its binding refers to, as this pod has it.
+/// What a pod runs: the template its binding refers to, as this pod has it. None where that can't be
+/// read, or a LimitRange under which it was made.
 pub fn template_for(
     binding: &Binding,
     apps: &BTreeMap<AppName, AppInput>,
     library: &Library,
 ) -> Option<Arc<PodTemplate>> {
-    let template = template_of(&binding.template, apps, library)?;
-    Some(binding.own_template(&template))
+    Reader::new(apps, library).template_for(binding)
 }
 
-fn in_force(
+/// Reads for many pods: those of one template, made under the same LimitRanges, share what comes of it.
+#[derive(Debug)]
+pub struct Reader<'l> {
+    apps: &'l BTreeMap<AppName, AppInput>,
+    library: &'l Library,
+    /// By where the template and the LimitRanges lie in memory: they outlive the reader.
+    made: BTreeMap<Vec<usize>, Arc<PodTemplate>>,
+}
+
+impl<'l> Reader<'l> {
+    /// One who has read nothing yet.
+    pub fn new(apps: &'l BTreeMap<AppName, AppInput>, library: &'l Library) -> Self {
+        Self { apps, library, made: BTreeMap::new() }
+    }
+
+    /// See [`template_for`].
+    pub fn template_for(&mut self, binding: &Binding) -> Option<Arc<PodTemplate>> {
+        let template = book_of(&binding.template, self.apps, self.library)?.template()?;
+        if binding.limit_ranges.is_empty() {
+            return Some(binding.own_template(template));
+        }
+        let range = |reference| book_of(reference, self.apps, self.library)?.limit_range().cloned();
+        let ranges: Vec<Arc<LimitRange>> =
+            binding.limit_ranges.iter().map(range).collect::<Option<_>>()?;
+        let place = ranges.iter().map(|range| Arc::as_ptr(range).addr());
+        let place = std::iter::once(Arc::as_ptr(template).addr()).chain(place).collect();
+        let made = self.made.entry(place).or_insert_with(|| limits::under(template, &ranges));
+        Some(binding.own_template(made))
+    }
+}
+
+/// What an object means as far as pods are made of it, with the digest of that.
+fn meaning_of(object: &Object) -> Option<(Digest, &Body)> {
+    let body = &object.body;
+    let template = body.template().map(|template| template.meaning);
+    let meaning = template.or_else(|| body.limit_range().map(|_| object.meaning))?;
+    Some((meaning, body))
+}
+
+fn in_force<'l>(
     reference: &TemplateRef,
-    apps: &BTreeMap<AppName, AppInput>,
-) -> Option<Arc<PodTemplate>> {
+    apps: &'l BTreeMap<AppName, AppInput>,
+) -> Option<&'l Body> {
     let own = apps.get(&reference.app).into_iter();
     // Where it is now, if it moved between apps.
     let others = apps.iter().filter(|(app, _)| **app != reference.app).map(|(_, input)| input);
     let revisions = own.chain(others).flat_map(|app| [&app.applied, &app.candidate]);
     revisions.flatten().find_map(|revision| {
-        let template = revision.desired.objects.get(&reference.owner)?.body.template()?;
+        let (meaning, body) = meaning_of(revision.desired.objects.get(&reference.owner)?)?;
         let says_the_same =
-            reference.meaning_version == MEANING_VERSION && template.meaning == reference.meaning;
+            reference.meaning_version == MEANING_VERSION && meaning == reference.meaning;
         let is_the_same = *revision.commit_of(&reference.owner) == reference.revision;
-        (says_the_same || is_the_same).then(|| template.clone())
+        (says_the_same || is_the_same).then_some(body)
     })
 }
 
-/// Every template that something runs from, or that must be read to be compared.
+/// Every template that something runs from, or that must be read to be compared, and every LimitRange
+/// under which a pod was made.
 pub fn references(state: &State) -> impl Iterator<Item = &TemplateRef> {
-    let pods = state.all_pods().map(|(_, pod)| &pod.template);
+    let pods = state.all_pods().flat_map(|(_, pod)| pod.references());
     let sets = state
         .apps
         .values()

@@ -101,7 +101,8 @@ pub use deployment::{REASON_PAUSED, REASON_RESUMED};
 pub(crate) use drain::DRAINED;
 pub use lease::{Leader, adopted};
 pub use library::{
-    Library, Shelf, missing_templates, references, still_means, template_for, template_of,
+    Library, Reader, Shelf, book_of, missing_templates, references, still_means, template_for,
+    template_of,
 };
 pub use memory::Memory;
 pub(crate) use people::EVICTED;

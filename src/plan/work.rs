@@ -9,8 +9,8 @@ use crate::kinds::binding::{AppName, Binding, Deletion, Generation, Placement, T
 use crate::kinds::digest::Digest;
 use crate::kinds::labels::Labels;
 use crate::kinds::name::{Name, NodeName, PodKey, Uid};
-use crate::kinds::object::{Key, Object};
-use crate::kinds::pod::PodTemplate;
+use crate::kinds::object::{Body, Key, Object};
+use crate::kinds::pod::{PodSpec, PodTemplate};
 use crate::kinds::registry::Kind;
 use crate::kinds::status::EventRecord;
 use crate::kinds::time::{Elapsed, Now};
@@ -48,6 +48,7 @@ pub(super) struct Work<'a> {
     notes: Vec<String>,
     events: Vec<EventRecord>,
     wake: Option<Elapsed>,
+    reader: library::Reader<'a>,
 }
 
 impl<'a> Work<'a> {
@@ -69,6 +70,7 @@ impl<'a> Work<'a> {
             notes: Vec::new(),
             events: Vec::new(),
             wake: None,
+            reader: library::Reader::new(&input.apps, &input.library),
         }
     }
 
@@ -102,7 +104,7 @@ impl<'a> Work<'a> {
             .and_then(|node| self.input.nodes.get(node))
             .and_then(|node| node.pods.get(&binding.uid))
             .cloned();
-        let template = library::template_for(&binding, &self.input.apps, &self.input.library);
+        let template = self.reader.template_for(&binding);
         let is_lost = node.as_ref().is_some_and(|node| self.is_lost(node));
         let ready = !is_lost
             && binding.deletion.is_none()
@@ -130,15 +132,30 @@ impl<'a> Work<'a> {
         object: &Object,
         template: &PodTemplate,
     ) -> Option<TemplateRef> {
-        let revision = self.revisions.get(app)?;
-        Some(TemplateRef {
-            app: app.clone(),
-            revision: revision.commit_of(&object.key).clone(),
-            path: object.place.path.to_string(),
-            owner: object.key.clone(),
-            meaning: template.meaning,
-            meaning_version: MEANING_VERSION,
-        })
+        Some(reference(app, self.revisions.get(app)?, object, template.meaning))
+    }
+
+    /// The LimitRanges in force that give the containers of a new pod something. Those that give its
+    /// template nothing are left out: a binding is read by every node.
+    fn limit_ranges_for(&self, namespace: &Name, template: &TemplateRef) -> Vec<TemplateRef> {
+        let ranges = self.revisions.iter().flat_map(|(app, revision)| {
+            let ranges = revision.desired.limit_ranges(namespace);
+            ranges.map(move |(object, range)| (app, revision, object, range))
+        });
+        let mut ranges: Vec<_> = ranges.filter(|(.., range)| range.gives()).collect();
+        if ranges.is_empty() {
+            return Vec::new();
+        }
+        ranges.sort_by(|(.., one, _), (.., other, _)| one.key.cmp(&other.key));
+        let book = library::book_of(template, &self.input.apps, &self.input.library);
+        // While it is not known what the template says, each may have something to give.
+        if let Some(template) = book.and_then(Body::template) {
+            let mut spec = PodSpec::clone(&template.spec);
+            ranges.retain(|(.., range)| !range.give(&mut spec).given.is_empty());
+        }
+        let each = ranges.into_iter();
+        each.map(|(app, revision, object, _)| reference(app, revision, object, object.meaning))
+            .collect()
     }
 
     /// See [`library::still_means`].
@@ -192,6 +209,7 @@ impl<'a> Work<'a> {
             NewName::After(base) => self.free_name(new.namespace, base, sequence),
         };
         let key = PodKey::new(new.namespace, &name);
+        let limit_ranges = self.limit_ranges_for(new.namespace, &new.template);
         let binding = Binding {
             key: key.clone(),
             uid: self.new_uid("pod", &format!("{key} {sequence}")),
@@ -206,6 +224,7 @@ impl<'a> Work<'a> {
             nominated: None,
             index: new.index,
             only_node: new.only_node,
+            limit_ranges,
             unknown: BTreeMap::new(),
         };
         self.made += 1;
@@ -440,6 +459,18 @@ impl<'a> Work<'a> {
             is_unfinished: self.is_unfinished || self.made >= PODS_MADE_MAX,
             next: self.next,
         }
+    }
+}
+
+/// Where an object of a revision is written.
+fn reference(app: &AppName, of: &Revision, object: &Object, meaning: Digest) -> TemplateRef {
+    TemplateRef {
+        app: app.clone(),
+        revision: of.commit_of(&object.key).clone(),
+        path: object.place.path.to_string(),
+        owner: object.key.clone(),
+        meaning,
+        meaning_version: MEANING_VERSION,
     }
 }
 

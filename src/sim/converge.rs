@@ -239,6 +239,8 @@ fn pod(
     if pod.binding.only_node.is_none() {
         take(&mut json, "/spec/affinity");
     }
+    // Each has what LimitRanges gave when it was made.
+    take(&mut json, "/spec/containers/0/resources");
     strip(&mut json);
     let name = format!("pods of {} ({}): {json}", pod.binding.owner, ready(is_ready));
     let count = form.get(&name).and_then(Value::as_u64).unwrap_or(0);
@@ -305,7 +307,7 @@ fn strip_fields(fields: &mut Map<String, Value>) {
 
 /// Since when, how often, by which commit: what came before is all that these tell.
 fn is_history(field: &str) -> bool {
-    const FIELDS: [&str; 21] = [
+    const FIELDS: [&str; 22] = [
         ANNOTATION_COMMIT,
         // Who runs on from an earlier commit was written where that had it.
         ANNOTATION_SOURCE,
@@ -316,6 +318,7 @@ fn is_history(field: &str) -> bool {
         "deployment.kubernetes.io/revision-history",
         "generation",
         "kubernetes.io/change-cause",
+        "kubernetes.io/limit-ranger",
         "lastHeartbeatTime",
         "lastProbeTime",
         "lastTransitionTime",

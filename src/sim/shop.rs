@@ -299,6 +299,9 @@ impl Shop {
         files.insert("namespace.yaml".into(), namespace.into());
         files.insert("class.yaml".into(), CLASS.into());
         files.insert("priorities.yaml".into(), priorities());
+        if let Some(limits) = self.limits() {
+            files.insert("limits.yaml".into(), limits);
+        }
         if self.is_divided {
             files.insert("windlass.yaml".into(), APPS.into());
         }
@@ -307,6 +310,18 @@ impl Shop {
             files.insert(path, in_its_wave(&workload.manifest(self.asks_millis), &workload.name));
         }
         files
+    }
+
+    /// Every few edits somebody thinks again about what pods are given that don't say what they need;
+    /// little, so that they fit all the same.
+    fn limits(&self) -> Option<String> {
+        let megabytes = (self.edits / 4) % 4;
+        (megabytes > 0).then(|| {
+            format!(
+                "apiVersion: v1\nkind: LimitRange\nmetadata: {{name: usual, namespace: shop}}\nspec: \
+                 {{limits: [{{type: Container, max: {{memory: {megabytes}Mi}}}}]}}\n"
+            )
+        })
     }
 
     /// A file with an error in it, and where it lies.

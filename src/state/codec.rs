@@ -477,6 +477,7 @@ mod tests {
             nominated: None,
             index: None,
             only_node: None,
+            limit_ranges: Vec::new(),
             unknown: BTreeMap::new(),
         };
         let entry = LedgerEntry {

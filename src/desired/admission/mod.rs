@@ -8,11 +8,13 @@
 //! The rule: a mode and a level are Kubernetes' (`pod-security.kubernetes.io/enforce`, `warn`, `audit`,
 //! each with `-version`). What Kubernetes would say to a pod is said to the template it is made from:
 //! `enforce` refuses the commit, where Kubernetes would take the Deployment and refuse its pods one by
-//! one; `warn` and `audit` are warnings. ResourceQuotas are judged by what is written ([`quota`]).
+//! one; `warn` and `audit` are warnings. LimitRanges ([`limits`]) and then ResourceQuotas ([`quota`])
+//! are judged by what is written.
 //!
 //! <https://kubernetes.io/docs/concepts/security/pod-security-admission/>
 
 mod images;
+mod limits;
 mod pods;
 mod quota;
 mod rules;
@@ -97,9 +99,12 @@ pub(super) fn check<'f>(
     let mut demands: BTreeMap<&Name, Vec<Demand>> = BTreeMap::new();
     let mut templates: Vec<Candidate<'f>> = Vec::new();
     let candidates: Vec<Candidate<'f>> = candidates.collect();
-    if candidates.iter().any(|(object, _)| object.key.kind == Kind::ResourceQuota) {
+    let bounds = [Kind::LimitRange, Kind::ResourceQuota];
+    if candidates.iter().any(|(object, _)| bounds.contains(&object.key.kind)) {
         let objects: Vec<&Object> = candidates.iter().map(|(object, _)| *object).collect();
-        quota::check(&objects, found);
+        let filled = limits::Filled::of(&objects);
+        limits::check(&objects, &filled, found);
+        quota::check(&objects, &filled, found);
     }
     for (object, offences) in candidates {
         if object.key.kind == Kind::Namespace {

@@ -6,6 +6,8 @@
 //! refused where it goes beyond, in the order of files and lines; where Kubernetes would take the
 //! Deployment and refuse its pods.
 //!
+//! What LimitRanges give counts as if it were written ([`Filled`]).
+//!
 //! The limits follow from that. Pods above `replicas` for the time of a roll-out (`maxSurge`) are let
 //! through: held back they would hold up the roll-out for ever. A DaemonSet counts as one pod, and a
 //! warning says so: how many machines there are is no commit's matter. A Job counts with the pods that it
@@ -16,6 +18,7 @@
 
 use std::collections::BTreeMap;
 
+use super::limits::Filled;
 use crate::kinds::finding::Finding;
 use crate::kinds::job::Job;
 use crate::kinds::name::Name;
@@ -44,7 +47,7 @@ impl<'o> Judged<'o> {
 }
 
 /// Judges namespaces' quotas by all that a commit has.
-pub(super) fn check(objects: &[&Object], found: &mut Vec<Finding>) {
+pub(super) fn check(objects: &[&Object], filled: &Filled<'_>, found: &mut Vec<Finding>) {
     let quotas: Vec<Judged<'_>> = objects.iter().filter_map(|object| Judged::of(object)).collect();
     for judged in &quotas {
         let Judged { object: of, quota } = judged;
@@ -52,12 +55,12 @@ pub(super) fn check(objects: &[&Object], found: &mut Vec<Finding>) {
         let mut own: Vec<&Object> = own.copied().collect();
         own.sort_by(|one, other| one.place.cmp(&other.place));
         for object in &own {
-            found.extend(unsaid(judged, object));
+            found.extend(unsaid(judged, object, filled));
         }
         for Ceiling { name, measure, hard } in &quota.hard {
             let mut used = Quantity::ZERO;
             for object in &own {
-                let asked = amount(object, measure, &quota.scopes);
+                let asked = amount(object, measure, &quota.scopes, filled);
                 if asked.is_zero() {
                     continue;
                 }
@@ -68,7 +71,7 @@ pub(super) fn check(objects: &[&Object], found: &mut Vec<Finding>) {
             }
         }
     }
-    tell_of_daemons(&quotas, objects, found);
+    tell_of_daemons(&quotas, objects, filled, found);
 }
 
 /// In Kubernetes' words: `exceeded quota: compute, requested: pods=3, used: pods=2, limited: pods=4`.
@@ -83,8 +86,8 @@ fn exceeded(quota: &Object, object: &Object, name: &str, of: [Quantity; 3]) -> F
 }
 
 /// The pods that a workload is to have, and how they are.
-fn pods(object: &Object) -> Option<(u32, &PodSpec)> {
-    let template = object.body.template()?;
+fn pods<'o>(object: &'o Object, filled: &'o Filled<'_>) -> Option<(u32, &'o PodSpec)> {
+    let spec = filled.spec(object)?;
     let at_once = |job: &Job| {
         let completions = job.rules.completions.unwrap_or(u32::MAX);
         job.rules.parallelism.min(completions)
@@ -97,22 +100,28 @@ fn pods(object: &Object) -> Option<(u32, &PodSpec)> {
         Body::CronJob(cron) => at_once(&cron.job),
         _ => 1,
     };
-    Some((count, &template.spec))
+    Some((count, spec))
 }
 
-fn counted<'o>(object: &'o Object, scopes: &[Scope]) -> Option<(u32, &'o PodSpec)> {
-    pods(object).filter(|(_, spec)| scopes.iter().all(|scope| scope.has(spec)))
+fn counted<'o>(
+    object: &'o Object,
+    scopes: &[Scope],
+    filled: &'o Filled<'_>,
+) -> Option<(u32, &'o PodSpec)> {
+    pods(object, filled).filter(|(_, spec)| scopes.iter().all(|scope| scope.has(spec)))
 }
 
 /// How much of something an object asks for.
-fn amount(object: &Object, measure: &Measure, scopes: &[Scope]) -> Quantity {
+fn amount(object: &Object, measure: &Measure, scopes: &[Scope], filled: &Filled<'_>) -> Quantity {
     let number = |count: u32| Quantity::units(i64::from(count));
     let of_pods = |of: fn(&PodSpec) -> ResourceList, name: &str| {
-        let Some((count, spec)) = counted(object, scopes) else { return Quantity::ZERO };
+        let Some((count, spec)) = counted(object, scopes, filled) else { return Quantity::ZERO };
         of(spec).get(name).map_or(Quantity::ZERO, |each| each.times(count))
     };
     match measure {
-        Measure::Pods => counted(object, scopes).map_or(Quantity::ZERO, |(count, _)| number(count)),
+        Measure::Pods => {
+            counted(object, scopes, filled).map_or(Quantity::ZERO, |(count, _)| number(count))
+        }
         Measure::Requests(name) => of_pods(PodSpec::requests, name),
         Measure::Limits(name) => of_pods(PodSpec::limits, name),
         Measure::Objects(kind) => number(u32::from(object.key.kind == *kind)),
@@ -156,8 +165,8 @@ fn claims<'o>(object: &'o Object, class: Option<&str>) -> Vec<(u32, &'o ClaimSpe
 }
 
 /// Where a quota has a ceiling for CPU or memory, every container must say how much of it is its own.
-fn unsaid(judged: &Judged<'_>, object: &Object) -> Option<Finding> {
-    let (_, spec) = counted(object, &judged.quota.scopes)?;
+fn unsaid(judged: &Judged<'_>, object: &Object, filled: &Filled<'_>) -> Option<Finding> {
+    let (_, spec) = counted(object, &judged.quota.scopes, filled)?;
     let mut missing: Vec<String> = Vec::new();
     for Ceiling { name, measure, .. } in &judged.quota.hard {
         let says = |container: &crate::kinds::container::Container| match measure {
@@ -182,12 +191,17 @@ fn unsaid(judged: &Judged<'_>, object: &Object) -> Option<Finding> {
     (!missing.is_empty()).then(|| Finding::error(object.place.clone(), message).of(&object.key))
 }
 
-fn tell_of_daemons(quotas: &[Judged<'_>], objects: &[&Object], found: &mut Vec<Finding>) {
+fn tell_of_daemons(
+    quotas: &[Judged<'_>],
+    objects: &[&Object],
+    filled: &Filled<'_>,
+    found: &mut Vec<Finding>,
+) {
     for object in objects.iter().filter(|object| object.key.kind == Kind::DaemonSet) {
         let is_counted = |judged: &&Judged<'_>| {
             judged.object.key.namespace == object.key.namespace
                 && judged.quota.hard.iter().any(|ceiling| ceiling.measure.is_of_pods())
-                && counted(object, &judged.quota.scopes).is_some()
+                && counted(object, &judged.quota.scopes, filled).is_some()
         };
         if let Some(judged) = quotas.iter().find(is_counted) {
             let message =
@@ -201,8 +215,11 @@ fn tell_of_daemons(quotas: &[Judged<'_>], objects: &[&Object], found: &mut Vec<F
 pub fn used(quota: &Object, objects: &[&Object]) -> BTreeMap<String, Quantity> {
     let Some(Judged { object, quota }) = Judged::of(quota) else { return BTreeMap::new() };
     let own = objects.iter().filter(|own| own.key.namespace == object.key.namespace);
-    let own: Vec<&&Object> = own.collect();
-    let sum = |measure: &Measure| own.iter().map(|own| amount(own, measure, &quota.scopes)).sum();
+    let own: Vec<&Object> = own.copied().collect();
+    let filled = Filled::of(&own);
+    let sum = |measure: &Measure| {
+        own.iter().map(|own| amount(own, measure, &quota.scopes, &filled)).sum()
+    };
     quota.hard.iter().map(|ceiling| (ceiling.name.clone(), sum(&ceiling.measure))).collect()
 }
 
@@ -363,6 +380,35 @@ mod tests {
                 words => assert!(said.len() == 1 && said[0].contains(words), "{hard}: {said:?}"),
             }
         }
+    }
+
+    #[test]
+    fn what_limit_ranges_give_counts_as_if_it_were_written() {
+        let silent = workload("Deployment", "web", "replicas: 2, ", "{}");
+        let quota = quota("{hard: {limits.memory: 1Gi, requests.memory: 1Gi}}");
+        let range = |memory: &str| {
+            format!(
+                "apiVersion: v1\nkind: LimitRange\nmetadata: {{name: usual, namespace: shop}}\nspec: \
+                 {{limits: [{{type: Container, default: {{memory: {memory}}}, defaultRequest: \
+                 {{memory: 1Mi}}}}]}}\n"
+            )
+        };
+        let said = |texts: &[String]| read_all(texts).1;
+        assert!(
+            said(&[quota.clone(), silent.clone()])[0].contains("must specify limits.memory for")
+        );
+        let (desired, none) = read_all(&[quota.clone(), silent.clone(), range("512Mi")]);
+        assert_eq!(none, Vec::<String>::new());
+        let all: Vec<&Object> = desired.objects.values().map(|object| &**object).collect();
+        let quotas = all.iter().find(|object| object.key.kind == Kind::ResourceQuota);
+        let used = used(quotas.expect("one"), &all);
+        let used: Vec<String> = used.iter().map(|(name, used)| format!("{name}={used}")).collect();
+        assert_eq!(used, ["limits.memory=1Gi", "requests.memory=2Mi"]);
+        let above = said(&[quota, silent, range("600Mi")]);
+        assert!(
+            above[0].contains("exceeded quota: q, requested: limits.memory=1200Mi"),
+            "{above:?}"
+        );
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod affinity;
 mod batch;
 mod config;
 mod container;
+mod limits;
 mod meta;
 mod node;
 mod pod;
@@ -80,6 +81,7 @@ pub(super) fn body(
         Kind::ServiceAccount => typed(json, check, config::service_account),
         Kind::Service => typed(json, check, service::service),
         Kind::Node => typed(json, check, |node, check| node::node(node, meta, check)),
+        Kind::LimitRange => typed(json, check, limits::limit_range),
         Kind::ResourceQuota => typed(json, check, quota::quota),
         Kind::PodDisruptionBudget => typed(json, check, workload::disruption_budget),
         Kind::PriorityClass => {

@@ -58,7 +58,7 @@ pub(super) fn resources(
 }
 
 /// Whether it can't be overcommitted, so that what is asked is what may be used.
-fn is_indivisible(name: &str) -> bool {
+pub(super) fn is_indivisible(name: &str) -> bool {
     is_extended(name) || name.starts_with(HUGE_PAGES)
 }
 
@@ -83,7 +83,7 @@ pub(super) fn list(
     list
 }
 
-fn check_name(path: &Path<'_>, name: &str, check: &mut Check<'_, '_>) {
+pub(super) fn check_name(path: &Path<'_>, name: &str, check: &mut Check<'_, '_>) {
     if STANDARD.contains(&name) || name.starts_with(HUGE_PAGES) {
         return;
     }

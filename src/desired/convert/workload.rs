@@ -36,6 +36,7 @@ pub(super) fn pod(
         json: parts.json,
         meaning: parts.meaning,
         written: parts.written,
+        given: None,
     }))
 }
 
@@ -92,6 +93,7 @@ pub(super) fn pod_template(
         json: parts.json,
         meaning: parts.meaning,
         written: parts.written,
+        given: None,
     })
 }
 

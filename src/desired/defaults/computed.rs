@@ -15,6 +15,7 @@ pub(in super::super) fn finish(definition: &str) -> Option<Finish> {
         "core.v1.PodSpec" => pod_spec,
         "core.v1.Container" => container,
         "core.v1.Volume" => volume,
+        "core.v1.LimitRangeItem" => limit,
         "core.v1.ServiceSpec" => service_spec,
         "core.v1.ServicePort" => service_port,
         "core.v1.Secret" => secret,
@@ -85,6 +86,32 @@ fn is_latest(image: &str) -> bool {
 fn volume(entries: &mut Vec<Entry<'_>>, at: At) {
     if entries.iter().all(|entry| entry.key == "name") {
         entries.put(at, "emptyDir", map(at, Vec::new()));
+    }
+}
+
+/// What is given to containers that don't say follows from what they may have
+/// (`SetDefaults_LimitRangeItem`): the most as the limit, the limit and then the least as the request.
+fn limit(entries: &mut Vec<Entry<'_>>, _at: At) {
+    if text(entries, "type") != Some("Container") {
+        return;
+    }
+    for (from, to) in [("max", "default"), ("default", "defaultRequest"), ("min", "defaultRequest")]
+    {
+        lay_in(entries, from, to);
+    }
+}
+
+/// Gives a map what another has and it has not.
+fn lay_in(entries: &mut Vec<Entry<'_>>, from: &str, to: &'static str) {
+    let Some(Node { at, value: Value::Map(more), .. }) = entries.get_mut(from).cloned() else {
+        return;
+    };
+    if !entries.has(to) {
+        entries.put(at, to, map(at, Vec::new()));
+    }
+    if let Some(own) = entries.get_mut(to).and_then(Node::as_map_mut) {
+        let missing: Vec<_> = more.into_iter().filter(|entry| !own.has(&entry.key)).collect();
+        own.extend(missing);
     }
 }
 
@@ -284,32 +311,13 @@ pub(in super::super) fn pod(pod: &mut Node<'_>) {
     for list in ["containers", "initContainers"] {
         let containers = entries.get_mut(list).and_then(Node::as_list_mut);
         for container in containers.into_iter().flatten() {
-            if let Some(resources) = container.get_mut("resources") {
-                requests_from_limits(resources);
+            let resources = container.get_mut("resources").and_then(Node::as_map_mut);
+            if let Some(resources) = resources {
+                lay_in(resources, "limits", "requests");
             }
             let ports = container.get_mut("ports").and_then(Node::as_list_mut);
             for port in ports.into_iter().flatten().filter(|_| host_network) {
                 host_port(port);
-            }
-        }
-    }
-}
-
-fn requests_from_limits(resources: &mut Node<'_>) {
-    let Some(limits) = resources.get("limits").cloned() else {
-        return;
-    };
-    let Some(entries) = resources.as_map_mut() else {
-        return;
-    };
-    if !entries.has("requests") {
-        entries.put(limits.at, "requests", map(limits.at, Vec::new()));
-    }
-    let requests = entries.get_mut("requests").and_then(Node::as_map_mut);
-    if let (Some(requests), Value::Map(limits)) = (requests, limits.value) {
-        for limit in limits {
-            if !requests.has(&limit.key) {
-                requests.push(limit);
             }
         }
     }

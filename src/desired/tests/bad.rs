@@ -18,6 +18,7 @@ const TABLES: &[(&str, &str)] = &[
     ("jobs", include_str!("bad/jobs.txt")),
     ("services", include_str!("bad/services.txt")),
     ("config", include_str!("bad/config.txt")),
+    ("limits", include_str!("bad/limits.txt")),
     ("cross", include_str!("bad/cross.txt")),
 ];
 

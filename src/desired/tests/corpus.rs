@@ -36,7 +36,7 @@ fn a_repository_of_typical_manifests_passes() {
     assert_eq!(desired.objects.len(), 53);
     let skipped: Vec<(&str, Why)> = desired.skipped.iter().map(|s| (&*s.path, s.why)).collect();
     assert_eq!(skipped, [("values.yaml", Why::NotAManifest)]);
-    assert_eq!(desired.settings.unenforced.len(), 2);
+    assert_eq!(desired.settings.unenforced.len(), 1);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value as Json, json};
 
 use super::super::{
-    Desired, Difference, FILE_BYTES_MAX, FieldChange, Why, assemble, changes, template, wanted,
+    Desired, Difference, FILE_BYTES_MAX, FieldChange, Why, assemble, book, changes, wanted,
 };
 use super::{corpus, read, repository};
 use crate::kinds::binding::Oid;
@@ -304,18 +304,20 @@ fn what_was_written_is_told_from_what_it_means() {
 }
 
 #[test]
-fn a_template_is_found_by_its_owner() {
+fn what_pods_are_made_of_is_found_by_its_name() {
     let (_, files) = repository(corpus::FILES);
     let (desired, _) = read(corpus::FILES);
     let owner = named(&desired, "Pod shop/plain").key.clone();
-    let template_of = |path: &str, owner: &Key| template(&files[path], owner);
-    let found = template_of("pods.yaml", &owner).expect("is there");
-    let shown: Json = serde_json::from_str(&found.json).expect("JSON");
+    let book_of = |path: &str, owner: &Key| book(&files[path], owner);
+    let found = book_of("pods.yaml", &owner).expect("is there");
+    let shown: Json = serde_json::from_str(&found.template().expect("one").json).expect("JSON");
     assert_eq!(shown["metadata"], json!({}));
     assert_eq!(shown["spec"]["hostname"], "plain");
-    assert!(template_of("nginx.yaml", &owner).is_none());
+    assert!(book_of("nginx.yaml", &owner).is_none());
     let service = named(&desired, "Service shop/nginx").key.clone();
-    assert!(template_of("nginx.yaml", &service).is_none());
+    assert!(book_of("nginx.yaml", &service).is_none());
+    let range = named(&desired, "LimitRange shop/limits").key.clone();
+    assert!(book_of("policies.yaml", &range).is_some_and(|book| book.limit_range().is_some()));
 }
 
 #[test]

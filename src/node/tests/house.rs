@@ -498,6 +498,7 @@ pub(super) fn assignment(spec: &str) -> Assignment {
         nominated: None,
         index: None,
         only_node: None,
+        limit_ranges: Vec::new(),
         unknown: BTreeMap::new(),
     };
     Assignment { binding: Arc::new(binding), template: Some(template.clone()) }

@@ -50,10 +50,13 @@ pub(super) struct Cluster {
     pub(super) log: Vec<Change>,
     /// Room kept for pods that others make way for: (node, shape).
     pub(super) claims: Vec<(usize, usize)>,
-    by_key: BTreeMap<(Digest, Name, Labels, Option<Key>, bool), usize>,
+    by_key: BTreeMap<(Says, Name, Labels, Option<Key>, bool), usize>,
     /// The shape asked for last: pods come in order of their names, so alike ones come together.
     last: Option<(Arc<PodTemplate>, Labels, usize)>,
 }
+
+/// What a template means, and what its pods were given beside it.
+type Says = (Digest, Option<Digest>);
 
 /// A pod of some shape came to a node, or went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -208,7 +211,8 @@ impl Cluster {
     ) -> usize {
         let mut labels = template.labels.clone();
         labels.extend(more.clone());
-        let key = (template.meaning, namespace.clone(), labels.clone(), owner.cloned(), is_leaving);
+        let says = (template.meaning, template.given);
+        let key = (says, namespace.clone(), labels.clone(), owner.cloned(), is_leaving);
         if let Some(known) = self.by_key.get(&key) {
             return *known;
         }

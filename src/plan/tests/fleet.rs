@@ -12,7 +12,6 @@ use crate::kinds::binding::{Binding, DEFAULT_APP, Oid, TemplateRef};
 use crate::kinds::digest::Digest;
 use crate::kinds::name::{Name, NodeName, PodKey, Uid};
 use crate::kinds::object::{Body, Key};
-use crate::kinds::pod::PodTemplate;
 use crate::kinds::status::{CONDITION_READY, Phase, PodCondition, PodReport, PodStatus, Truth};
 use crate::kinds::time::{Elapsed, Now, Wall};
 use crate::ports::source::{CommitInfo, Relation};
@@ -298,7 +297,7 @@ impl Fleet {
         self.input.apps.retain(|app, _| is_known(app));
     }
 
-    /// Finds the templates of earlier revisions, as the agent does in Git.
+    /// Finds templates and LimitRanges of earlier revisions, as the agent does in Git.
     pub(super) fn fetch_books(&mut self) {
         let mut used = std::collections::BTreeSet::new();
         let Input { state, apps, library, .. } = &self.input;
@@ -310,10 +309,10 @@ impl Fleet {
         }
     }
 
-    fn book(&self, shelf: &Shelf) -> Option<Arc<PodTemplate>> {
+    fn book(&self, shelf: &Shelf) -> Option<Body> {
         let mut parts = self.history.iter().filter(|r| r.commit.id == shelf.revision);
         let object = parts.find_map(|part| part.desired.objects.get(&shelf.owner))?;
-        object.body.template().cloned()
+        Some(object.body.clone())
     }
 
     /// Lets time pass.
@@ -422,7 +421,8 @@ impl Fleet {
 
     /// What a template runs.
     pub(super) fn image(&self, reference: &TemplateRef) -> String {
-        let template = self.book(&Shelf::of(reference));
+        let book = self.book(&Shelf::of(reference));
+        let template = book.as_ref().and_then(Body::template);
         template.map(|template| template.spec.containers[0].image.clone()).unwrap_or_default()
     }
 

@@ -19,6 +19,7 @@ mod fleet;
 mod fold;
 mod jobs;
 mod library;
+mod limits;
 mod liveness;
 mod namespace;
 mod properties;

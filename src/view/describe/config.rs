@@ -1,5 +1,7 @@
 //! What pods read, rooms for names, and every other kind, told.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::Page;
@@ -87,7 +89,45 @@ pub(super) fn namespace(page: &mut Page, picture: &Picture, key: &Key, namespace
         limits(page, 1, &quota.json);
     }
     page.line(0, "");
-    page.line(0, "No LimitRange resource.");
+    let ranges = list(picture, Kind::LimitRange);
+    let ranges: Vec<&Shown> = ranges.iter().filter(is_here).collect();
+    if ranges.is_empty() {
+        page.line(0, "No LimitRange resource.");
+        return;
+    }
+    page.line(0, "Resource Limits");
+    bounds(page, " ", ranges.into_iter().map(|range| &range.json));
+}
+
+pub(super) fn limit_range(page: &mut Page, range: &Value) {
+    page.head(range);
+    page.source(range);
+    bounds(page, "", std::iter::once(range));
+}
+
+/// What containers, pods and claims may have, and what they are given (`describeLimitRangeSpec`).
+fn bounds<'v>(page: &mut Page, margin: &str, ranges: impl Iterator<Item = &'v Value>) {
+    const COLUMNS: [(&str, &str); 5] = [
+        ("Min", "min"),
+        ("Max", "max"),
+        ("Default Request", "defaultRequest"),
+        ("Default Limit", "default"),
+        ("Max Limit/Request Ratio", "maxLimitRequestRatio"),
+    ];
+    let heads = || ["Type", "Resource"].into_iter().chain(COLUMNS.map(|(head, _)| head));
+    let rules: Vec<String> = heads().map(|head| "-".repeat(head.len())).collect();
+    page.line(0, format!("{margin}{}", heads().collect::<Vec<_>>().join("\t")));
+    page.line(0, format!("{margin}{}", rules.join("\t")));
+    for limit in ranges.flat_map(|range| items(range, "spec.limits")) {
+        let named = COLUMNS.iter().flat_map(|(_, field)| members(limit, field));
+        let resources: BTreeSet<&String> = named.map(|(resource, _)| resource).collect();
+        for resource in resources {
+            let amount = |field: &str| limit.get(field)?.get(resource).map(plain);
+            let amounts = COLUMNS.map(|(_, field)| amount(field).unwrap_or_else(|| "-".to_owned()));
+            let kind = text(limit, "type");
+            page.line(0, format!("{margin}{kind}\t{resource}\t{}", amounts.join("\t")));
+        }
+    }
 }
 
 pub(super) fn quota(page: &mut Page, quota: &Value) {

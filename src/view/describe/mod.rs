@@ -48,6 +48,7 @@ pub fn describe(picture: &Picture, key: &Key) -> Option<String> {
         Kind::ConfigMap => config::config_map(&mut page, object),
         Kind::Secret => config::secret(&mut page, picture, key, object),
         Kind::Namespace => config::namespace(&mut page, picture, key, object),
+        Kind::LimitRange => config::limit_range(&mut page, object),
         Kind::ResourceQuota => config::quota(&mut page, object),
         Kind::PodDisruptionBudget => workload::budget(&mut page, object),
         Kind::PersistentVolumeClaim => storage::claim(&mut page, picture, key, object),

@@ -10,6 +10,7 @@ use crate::kinds::binding::Binding;
 use crate::kinds::config::DEFAULT_ACCOUNT;
 use crate::kinds::digest::Digest;
 use crate::kinds::individual::{ENV_COMPLETION_INDEX, JOB_COMPLETION_INDEX};
+use crate::kinds::limits::ANNOTATION_GIVEN;
 use crate::kinds::name::{Name, PodKey, Uid};
 use crate::kinds::object::{Body, Key};
 use crate::kinds::pod::{PodSpec, PodTemplate};
@@ -71,6 +72,10 @@ fn describe_identity(
     }
     if let Some(annotations) = annotations {
         metadata.insert("annotations".into(), annotations.clone());
+    }
+    let own = pod.template.iter().filter(|template| template.given.is_some());
+    if let Some(given) = own.filter_map(|own| own.annotations.get(ANNOTATION_GIVEN)).next() {
+        child(metadata, "annotations").insert(ANNOTATION_GIVEN.into(), given.as_str().into());
     }
     if let Some(index) = binding.job_index() {
         let annotations = child(metadata, "annotations");
@@ -159,9 +164,13 @@ fn pull_secrets(picture: &Picture, pod: &Pod, account: &Value) -> Option<Value> 
 /// controllers write it into the pod.
 fn individualize(spec: &mut Map<String, Value>, pod: &Pod) {
     let binding = &pod.binding;
-    let Some(own) = pod.template.as_ref().map(|template| &template.spec) else {
+    let Some(template) = pod.template.as_ref() else {
         return;
     };
+    let own = &template.spec;
+    if template.given.is_some() {
+        lay_in_resources(spec, own);
+    }
     if binding.owner.kind == Kind::StatefulSet {
         spec.insert("hostname".into(), binding.key.name.as_str().into());
         if let Some(subdomain) = &own.subdomain {
@@ -178,6 +187,26 @@ fn individualize(spec: &mut Map<String, Value>, pod: &Pod) {
             json!({"nodeSelectorTerms": [{"matchFields": [field]}]}),
         );
         endure(spec, own.host_network);
+    }
+}
+
+/// What LimitRanges gave containers, beside what they say.
+fn lay_in_resources(spec: &mut Map<String, Value>, own: &PodSpec) {
+    for (list, containers) in
+        [("initContainers", &own.init_containers), ("containers", &own.containers)]
+    {
+        let shown = spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten();
+        for (shown, own) in shown.filter_map(Value::as_object_mut).zip(containers) {
+            let resources = child(shown, "resources");
+            for (field, amounts) in
+                [("limits", &own.resources.limits), ("requests", &own.resources.requests)]
+            {
+                for (name, amount) in amounts {
+                    let said = child(resources, field).entry(name.clone());
+                    said.or_insert_with(|| amount.to_string().into());
+                }
+            }
+        }
     }
 }
 
