@@ -6,6 +6,7 @@
 //!   plan ───▶ rows │
 //!   rules ──▶ rows │
 //!   load ───▶ rows │
+//!   offline ─▶ rows │
 //!   coordinator ─▶ │
 //!   fleet ──▶ rows ┘
 //! ```
@@ -27,6 +28,7 @@ mod coordinator;
 mod desired;
 mod fleet;
 mod load;
+mod offline;
 mod plan;
 mod row;
 mod rules;
@@ -36,13 +38,14 @@ use row::Row;
 /// A part's name, and how its rows are had.
 type Part = (&'static str, fn() -> Vec<Row>);
 
-const PARTS: [Part; 7] = [
+const PARTS: [Part; 8] = [
     ("agent", agent::rows),
     ("desired", desired::rows),
     ("plan", plan::rows),
     ("rules", rules::rows),
     ("coordinator", coordinator::rows),
     ("load", load::rows),
+    ("offline", offline::rows),
     ("fleet", fleet::rows),
 ];
 

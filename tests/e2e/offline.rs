@@ -10,30 +10,13 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use windlass::kinds::digest::Digest;
 
-use crate::support::host::may_run;
 use crate::support::images::{bulky, busybox, oci};
 use crate::support::lab::{Fleet, NODES};
 use crate::support::must_git;
 use crate::support::registry::Registry;
 use crate::support::servers::{Httpd, Sshd, have_servers};
+use crate::support::shore::{Shore, sleeper};
 use crate::support::site::{NAMESPACE, Site, is_ready, web};
-
-/// A pod that sleeps, from this image.
-fn sleeper(name: &str, image: &str) -> String {
-    format!(
-        r#"apiVersion: apps/v1
-kind: Deployment
-metadata: {{name: {name}, namespace: shop}}
-spec:
-  selector: {{matchLabels: {{app: {name}}}}}
-  template:
-    metadata: {{labels: {{app: {name}}}}}
-    spec:
-      terminationGracePeriodSeconds: 1
-      containers: [{{name: main, image: "{image}", command: [sleep, "100000"]}}]
-"#
-    )
-}
 
 /// Why the first container of the first pod waits.
 fn waits(site: &Site, app: &str) -> Option<String> {
@@ -67,90 +50,6 @@ fn a_pod_that_waits_for_its_image_starts_when_an_archive_of_it_appears() {
     std::thread::sleep(Duration::from_millis(700));
     fs::write(&path, &tar).expect("written");
     site.wait_ready("app=app", 1);
-}
-
-/// Where bundles are made: a key, a list of signers, archives, and a clone of its own.
-struct Shore {
-    dir: tempfile::TempDir,
-}
-
-impl Shore {
-    fn new(desired: &Path) -> Option<Self> {
-        if !may_run(&["ssh-keygen", "tar", "git"]) {
-            return None;
-        }
-        let dir = crate::support::scratch("we2e-shore-");
-        let key = dir.path().join("key");
-        let args = ["-q", "-t", "ed25519", "-N", "", "-C", "ada", "-f"];
-        let made = Command::new("ssh-keygen").args(args).arg(&key).status();
-        assert!(made.expect("ssh-keygen runs").success());
-        let public = fs::read_to_string(key.with_extension("pub")).expect("a public half");
-        let list = format!("ada@example namespaces=\"windlass-bundle\" {public}");
-        fs::write(dir.path().join("signers"), list).expect("written");
-        fs::create_dir(dir.path().join("archives")).expect("made");
-        must_git(dir.path(), &["clone", "-q", &desired.display().to_string(), "clone"]);
-        Some(Self { dir })
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn archive(&self, name: &str, tar: &[u8]) {
-        fs::write(self.path("archives").join(name), tar).expect("written");
-    }
-
-    /// Commits files in the clone; nothing is pushed anywhere.
-    fn commit(&self, message: &str, files: &[(&str, &str)]) -> String {
-        let clone = self.path("clone");
-        for (path, text) in files {
-            fs::write(clone.join(path), text).expect("written");
-        }
-        must_git(&clone, &["add", "-A"]);
-        must_git(&clone, &["commit", "-q", "-m", message]);
-        must_git(&clone, &["rev-parse", "HEAD"])
-    }
-
-    /// `windlass bundle create`, in the network of the site's host, from its Docker too.
-    fn create(&self, site: &Site, name: &str, args: &[&str]) -> Result<PathBuf, String> {
-        let mut command = site.host.command(env!("CARGO_BIN_EXE_windlass"));
-        let socket = site.host.socket();
-        command.args(["bundle", "create", "--docker"]).arg(socket);
-        self.create_by(command, name, args)
-    }
-
-    fn create_by(
-        &self,
-        mut command: Command,
-        name: &str,
-        args: &[&str],
-    ) -> Result<PathBuf, String> {
-        let out = self.path(name);
-        command.arg(&out).arg("--repo").arg(self.path("clone"));
-        command.arg("--archive").arg(self.path("archives")).arg("--key").arg(self.path("key"));
-        let output = command.args(args).output().expect("it runs");
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        if output.status.success() { Ok(out) } else { Err(said) }
-    }
-
-    fn apply(&self, site: &Site, bundle: &Path, args: &[&str]) -> Result<String, String> {
-        self.apply_to(&site.host.dir().join("agent.yaml"), bundle, args)
-    }
-
-    fn apply_to(&self, config: &Path, bundle: &Path, args: &[&str]) -> Result<String, String> {
-        let mut command = self.applying(config, bundle);
-        let output = command.args(args).output().expect("it runs");
-        let said = [output.stdout, output.stderr].concat();
-        let said = String::from_utf8_lossy(&said).into_owned();
-        if output.status.success() { Ok(said) } else { Err(said) }
-    }
-
-    fn applying(&self, config: &Path, bundle: &Path) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_windlass"));
-        command.args(["bundle", "apply"]).arg(bundle).arg("--config").arg(config);
-        command.arg("--signers").arg(self.path("signers"));
-        command
-    }
 }
 
 fn tip(site: &Site) -> String {

@@ -13,6 +13,7 @@ pub(crate) mod pods;
 pub(crate) mod proxy;
 pub(crate) mod registry;
 pub(crate) mod servers;
+pub(crate) mod shore;
 pub(crate) mod site;
 
 use std::path::Path;
