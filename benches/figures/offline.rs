@@ -12,7 +12,7 @@ use serde_json::json;
 use windlass::adapters::docker::archive::{self, Archive, Entry};
 
 use crate::row::Row;
-use crate::support::lab::{Fleet, node_of};
+use crate::support::lab::{Fleet, PODS, node_of};
 use crate::support::must_git;
 use crate::support::shore::{Shore, sleeper};
 use crate::support::site::{NAMESPACE, Site, is_ready};
@@ -145,6 +145,9 @@ fn from_a_peer() -> Option<Row> {
         });
         best = best.min(began.elapsed());
     }
+    // The fleet is shared with the part that comes next.
+    fleet.push("None", &[("peer.yaml", "")]);
+    fleet.wait_settled(PODS);
     Some(beside("push → a pod ready, its image of another node's Docker", best, floor))
 }
 
