@@ -474,6 +474,8 @@ impl Fleet {
             let status = keeper.wait().expect("the keeper ends");
             assert!(status.success(), "the keeper failed");
         }
+        // The shared fleets are never dropped.
+        let _ = fs::remove_dir_all(self.files.path());
     }
 }
 
