@@ -107,8 +107,7 @@ impl Agent {
         self.host.larder.named.get_or_insert(noted);
         self.tend_larder();
         self.note_named();
-        let is_known = self.host.mine.is_known && self.has_read_any() && self.has_read_all();
-        if self.host.larder.is_removing || !is_known {
+        if self.host.larder.is_removing || !self.knows_what_is_needed() {
             return;
         }
         let kept = self.needed_images().into_keys().collect();
@@ -226,13 +225,18 @@ impl Agent {
     pub fn images(&self) -> Result<Images, &'static str> {
         let stock =
             self.images_here().ok_or("images have not been looked at yet: ask again soon")?;
-        if !(self.host.mine.is_known && self.has_read_any() && self.has_read_all()) {
+        if !self.knows_what_is_needed() {
             return Err(
                 "what is in force has not been read yet, so nobody knows which images are \
                         needed; windlass status says what is missing",
             );
         }
         Ok(images::images(stock, &self.needed_images(), &self.config.collect))
+    }
+
+    /// Whether an image that nothing is seen to need is needed by nothing.
+    fn knows_what_is_needed(&self) -> bool {
+        self.host.mine.is_known && self.has_read_any() && self.has_read_all()
     }
 
     /// The disks with images, as they were last seen.

@@ -39,8 +39,8 @@ fn by_namespace<'o>(objects: &[&'o Object]) -> ByNamespace<'o> {
 }
 
 /// Pods as they are made once LimitRanges have given them what they don't say.
-#[derive(Default)]
 pub(super) struct Filled<'o> {
+    ranges: ByNamespace<'o>,
     specs: BTreeMap<&'o Key, PodSpec>,
     /// What could not be given, by workload: the LimitRange's name, and why.
     unfit: Vec<(&'o Object, &'o Object, Gift, Quantity)>,
@@ -50,7 +50,7 @@ impl<'o> Filled<'o> {
     /// Of all that a commit has, or of all of some namespaces.
     pub(super) fn of(objects: &[&'o Object]) -> Self {
         let ranges = by_namespace(objects);
-        let mut filled = Self::default();
+        let (mut specs, mut unfit) = (BTreeMap::new(), Vec::new());
         for object in objects {
             let own = object.key.namespace.as_ref().and_then(|namespace| ranges.get(namespace));
             let (Some(own), Some(template)) = (own, object.body.template()) else { continue };
@@ -60,12 +60,12 @@ impl<'o> Filled<'o> {
             }
             let mut spec = PodSpec::clone(&template.spec);
             for (of, range) in giving {
-                let unfit = range.give(&mut spec).unfit.into_iter();
-                filled.unfit.extend(unfit.map(|(gift, said)| (*object, *of, gift, said)));
+                let left = range.give(&mut spec).unfit.into_iter();
+                unfit.extend(left.map(|(gift, said)| (*object, *of, gift, said)));
             }
-            filled.specs.insert(&object.key, spec);
+            specs.insert(&object.key, spec);
         }
-        filled
+        Self { ranges, specs, unfit }
     }
 
     /// A workload's pods.
@@ -90,9 +90,8 @@ pub(super) fn check(objects: &[&Object], filled: &Filled<'_>, found: &mut Vec<Fi
         };
         say(object, of, &format!("container {container}: "), what);
     }
-    let ranges = by_namespace(objects);
     for object in objects {
-        let own = object.key.namespace.as_ref().and_then(|namespace| ranges.get(namespace));
+        let own = object.key.namespace.as_ref().and_then(|own| filled.ranges.get(own));
         for (of, range) in own.into_iter().flatten() {
             if let Some(spec) = filled.spec(object) {
                 for limit in range.of(LimitOf::Container) {

@@ -73,8 +73,8 @@ fn describe_identity(
     if let Some(annotations) = annotations {
         metadata.insert("annotations".into(), annotations.clone());
     }
-    let own = pod.template.iter().filter(|template| template.given.is_some());
-    if let Some(given) = own.filter_map(|own| own.annotations.get(ANNOTATION_GIVEN)).next() {
+    let own = pod.template.as_ref().filter(|template| template.given.is_some());
+    if let Some(given) = own.and_then(|own| own.annotations.get(ANNOTATION_GIVEN)) {
         child(metadata, "annotations").insert(ANNOTATION_GIVEN.into(), given.as_str().into());
     }
     if let Some(index) = binding.job_index() {
