@@ -1,7 +1,7 @@
 //! Two nodes: one is asked for what runs on the other.
 
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -177,6 +177,9 @@ spec:
     )
 }
 
+/// Shows the terminal's size, once it has one: that is told beside what is typed, not before it.
+const SIZE: &str = "until [ \"$(stty size)\" != '0 0' ]; do sleep 0.1; done; stty size";
+
 /// Presses these keys at a terminal in which the command runs; what it shows, and its exit code.
 fn at_terminal(command: &Command, keys: &str) -> Output {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
@@ -203,23 +206,22 @@ fn at_terminal(command: &Command, keys: &str) -> Output {
 }
 
 fn logs_are_told(fleet: &Fleet, kubectl: Option<&PathBuf>) {
-    let told = text(&out(fleet.windlass("logs talker -n shop")).stdout);
-    assert!(told.starts_with("line 1\nline 2\n"), "{told}");
+    fleet.wait("two lines", || {
+        let told = text(&out(fleet.windlass("logs talker -n shop")).stdout);
+        told.starts_with("line 1\nline 2\n").then_some(())
+    });
     let Some(program) = kubectl else { return };
     let told = text(&out(fleet.kubectl(program, "logs talker -n shop --tail=1")).stdout);
     assert!(told.starts_with("line ") && told.lines().count() == 1, "{told}");
     let mut following = fleet.kubectl(program, "logs -f talker -n shop --tail=1");
     following.args(["--pod-running-timeout=5s"]);
     let mut child = following.stdout(Stdio::piped()).spawn().expect("kubectl runs");
-    std::thread::sleep(Duration::from_secs(2));
+    let told = BufReader::new(child.stdout.take().expect("piped")).lines().take(3).count();
     // Its parent is `timeout`, which hands the signal on.
     let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).expect("a pid"));
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("signals");
-    let mut told = String::new();
-    std::io::Read::read_to_string(&mut child.stdout.take().expect("piped"), &mut told)
-        .expect("reads");
     child.wait().expect("ends");
-    assert!(told.lines().count() >= 3, "it goes on: {told}");
+    assert_eq!(told, 3, "it goes on");
 }
 
 fn programs_run(fleet: &Fleet, kubectl: Option<&PathBuf>) {
@@ -228,7 +230,7 @@ fn programs_run(fleet: &Fleet, kubectl: Option<&PathBuf>) {
     let ran = out(command);
     assert_eq!(ran.status.code(), Some(4), "{ran:?}");
     let command = fleet.windlass("exec -it talker -n shop -- sh");
-    let shown = at_terminal(&command, "stty size; exit 6\n");
+    let shown = at_terminal(&command, &format!("{SIZE}; exit 6\n"));
     assert_eq!(shown.status.code(), Some(6), "{}", text(&shown.stdout));
     assert!(text(&shown.stdout).contains("33 77"), "{}", text(&shown.stdout));
     let Some(program) = kubectl else { return };
@@ -249,7 +251,7 @@ fn programs_run(fleet: &Fleet, kubectl: Option<&PathBuf>) {
     assert_eq!((text(&ran.stdout).trim(), ran.status.code()), ("3000000", Some(7)), "{ran:?}");
     assert!(text(&ran.stderr).contains("wrong"), "{ran:?}");
     let command = fleet.kubectl(program, "exec -it talker -n shop -- sh");
-    let shown = at_terminal(&command, "stty size; exit 5\n");
+    let shown = at_terminal(&command, &format!("{SIZE}; exit 5\n"));
     assert_eq!(shown.status.code(), Some(5), "{}", text(&shown.stdout));
     assert!(text(&shown.stdout).contains("33 77"), "{}", text(&shown.stdout));
 }

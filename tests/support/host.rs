@@ -272,6 +272,7 @@ pub(crate) fn inside<T: Send>(netns: &Path, work: impl FnOnce() -> T + Send) -> 
 
 /// Whether this machine can run tests that need root and these programs.
 pub(crate) fn may_run(programs: &[&str]) -> bool {
+    super::tell_failures_at_once();
     let mut missing = Vec::new();
     if !nix::unistd::geteuid().is_root() {
         missing.push("root");

@@ -167,6 +167,10 @@ impl Fleet {
     /// Plugs in, starts and pushes whatever is not as it was at the beginning.
     fn settle(&self) {
         let _ = fs::remove_file(self.state().join("hooks/pre-receive"));
+        // A test that failed may have left it, under another's name even.
+        if !self.nodes.contains(&SPARE) {
+            self.lab.host(SPARE).destroy().expect("ended");
+        }
         self.lab.start_server(&mut |_| ()).expect("the server starts");
         if self.nodes.iter().any(|node| self.said(node).contains("it was set back")) {
             self.delete_state_ref("refs/windlass/coordinator");

@@ -16,11 +16,32 @@ pub(crate) mod servers;
 pub(crate) mod shore;
 pub(crate) mod site;
 
+use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Output};
 
+/// How much of a failure is told at once; the whole comes at the end.
+const TOLD_AT_ONCE_MAX: usize = 2000;
+
+/// Has what fails say why when it does: all of them together run for half an hour.
+pub(crate) fn tell_failures_at_once() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        let otherwise = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            let said: String = panic.to_string().chars().take(TOLD_AT_ONCE_MAX).collect();
+            let thread = std::thread::current();
+            let name = thread.name().unwrap_or("a thread");
+            // Past what libtest keeps back.
+            let _ = writeln!(std::io::stderr(), "{name}: {said}");
+            otherwise(panic);
+        }));
+    });
+}
+
 /// A directory that is removed with its owner, also when a test fails.
 pub(crate) fn scratch(prefix: &str) -> tempfile::TempDir {
+    tell_failures_at_once();
     tempfile::Builder::new().prefix(prefix).tempdir().expect("a scratch directory")
 }
 
