@@ -89,10 +89,15 @@ pub(super) fn run(args: &Secret, context: &mut Context) -> Result<(), Failure> {
 
 fn encrypt(args: &Encrypt) -> Result<(), Failure> {
     let plain = Zeroizing::new(args.one.read()?);
-    let manner = args.manner()?.ok_or_else(|| {
-        let what = format!("no rule of a .sops.yaml fits {}", args.one.file.display());
-        Failure::hinted(what, "name a recipient: --to age1…, or write a .sops.yaml")
-    })?;
+    let manner = match args.manner()? {
+        Some(manner) => manner,
+        None if args.to.is_empty() => {
+            let what = format!("no rule of a .sops.yaml fits {}", args.one.file.display());
+            let hint = "name a recipient: --to age1…, or write a .sops.yaml";
+            return Err(Failure::hinted(what, hint));
+        }
+        None => Manner::for_all(&args.to).map_err(|why| args.one.refused(&why))?,
+    };
     let name = args.one.name();
     let sealed = with_means(|means| sealed::encrypt(&name, &plain, &manner, means))?;
     args.one.write(&sealed.map_err(|why| args.one.refused(&why))?)?;
@@ -107,7 +112,7 @@ fn rotate(args: &Encrypt) -> Result<(), Failure> {
     let name = one.name();
     let manner = match args.manner()? {
         Some(manner) => manner,
-        None => Manner::of_file(&name, &before).map_err(|why| one.refused(&why))?,
+        None => Manner::of_file(&name, &before, &args.to).map_err(|why| one.refused(&why))?,
     };
     let sealed = with_means(|means| sealed::encrypt(&name, &plain, &manner, means))?;
     one.write(&sealed.map_err(|why| one.refused(&why))?)?;
@@ -118,12 +123,9 @@ fn rotate(args: &Encrypt) -> Result<(), Failure> {
 }
 
 impl Encrypt {
-    /// For whom, and which values; none where nobody says.
+    /// For whom, and which values, as the nearest `.sops.yaml` has it; none where it says nothing.
     fn manner(&self) -> Result<Option<Manner>, Failure> {
         let refused = |why: Unsealed| self.one.refused(&why);
-        if !self.to.is_empty() {
-            return Manner::for_all(&self.to).map(Some).map_err(refused);
-        }
         let file = self.one.file.canonicalize().map_err(|error| self.one.unreadable(&error))?;
         for directory in file.ancestors().skip(1) {
             let path = directory.join(CREATION_FILE);
@@ -131,7 +133,8 @@ impl Encrypt {
             let rules: CreationRules =
                 text.parse().map_err(|why| Failure::plain(format!("{}: {why}", path.display())))?;
             let within = file.strip_prefix(directory).unwrap_or(&file).to_string_lossy();
-            return rules.of(&within).map(Manner::of).transpose().map_err(refused);
+            let manner = rules.of(&within).map(|rule| Manner::of(rule, &self.to));
+            return manner.transpose().map_err(refused);
         }
         Ok(None)
     }

@@ -8,7 +8,9 @@ use std::process::Command;
 use base64::Engine as _;
 use serde_json::Value;
 
+use crate::support::host::run;
 use crate::support::lab::Fleet;
+use crate::support::sops;
 
 /// Values that stand nowhere but where this test puts them.
 const FIRST: &str = "correct-horse-battery-91";
@@ -86,6 +88,7 @@ fn traces(dir: &Path, text: &str) -> Vec<String> {
 #[test]
 fn a_secret_is_opened_where_its_key_is_and_nowhere_else() {
     let Some(fleet) = Fleet::settled() else { return };
+    let Some(sops) = sops("a_secret_is_opened_where_its_key_is_and_nowhere_else") else { return };
     let home = tempfile::tempdir().expect("a directory");
     let dir = home.path();
     let (key, file) = (dir.join("age.txt"), dir.join("vault.yaml"));
@@ -147,11 +150,13 @@ fn a_secret_is_opened_where_its_key_is_and_nowhere_else() {
         .wait("the broken MAC is told", || events("n1").contains("MAC does not fit").then_some(()));
     assert_eq!(read(&opens), SECOND, "what was there stays");
 
-    // A new key, and the file for it: the agent finds both.
+    // A new key, and the file for it, by the real SOPS: the agent finds both.
     fs::remove_file(&key).expect("removed");
     let next = windlass(dir, &["secret", "keys", "generate", "age.txt"], &[]).trim().to_owned();
     fs::write(&file, secret(FIRST)).expect("written");
-    windlass(dir, &["secret", "encrypt", "--to", &next, "vault.yaml"], &[]);
+    let mut sops = Command::new(&sops);
+    sops.args(["encrypt", "--age", &next, "--encrypted-regex", "^(data|stringData)$", "-i"]);
+    run(sops.arg(&file));
     fleet.push("Another key", &[("extra-vault.yaml", &encrypted())]);
     fleet.wait("the value under the new key", || (read(&opens) == FIRST).then_some(()));
 

