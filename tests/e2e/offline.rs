@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -80,6 +81,30 @@ fn blobs(site: &Site) -> BTreeMap<String, bool> {
         (name.clone(), Digest::of(&content).hex() == name)
     });
     checked.collect()
+}
+
+/// What a bundle's bill of materials says: each image, with the packages in it.
+fn bill(pieces: &[PathBuf]) -> BTreeMap<String, Vec<String>> {
+    let whole: Vec<u8> = pieces.iter().flat_map(|piece| fs::read(piece).expect("read")).collect();
+    let mut tar = Command::new("tar");
+    tar.args(["-xO", "sbom.cdx.json"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut tar = tar.spawn().expect("tar runs");
+    let mut input = tar.stdin.take().expect("piped");
+    let feed = std::thread::spawn(move || input.write_all(&whole));
+    let bill: Value =
+        serde_json::from_slice(&tar.wait_with_output().expect("ends").stdout).expect("JSON");
+    let _ = feed.join();
+    assert_eq!((&bill["bomFormat"], &bill["specVersion"]), (&json!("CycloneDX"), &json!("1.6")));
+    let texts = |list: &Value, field: &str| -> Vec<String> {
+        let list = list.as_array().into_iter().flatten();
+        list.filter_map(|one| one[field].as_str().map(str::to_owned)).collect()
+    };
+    let images = bill["components"].as_array().expect("images").iter();
+    let inside = images.map(|image| {
+        let name = format!("{}:{}", image["name"].as_str()?, image["version"].as_str()?);
+        Some((name, texts(&image["components"], "purl")))
+    });
+    inside.collect::<Option<_>>().expect("names")
 }
 
 /// tar, git and ssh-keygen read what they are given.
@@ -170,12 +195,17 @@ fn a_bundle_brings_commits_and_images_and_an_older_one_sets_nothing_back() {
     ];
     let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (*name, &**text)).collect();
     let second = shore.commit("Three more", &files);
-    let plain = ["--plain-http", &*registry.address];
+    let plain = ["--plain-http", &*registry.address, "--sbom"];
     let lost = shore.create(&site, "x.wb", &["--no-registry"]).expect_err("one is not to be had");
     assert!(lost.contains("team/pushed") && lost.contains("nowhere to be had"), "{lost}");
     let one = shore.create(&site, "one.wb", &plain).expect("made");
     let whole = page(&one);
     assert_eq!(whole["images"].as_array().map(Vec::len), Some(4), "the web server's as well");
+    let listed = bill(std::slice::from_ref(&one));
+    assert_eq!(listed.len(), 4, "{listed:?}");
+    let busybox = "pkg:deb/debian/busybox-static@1:1.35.0?arch=amd64";
+    assert_eq!(listed["registry.invalid/shop/archived:1"], [busybox]);
+    assert_eq!(listed["registry.invalid/shop/local:1"], [""; 0], "it has no list");
     let forged = forged(&shore, &site, &plain);
     drop(registry);
     remove_images(&site, &["registry.invalid/shop/local:1", "wdl.test/pushed:1"]);
@@ -199,7 +229,8 @@ fn a_bundle_brings_commits_and_images_and_an_older_one_sets_nothing_back() {
     shore.commit("A newer one", &[("archived.yaml", &text)]);
     let base = one.display().to_string();
     let signers = shore.path("signers").display().to_string();
-    let args = ["--base", &*base, "--signers", &*signers, "--no-registry", "--split", "1MiB"];
+    let args =
+        ["--base", &*base, "--signers", &*signers, "--no-registry", "--split", "1MiB", "--sbom"];
     let lost = shore.create(&site, "two.wb", &args).expect_err("the registry's is gone");
     assert!(lost.contains("team/pushed"), "{lost}");
     let text = sleeper("pushed", "registry.invalid/shop/archived:2");
@@ -208,7 +239,11 @@ fn a_bundle_brings_commits_and_images_and_an_older_one_sets_nothing_back() {
     shore.create(&site, "two.wb", &args).expect("made");
     let pieces = fs::read_dir(shore.dir.path()).expect("read").flatten();
     let pieces = pieces.filter(|entry| entry.file_name().to_string_lossy().starts_with("two.wb."));
-    assert_eq!(pieces.count(), 2, "cut");
+    let mut pieces: Vec<PathBuf> = pieces.map(|entry| entry.path()).collect();
+    pieces.sort();
+    assert_eq!(pieces.len(), 2, "cut");
+    let listed = bill(&pieces);
+    assert_eq!(listed["registry.invalid/shop/archived:2"], [busybox]);
     let two = shore.path("two.wb.001");
     let difference = page(&two);
     assert!(difference["required"].as_array().is_some_and(|all| !all.is_empty()), "{difference}");

@@ -12,6 +12,9 @@ use super::host::Host;
 /// What the shell of most tests is called.
 pub(crate) const BUSYBOX: &str = "wdl.test/busybox:1";
 
+/// Debian's list of packages, as it would be in an image of busybox alone.
+const PACKAGES: &str = "Package: busybox-static\nStatus: install ok installed\nArchitecture: amd64\nVersion: 1:1.35.0\n";
+
 /// An image with busybox and, in a file, so many bytes that can't be compressed.
 pub(crate) fn bulky(name: &str, bytes: usize) -> Archive {
     let busybox = std::fs::read("/bin/busybox").expect("busybox-static is installed");
@@ -23,6 +26,7 @@ pub(crate) fn bulky(name: &str, bytes: usize) -> Archive {
         Entry::File { path: "bin/busybox", content: &busybox, mode: 0o755 },
         Entry::Link { path: "bin/sleep", target: "busybox" },
         Entry::File { path: "bulk", content: &bulk, mode: 0o644 },
+        Entry::File { path: "var/lib/dpkg/status", content: PACKAGES.as_bytes(), mode: 0o644 },
     ];
     archive::image(name, &entries, &json!({"Env": ["PATH=/bin"]})).expect("an image can be made")
 }

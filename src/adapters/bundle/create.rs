@@ -15,12 +15,14 @@ use git2::Oid;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use super::bill;
 use super::frame::{self, Opened};
-use super::index::{Base, COMMITS, INDEX, Index, Named, Packed, Part, SEAL};
+use super::index::{BILL, Base, COMMITS, INDEX, Index, Named, Packed, Part, SEAL};
 use super::pieces::{self, Cutter, Pieces};
 use super::sign::{self, Signers};
 use super::{NAMESPACE, Refused};
 use crate::adapters::git::{bundle, write_file};
+use crate::adapters::images::archive;
 use crate::adapters::images::layout::{INDEX_FILE, LAYOUT_FILE, blob_path};
 use crate::adapters::images::sources::{Sources, Taken, Yard};
 use crate::adapters::images::store::Store;
@@ -56,6 +58,8 @@ pub struct Order {
     pub piece_bytes: Option<u64>,
     /// When it is made, for people.
     pub created: String,
+    /// Whether it is to have a bill of materials. Then layers that the base has are fetched too, to be read.
+    pub has_bill: bool,
 }
 
 /// How far it has come.
@@ -63,6 +67,8 @@ pub struct Order {
 pub enum Progress {
     /// An image, of so many, comes from there.
     Image(usize, usize, String),
+    /// The packages of so many images, of so many, are listed.
+    Listing(usize, usize),
     /// So many bytes of so many are written.
     Writing(u64, u64),
 }
@@ -111,7 +117,8 @@ pub async fn create(
     let mut record = remembered(&work, index.base.as_ref().and_then(|base| base.bundle));
     let packed = base_page.into_iter().flat_map(|page| &page.packed).chain(&record.packed);
     let packed = packed.map(|packed| (packed.diff_id, packed.clone())).collect();
-    let mut yard = Yard { store: &store, base: base_blobs, packed };
+    let spared = if order.has_bill { BTreeMap::new() } else { base_blobs.clone() };
+    let mut yard = Yard { store: &store, base: spared, packed };
     let taken = take_images(order, &mut record, &mut yard, &work, tell).await?;
     store
         .enter(taken.iter().map(|image| image.entry.clone()).collect())
@@ -124,7 +131,12 @@ pub async fn create(
     }
     let needed: BTreeMap<Digest, u64> =
         taken.iter().flat_map(|image| image.blobs.clone()).collect();
-    for path in [COMMITS, LAYOUT_FILE, INDEX_FILE] {
+    let mut files = vec![COMMITS, LAYOUT_FILE, INDEX_FILE];
+    if order.has_bill {
+        write_bill(order, &index, &work, tell)?;
+        files.push(BILL);
+    }
+    for path in files {
         index.parts.push(weigh(&work, path)?);
     }
     // Manifests and configs stand before layers: whoever looks into it finds them soon.
@@ -133,7 +145,7 @@ pub async fn create(
     blobs.sort();
     for (bytes, sha256) in blobs {
         let part = Part { path: blob_path(&sha256), bytes, sha256 };
-        if yard.base.contains_key(&sha256) {
+        if base_blobs.contains_key(&sha256) {
             index.required.push(part);
         } else {
             index.parts.push(part);
@@ -198,6 +210,32 @@ fn write_commits(order: &Order, index: &Index, work: &Path) -> Result<(), Refuse
     let mut file = BufWriter::new(file);
     bundle::write(&repo, &index.branch_ref(), tip, base, &mut file).map_err(|f| wrong(&f))?;
     file.flush().map_err(|error| disk(&path, &error))
+}
+
+fn write_bill(
+    order: &Order,
+    index: &Index,
+    work: &Path,
+    tell: &mut (dyn FnMut(Progress) + Send),
+) -> Result<(), Refused> {
+    let unread = |why: String| {
+        Refused::new(
+            format!("the bill of materials can't be made: {why}"),
+            "make the bundle without --sbom, or build that image anew",
+        )
+    };
+    let found = archive::survey(work).map_err(unread)?;
+    let (mut reader, mut images) = (bill::Reader::default(), Vec::new());
+    for (done, name) in order.images.iter().enumerate() {
+        tell(Progress::Listing(done, order.images.len()));
+        let image = found.iter().find(|image| image.is(name));
+        let image = image.ok_or_else(|| unread(format!("{name} is not what was gathered")))?;
+        images.push(reader.image(work, name, image).map_err(unread)?);
+    }
+    let path = work.join(BILL);
+    let text = serde_json::to_vec_pretty(&bill::document(index, &images));
+    let text = text.map_err(|error| disk(&path, &error))?;
+    write_file(&path, &text).map_err(|error| disk(&path, &error))
 }
 
 fn remembered(work: &Path, base: Option<Digest>) -> Record {

@@ -15,6 +15,8 @@ pub const INDEX: &str = "windlass-bundle.json";
 pub const SEAL: &str = "windlass-bundle.json.sig";
 /// The commits, as `git bundle` writes them.
 pub const COMMITS: &str = "commits.bundle";
+/// The bill of materials, where one was asked for: CycloneDX, as JSON.
+pub const BILL: &str = "sbom.cdx.json";
 /// What a bundle's signature is for.
 pub const NAMESPACE: &str = "windlass-bundle";
 /// The form of this page.
@@ -140,7 +142,7 @@ impl Index {
         let mut seen = BTreeSet::new();
         for part in self.parts.iter().chain(&self.required) {
             let blob = layout::digest_of_path(&part.path);
-            let is_known = [COMMITS, LAYOUT_FILE, INDEX_FILE].contains(&&*part.path);
+            let is_known = [COMMITS, LAYOUT_FILE, INDEX_FILE, BILL].contains(&&*part.path);
             if blob != Some(part.sha256) && !is_known {
                 return Err(format!("{:?} is no file of a bundle", part.path));
             }
@@ -167,6 +169,11 @@ impl Index {
     /// Blobs that are in here.
     pub fn blobs(&self) -> impl Iterator<Item = &Part> {
         self.parts.iter().filter(|part| part.path.starts_with(layout::BLOBS))
+    }
+
+    /// Whether a bill of materials is among the files.
+    pub fn has_bill(&self) -> bool {
+        self.parts.iter().any(|part| part.path == BILL)
     }
 
     /// How long all files are.

@@ -14,6 +14,7 @@
 //! The limit: who may send is decided by the seal of the bundle, not by the signatures of its commits.
 
 pub mod apply;
+mod bill;
 pub mod create;
 pub mod frame;
 pub mod index;

@@ -75,6 +75,9 @@ pub(super) struct Create {
     /// Cut it into pieces no longer than this, such as 4GB for a FAT stick
     #[arg(long, value_name = "SIZE", value_parser = size)]
     split: Option<u64>,
+    /// Put a bill of materials in: the packages of every image, as sbom.cdx.json (CycloneDX)
+    #[arg(long)]
+    sbom: bool,
     /// List the images that the manifests name, and make nothing
     #[arg(long)]
     list: bool,
@@ -133,10 +136,12 @@ pub(super) async fn run(args: &Create, context: &mut Context) -> Result<(), Fail
         out,
         piece_bytes: args.split,
         created: clock::now().wall.to_string(),
+        has_bill: args.sbom,
     };
     let mut bar = Bar::new();
     let mut tell = |progress| match progress {
         Progress::Image(done, total, what) => bar.steps.reach(done, total, &what),
+        Progress::Listing(done, total) => bar.steps.reach(done, total, "packages are listed"),
         Progress::Writing(done, total) => bar.at("MB written", done, total),
     };
     let made = create::create(&order, &mut tell).await?;

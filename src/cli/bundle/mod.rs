@@ -213,8 +213,9 @@ fn summary(index: &Index) -> String {
             index.required.len()
         ),
     };
+    let bill = if index.has_bill() { ", with a bill of materials" } else { "" };
     format!(
-        "branch {} to commit {}, made {}\n{} images for {}, {} MB in {} files; {base}\n",
+        "branch {} to commit {}, made {}\n{} images for {}, {} MB in {} files{bill}; {base}\n",
         index.branch,
         short(&index.commit),
         index.created,
