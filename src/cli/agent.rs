@@ -69,8 +69,8 @@ pub enum StartFault {
 
 /// Runs the agent.
 pub fn run(path: &Path) -> Result<(), StartFault> {
-    keep_memory()?;
     let system = |what| move |error| StartFault::System { what, error };
+    keep_memory().map_err(system(NO_DUMPS))?;
     let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let mut loaded = config::load(path, hostname.trim(), &random())?;
     super::log::init(&loaded.file.log);
@@ -99,14 +99,13 @@ pub fn run(path: &Path) -> Result<(), StartFault> {
 /// Keeps what is in memory, values of Secrets and keys among it, out of core dumps and from debuggers of
 /// others. A limit on cores would not do: where the kernel hands them to a program (systemd-coredump),
 /// it does not look at that (core(5)).
-fn keep_memory() -> Result<(), StartFault> {
+pub(super) fn keep_memory() -> std::io::Result<()> {
     use rustix::process::{DumpableBehavior, set_dumpable_behavior};
-    let done = set_dumpable_behavior(DumpableBehavior::NotDumpable);
-    done.map_err(|error| StartFault::System {
-        what: "core dumps can't be switched off",
-        error: error.into(),
-    })
+    Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
 }
+
+/// How it is said that memory can't be kept.
+pub(super) const NO_DUMPS: &str = "core dumps can't be switched off";
 
 /// Text unlike any other.
 pub(super) fn random() -> String {

@@ -20,6 +20,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use zeroize::Zeroizing;
 
+use super::agent::{NO_DUMPS, keep_memory};
 use super::config::AGE_KEYS;
 use super::fault::Failure;
 use super::out::talk;
@@ -72,6 +73,7 @@ struct Encrypt {
 }
 
 pub(super) fn run(args: &Secret, context: &mut Context) -> Result<(), Failure> {
+    keep_memory().map_err(|error| Failure::plain(format!("{NO_DUMPS}: {error}")))?;
     match &args.what {
         What::Encrypt(args) => encrypt(args),
         What::Edit(one) => edit::run(one),

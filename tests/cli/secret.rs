@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -197,4 +198,33 @@ fn sops_reads_what_is_encrypted_here_and_what_it_encrypts_is_read_here() {
             assert!(is_open || said.contains("MAC"), "{name}: {said}");
         }
     }
+}
+
+#[test]
+fn what_is_decrypted_is_kept_from_debuggers_and_core_dumps() {
+    if !may_run(&["setpriv"]) {
+        return;
+    }
+    let home = scratch("wsecret-");
+    let dir = home.path();
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o777)).expect("opened");
+    let key = windlass(dir, &["secret", "keys", "generate", "key.txt"]);
+    std::os::unix::fs::chown(dir.join("key.txt"), Some(65534), None).expect("given");
+    fs::write(dir.join("a.json"), JSON).expect("written");
+    windlass(dir, &["secret", "encrypt", "--to", key.trim(), "a.json"]);
+    // The kernel gives a process that may be dumped to its user, and one that may not to root (proc(5)).
+    let editor = "#!/bin/sh\npid=$$\nwhile [ \"$(cat /proc/$pid/comm)\" != windlass ]; do\n  \
+        pid=$(sed -n 's/^PPid:\\t//p' /proc/$pid/status)\ndone\nstat -c %u /proc/$pid/environ /proc/$$/environ >owners\n";
+    fs::write(dir.join("editor"), editor).expect("written");
+    fs::set_permissions(dir.join("editor"), fs::Permissions::from_mode(0o755)).expect("made");
+    // Where the program was built, nobody may look.
+    fs::copy(env!("CARGO_BIN_EXE_windlass"), dir.join("windlass")).expect("copied");
+    let nobody = ["--reuid", "65534", "--regid", "65534", "--clear-groups"];
+    let mut command = Command::new("setpriv");
+    command.args(nobody).arg(dir.join("windlass")).args(["secret", "edit", "a.json"]);
+    command.current_dir(dir).env("SOPS_AGE_KEY_FILE", "key.txt").env_remove("VISUAL");
+    let output = command.env("EDITOR", dir.join("editor")).output().expect("it runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    let owners = fs::read_to_string(dir.join("owners")).unwrap_or_else(|_| panic!("{said}"));
+    assert_eq!(owners, "0\n65534\n", "{said}");
 }

@@ -19,8 +19,9 @@ use crate::support::lab::{
 use crate::support::must_git;
 use crate::support::site::is_ready;
 
-/// What is promised beyond the lease until another node leads (docs/DESIGN.md).
-pub(super) const FAILOVER_SPARE: Duration = Duration::from_secs(5);
+/// What may pass beyond the lease until another node leads. 5 s are promised (docs/DESIGN.md), which `benches/`
+/// measures on a quiet machine; here others may have most of the processor.
+pub(super) const FAILOVER_SPARE: Duration = Duration::from_secs(15);
 const COORDINATOR: &str = "refs/windlass/coordinator";
 
 /// How many of a fleet's pods stand on each node.

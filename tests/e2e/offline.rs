@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -83,28 +82,31 @@ fn blobs(site: &Site) -> BTreeMap<String, bool> {
     checked.collect()
 }
 
-/// What a bundle's bill of materials says: each image, with the packages in it.
-fn bill(pieces: &[PathBuf]) -> BTreeMap<String, Vec<String>> {
+/// What a bundle's bills of materials say: each image, with the packages in it.
+fn bills(shore: &Shore, pieces: &[PathBuf]) -> BTreeMap<String, Vec<String>> {
     let whole: Vec<u8> = pieces.iter().flat_map(|piece| fs::read(piece).expect("read")).collect();
+    let dir = tempfile::tempdir_in(shore.dir.path()).expect("a directory");
+    fs::write(dir.path().join("whole.wb"), whole).expect("written");
     let mut tar = Command::new("tar");
-    tar.args(["-xO", "sbom.cdx.json"]).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut tar = tar.spawn().expect("tar runs");
-    let mut input = tar.stdin.take().expect("piped");
-    let feed = std::thread::spawn(move || input.write_all(&whole));
-    let bill: Value =
-        serde_json::from_slice(&tar.wait_with_output().expect("ends").stdout).expect("JSON");
-    let _ = feed.join();
-    assert_eq!((&bill["bomFormat"], &bill["specVersion"]), (&json!("CycloneDX"), &json!("1.6")));
-    let texts = |list: &Value, field: &str| -> Vec<String> {
-        let list = list.as_array().into_iter().flatten();
-        list.filter_map(|one| one[field].as_str().map(str::to_owned)).collect()
-    };
-    let images = bill["components"].as_array().expect("images").iter();
-    let inside = images.map(|image| {
-        let name = format!("{}:{}", image["name"].as_str()?, image["version"].as_str()?);
-        Some((name, texts(&image["components"], "purl")))
+    let status = tar.args(["-xf", "whole.wb", "sbom"]).current_dir(&dir).status();
+    assert!(status.expect("tar runs").success());
+    let files = fs::read_dir(dir.path().join("sbom")).expect("bills").flatten();
+    let read = files.map(|file| {
+        let bill: Value =
+            serde_json::from_slice(&fs::read(file.path()).expect("read")).expect("JSON");
+        assert_eq!(
+            (&bill["bomFormat"], &bill["specVersion"]),
+            (&json!("CycloneDX"), &json!("1.6"))
+        );
+        let image = &bill["metadata"]["component"];
+        let hash = image["hashes"][0]["content"].as_str().expect("a hash");
+        assert_eq!(file.file_name().to_string_lossy(), format!("{hash}.cdx.json"));
+        let packages = bill["components"].as_array().expect("components").iter();
+        let packages = packages.filter_map(|one| one["purl"].as_str().map(str::to_owned));
+        let text = |field: &str| image[field].as_str().expect("text").to_owned();
+        (format!("{}:{}", text("name"), text("version")), packages.collect())
     });
-    inside.collect::<Option<_>>().expect("names")
+    read.collect()
 }
 
 /// tar, git and ssh-keygen read what they are given.
@@ -201,7 +203,7 @@ fn a_bundle_brings_commits_and_images_and_an_older_one_sets_nothing_back() {
     let one = shore.create(&site, "one.wb", &plain).expect("made");
     let whole = page(&one);
     assert_eq!(whole["images"].as_array().map(Vec::len), Some(4), "the web server's as well");
-    let listed = bill(std::slice::from_ref(&one));
+    let listed = bills(&shore, std::slice::from_ref(&one));
     assert_eq!(listed.len(), 4, "{listed:?}");
     let busybox = "pkg:deb/debian/busybox-static@1:1.35.0?arch=amd64";
     assert_eq!(listed["registry.invalid/shop/archived:1"], [busybox]);
@@ -242,7 +244,9 @@ fn a_bundle_brings_commits_and_images_and_an_older_one_sets_nothing_back() {
     let mut pieces: Vec<PathBuf> = pieces.map(|entry| entry.path()).collect();
     pieces.sort();
     assert_eq!(pieces.len(), 2, "cut");
-    let listed = bill(&pieces);
+    let listed = bills(&shore, &pieces);
+    let local = &listed["registry.invalid/shop/local:1"];
+    assert_eq!(local, &[""; 0], "what the base has was read, and left out");
     assert_eq!(listed["registry.invalid/shop/archived:2"], [busybox]);
     let two = shore.path("two.wb.001");
     let difference = page(&two);

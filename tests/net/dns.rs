@@ -227,7 +227,8 @@ fn answers(query: &[u8], manner: Manner, by_stream: bool) -> Vec<Vec<u8>> {
 
 const ONE: [u8; 4] = [127, 1, 0, 1];
 const TWO: [u8; 4] = [127, 1, 0, 2];
-const AT_ONCE: Duration = Duration::from_millis(500);
+/// Less than a resolver that says nothing is waited for, on a busy machine too.
+const AT_ONCE: Duration = Duration::from_millis(900);
 
 #[test]
 fn the_clusters_names_are_answered_by_both_transports() {
@@ -292,7 +293,7 @@ fn resolvers_that_fail_are_passed_over() {
     for (bad, patience) in [
         (None, AT_ONCE),
         (Some(Manner::Fails), AT_ONCE),
-        (Some(Manner::Silent), Duration::from_millis(1700)),
+        (Some(Manner::Silent), Duration::from_secs(4)),
     ] {
         let Some(place) = Place::new("resolvers_that_fail_are_passed_over") else {
             return;

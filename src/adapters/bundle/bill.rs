@@ -1,4 +1,4 @@
-//! The bill of materials: which packages the images of a bundle hold, for whoever asks where a hole is.
+//! Bills of materials: which packages an image of a bundle holds, for whoever asks where a hole is.
 //!
 //! A crate's packing list is not written by who packs it but copied from the boxes: a package manager
 //! keeps a list in every image, and the topmost layer that has one has the last word.
@@ -7,54 +7,73 @@
 //!   each layer ─▶ Goods: lists of packages, the system's name, what it takes away
 //!   an image's layers, the lowest first, laid over each other ─▶ its packages ─▶ CycloneDX 1.6, JSON
 //! ```
+//! A bill for each image, because that is what scanners know: they take what runs on one system.
+//!
 //! The limits: what dpkg (Debian, Ubuntu, distroless) and apk (Alpine) have installed is listed. A program
 //! that was copied in beside them is on no list; a database of rpm is not read, and the bill says so.
 //!
 //! <https://cyclonedx.org/docs/1.6/json/>, <https://github.com/package-url/purl-spec>
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::io::Read;
-use std::path::Path;
 
 use packageurl::PackageUrl;
 use serde_json::{Value, json};
+use tar::EntryType;
 
-use super::index::Index;
-use crate::adapters::images::archive;
-use crate::adapters::images::layout::{self, Image};
+use crate::adapters::images::sources::Taken;
+use crate::adapters::images::store::Store;
+use crate::adapters::images::{archive, layout};
+use crate::kinds::digest::Digest;
 use crate::kinds::image::{Reference, Version};
 
-/// Debian's list of some thousand packages takes 3 MB.
-const LIST_BYTES_MAX: u64 = 64 << 20;
-/// How many files of one package each distroless images may have, and layers may take away.
-const FILES_MAX: usize = 100_000;
+/// All lists of a layer together. Debian's of some thousand packages takes 3 MB.
+const LISTS_BYTES_MAX: u64 = 64 << 20;
+/// Distroless images have a list for each package.
+const LISTS_MAX: usize = 10_000;
+/// Of layers that images share, as much is held as is read again soon.
+const HELD_BYTES_MAX: usize = 256 << 20;
 
 const DPKG: &str = "var/lib/dpkg/status";
-/// Distroless images have a file for each package.
+/// Where distroless images have a list for each package.
 const DPKG_EACH: &str = "var/lib/dpkg/status.d/";
 const APK: [&str; 2] = ["lib/apk/db/installed", "usr/lib/apk/db/installed"];
-/// The second is what the first is a link to.
+/// The first is as a rule a link to the second.
 const SYSTEM: [&str; 2] = ["etc/os-release", "usr/lib/os-release"];
 const RPM: [&str; 2] = ["var/lib/rpm/", "usr/lib/sysimage/rpm/"];
-/// Layers take a file away by one of its name with this before it, and a directory's content by the other.
+/// Layers take a file away by one of its name with this before it, and what a directory holds by the other.
+/// <https://github.com/opencontainers/image-spec/blob/main/layer.md#whiteouts>
 const GONE: &str = ".wh.";
 const ALL_GONE: &str = ".wh..wh..opq";
+/// The component that stands for the system.
+const SYSTEM_REF: &str = "system";
 
-/// What is known of the images by their layers.
-#[derive(Default)]
-pub(super) struct Reader {
-    layers: BTreeMap<String, Goods>,
+/// Reads images of a store.
+pub(super) struct Reader<'s> {
+    store: &'s Store,
+    /// By what layers are unpacked.
+    held: BTreeMap<Digest, Goods>,
+    held_bytes: usize,
 }
 
 /// What a layer says of packages, or an image when its layers are laid over each other.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Goods {
-    /// Lists, by their paths.
-    files: BTreeMap<String, Vec<u8>>,
+    /// By their paths.
+    lists: BTreeMap<String, List>,
     /// Paths that are taken away, with everything below them.
     gone: BTreeSet<String>,
     /// Directories of which everything below is taken away.
     emptied: BTreeSet<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum List {
+    Text(Vec<u8>),
+    /// It is there, and what it says is not known.
+    Unread,
 }
 
 /// A package.
@@ -68,57 +87,44 @@ struct Package {
     license: Option<String>,
 }
 
-impl Reader {
-    /// An image's component, by the layers that lie in a store.
-    pub(super) fn image(
+impl<'s> Reader<'s> {
+    pub(super) fn new(store: &'s Store) -> Self {
+        Self { store, held: BTreeMap::new(), held_bytes: 0 }
+    }
+
+    /// An image's bill. It has these names; the first counts.
+    pub(super) fn bill(
         &mut self,
-        store: &Path,
-        name: &Reference,
-        image: &Image,
+        names: &[&Reference],
+        image: &Taken,
+        created: &str,
     ) -> Result<Value, String> {
         let mut whole = Goods::default();
-        for layer in &image.layers {
-            if !self.layers.contains_key(&layer.path) {
-                let path = store.join(&layer.path);
-                let said = |why: &dyn std::fmt::Display| format!("{}: {why}", path.display());
-                let file = std::fs::File::open(&path).map_err(|error| said(&error))?;
-                let content = archive::unpacked(file).map_err(|error| said(&error))?;
-                let goods = Goods::read(content).map_err(|why| said(&why))?;
-                self.layers.insert(layer.path.clone(), goods);
+        for layer in self.store.layers_of(&image.entry)? {
+            if let Some(goods) = self.held.get(&layer.1) {
+                whole.lay(goods.clone());
+                continue;
             }
-            if let Some(goods) = self.layers.get(&layer.path) {
-                whole.lay(goods);
+            let path = self.store.either(&layer);
+            let path = path.ok_or_else(|| format!("layer {} is missing", layer.0))?;
+            let said = |why: &dyn std::fmt::Display| format!("{}: {why}", path.display());
+            let content = File::open(&path).and_then(archive::unpacked);
+            let goods = Goods::read(content.map_err(|error| said(&error))?);
+            let goods = goods.map_err(|why| said(&why))?;
+            if self.held_bytes + goods.bytes() <= HELD_BYTES_MAX {
+                self.held_bytes += goods.bytes();
+                self.held.insert(layer.1, goods.clone());
             }
+            whole.lay(goods);
         }
-        component(name, image, &whole)
+        bill(names, image.entry.digest()?, &whole, created)
     }
-}
-
-/// The whole bill.
-pub(super) fn document(index: &Index, images: &[Value]) -> Value {
-    let refs: Vec<&Value> = images.iter().map(|image| &image["bom-ref"]).collect();
-    json!({
-        "bomFormat": "CycloneDX",
-        "specVersion": "1.6",
-        "version": 1,
-        "metadata": {
-            "timestamp": index.created,
-            "tools": {"components": [{
-                "type": "application", "name": "windlass", "version": env!("CARGO_PKG_VERSION"),
-            }]},
-            "component": {
-                "type": "application", "bom-ref": "bundle",
-                "name": index.branch, "version": index.commit,
-            },
-        },
-        "components": images,
-        "dependencies": [{"ref": "bundle", "dependsOn": refs}],
-    })
 }
 
 impl Goods {
     fn read(layer: impl Read) -> Result<Self, String> {
         let mut goods = Self::default();
+        let mut left = LISTS_BYTES_MAX;
         let mut archive = tar::Archive::new(layer);
         let said = |error: std::io::Error| format!("it is no layer: {error}");
         for entry in archive.entries().map_err(said)? {
@@ -126,44 +132,71 @@ impl Goods {
             let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
             let Some(path) = layout::clean(path.trim_start_matches('/')) else { continue };
             let (folder, name) = path.rsplit_once('/').unwrap_or(("", &path));
+            let kind = entry.header().entry_type();
             if name == ALL_GONE {
-                goods.emptied.insert(folder.to_owned());
+                if folder.is_empty() || concerns(folder) {
+                    goods.emptied.insert(folder.to_owned());
+                }
             } else if let Some(name) = name.strip_prefix(GONE) {
-                goods.gone.insert(format!("{folder}/{name}").trim_start_matches('/').to_owned());
-            } else if is_list(&path) && entry.header().entry_type() == tar::EntryType::Regular {
-                let mut text = Vec::new();
-                if !is_rpm(&path) {
-                    let mut list = (&mut entry).take(LIST_BYTES_MAX + 1);
-                    list.read_to_end(&mut text).map_err(|error| format!("{path}: {error}"))?;
+                let path = if folder.is_empty() { name.into() } else { format!("{folder}/{name}") };
+                if concerns(&path) {
+                    goods.gone.insert(path);
                 }
-                if text.len() as u64 > LIST_BYTES_MAX {
-                    return Err(format!("{path} is longer than any list of packages"));
+            } else if concerns(&path) && !kind.is_dir() {
+                // Whatever stands there now, what was there is gone; a link is followed nowhere.
+                let list = match kind {
+                    EntryType::Regular if is_list(&path) && !is_rpm(&path) => {
+                        let mut text = Vec::new();
+                        let mut content = (&mut entry).take(left + 1);
+                        content.read_to_end(&mut text).map_err(|e| format!("{path}: {e}"))?;
+                        left = left.checked_sub(text.len() as u64).ok_or_else(|| {
+                            format!("its lists of packages are longer than {LISTS_BYTES_MAX} bytes")
+                        })?;
+                        Some(List::Text(text))
+                    }
+                    EntryType::Regular | EntryType::Link if is_list(&path) => Some(List::Unread),
+                    _ => None,
+                };
+                goods.gone.insert(path.clone());
+                if let Some(list) = list {
+                    goods.lists.insert(path, list);
                 }
-                goods.files.insert(path, text);
             }
-            if goods.files.len() + goods.gone.len() + goods.emptied.len() > FILES_MAX {
-                return Err("it has too many lists of packages".into());
+            if goods.gone.len() + goods.emptied.len() > LISTS_MAX {
+                return Err(format!(
+                    "it has or takes away more than {LISTS_MAX} lists of packages"
+                ));
             }
         }
         Ok(goods)
     }
 
     /// Lays a layer over what is there.
-    fn lay(&mut self, upper: &Self) {
-        let is_below = |path: &str, folder: &str| {
-            folder.is_empty() || path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
-        };
-        self.files.retain(|path, _| {
-            let mut gone = upper.gone.iter();
-            let mut emptied = upper.emptied.iter();
-            !gone.any(|gone| path == gone || is_below(path, gone))
-                && !emptied.any(|folder| is_below(path, folder))
+    fn lay(&mut self, upper: Self) {
+        self.lists.retain(|path, _| {
+            let above = path.match_indices('/').map(|(at, _)| &path[..at]);
+            let mut above_or_root = above.clone().chain([""]);
+            let is_gone =
+                upper.gone.contains(path) || above.clone().any(|at| upper.gone.contains(at));
+            !is_gone && !above_or_root.any(|at| upper.emptied.contains(at))
         });
-        self.files.extend(upper.files.clone());
+        self.lists.extend(upper.lists);
     }
 
-    fn text(&self, path: &str) -> Option<std::borrow::Cow<'_, str>> {
-        self.files.get(path).map(|text| String::from_utf8_lossy(text))
+    /// How much memory it takes, nearly.
+    fn bytes(&self) -> usize {
+        let lists = self.lists.iter().map(|(path, list)| match list {
+            List::Text(text) => path.len() + text.len(),
+            List::Unread => path.len(),
+        });
+        lists.sum::<usize>() + self.gone.iter().chain(&self.emptied).map(String::len).sum::<usize>()
+    }
+
+    fn text(&self, path: &str) -> Option<Cow<'_, str>> {
+        match self.lists.get(path)? {
+            List::Text(text) => Some(String::from_utf8_lossy(text)),
+            List::Unread => None,
+        }
     }
 
     /// The system's id and version, as `/etc/os-release` has them.
@@ -178,7 +211,7 @@ impl Goods {
     }
 
     fn of_dpkg(&self) -> Vec<Package> {
-        let each = self.files.keys().filter(|path| path.starts_with(DPKG_EACH));
+        let each = self.lists.keys().filter(|path| path.starts_with(DPKG_EACH));
         let lists = each.map(String::as_str).chain([DPKG]);
         let mut found = Vec::new();
         for text in lists.filter_map(|path| self.text(path)) {
@@ -200,22 +233,35 @@ fn is_rpm(path: &str) -> bool {
     RPM.iter().any(|folder| path.starts_with(folder))
 }
 
+/// Whether a list is there, or may be below it.
+fn concerns(path: &str) -> bool {
+    let roots = [DPKG, DPKG_EACH].into_iter().chain(APK).chain(SYSTEM).chain(RPM);
+    let is_above = |root: &str| {
+        let rest = root.trim_end_matches('/').strip_prefix(path);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    roots.into_iter().any(is_above) || is_list(path)
+}
+
 fn is_list(path: &str) -> bool {
     // Distroless images have sums beside the lists.
     let is_one = path.strip_prefix(DPKG_EACH).is_some_and(|name| !name.ends_with(".md5sums"));
     is_one || path == DPKG || APK.contains(&path) || SYSTEM.contains(&path) || is_rpm(path)
 }
 
-/// An entry of dpkg's list, if it is installed. <https://manpages.debian.org/dpkg-query>
+/// An entry of dpkg's list, if its files are there. <https://manpages.debian.org/dpkg-query>
 fn of_dpkg(entry: &str) -> Option<Package> {
     let field = |name: &str| {
         let mut lines = entry.lines().filter_map(|line| line.split_once(':'));
         lines.find(|(key, _)| *key == name).map(|(_, value)| value.trim().to_owned())
     };
     // What was removed and not purged stays on the list. Distroless lists have no such field.
-    let is_installed = field("Status").is_none_or(|status| status.ends_with(" installed"));
+    let is_gone = |status: &String| {
+        ["config-files", "not-installed"].iter().any(|state| status.ends_with(state))
+    };
+    let is_gone = field("Status").is_some_and(|status| is_gone(&status));
     let package = Package {
-        name: field("Package").filter(|_| is_installed)?,
+        name: field("Package").filter(|_| !is_gone)?,
         version: field("Version")?,
         architecture: field("Architecture").unwrap_or_default(),
         // `glibc (2.36-9)` where the versions differ.
@@ -246,9 +292,14 @@ fn of_apk(entry: &str) -> Option<Package> {
     })
 }
 
-fn component(name: &Reference, image: &Image, goods: &Goods) -> Result<Value, String> {
-    let said = |error: packageurl::Error| format!("{name}: {error}");
-    let manifest = image.digests.first().ok_or_else(|| format!("{name} has no manifest"))?;
+fn bill(
+    names: &[&Reference],
+    manifest: Digest,
+    goods: &Goods,
+    created: &str,
+) -> Result<Value, String> {
+    let said = |error: packageurl::Error| error.to_string();
+    let (name, others) = names.split_first().ok_or("it has no name")?;
     let short = name.path.rsplit('/').next().unwrap_or(&name.path);
     let mut url = PackageUrl::new("oci", short.to_owned()).map_err(said)?;
     url.with_version(manifest.prefixed()).map_err(said)?;
@@ -258,19 +309,10 @@ fn component(name: &Reference, image: &Image, goods: &Goods) -> Result<Value, St
     }
     let own = url.to_string();
     let (id, release) = goods.system();
-    let mut inside = Vec::new();
-    if let Some(id) = &id {
-        let mut system = json!({
-            "type": "operating-system", "bom-ref": format!("{own}#os"), "name": id,
-        });
-        if let Some(release) = &release {
-            system["version"] = json!(release);
-        }
-        inside.push(system);
-    }
-    let kinds = [("deb", "debian", goods.of_dpkg()), ("apk", "alpine", goods.of_apk())];
     let mut packages = BTreeMap::new();
-    for (kind, namespace, found) in kinds {
+    for (kind, namespace, found) in
+        [("deb", "debian", goods.of_dpkg()), ("apk", "alpine", goods.of_apk())]
+    {
         let namespace = id.as_deref().unwrap_or(namespace);
         let distro = release.as_ref().map(|release| format!("{namespace}-{release}"));
         for package in found {
@@ -278,18 +320,46 @@ fn component(name: &Reference, image: &Image, goods: &Goods) -> Result<Value, St
             packages.insert(url, package);
         }
     }
-    inside.extend(packages.iter().map(|(url, package)| package.component(&own, url)));
-    let mut image = json!({
-        "type": "container", "bom-ref": own,
-        "name": name.repository(), "version": name.version_text(), "purl": own,
-        "hashes": [{"alg": "SHA-256", "content": manifest.to_string()}],
-        "components": inside,
-    });
-    if goods.files.keys().any(|path| is_rpm(path)) {
-        let name = "windlass:unread";
-        image["properties"] = json!([{"name": name, "value": "packages that rpm has installed"}]);
+    let mut components = Vec::new();
+    let mut dependencies = Vec::new();
+    let urls: Vec<&String> = packages.keys().collect();
+    match &id {
+        Some(id) => {
+            let mut system = json!({"type": "operating-system", "bom-ref": SYSTEM_REF, "name": id});
+            if let Some(release) = &release {
+                system["version"] = json!(release);
+            }
+            components.push(system);
+            dependencies.push(json!({"ref": own, "dependsOn": [SYSTEM_REF]}));
+            dependencies.push(json!({"ref": SYSTEM_REF, "dependsOn": urls}));
+        }
+        None => dependencies.push(json!({"ref": own, "dependsOn": urls})),
     }
-    Ok(image)
+    components.extend(packages.iter().map(|(url, package)| package.component(url)));
+    let unread = goods.lists.iter().filter(|(_, list)| **list == List::Unread);
+    let unread = unread.map(|(path, _)| json!({"name": "windlass:unread", "value": path}));
+    let named =
+        others.iter().map(|other| json!({"name": "windlass:name", "value": other.to_string()}));
+    let properties: Vec<Value> = named.chain(unread).collect();
+    Ok(json!({
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.6",
+        "version": 1,
+        "metadata": {
+            "timestamp": created,
+            "tools": {"components": [{
+                "type": "application", "name": "windlass", "version": env!("CARGO_PKG_VERSION"),
+            }]},
+            "component": {
+                "type": "container", "bom-ref": own,
+                "name": name.repository(), "version": name.version_text(), "purl": own,
+                "hashes": [{"alg": "SHA-256", "content": manifest.to_string()}],
+                "properties": properties,
+            },
+        },
+        "components": components,
+        "dependencies": dependencies,
+    }))
 }
 
 impl Package {
@@ -313,10 +383,9 @@ impl Package {
         Ok(url.to_string())
     }
 
-    fn component(&self, image: &str, url: &str) -> Value {
+    fn component(&self, url: &str) -> Value {
         let mut said = json!({
-            // One package of two images is twice in the bill.
-            "type": "library", "bom-ref": format!("{image}#{url}"),
+            "type": "library", "bom-ref": url,
             "name": self.name, "version": self.version, "purl": url,
         });
         if let Some(license) = &self.license {
@@ -329,35 +398,39 @@ impl Package {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kinds::digest::Digest;
 
+    /// A layer of files; what begins with `->` is a link there, with `=>` another name of what is there.
     fn layer(files: &[(&str, &str)]) -> Goods {
         let mut tar = tar::Builder::new(Vec::new());
         for (path, text) in files {
             let mut header = tar::Header::new_gnu();
-            header.set_size(text.len() as u64);
             header.set_mode(0o644);
-            tar.append_data(&mut header, path, text.as_bytes()).expect("appended");
+            header.set_size(0);
+            if let Some(target) = text.strip_prefix("->") {
+                header.set_entry_type(EntryType::Symlink);
+                tar.append_link(&mut header, path, target).expect("appended");
+            } else if let Some(target) = text.strip_prefix("=>") {
+                header.set_entry_type(EntryType::Link);
+                tar.append_link(&mut header, path, target).expect("appended");
+            } else {
+                header.set_size(text.len() as u64);
+                tar.append_data(&mut header, path, text.as_bytes()).expect("appended");
+            }
         }
         Goods::read(&*tar.into_inner().expect("a tar")).expect("a layer")
     }
 
     fn laid(layers: &[Goods]) -> Goods {
         let mut whole = Goods::default();
-        layers.iter().for_each(|layer| whole.lay(layer));
+        layers.iter().for_each(|layer| whole.lay(layer.clone()));
         whole
     }
 
     fn bill(goods: &Goods) -> Value {
-        let image = Image {
-            names: Vec::new(),
-            digests: vec![Digest::of(b"manifest")],
-            config: Digest::of(b"config"),
-            config_path: String::new(),
-            layers: Vec::new(),
-        };
-        let name = Reference::parse("shop/api:1.2").expect("a name");
-        component(&name, &image, goods).expect("a component")
+        let names = ["shop/api:1.2", "shop/api:latest"].map(Reference::parse);
+        let names = names.map(|name| name.expect("a name"));
+        let names: Vec<&Reference> = names.iter().collect();
+        super::bill(&names, Digest::of(b"manifest"), goods, "2026-11-22T08:00:00Z").expect("a bill")
     }
 
     fn urls(goods: &Goods) -> Vec<String> {
@@ -384,9 +457,14 @@ mod tests {
         );
         let bill = bill(&goods);
         assert_eq!(bill["components"][0]["name"], "debian");
-        assert_eq!(bill["name"], "docker.io/shop/api");
-        assert_eq!(bill["hashes"][0]["content"], Digest::of(b"manifest").to_string());
-        assert_eq!(bill["properties"], Value::Null);
+        let image = &bill["metadata"]["component"];
+        assert_eq!(image["name"], "docker.io/shop/api");
+        assert_eq!(image["hashes"][0]["content"], Digest::of(b"manifest").to_string());
+        assert_eq!(image["properties"][0]["value"], "docker.io/shop/api:latest");
+        // The image, its system, its packages: as scanners follow it.
+        assert_eq!(bill["dependencies"][0]["ref"], image["bom-ref"]);
+        assert_eq!(bill["dependencies"][0]["dependsOn"][0], bill["components"][0]["bom-ref"]);
+        assert_eq!(bill["dependencies"][1]["dependsOn"][1], bill["components"][2]["bom-ref"]);
     }
 
     #[test]
@@ -435,14 +513,39 @@ mod tests {
             assert_eq!(left.first().map(String::as_str), first.first().copied(), "{path}");
         }
         // What only begins alike stays.
-        let beside = layer(&[("var/li/.wh.b", ""), ("li/.wh..wh..opq", "")]);
-        assert_eq!(laid(&[lower.clone(), beside]).files, lower.files);
+        let beside =
+            layer(&[("var/li/.wh.b", ""), ("li/.wh..wh..opq", ""), ("lib/apk/db/inst", "")]);
+        assert_eq!(laid(&[lower.clone(), beside]).lists, lower.lists);
+        // A link takes the place of what was there, also of a directory above it.
+        let merged = layer(&[
+            ("lib", "->usr/lib"),
+            ("etc/os-release", "->../usr/lib/os-release"),
+            ("usr/lib/os-release", "ID=new\n"),
+            ("usr/lib/apk/db/installed", "P:musl\nV:2\n"),
+        ]);
+        let all = ["pkg:apk/new/musl@2", "pkg:deb/new/base-files@12.4%2Bdeb12u9?arch=amd64"];
+        assert_eq!(urls(&laid(&[lower.clone(), merged]))[..2], all);
+        // What is taken away and written anew in one layer is there, in either order.
+        for order in [[0, 1], [1, 0]] {
+            let files = [("var/lib/dpkg/.wh..wh..opq", ""), ("var/lib/dpkg/status", STATUS)];
+            let upper = layer(&order.map(|at: usize| files[at]));
+            assert_eq!(urls(&laid(&[lower.clone(), upper])).len(), 3, "{order:?}");
+        }
     }
 
     #[test]
     fn what_is_not_read_is_said() {
-        let goods = layer(&[("var/lib/rpm/rpmdb.sqlite", "SQLite")]);
-        assert_eq!(bill(&goods)["properties"][0]["name"], "windlass:unread");
+        let unread = |goods: &Goods| {
+            let bill = bill(goods);
+            bill["metadata"]["component"]["properties"][1]["value"].as_str().map(str::to_owned)
+        };
+        let path = "var/lib/rpm/rpmdb.sqlite";
+        assert_eq!(unread(&layer(&[(path, "SQLite")])).as_deref(), Some(path));
+        // Another name for a file that is not read: what it says is not known, and the older is gone.
+        let lower = layer(&[(DPKG, STATUS)]);
+        let goods =
+            laid(&[lower, layer(&[("kept", "Package: x\nVersion: 1\n"), (DPKG, "=>kept")])]);
+        assert_eq!((unread(&goods).as_deref(), urls(&goods).len()), (Some(DPKG), 0));
         assert!(
             Goods::read(&b"no tar at all, and long enough to be a header".repeat(20)[..]).is_err()
         );

@@ -17,12 +17,11 @@ use sha2::{Digest as _, Sha256};
 
 use super::bill;
 use super::frame::{self, Opened};
-use super::index::{BILL, Base, COMMITS, INDEX, Index, Named, Packed, Part, SEAL};
+use super::index::{Base, COMMITS, INDEX, Index, Named, Packed, Part, SEAL, bill_path};
 use super::pieces::{self, Cutter, Pieces};
 use super::sign::{self, Signers};
 use super::{NAMESPACE, Refused};
 use crate::adapters::git::{bundle, write_file};
-use crate::adapters::images::archive;
 use crate::adapters::images::layout::{INDEX_FILE, LAYOUT_FILE, blob_path};
 use crate::adapters::images::sources::{Sources, Taken, Yard};
 use crate::adapters::images::store::Store;
@@ -58,8 +57,8 @@ pub struct Order {
     pub piece_bytes: Option<u64>,
     /// When it is made, for people.
     pub created: String,
-    /// Whether it is to have a bill of materials. Then layers that the base has are fetched too, to be read.
-    pub has_bill: bool,
+    /// Whether it is to have bills of materials. Then layers that the base has are fetched too, to be read.
+    pub has_bills: bool,
 }
 
 /// How far it has come.
@@ -117,8 +116,7 @@ pub async fn create(
     let mut record = remembered(&work, index.base.as_ref().and_then(|base| base.bundle));
     let packed = base_page.into_iter().flat_map(|page| &page.packed).chain(&record.packed);
     let packed = packed.map(|packed| (packed.diff_id, packed.clone())).collect();
-    let spared = if order.has_bill { BTreeMap::new() } else { base_blobs.clone() };
-    let mut yard = Yard { store: &store, base: spared, packed };
+    let mut yard = Yard { store: &store, base: base_blobs, packed, reads_all: order.has_bills };
     let taken = take_images(order, &mut record, &mut yard, &work, tell).await?;
     store
         .enter(taken.iter().map(|image| image.entry.clone()).collect())
@@ -131,13 +129,12 @@ pub async fn create(
     }
     let needed: BTreeMap<Digest, u64> =
         taken.iter().flat_map(|image| image.blobs.clone()).collect();
-    let mut files = vec![COMMITS, LAYOUT_FILE, INDEX_FILE];
-    if order.has_bill {
-        write_bill(order, &index, &work, tell)?;
-        files.push(BILL);
+    let mut files = [COMMITS, LAYOUT_FILE, INDEX_FILE].map(str::to_owned).to_vec();
+    if order.has_bills {
+        files.extend(write_bills(order, &index, &taken, &store, tell)?);
     }
     for path in files {
-        index.parts.push(weigh(&work, path)?);
+        index.parts.push(weigh(&work, &path)?);
     }
     // Manifests and configs stand before layers: whoever looks into it finds them soon.
     let mut blobs: Vec<(u64, Digest)> =
@@ -145,7 +142,7 @@ pub async fn create(
     blobs.sort();
     for (bytes, sha256) in blobs {
         let part = Part { path: blob_path(&sha256), bytes, sha256 };
-        if base_blobs.contains_key(&sha256) {
+        if yard.base.contains_key(&sha256) {
             index.required.push(part);
         } else {
             index.parts.push(part);
@@ -212,30 +209,40 @@ fn write_commits(order: &Order, index: &Index, work: &Path) -> Result<(), Refuse
     file.flush().map_err(|error| disk(&path, &error))
 }
 
-fn write_bill(
+/// A bill of materials for each image; their paths.
+fn write_bills(
     order: &Order,
     index: &Index,
-    work: &Path,
+    taken: &[Taken],
+    store: &Store,
     tell: &mut (dyn FnMut(Progress) + Send),
-) -> Result<(), Refused> {
-    let unread = |why: String| {
-        Refused::new(
-            format!("the bill of materials can't be made: {why}"),
-            "make the bundle without --sbom, or build that image anew",
-        )
-    };
-    let found = archive::survey(work).map_err(unread)?;
-    let (mut reader, mut images) = (bill::Reader::default(), Vec::new());
-    for (done, name) in order.images.iter().enumerate() {
-        tell(Progress::Listing(done, order.images.len()));
-        let image = found.iter().find(|image| image.is(name));
-        let image = image.ok_or_else(|| unread(format!("{name} is not what was gathered")))?;
-        images.push(reader.image(work, name, image).map_err(unread)?);
+) -> Result<Vec<String>, Refused> {
+    let mut reader = bill::Reader::new(store);
+    let mut paths = Vec::new();
+    for (done, (named, image)) in index.images.iter().zip(taken).enumerate() {
+        tell(Progress::Listing(done, index.images.len()));
+        let path = bill_path(&named.manifest);
+        if paths.contains(&path) {
+            continue;
+        }
+        let same = index.images.iter().zip(&order.images);
+        let names = same.filter(|(other, _)| other.manifest == named.manifest);
+        let names: Vec<&Reference> = names.map(|(_, name)| name).collect();
+        let made = reader.bill(&names, image, &index.created).map_err(|why| {
+            Refused::new(
+                format!("{}: its bill of materials can't be made: {why}", named.name),
+                "make the bundle without --sbom, or build that image anew",
+            )
+        })?;
+        let file = store.dir().join(&path);
+        let write = || -> io::Result<()> {
+            fs::create_dir_all(file.parent().unwrap_or(&file))?;
+            write_file(&file, &serde_json::to_vec_pretty(&made)?)
+        };
+        write().map_err(|error| disk(&file, &error))?;
+        paths.push(path);
     }
-    let path = work.join(BILL);
-    let text = serde_json::to_vec_pretty(&bill::document(index, &images));
-    let text = text.map_err(|error| disk(&path, &error))?;
-    write_file(&path, &text).map_err(|error| disk(&path, &error))
+    Ok(paths)
 }
 
 fn remembered(work: &Path, base: Option<Digest>) -> Record {
@@ -262,11 +269,7 @@ async fn take_images(
         let mut say = |from: &str| {
             tell(Progress::Image(number, total, format!("{text} from {from}")));
         };
-        let known = record.images.get(&text).filter(|image| {
-            image.blobs.iter().all(|(digest, bytes)| {
-                yard.base.get(digest) == Some(bytes) || yard.store.has(digest, *bytes)
-            })
-        });
+        let known = record.images.get(&text).filter(|image| yard.has_all(image));
         if let Some(known) = known {
             say("an earlier run");
             taken.push(known.clone());

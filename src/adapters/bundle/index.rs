@@ -15,8 +15,10 @@ pub const INDEX: &str = "windlass-bundle.json";
 pub const SEAL: &str = "windlass-bundle.json.sig";
 /// The commits, as `git bundle` writes them.
 pub const COMMITS: &str = "commits.bundle";
-/// The bill of materials, where one was asked for: CycloneDX, as JSON.
-pub const BILL: &str = "sbom.cdx.json";
+/// The bills of materials, where they were asked for: one for each image, by its manifest.
+const BILLS: &str = "sbom/";
+/// As tools know CycloneDX in JSON.
+const BILL_END: &str = ".cdx.json";
 /// What a bundle's signature is for.
 pub const NAMESPACE: &str = "windlass-bundle";
 /// The form of this page.
@@ -142,7 +144,8 @@ impl Index {
         let mut seen = BTreeSet::new();
         for part in self.parts.iter().chain(&self.required) {
             let blob = layout::digest_of_path(&part.path);
-            let is_known = [COMMITS, LAYOUT_FILE, INDEX_FILE, BILL].contains(&&*part.path);
+            let is_known = [COMMITS, LAYOUT_FILE, INDEX_FILE].contains(&&*part.path)
+                || self.images.iter().any(|image| bill_path(&image.manifest) == part.path);
             if blob != Some(part.sha256) && !is_known {
                 return Err(format!("{:?} is no file of a bundle", part.path));
             }
@@ -171,13 +174,18 @@ impl Index {
         self.parts.iter().filter(|part| part.path.starts_with(layout::BLOBS))
     }
 
-    /// Whether a bill of materials is among the files.
+    /// Whether bills of materials are among the files.
     pub fn has_bill(&self) -> bool {
-        self.parts.iter().any(|part| part.path == BILL)
+        self.parts.iter().any(|part| part.path.starts_with(BILLS))
     }
 
     /// How long all files are.
     pub fn bytes(&self) -> u64 {
         self.parts.iter().map(|part| part.bytes).sum()
     }
+}
+
+/// Where an image's bill of materials is.
+pub(super) fn bill_path(manifest: &Digest) -> String {
+    format!("{BILLS}{manifest}{BILL_END}")
 }

@@ -323,7 +323,12 @@ impl Images {
         let packing = tokio::task::spawn_blocking(move || {
             own.make().map_err(|error| format!("{}: {error}", own.dir().display()))?;
             own.has_room(bytes)?;
-            let mut yard = Yard { store: &own, base: BTreeMap::new(), packed: BTreeMap::new() };
+            let mut yard = Yard {
+                store: &own,
+                base: BTreeMap::new(),
+                packed: BTreeMap::new(),
+                reads_all: false,
+            };
             let mut quiet = |_: &str| ();
             let taken = handle.block_on(sources.take(&name, &archives, &mut yard, &mut quiet))?;
             own.enter(vec![taken.entry]).map_err(|error| error.to_string())

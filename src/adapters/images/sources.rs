@@ -67,11 +67,31 @@ pub(crate) struct Yard<'a> {
     pub(crate) store: &'a Store,
     pub(crate) base: BTreeMap<Digest, u64>,
     pub(crate) packed: BTreeMap<Digest, Packed>,
+    /// Whether the store is to have every layer, to be read: as it goes into the bundle or, if the base has
+    /// that, unpacked.
+    pub(crate) reads_all: bool,
 }
 
 impl Yard<'_> {
     fn has(&self, digest: &Digest, bytes: u64) -> bool {
-        self.base.get(digest) == Some(&bytes) || self.store.has(digest, bytes)
+        !self.reads_all && self.spares(digest, bytes) || self.store.has(digest, bytes)
+    }
+
+    fn spares(&self, digest: &Digest, bytes: u64) -> bool {
+        self.base.get(digest) == Some(&bytes)
+    }
+
+    /// Whether everything of an image is there that need be.
+    pub(crate) fn has_all(&self, image: &Taken) -> bool {
+        let mut blobs = image.blobs.iter();
+        let is_there = |(digest, bytes): (&Digest, &u64)| {
+            self.spares(digest, *bytes) || self.store.has(digest, *bytes)
+        };
+        let can_be_read = || {
+            let layers = self.store.layers_of(&image.entry);
+            layers.is_ok_and(|layers| layers.iter().all(|layer| self.store.either(layer).is_some()))
+        };
+        blobs.all(is_there) && (!self.reads_all || can_be_read())
     }
 }
 
@@ -196,9 +216,19 @@ fn repack(
         );
     }
     let mut wanted: BTreeMap<String, Digest> = BTreeMap::new();
+    // By another release of zstd it might come out otherwise, and be sent again.
+    let is_packed = |yard: &Yard<'_>, diff_id: &Digest| {
+        let packed = yard.packed.get(diff_id);
+        packed.is_some_and(|p| yard.spares(&p.blob, p.bytes) || yard.store.has(&p.blob, p.bytes))
+    };
     for layer in &image.layers {
-        let is_packed = yard.packed.get(&layer.diff_id).is_some_and(|p| yard.has(&p.blob, p.bytes));
-        if !is_packed {
+        let is_there = match yard.packed.get(&layer.diff_id) {
+            Some(packed) if yard.reads_all => {
+                yard.store.either(&(packed.blob, layer.diff_id)).is_some()
+            }
+            _ => is_packed(yard, &layer.diff_id),
+        };
+        if !is_there {
             wanted.insert(layer.path.clone(), layer.diff_id);
         }
     }
@@ -213,6 +243,14 @@ fn repack(
                 .map_err(|e| format!("{path}: {e}"));
         }
         let Some(diff_id) = wanted.get(path) else { return Ok(()) };
+        if is_packed(yard, diff_id) {
+            let unpack = || {
+                let mut coming = yard.store.receive(Some(*diff_id))?;
+                io::copy(&mut archive::unpacked(content)?, &mut coming)?;
+                coming.end()
+            };
+            return unpack().map(|_| ()).map_err(|error| format!("{path}: {error}"));
+        }
         let packed = pack(yard.store, content).map_err(|error| format!("{path}: {error}"))?;
         if packed.diff_id != *diff_id {
             return Err(format!("{path} is not the layer that its config names"));

@@ -225,18 +225,13 @@ impl Store {
         let mut blobs = BTreeMap::new();
         let mut next = vec![entry.digest()?];
         while let Some(digest) = next.pop() {
-            let path = self.blob(&digest);
-            let said = |why: &dyn std::fmt::Display| format!("{}: {why}", path.display());
-            let length = fs::metadata(&path).map_err(|error| said(&error))?.len();
-            if length > JSON_BYTES_MAX || blobs.len() > DOCUMENTS_MAX {
-                return Err(said(&"is no manifest"));
+            let text = self.text(&digest)?;
+            if blobs.len() > DOCUMENTS_MAX {
+                return Err(format!("{digest} is in an index without end"));
             }
-            let text = fs::read(&path).map_err(|error| said(&error))?;
-            if Digest::of(&text) != digest {
-                return Err(said(&"is damaged: its content has another digest"));
-            }
-            blobs.insert(digest, length);
-            let document: Document = serde_json::from_slice(&text).map_err(|error| said(&error))?;
+            blobs.insert(digest, text.len() as u64);
+            let document: Document = serde_json::from_slice(&text)
+                .map_err(|error| format!("{}: {error}", self.blob(&digest).display()))?;
             let is_ours = |one: &&Descriptor| one.platform.as_ref().is_none_or(Platform::is_ours);
             for below in document.manifests.iter().flatten().filter(is_ours) {
                 next.push(below.digest()?);
@@ -250,6 +245,49 @@ impl Store {
             }
         }
         Ok(blobs)
+    }
+
+    /// An image's layers for this machine, the lowest first: each blob, and what it is unpacked.
+    pub(crate) fn layers_of(&self, entry: &Descriptor) -> Result<Vec<(Digest, Digest)>, String> {
+        let mut at = entry.digest()?;
+        for _ in 0..DOCUMENTS_MAX {
+            let document: Document = serde_json::from_slice(&self.text(&at)?)
+                .map_err(|error| format!("manifest {at}: {error}"))?;
+            let mut manifests = document.manifests.iter().flatten();
+            let is_ours = |one: &&Descriptor| one.platform.as_ref().is_none_or(Platform::is_ours);
+            if let Some(ours) = manifests.find(is_ours) {
+                at = ours.digest()?;
+                continue;
+            }
+            let config = document.config.ok_or("its index has nothing for this processor")?;
+            let diff_ids = layout::Config::read(&self.text(&config.digest()?)?)?;
+            let blobs = document.layers.iter().map(Descriptor::digest);
+            let blobs = blobs.collect::<Result<Vec<_>, _>>()?;
+            if blobs.len() != diff_ids.len() {
+                return Err("its config tells of other layers than its manifest".into());
+            }
+            return Ok(blobs.into_iter().zip(diff_ids).collect());
+        }
+        Err("its index leads on and on".into())
+    }
+
+    /// Where a layer lies, packed or else unpacked.
+    pub(crate) fn either(&self, (packed, unpacked): &(Digest, Digest)) -> Option<PathBuf> {
+        [packed, unpacked].map(|digest| self.blob(digest)).into_iter().find(|path| path.is_file())
+    }
+
+    /// A manifest or a config.
+    fn text(&self, digest: &Digest) -> Result<Vec<u8>, String> {
+        let path = self.blob(digest);
+        let said = |why: &dyn std::fmt::Display| format!("{}: {why}", path.display());
+        if fs::metadata(&path).map_err(|error| said(&error))?.len() > JSON_BYTES_MAX {
+            return Err(said(&"is no manifest"));
+        }
+        let text = fs::read(&path).map_err(|error| said(&error))?;
+        if Digest::of(&text) != *digest {
+            return Err(said(&"is damaged: its content has another digest"));
+        }
+        Ok(text)
     }
 
     /// Whether so much more finds room.

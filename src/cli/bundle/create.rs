@@ -75,7 +75,7 @@ pub(super) struct Create {
     /// Cut it into pieces no longer than this, such as 4GB for a FAT stick
     #[arg(long, value_name = "SIZE", value_parser = size)]
     split: Option<u64>,
-    /// Put a bill of materials in: the packages of every image, as sbom.cdx.json (CycloneDX)
+    /// Put a bill of materials in for every image, its packages, in the directory sbom (CycloneDX)
     #[arg(long)]
     sbom: bool,
     /// List the images that the manifests name, and make nothing
@@ -136,7 +136,7 @@ pub(super) async fn run(args: &Create, context: &mut Context) -> Result<(), Fail
         out,
         piece_bytes: args.split,
         created: clock::now().wall.to_string(),
-        has_bill: args.sbom,
+        has_bills: args.sbom,
     };
     let mut bar = Bar::new();
     let mut tell = |progress| match progress {

@@ -213,7 +213,7 @@ fn summary(index: &Index) -> String {
             index.required.len()
         ),
     };
-    let bill = if index.has_bill() { ", with a bill of materials" } else { "" };
+    let bill = if index.has_bill() { ", with bills of materials" } else { "" };
     format!(
         "branch {} to commit {}, made {}\n{} images for {}, {} MB in {} files{bill}; {base}\n",
         index.branch,
