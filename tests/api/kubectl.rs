@@ -48,7 +48,7 @@ impl<'s> Kubectl<'s> {
         // `timeout` bounds every wait: kubectl has no bound of its own for all of them.
         let mut command = Command::new("timeout");
         command
-            .arg("20")
+            .arg("60")
             .arg(&self.program)
             .arg(format!("--server=http://{}", self.address))
             .args(line.split_whitespace())

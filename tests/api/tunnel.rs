@@ -19,7 +19,7 @@ use crate::cli::windlass;
 use crate::support::servers::free_port;
 
 /// Nothing takes longer.
-const WAIT_MAX: Duration = Duration::from_secs(30);
+const WAIT_MAX: Duration = Duration::from_secs(90);
 
 /// Something in a pod that listens: it says back what it is told, and, when that has ended, `bye`.
 pub(super) fn echo() -> SocketAddr {

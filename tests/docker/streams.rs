@@ -13,7 +13,7 @@ use windlass::ports::runtime::{Answer, Call, ContainerSpec, TAIL_BYTES_MAX};
 use crate::support::host::Host;
 use crate::support::pods::Node;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 async fn all(pieces: Pieces) -> (String, String) {
     let read = pieces.fold((String::new(), String::new()), |mut both, piece| async move {

@@ -178,7 +178,7 @@ fn commits_wait_for_their_hour_come_in_waves_and_what_became_of_them_is_told() {
     // The first call was not taken, and was made again.
     let mut said = Vec::new();
     while !said.iter().any(|state| state == "refused") {
-        let (_, body) = told.recv_timeout(std::time::Duration::from_secs(60)).expect("a call");
+        let (_, body) = told.recv_timeout(std::time::Duration::from_secs(180)).expect("a call");
         let body: Value = serde_json::from_str(&body).expect("JSON");
         assert_eq!(body["app"], "default");
         said.push(body["state"].as_str().unwrap_or_default().to_owned());

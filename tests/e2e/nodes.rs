@@ -20,7 +20,7 @@ use crate::support::site::{IMAGE, NAMESPACE};
 use crate::support::{must_git, scratch};
 
 /// Nothing takes longer, on a busy machine either.
-const WAIT_MAX: Duration = Duration::from_secs(60);
+const WAIT_MAX: Duration = Duration::from_secs(180);
 const STEP: Duration = Duration::from_millis(100);
 
 /// A lab of two nodes whose agents run, n1 being asked.
@@ -118,7 +118,7 @@ impl Fleet {
     fn kubectl(&self, program: &Path, line: &str) -> Command {
         let mut command = Command::new("timeout");
         command
-            .arg("20")
+            .arg("60")
             .arg(program)
             .arg(format!("--server=http://{}", self.port))
             .args(line.split_whitespace())

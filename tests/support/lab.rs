@@ -61,7 +61,7 @@ const FIVE: Shape = Shape {
     settings: &["fleet.foldAbove=1"],
 };
 /// Nothing takes longer, on a busy machine either.
-const WAIT_MAX: Duration = Duration::from_secs(60);
+const WAIT_MAX: Duration = Duration::from_secs(180);
 const WAIT_STEP: Duration = Duration::from_millis(50);
 
 /// A lab of some nodes.

@@ -33,7 +33,7 @@ pub(crate) const METRICS: u16 = 9464;
 pub(crate) const IMAGE: &str = "registry.example.com/test/app:1";
 
 /// Nothing takes longer, on a busy machine either.
-const WAIT_MAX: Duration = Duration::from_secs(60);
+const WAIT_MAX: Duration = Duration::from_secs(180);
 
 /// A node, and who uses it.
 pub(crate) struct Site {
