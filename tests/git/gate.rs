@@ -252,3 +252,42 @@ async fn an_agent_works_behind_the_gate() {
     }
     assert_eq!(gate.refs("state.git"), "refs/windlass/nodes/n2");
 }
+
+#[test]
+fn the_hook_of_the_documents_lets_a_node_write_its_own_ref_and_no_other() {
+    let text = include_str!("../../docs/SECURITY.md");
+    let script = text.split("```sh\n").nth(1).and_then(|rest| rest.split("```").next());
+    let script: Vec<&str> = script.expect("a script").lines().map(str::trim_start).collect();
+    let dir = scratch("wgit-hook-");
+    must_git(dir.path(), &["init", "-q", "--bare", "state.git"]);
+    must_git(dir.path(), &["init", "-q", "work"]);
+    let work = dir.path().join("work");
+    must_git(&work, &["commit", "-q", "--allow-empty", "-m", "said"]);
+    let hook = dir.path().join("state.git/hooks/pre-receive");
+    fs::create_dir_all(hook.parent().expect("hooks")).expect("made");
+    fs::write(&hook, script.join("\n")).expect("written");
+    fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).expect("made");
+    let push = |variable: &str, who: &str, what: &str| {
+        let mut git = Command::new("git");
+        git.current_dir(&work).args(["push", "-q", "../state.git", what]).env(variable, who);
+        let output = git.output().expect("git runs");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success() || said.contains(" may not write "), "{what}: {said}");
+        output.status.success()
+    };
+    for (variable, other) in [("GL_USERNAME", "n1"), ("GITEA_PUSHER_NAME", "n22")] {
+        for (what, may) in [
+            ("HEAD:refs/windlass/nodes/n2".to_owned(), true),
+            ("+HEAD:refs/windlass/coordinator".to_owned(), true),
+            ("HEAD:refs/windlass/probe/x".to_owned(), true),
+            (":refs/windlass/probe/x".to_owned(), true),
+            (":refs/windlass/nodes/n2".to_owned(), false),
+            (":refs/windlass/coordinator".to_owned(), false),
+            (format!("HEAD:refs/windlass/nodes/{other}"), false),
+            (format!("HEAD:refs/heads/{other}"), false),
+        ] {
+            assert_eq!(push(variable, "node-n2", &what), may, "{what}");
+        }
+        assert!(push(variable, "ada", "+HEAD:refs/heads/main"), "a person is not held up");
+    }
+}
