@@ -221,10 +221,19 @@ fn a_part_of_an_app_goes_ahead_until_it_has_been_well_for_long_enough() {
 
     // A revert is held back by nothing, and those that stayed stay.
     site.push("revert", &[("web/web.yaml", Some(&web("one", 3, 30080)))]);
-    let back = site
-        .wait("no canary", |site| standing(site).is_null().then(|| site.wait_ready("app=web", 3)));
+    let ahead = pods.iter().find(|pod| !first.contains(pod)).expect("one went ahead");
+    let back = site.wait("no canary", |site| {
+        let now = site.wait_ready("app=web", 3);
+        (standing(site).is_null() && !now.contains(ahead)).then_some(now)
+    });
     assert_eq!(back.iter().filter(|pod| first.contains(pod)).count(), 2, "{first:?} {back:?}");
-    assert_eq!(site.fetch(30080).as_deref(), Ok("one"));
+    // Those that end are led to for a moment longer.
+    let alone = |page: &str| {
+        site.wait(&format!("page {page} alone"), |site| {
+            (0..6).all(|_| site.fetch(30080).as_deref() == Ok(page)).then_some(())
+        });
+    };
+    alone("one");
 
     // What has been well for long enough is followed by the rest.
     let (windows, page) = (settings("2s"), web("three", 3, 30080));
@@ -239,8 +248,5 @@ fn a_part_of_an_app_goes_ahead_until_it_has_been_well_for_long_enough() {
     });
     let last = site.wait_ready("app=web", 3);
     assert!(last.iter().all(|pod| !back.contains(pod)), "{back:?} {last:?}");
-    // Those that end are led to for a moment longer.
-    site.wait("the newest page alone", |site| {
-        (0..6).all(|_| site.fetch(30080).as_deref() == Ok("three")).then_some(())
-    });
+    alone("three");
 }

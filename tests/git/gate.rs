@@ -141,6 +141,34 @@ fn a_node_writes_its_own_ref_and_no_other() {
 }
 
 #[test]
+fn what_a_power_cut_left_of_a_push_stands_in_nobodys_way() {
+    let test = "what_a_power_cut_left_of_a_push_stands_in_nobodys_way";
+    let Some(gate) = Gate::new(test, "") else { return };
+    let push = |refspec: &str| gate.push("client", "state.git", refspec);
+    for refspec in ["main:refs/windlass/nodes/n2", "main:refs/windlass/probe/abc"] {
+        assert_eq!(push(refspec), Ok(()), "{refspec}");
+    }
+    let state = gate.path("state.git");
+    let lock = |name: &str| {
+        let lock = state.join(format!("{name}.lock"));
+        fs::write(&lock, "").expect("left");
+        lock
+    };
+    must_git(&gate.path("work"), &["commit", "-q", "--allow-empty", "-m", "another"]);
+    let own = lock("refs/windlass/nodes/n2");
+    let (others, all) = (lock("refs/windlass/nodes/n1"), lock("packed-refs"));
+    assert_eq!(push("main:refs/windlass/nodes/n2"), Ok(()));
+    assert!(!own.exists() && others.exists() && all.exists(), "only what is in the way goes");
+    assert_eq!(push(":refs/windlass/probe/abc"), Ok(()));
+    assert!(others.exists() && !all.exists());
+    // A push that is refused moves nothing.
+    assert!(push("main:refs/windlass/nodes/n1").is_err());
+    assert!(others.exists());
+    let pushed = must_git(&state, &["rev-parse", "refs/windlass/nodes/n2"]);
+    assert_eq!(pushed, must_git(&gate.path("work"), &["rev-parse", "main"]));
+}
+
+#[test]
 fn a_node_s_key_is_no_shell_and_paths_and_variables_do_nothing() {
     let test = "a_node_s_key_is_no_shell_and_paths_and_variables_do_nothing";
     let Some(gate) = Gate::new(test, "") else { return };

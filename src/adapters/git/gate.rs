@@ -11,6 +11,9 @@
 //!     └── ng refs/heads/main: node n2 may not write this ref
 //! ```
 //!
+//! A server that loses power in the middle of a push leaves the lock of a ref, and Git never removes it:
+//! who stands before the repository does, before the next push of that ref.
+//!
 //! The rule: nothing that the client says reaches Git's command line or environment, and a line of a form
 //! that is not known here is refused. The limit: what is *in* a ref that a key may write is not looked
 //! at.
@@ -23,6 +26,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use super::locks;
 use crate::kinds::name::NodeName;
 
 /// All lines of one push together: some thousand refs.
@@ -137,11 +141,11 @@ pub fn serve(service: Service, repository: &Path, rights: &Rights) -> io::Result
         .arg(format!("receive.maxInputSize={PACK_BYTES_MAX}"));
     match service {
         Service::UploadPack => git.arg("upload-pack").arg("--strict").arg(repository).status(),
-        Service::ReceivePack => push(git.arg("receive-pack").arg(repository), rights),
+        Service::ReceivePack => push(git.arg("receive-pack").arg(repository), repository, rights),
     }
 }
 
-fn push(git: &mut Command, rights: &Rights) -> io::Result<ExitStatus> {
+fn push(git: &mut Command, repository: &Path, rights: &Rights) -> io::Result<ExitStatus> {
     let mut child = git.stdin(Stdio::piped()).spawn()?;
     let mut to_git = child.stdin.take().ok_or_else(|| io::Error::other("git has no input"))?;
     // Not Rust's standard input, which reads ahead.
@@ -151,6 +155,7 @@ fn push(git: &mut Command, rights: &Rights) -> io::Result<ExitStatus> {
     let refused = match judged {
         Ok(refused) if refused.is_empty() => {
             if let Ok(lines) = &lines {
+                lines.clear_the_way(repository);
                 to_git.write_all(&lines.raw)?;
             }
             // It ends with the process: Git knows when it has all, and the client waits for its word.
@@ -244,6 +249,24 @@ fn read_update(line: &str) -> Option<Update> {
 }
 
 impl Lines {
+    /// Removes what a push that was killed has left in the way of this one.
+    fn clear_the_way(&self, repository: &Path) {
+        let clear = |name: &str| {
+            let lock = repository.join(format!("{name}.lock"));
+            locks::clear_if_stale(&lock, locks::STALE_AMONG_OTHERS);
+        };
+        let is_name = |name: &str| git2::Reference::is_valid_name(name);
+        self.updates
+            .iter()
+            .map(|update| &*update.name)
+            .filter(|name| is_name(name))
+            .for_each(clear);
+        // A ref that is deleted is taken out of the list of packed ones too.
+        if self.updates.iter().any(|update| update.deletes) {
+            clear("packed-refs");
+        }
+    }
+
     /// The refs that may not be changed so, and why. One of them refuses all.
     fn judge(&self, rights: &Rights) -> Result<Vec<(String, String)>, String> {
         let judged: Vec<_> = self.updates.iter().map(|one| (one, rights.judge(one))).collect();

@@ -45,7 +45,7 @@ pub(super) fn past<T>(
 }
 
 /// Waits until a lock is gone, or removes it when nobody alive can hold it.
-fn clear_if_stale(path: &Path, stale: Duration) {
+pub(super) fn clear_if_stale(path: &Path, stale: Duration) {
     let stamp = || {
         let meta = fs::metadata(path).ok()?;
         Some((meta.ino(), meta.mtime(), meta.mtime_nsec(), meta.size()))
@@ -64,7 +64,7 @@ fn clear_if_stale(path: &Path, stale: Duration) {
 
 /// Removes all locks of refs in a repository of ours. Who calls is the only one who uses it, so whoever
 /// held one is gone.
-pub(super) fn clear(git_dir: &Path) {
+pub(crate) fn clear(git_dir: &Path) {
     let mut directories = vec![git_dir.join("refs")];
     let mut locks = vec![git_dir.join("packed-refs.lock"), git_dir.join("HEAD.lock")];
     while let Some(directory) = directories.pop() {

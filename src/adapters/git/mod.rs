@@ -54,6 +54,7 @@ pub mod watch;
 
 pub use access::Credentials;
 pub(crate) use durable::write_file;
+pub(crate) use locks::clear as clear_locks;
 pub use notes::{Notes, NotesConfig};
 pub use setup::Timeouts;
 pub use source::{Source, SourceConfig};

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use super::host::{Host, LabFault, MARK, run};
 use super::{Lab, Progress};
+use crate::adapters::git::clear_locks;
 
 /// The port that `git://` means.
 const PORT: u16 = 9418;
@@ -86,6 +87,8 @@ impl Lab {
             return Ok(());
         }
         progress("Git server");
+        // Whoever wrote here was ended with the server, perhaps in the middle of it.
+        clear_locks(&self.state_repository());
         let server = self.server();
         fs::create_dir_all(server.dir())
             .and_then(|()| fs::write(server.dir().join(".windlass-lab"), ""))
