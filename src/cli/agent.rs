@@ -136,7 +136,7 @@ async fn serve(mut loaded: Loaded, identity: Identity) -> Result<(), StartFault>
     let world = Arc::new(world(&loaded, spoken)?);
     check_networks(&loaded, &world.links).await?;
     let bells = listen(&loaded, &world, &hints_in);
-    take_bundles(&loaded, &hints_in);
+    take_bundles(&loaded, &world, &hints_in);
     let agent = Agent::new(loaded.agent.clone());
     let (pictures, looking) = watch::channel(Arc::new(agent.picture(&Pulls::new(), clock::now())));
     let (stop_in, stop) = oneshot::channel();
@@ -322,7 +322,7 @@ fn listen(loaded: &Loaded, world: &World, hints: &mpsc::Sender<Hint>) -> Vec<Wat
 }
 
 /// Takes in what comes on a stick, where that is wished.
-fn take_bundles(loaded: &Loaded, hints: &mpsc::Sender<Hint>) {
+fn take_bundles(loaded: &Loaded, world: &World, hints: &mpsc::Sender<Hint>) {
     let file = loaded.file.clone();
     let Some(directory) = file.bundles.watch.clone() else { return };
     let post = Post { directory, signers: file.bundles.signers.clone() };
@@ -332,7 +332,7 @@ fn take_bundles(loaded: &Loaded, hints: &mpsc::Sender<Hint>) {
         // Full: the agent has enough reasons to look already.
         let _ = hints.try_send(Hint::SourceMoved);
     };
-    tokio::spawn(bundle::watch::watch(post, target, moved));
+    tokio::spawn(bundle::watch::watch(post, world.images.clone(), target, moved));
 }
 
 fn ring(url: &str, hint: Hint, hints: mpsc::Sender<Hint>) -> Watch {

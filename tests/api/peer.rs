@@ -1,5 +1,6 @@
 //! Two agents: n1, which is asked, and n0, whose node the pods are on.
 
+use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::net::UnixStream;
@@ -15,6 +16,7 @@ use windlass::kinds::name::NodeName;
 use windlass::kinds::node::Contact;
 use windlass::kinds::registry::Kind;
 use windlass::kinds::time::Wall;
+use windlass::state::records::{Fence, Unknown};
 use windlass::view::picture::Picture;
 
 use super::server::{Served, serve};
@@ -116,19 +118,9 @@ fn a_log_is_followed_until_the_client_goes() {
         assert!(count > 0, "it ended: {text}");
         text.push_str(&String::from_utf8_lossy(&piece[..count]));
     }
-    let connections = || {
-        let table = std::fs::read_to_string("/proc/net/tcp").expect("a table");
-        let port = format!(":{:04X} ", pair.port);
-        // Established, by either end.
-        table.lines().filter(|line| line.contains(&port) && line.contains(" 01 ")).count()
-    };
-    assert_eq!(connections(), 2);
+    wait("one connection", || connections(pair.port) == 2);
     drop(stream);
-    let gone = (0..100).any(|_| {
-        std::thread::sleep(Duration::from_millis(50));
-        connections() == 0
-    });
-    assert!(gone, "the line ends with the client");
+    wait("the line ends with the client", || connections(pair.port) == 0);
 }
 
 #[test]
@@ -301,4 +293,38 @@ fn nothing_else_is_answered_and_nothing_handed_on() {
     });
     let answer = ask("GET", &pair.path("log"));
     assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("runs on node n0"), "{answer}");
+}
+
+#[test]
+fn what_a_node_has_open_ends_when_it_is_deleted() {
+    let pair = Pair::new();
+    let port = echo().port();
+    let pod = pair.asked.named(Kind::Pod, "web-").name.to_string();
+    let mut command = windlass(&["port-forward", "-n", "shop", &pod, &format!(":{port}")]);
+    command.env("WINDLASS_SOCKET", &pair.asked.socket);
+    let mut forwarding = Forwarding::start(command);
+    let at = forwarding.place(port);
+    there_and_back(at, 1000);
+    let _left_open = std::net::TcpStream::connect(at).expect("connects");
+    let mut stream = UnixStream::connect(&pair.asked.socket).expect("connects");
+    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("set");
+    write!(stream, "GET {} HTTP/1.1\r\nHost: x\r\n\r\n", pair.path("log?follow=true"))
+        .expect("asks");
+    wait("a log and a port", || connections(port) == 2 && connections(pair.port) == 4);
+    // Its register is there still.
+    pair.holder.show(|picture| {
+        let nodes = Arc::make_mut(&mut picture.state.nodes);
+        let mut record = nodes[&NodeName::trusted(NODE)].clone();
+        record.fenced = Some(Fence {
+            by: "ada".into(),
+            since: Wall::from_seconds(1_700_000_000),
+            pods: BTreeSet::new(),
+            is_forgotten: true,
+            unknown: Unknown::new(),
+        });
+        nodes.insert(NodeName::trusted(ASKED), record);
+    });
+    wait("no connection", || connections(port) == 0 && connections(pair.port) == 0);
+    let said = pair.refusal(403);
+    assert!(said.ends_with("node n1 was deleted"), "{said}");
 }

@@ -1,5 +1,6 @@
 //! Ports forwarded over one line: by hand, frame by frame, and by `windlass port-forward`.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -45,7 +46,10 @@ pub(super) fn echo() -> SocketAddr {
 pub(super) fn connections(port: u16) -> usize {
     let table = std::fs::read_to_string("/proc/net/tcp").expect("a table");
     let port = format!(":{port:04X} ");
-    table.lines().filter(|line| line.contains(&port) && line.contains(" 01 ")).count()
+    let established = table.lines().filter(|line| line.contains(&port) && line.contains(" 01 "));
+    // While others come and go a line may be read twice, under another number.
+    let ends = established.filter_map(|line| line.split_once(": ")?.1.split_once(" 01 "));
+    ends.map(|(ends, _)| ends.to_owned()).collect::<BTreeSet<_>>().len()
 }
 
 #[track_caller]

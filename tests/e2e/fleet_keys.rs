@@ -52,6 +52,11 @@ fn plant(fleet: &Fleet, node: &str, key: &str) {
 /// What the agent of `node` answers to somebody with this key who asks it for a log, from another
 /// node's network.
 fn asks(fleet: &Fleet, thief: &Identity, from: &str, node: &str, pod: &str) -> String {
+    reads(fleet, thief, from, node, &format!("/api/v1/namespaces/shop/pods/{pod}/log"))
+}
+
+/// The same for this path, until the answer ends.
+fn reads(fleet: &Fleet, thief: &Identity, from: &str, node: &str, path: &str) -> String {
     let register =
         must_git(&fleet.state(), &["show", &format!("refs/windlass/nodes/{node}:node.json")]);
     let said: Value = serde_json::from_str(&register).expect("what the node says");
@@ -59,7 +64,6 @@ fn asks(fleet: &Fleet, thief: &Identity, from: &str, node: &str, pod: &str) -> S
     let port =
         u16::try_from(said["contact"]["apiPort"].as_u64().expect("its port")).expect("a port");
     let at = SocketAddr::from((IpAddr::V4(fleet.lab.address(node).expect("an address")), port));
-    let path = format!("/api/v1/namespaces/shop/pods/{pod}/log");
     let lines = Lines::new(thief).expect("lines");
     fleet.inside(from, || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -103,8 +107,24 @@ fn a_key_planted_in_the_state_store_is_refused_once_keys_are_certified() {
     });
 
     let nodes: String = NODES.iter().map(|node| certificate(&fleet, node)).collect();
-    let commit = fleet.push("Whose key is whose", &[("extra-nodes.yaml", &nodes)]);
-    fleet.wait_in_force(asked, &commit);
+    std::thread::scope(|scope| {
+        let path = format!("/api/v1/namespaces/shop/pods/{pod}/log?follow=true");
+        let (fleet, thief) = (&fleet, &thief);
+        let opened = fleet.log(asked).matches("another node reads a log").count();
+        let following = scope.spawn(move || reads(fleet, thief, victim, asked, &path));
+        fleet.wait("he follows a log", || {
+            let now = fleet.log(asked).matches("another node reads a log").count();
+            (now > opened).then_some(())
+        });
+        std::thread::sleep(std::time::Duration::from_secs(1));
+        assert!(!following.is_finished(), "it goes on for as long as he likes");
+        let commit = fleet.push("Whose key is whose", &[("extra-nodes.yaml", &nodes)]);
+        fleet.wait_in_force(asked, &commit);
+        fleet.wait("what he has open ends", || following.is_finished().then_some(()));
+        let heard = following.join().expect("whole");
+        assert!(heard.starts_with("HTTP/1.1 200"), "{heard}");
+    });
+    assert!(fleet.log(asked).contains("answered no more is ended"), "{}", fleet.log(asked));
     let answer = fleet.wait("the planted key is refused", || {
         let answer = asks(&fleet, &thief, victim, asked, pod);
         answer.starts_with("HTTP/1.1 403").then_some(answer)

@@ -10,7 +10,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use windlass::kinds::digest::Digest;
 
-use crate::support::images::{bulky, busybox, oci};
+use crate::support::host::run;
+use crate::support::images::{bulky, busybox, oci, stacked};
 use crate::support::lab::{Fleet, NODES};
 use crate::support::must_git;
 use crate::support::registry::Registry;
@@ -172,6 +173,33 @@ fn forged(shore: &Shore, site: &Site, args: &[&str]) -> PathBuf {
     forged
 }
 
+/// To a node that has nothing, the difference is of no use, and that is said; nor is the whole, where there
+/// is no room for it.
+fn needs_its_base_and_room(site: &Site, shore: &Shore, one: &Path, two: &Path) {
+    let elsewhere = site.host.dir().join("elsewhere");
+    let disk = elsewhere.join("data");
+    fs::create_dir_all(&disk).expect("made");
+    let mount = |options: &str| {
+        run(Command::new("mount").args(["-t", "tmpfs", "-o", options, "disk"]).arg(&disk));
+    };
+    mount("size=65m");
+    must_git(&elsewhere, &["init", "-q", "--bare", "-b", "main", "desired.git"]);
+    let config = elsewhere.join("agent.yaml");
+    let json = json!({"node": {"name": "n9"}, "desired": {"url": elsewhere.join("desired.git")}, "dataDir": disk});
+    fs::write(&config, json.to_string()).expect("written");
+    let said = shore.apply_to(&config, two, &[]).expect_err("has no base");
+    assert!(said.contains("builds on what was here before (commit"), "{said}");
+    assert!(said.contains("no agent answers"), "other nodes could not be asked: {said}");
+    let said = shore.apply_to(&config, one, &[]).expect_err("has no room");
+    assert!(said.contains("MB are needed") && said.contains("nothing has been taken"), "{said}");
+    let store = disk.join("images/store/blobs/sha256");
+    assert_eq!(fs::read_dir(store).expect("a store").count(), 0);
+    mount("remount,size=300m");
+    assert!(shore.apply_to(&config, one, &[]).is_ok(), "the whole one brings everything");
+    let said = shore.apply_to(&config, two, &[]).expect("and then it fits");
+    assert!(said.contains("is at commit"), "{said}");
+}
+
 #[test]
 fn a_bundle_brings_commits_and_images_and_an_older_one_sets_nothing_back() {
     let Some(site) = Site::start("we2e-bundle-") else { return };
@@ -252,18 +280,7 @@ fn a_bundle_brings_commits_and_images_and_an_older_one_sets_nothing_back() {
     let difference = page(&two);
     assert!(difference["required"].as_array().is_some_and(|all| !all.is_empty()), "{difference}");
 
-    // To a node that has nothing, it is of no use, and that is said.
-    let elsewhere = shore.path("elsewhere");
-    fs::create_dir(&elsewhere).expect("made");
-    must_git(&elsewhere, &["init", "-q", "--bare", "-b", "main", "desired.git"]);
-    let config = elsewhere.join("agent.yaml");
-    let json = json!({"node": {"name": "n9"}, "desired": {"url": elsewhere.join("desired.git")}, "dataDir": elsewhere.join("data")});
-    fs::write(&config, json.to_string()).expect("written");
-    let said = shore.apply_to(&config, &two, &[]).expect_err("has no base");
-    assert!(said.contains("builds on an earlier bundle"), "{said}");
-    assert!(shore.apply_to(&config, &one, &[]).is_ok(), "the whole one brings everything");
-    let said = shore.apply_to(&config, &two, &[]).expect("and then it fits");
-    assert!(said.contains("is at commit"), "{said}");
+    needs_its_base_and_room(&site, &shore, &one, &two);
 
     shore.apply(&site, &two, &[]).expect("taken in");
     assert_eq!(tip(&site), third);
@@ -399,11 +416,7 @@ fn commits_are_pushed_over_ssh_and_https_and_a_refusal_is_told() {
     must_git(dir.path(), &["init", "-q", "--bare", "-b", "main", "desired.git"]);
     let there = dir.path().join("desired.git");
     let Some(shore) = Shore::new(&there) else { return };
-    let made = |name: &str, args: &[&str]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_windlass"));
-        command.args(["bundle", "create", "--no-registry", "--docker", "/nowhere"]);
-        shore.create_by(command, name, args).expect("made")
-    };
+    let made = |name: &str, args: &[&str]| shore.create_by(creating(), name, args).expect("made");
     let configure = |desired: Value| {
         let path = dir.path().join("agent.yaml");
         let config =
@@ -470,6 +483,104 @@ fn store_of(fleet: &Fleet, node: &str) -> PathBuf {
     Path::new(config["dataDir"].as_str().expect("is set")).join("images/store/blobs/sha256")
 }
 
+/// An image above another that every Docker has: only what lies above it goes over the wire.
+fn sends_no_layer_that_docker_has(fleet: &Fleet, shore: &Shore) {
+    let path = shore.path("stacked.tar");
+    let below = bulky("registry.invalid/fleet/below:1", 500_000);
+    fs::write(&path, &below.tar).expect("written");
+    for node in NODES {
+        fleet.lab.load_image(node, &path).expect("loaded");
+    }
+    let above = stacked("registry.invalid/fleet/above:1", &below, 100_000);
+    fs::write(&path, &above.tar).expect("written");
+    fleet.lab.load_image("n2", &path).expect("loaded");
+    let sizes = |node: &str| -> BTreeMap<PathBuf, u64> {
+        let blobs = fs::read_dir(store_of(fleet, node)).expect("a store").flatten();
+        blobs.map(|blob| (blob.path(), blob.metadata().expect("is there").len())).collect()
+    };
+    let before = ["n1", "n3"].map(sizes);
+    fleet.push(
+        "Above",
+        &[("extra-above.yaml", &everywhere("above", "registry.invalid/fleet/above:1"))],
+    );
+    wait_everywhere(fleet, "above");
+    for (node, before) in ["n1", "n3"].iter().zip(before) {
+        let new: u64 = sizes(node)
+            .iter()
+            .filter(|(path, _)| !before.contains_key(*path))
+            .map(|one| one.1)
+            .sum();
+        assert!((100_000..200_000).contains(&new), "{new} bytes came to {node}");
+        assert!(fleet.log(node).contains("Docker had the lower layers"), "{}", fleet.log(node));
+        let socket = format!("unix://{}", fleet.lab.host(node).socket().display());
+        let args = ["images", "-q", "--no-trunc", "registry.invalid/fleet/above:1"];
+        let output = Command::new("docker").args(["-H", &socket]).args(args).output();
+        let id = String::from_utf8_lossy(&output.expect("docker runs").stdout).into_owned();
+        assert_eq!(id.trim(), above.id, "{node}");
+    }
+}
+
+/// `windlass bundle create`, from archives alone.
+fn creating() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_windlass"));
+    command.args(["bundle", "create", "--no-registry", "--docker", "/nowhere"]);
+    command
+}
+
+/// A bundle of what the fleet says it lacks, on a node that has lost some of the rest.
+fn takes_a_difference_on_any_node(fleet: &Fleet, shore: &Shore, there: &str) {
+    let config = |node: &str| fleet.lab.host(node).dir().join("agent.yaml");
+    let held = shore.path("held.json");
+    let mut report = Command::new(env!("CARGO_BIN_EXE_windlass"));
+    report.args(["bundle", "report"]).arg(&held).arg("--config").arg(config("n1"));
+    let output = report.output().expect("it runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+
+    shore.archive("third.tar", &bulky("registry.invalid/fleet/third:1", 250_000).tar);
+    let text = everywhere("third", "registry.invalid/fleet/third:1");
+    let commit = shore.commit("A third", &[("extra-third.yaml", &text)]);
+    let base = held.display().to_string();
+    let difference = shore.create_by(creating(), "third.wb", &["--base", &base]).expect("made");
+    let shown = page(&difference);
+    assert_eq!(shown["base"], json!({"commit": there}), "it builds on a report");
+    let parts = shown["parts"].as_array().expect("parts").iter();
+    let brought = parts.filter(|part| part["path"].as_str().is_some_and(|p| p.contains("blobs/")));
+    assert_eq!(brought.count(), 3, "one image, and nothing that was there: {shown}");
+    let required: Vec<&str> = shown["required"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|part| part["sha256"].as_str())
+        .collect();
+    let store = store_of(fleet, "n3");
+    let hex = |digest: &str| digest.trim_start_matches("sha256:").to_owned();
+    let lost = required.iter().map(|digest| store.join(hex(digest))).find(|path| path.exists());
+    let lost = lost.expect("n3 has some of them");
+    fs::remove_file(&lost).expect("removed");
+    let desired = fleet.desired().display().to_string();
+    shore.apply_to(&config("n3"), &difference, &["--push-to", &desired]).expect("taken in");
+    assert!(
+        required.iter().all(|digest| store.join(hex(digest)).exists()),
+        "neighbours sent the rest"
+    );
+    assert_eq!(must_git(&fleet.desired(), &["rev-parse", "main"]), commit);
+    wait_everywhere(fleet, "third");
+
+    // And back, by the next stick.
+    let clone = shore.path("clone");
+    must_git(&clone, &["revert", "--no-edit", "HEAD"]);
+    let base = difference.display().to_string();
+    let back = shore.create_by(creating(), "back.wb", &["--base", &base]).expect("made");
+    shore.apply_to(&config("n2"), &back, &["--push-to", &desired]).expect("taken in");
+    assert_eq!(
+        must_git(&fleet.desired(), &["rev-parse", "main"]),
+        must_git(&clone, &["rev-parse", "HEAD"])
+    );
+    fleet.wait("the third is gone", || {
+        fleet.pods("n1").keys().all(|pod| !pod.starts_with("third-")).then_some(())
+    });
+}
+
 #[test]
 fn a_bundle_on_one_node_feeds_a_fleet_without_any_route_out() {
     let Some(fleet) = Fleet::settled() else { return };
@@ -495,9 +606,7 @@ fn a_bundle_on_one_node_feeds_a_fleet_without_any_route_out() {
             ("extra-tagged.yaml", &everywhere("tagged", "registry.invalid/fleet/tagged:1")),
         ],
     );
-    let mut command = Command::new(env!("CARGO_BIN_EXE_windlass"));
-    command.args(["bundle", "create", "--no-registry", "--docker", "/nowhere"]);
-    let bundle = shore.create_by(command, "fleet.wb", &[]).expect("made");
+    let bundle = shore.create_by(creating(), "fleet.wb", &[]).expect("made");
     let config = fleet.lab.host("n1").dir().join("agent.yaml");
     let desired = fleet.desired().display().to_string();
     shore.apply_to(&config, &bundle, &["--push-to", &desired]).expect("taken in");
@@ -508,6 +617,8 @@ fn a_bundle_on_one_node_feeds_a_fleet_without_any_route_out() {
         let blobs = fs::read_dir(store_of(&fleet, node)).expect("a store").count();
         assert_eq!(blobs, 6, "two images on {node}, and nothing that it had");
     }
+
+    takes_a_difference_on_any_node(&fleet, &shore, &commit);
 
     // What one node's Docker has, the others get from it.
     let path = shore.path("lone.tar");
@@ -520,6 +631,7 @@ fn a_bundle_on_one_node_feeds_a_fleet_without_any_route_out() {
     );
     wait_everywhere(&fleet, "lone");
     assert!(fleet.log("n2").contains("another node fetches an image"), "{}", fleet.log("n2"));
+    sends_no_layer_that_docker_has(&fleet, &shore);
     // And what nobody has, nobody is said to have.
     fleet.push(
         "And none",

@@ -81,25 +81,12 @@ impl Host {
 /// The same image as an OCI layout in a tar, its layer packed with zstd, by a name or by none; and the
 /// digest of its manifest.
 pub(crate) fn oci(saved: &Archive, name: Option<&str>) -> (Vec<u8>, String) {
-    let mut archive = tar::Archive::new(&saved.tar[..]);
-    let mut parts = BTreeMap::new();
-    for entry in archive.entries().expect("a tar") {
-        let mut entry = entry.expect("an entry");
-        let path = entry.path().expect("a path").display().to_string();
-        let mut content = Vec::new();
-        entry.read_to_end(&mut content).expect("read");
-        parts.insert(path, content);
-    }
+    let parts = parts(saved);
     let config = &parts[&format!("{}.json", &saved.id[7..])];
     let layer = &parts[&format!("{}.tar", &saved.diff_id[7..])];
     let layer = zstd::stream::encode_all(&layer[..], 1).expect("packed");
     let mut tar = tar::Builder::new(Vec::new());
-    let mut put = |path: &str, content: &[u8]| {
-        let mut header = tar::Header::new_gnu();
-        header.set_size(content.len() as u64);
-        header.set_mode(0o644);
-        tar.append_data(&mut header, path, content).expect("appended");
-    };
+    let mut put = |path: &str, content: &[u8]| append(&mut tar, path, content);
     let mut blob = |content: &[u8]| {
         let digest = Digest::of(content);
         put(&format!("blobs/sha256/{digest}"), content);
@@ -116,4 +103,58 @@ pub(crate) fn oci(saved: &Archive, name: Option<&str>) -> (Vec<u8>, String) {
     put("index.json", index.to_string().as_bytes());
     put("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#);
     (tar.into_inner().expect("ended"), digest)
+}
+
+/// An image whose lower layer is that of another, with so many bytes above it that can't be compressed.
+pub(crate) fn stacked(name: &str, below: &Archive, bytes: usize) -> Archive {
+    let mut bulk = vec![0; bytes];
+    getrandom::fill(&mut bulk).expect("randomness");
+    let entries = [Entry::File { path: "more", content: &bulk, mode: 0o644 }];
+    let above = archive::image("above:1", &entries, &json!({})).expect("an image can be made");
+    let (lower, upper) = (parts(below), parts(&above));
+    let mut config: Value =
+        serde_json::from_slice(&lower[&format!("{}.json", &below.id[7..])]).expect("JSON");
+    config["rootfs"]["diff_ids"] = json!([below.diff_id, above.diff_id]);
+    config["history"] = json!([{"created_by": "below"}, {"created_by": "above"}]);
+    let config = config.to_string();
+    let id = Digest::of(config.as_bytes());
+    let layers = [(&lower, &below.diff_id), (&upper, &above.diff_id)];
+    let layers = layers.map(|(parts, diff_id)| {
+        let path = format!("{}.tar", &diff_id[7..]);
+        (parts[&path].clone(), path)
+    });
+    let manifest = json!([{
+        "Config": format!("{id}.json"),
+        "RepoTags": [name],
+        "Layers": layers.iter().map(|(_, path)| path).collect::<Vec<_>>(),
+    }]);
+    let mut tar = tar::Builder::new(Vec::new());
+    append(&mut tar, &format!("{id}.json"), config.as_bytes());
+    for (layer, path) in &layers {
+        append(&mut tar, path, layer);
+    }
+    append(&mut tar, "manifest.json", manifest.to_string().as_bytes());
+    let diff_id = below.diff_id.clone();
+    Archive { tar: tar.into_inner().expect("ended"), id: id.prefixed(), diff_id }
+}
+
+/// The files of an archive.
+fn parts(saved: &Archive) -> BTreeMap<String, Vec<u8>> {
+    let mut archive = tar::Archive::new(&saved.tar[..]);
+    let mut parts = BTreeMap::new();
+    for entry in archive.entries().expect("a tar") {
+        let mut entry = entry.expect("an entry");
+        let path = entry.path().expect("a path").display().to_string();
+        let mut content = Vec::new();
+        entry.read_to_end(&mut content).expect("read");
+        parts.insert(path, content);
+    }
+    parts
+}
+
+fn append(tar: &mut tar::Builder<Vec<u8>>, path: &str, content: &[u8]) {
+    let mut header = tar::Header::new_gnu();
+    header.set_size(content.len() as u64);
+    header.set_mode(0o644);
+    tar.append_data(&mut header, path, content).expect("appended");
 }

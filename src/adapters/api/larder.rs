@@ -4,12 +4,14 @@
 //!   GET /windlass/v1/images?name=…            it has that image, and these are its blobs; or 404
 //!   GET /windlass/v1/images?name=…&prepare=1  the same, made ready first: out of Docker, if need be
 //!   GET /windlass/v1/blobs/sha256:…           one of them
+//!   POST /windlass/v1/blobs?digest=…&bytes=…  on this machine's socket: fetch it from another node
 //! ```
 
 use std::sync::Arc;
 
 use hyper::Uri;
 use hyper::header::CONTENT_LENGTH;
+use serde_json::json;
 
 use super::ask::Parameters;
 use super::reply::{self, Answer, No};
@@ -41,6 +43,17 @@ pub(super) async fn answer(
         Some(digest) => blob(images, digest).await,
         None => image(images, node, &Parameters::parse(uri.query())).await,
     })
+}
+
+/// Has a blob brought from another node: a bundle builds on it.
+pub(super) async fn gather(api: &Arc<Api>, asked: &Parameters) -> Result<Answer, No> {
+    let Some(images) = api.backend.images() else { return Err(No::path()) };
+    let digest = asked.get("digest").and_then(Digest::parse);
+    let digest = digest.ok_or_else(|| No::bad("digest: is none"))?;
+    let bytes: Option<u64> = asked.get("bytes").and_then(|text| text.parse().ok());
+    let bytes = bytes.ok_or_else(|| No::bad("bytes: is no number"))?;
+    images.gather(digest, bytes).await?;
+    Ok(reply::json(&json!({"message": format!("{digest} is here")})))
 }
 
 async fn image(images: &Images, node: &NodeName, asked: &Parameters) -> Result<Answer, No> {

@@ -42,6 +42,7 @@ mod read;
 mod reply;
 mod requests;
 mod review;
+mod revoke;
 mod route;
 mod scrape;
 mod serve;

@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 
 use super::ask::{self, Form, Parameters};
 use super::reply::{self, Answer, No};
-use super::requests;
 use super::route::Own;
 use super::serve::{Api, Caller};
+use super::{larder, requests};
 use crate::agent::event::{Ask, Reply};
 use crate::desired::{Change, Difference};
 use crate::kinds::finding::Finding;
@@ -40,7 +40,9 @@ pub(super) async fn answer(
     headers: &HeaderMap,
 ) -> Result<Answer, No> {
     let is_allowed = match door {
-        Own::Sync | Own::Drain | Own::Fence | Own::Adopt | Own::App => *method == Method::POST,
+        Own::Sync | Own::Drain | Own::Fence | Own::Adopt | Own::App | Own::Blobs => {
+            *method == Method::POST
+        }
         _ => matches!(*method, Method::GET | Method::HEAD),
     };
     if !is_allowed {
@@ -78,6 +80,7 @@ pub(super) async fn answer(
         Own::Fence => requests::fence(api, caller, asked).await,
         Own::App => requests::app(api, caller, asked).await,
         Own::Adopt => requests::adopt(api, caller).await,
+        Own::Blobs => larder::gather(api, asked).await,
         Own::Diff => diff(api, asked, is_text).await,
         Own::History => history(api, asked, is_text).await,
         Own::Images => {

@@ -4,7 +4,7 @@
 //! Whoever calls has proved that he owns his key; whose key it is stands in the registers of the
 //! fleet's nodes, which each node writes for itself, and, once the desired repository certifies keys,
 //! must be what that says ([`certified`](crate::kinds::certified)). A node that leaves the fleet is not
-//! answered any more, and nothing has to be revoked.
+//! answered any more, what it has open ends, and nothing has to be revoked.
 //!
 //! The rule: nothing is handed on from here. Who asks for a pod of a third node is told so, and two
 //! agents that each believe a pod to be with the other do not ask in circles.
@@ -21,6 +21,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::ask::Parameters;
 use super::listen::{HEAD_MAX, Patient};
 use super::reply::{Answer, No};
+use super::revoke::Revocable;
 use super::route::{self, Part, Route};
 use super::serve::Api;
 use super::{door, larder, log, talk, tunnel};
@@ -82,7 +83,8 @@ async fn serve(api: Arc<Api>, lines: Lines, stream: TcpStream) {
             return;
         }
     };
-    let patience = api.limits.stall;
+    let end = removal(api.clone(), key.clone());
+    let line = Revocable::new(Patient::new(line, api.limits.stall), end);
     let service = service_fn(move |request| {
         let (api, key, from) = (api.clone(), key.clone(), from.clone());
         async move {
@@ -93,7 +95,7 @@ async fn serve(api: Arc<Api>, lines: Lines, stream: TcpStream) {
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_MAX)
-        .serve_connection(TokioIo::new(Patient::new(line, patience)), service)
+        .serve_connection(TokioIo::new(line), service)
         .with_upgrades()
         .await;
     if let Err(error) = served {
@@ -107,22 +109,10 @@ async fn answer(
     from: &str,
     request: Request<Incoming>,
 ) -> Result<Answer, No> {
-    let picture = api.picture();
-    let Some(node) = owner(&picture, key) else {
-        tracing::warn!(from, key, "somebody was refused who is no node of this fleet");
-        return Err(No::forbidden(format!(
-            "node {} knows no node of this fleet with the key {key}; one that has just joined is \
-             known as soon as its register is read",
-            picture.node
-        )));
-    };
-    if let Some(doubt) = picture.doubt_of(&node) {
-        tracing::warn!(from, %node, key, "somebody was refused whose key is not certified");
-        return Err(No::forbidden(format!(
-            "node {} answers nobody with the key {key}, which node {node} says is its: {doubt}",
-            picture.node
-        )));
-    }
+    let node = admit(&api.picture(), key).map_err(|why| {
+        tracing::warn!(from, key, why, "somebody was refused who is no node of this fleet");
+        No::forbidden(why)
+    })?;
     if let Some(answer) = larder::answer(api, &node, request.uri()).await {
         return answer;
     }
@@ -154,12 +144,51 @@ fn is_asked(kind: Kind, part: Part) -> bool {
     kind == Kind::Pod && matches!(part, Part::Log | Part::Exec | Part::Attach | Part::PortForward)
 }
 
-/// The node whose key it is.
-fn owner(picture: &Picture, key: &str) -> Option<NodeName> {
+/// The node whose key it is, or why nobody with this key is answered.
+fn admit(picture: &Picture, key: &str) -> Result<NodeName, String> {
     let mut nodes = picture.nodes.iter();
     let found = nodes
         .find(|(_, input)| input.facts.contact.as_ref().is_some_and(|contact| contact.key == key));
-    found.map(|(node, _)| node.clone())
+    let own = &picture.node;
+    let Some((node, _)) = found else {
+        return Err(format!(
+            "node {own} knows no node of this fleet with the key {key}; one that has just joined is \
+             known as soon as its register is read"
+        ));
+    };
+    let says =
+        format!("node {own} answers nobody with the key {key}, which node {node} says is its");
+    if let Some(doubt) = picture.doubt_of(node) {
+        return Err(format!("{says}: {doubt}"));
+    }
+    if picture.state.is_forgotten(node) {
+        return Err(format!("{says}: node {node} was deleted"));
+    }
+    Ok(node.clone())
+}
+
+/// Comes when a node that was answered is answered no more.
+async fn removal(api: Arc<Api>, key: String) {
+    let mut pictures = api.pictures.clone();
+    let mut was_answered = false;
+    loop {
+        match admit(&pictures.borrow_and_update(), &key) {
+            Ok(_) => was_answered = true,
+            Err(why) if was_answered => {
+                tracing::warn!(
+                    key,
+                    why,
+                    "a connection of a node that is answered no more is ended"
+                );
+                return;
+            }
+            Err(_) => {}
+        }
+        if pictures.changed().await.is_err() {
+            // The agent ends, and this connection with it.
+            return std::future::pending().await;
+        }
+    }
 }
 
 /// Who does what, for the log. Of a command only the program: arguments may hold secrets.

@@ -109,6 +109,7 @@ pub(super) enum Own {
     Fence,
     App,
     Adopt,
+    Blobs,
 }
 
 /// Groups without objects of their own.
@@ -166,6 +167,7 @@ fn own_door(name: &str) -> Option<Own> {
         "fence" => Own::Fence,
         "app" => Own::App,
         "adopt" => Own::Adopt,
+        "blobs" => Own::Blobs,
         _ => return None,
     })
 }

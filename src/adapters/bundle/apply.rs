@@ -25,7 +25,7 @@ use super::sign::{Signed, Signers};
 use crate::adapters::git::Credentials;
 use crate::adapters::git::bundle::{self, Landing, Standing, There};
 use crate::adapters::images::layout::{self, Document, INDEX_FILE};
-use crate::adapters::images::store::{Coming, Store};
+use crate::adapters::images::store::{Coming, Store, room};
 use crate::kinds::digest::Digest;
 use crate::ports::{Fault, FaultKind};
 
@@ -87,6 +87,15 @@ pub fn verify(
     Ok((index, signed))
 }
 
+/// What a bundle builds on, and is not here: its seal is checked, nothing else.
+pub fn missing(path: &Path, trust: &Signers, target: &Target) -> Result<Vec<Part>, Refused> {
+    let (opened, _) = Opened::open(Pieces::open(pieces::find(path)?), Some(trust))?;
+    let store = Store::in_images(&target.images);
+    let mut required = opened.index.required;
+    required.retain(|part| !store.has(&part.sha256, part.bytes));
+    Ok(required)
+}
+
 /// Takes a bundle in, or refuses it whole.
 pub fn apply(
     path: &Path,
@@ -107,7 +116,7 @@ pub fn apply(
     store.make().map_err(disk)?;
     check_architecture(&opened.index)?;
     check_required(&opened.index, &store)?;
-    check_room(&opened.index, &store, &target.workshop)?;
+    check_room(&opened.index, &store, target)?;
     let berth = target
         .desired
         .as_ref()
@@ -175,27 +184,28 @@ fn check_required(index: &Index, store: &Store) -> Result<(), Refused> {
         .map_or_else(String::new, |base| format!(" (commit {})", short(&base.commit)));
     Err(Refused::new(
         format!(
-            "it builds on an earlier bundle{base}, and {} of {} of that one's blobs are not here",
+            "it builds on what was here before{base}, and {} of {} blobs of that are not here, nor with \
+             any node that could be asked",
             missing.len(),
             index.required.len()
         ),
-        "apply the earlier bundle on this node first (--images-only if the branch has gone on), or make \
-         one without --base",
+        "apply the earlier bundle on this node first (--images-only if the branch has gone on), make one \
+         of what `windlass bundle report` says now, or one without --base",
     ))
 }
 
-fn check_room(index: &Index, store: &Store, workshop: &Path) -> Result<(), Refused> {
+/// What is going to be written, disk by disk: two directories on one share what it has free.
+fn check_room(index: &Index, store: &Store, target: &Target) -> Result<(), Refused> {
     let new = index.blobs().filter(|part| !store.has(&part.sha256, part.bytes));
     let blobs: u64 = new.map(|part| part.bytes).sum();
     let commits: u64 =
         index.parts.iter().filter(|part| part.path == COMMITS).map(|part| part.bytes).sum();
     // Unpacked commits and their index take as much again.
-    for (dir, bytes) in [(store.dir(), blobs), (workshop, commits * 3)] {
-        Store::at(dir.to_owned())
-            .has_room(bytes)
-            .map_err(|why| Refused::new(why, "free some space there; nothing has been taken"))?;
-    }
-    Ok(())
+    let mut wanted = vec![(store.dir(), blobs), (&*target.workshop, commits * 3)];
+    let desired = target.desired.as_ref().map(|desired| &*desired.url);
+    let desired = desired.map(|url| Path::new(url.strip_prefix("file://").unwrap_or(url)));
+    wanted.extend(desired.filter(|path| path.is_absolute()).map(|path| (path, commits * 2)));
+    room(&wanted).map_err(|why| Refused::new(why, "free some space there; nothing has been taken"))
 }
 
 /// An id as people say it.
@@ -430,7 +440,7 @@ impl Berth {
     }
 }
 
-fn unreached(fault: &Fault) -> Refused {
+pub(super) fn unreached(fault: &Fault) -> Refused {
     Refused::new(
         format!("the desired repository: {fault}"),
         "check desired.url in agent.yaml and the credentials; --images-only needs no repository",

@@ -20,7 +20,7 @@ use super::frame::{self, Opened};
 use super::index::{Base, COMMITS, INDEX, Index, Named, Packed, Part, SEAL, bill_path};
 use super::pieces::{self, Cutter, Pieces};
 use super::sign::{self, Signers};
-use super::{NAMESPACE, Refused};
+use super::{NAMESPACE, Refused, report};
 use crate::adapters::git::{bundle, write_file};
 use crate::adapters::images::layout::{INDEX_FILE, LAYOUT_FILE, blob_path};
 use crate::adapters::images::sources::{Sources, Taken, Yard};
@@ -41,9 +41,9 @@ pub struct Order {
     pub commit: String,
     /// The images that manifests name.
     pub images: Vec<Reference>,
-    /// An earlier bundle, whose blobs and commits are not sent again.
+    /// An earlier bundle, or a report of what the fleet has: blobs and commits that are not sent again.
     pub base: Option<PathBuf>,
-    /// Who may have sealed that one.
+    /// Who may have sealed that bundle.
     pub trust: Option<Signers>,
     /// A commit that is there already, where there is no earlier bundle.
     pub base_commit: Option<String>,
@@ -98,9 +98,7 @@ pub async fn create(
     let mut index = Index::new(&order.branch, &order.commit, order.created.clone());
     let base = order.base.as_deref().map(|path| read_base(path, order)).transpose()?;
     index.base = match (&base, &order.base_commit) {
-        (Some((page, digest)), _) => {
-            Some(Base { commit: page.commit.clone(), bundle: Some(*digest) })
-        }
+        (Some(ground), _) => Some(Base { commit: ground.commit.clone(), bundle: ground.bundle }),
         (None, Some(commit)) => Some(Base { commit: commit.clone(), bundle: None }),
         (None, None) => None,
     };
@@ -109,12 +107,10 @@ pub async fn create(
     store.make().map_err(|error| disk(&work, &error))?;
     write_commits(order, &index, &work)?;
 
-    let base_page = base.as_ref().map(|(page, _)| page);
-    let base_blobs = base_page.into_iter().flat_map(|page| page.blobs().chain(&page.required));
-    let base_blobs: BTreeMap<Digest, u64> =
-        base_blobs.map(|part| (part.sha256, part.bytes)).collect();
-    let mut record = remembered(&work, index.base.as_ref().and_then(|base| base.bundle));
-    let packed = base_page.into_iter().flat_map(|page| &page.packed).chain(&record.packed);
+    let mut record = remembered(&work, base.as_ref().map(|ground| ground.digest));
+    let (base_blobs, base_packed) =
+        base.map(|ground| (ground.blobs, ground.packed)).unwrap_or_default();
+    let packed = base_packed.iter().chain(&record.packed);
     let packed = packed.map(|packed| (packed.diff_id, packed.clone())).collect();
     let mut yard = Yard { store: &store, base: base_blobs, packed, reads_all: order.has_bills };
     let taken = take_images(order, &mut record, &mut yard, &work, tell).await?;
@@ -169,15 +165,51 @@ fn work_dir(out: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-fn read_base(path: &Path, order: &Order) -> Result<(Index, Digest), Refused> {
-    let (opened, _) = Opened::open(Pieces::open(pieces::find(path)?), order.trust.as_ref())?;
-    if opened.index.branch != order.branch {
+/// What a bundle builds on.
+struct Ground {
+    branch: String,
+    commit: String,
+    /// The bundle it is, if it is one.
+    bundle: Option<Digest>,
+    /// Of the file that says so.
+    digest: Digest,
+    blobs: BTreeMap<Digest, u64>,
+    packed: Vec<Packed>,
+}
+
+fn read_base(path: &Path, order: &Order) -> Result<Ground, Refused> {
+    let ground = match report::read(path)? {
+        Some(_) if order.trust.is_some() => {
+            return Err(Refused::new(
+                format!("{} is a report, which bears no seal", path.display()),
+                "leave --signers away: what a wrong report leads to, the fleet refuses",
+            ));
+        }
+        Some((held, digest)) => Ground {
+            branch: held.branch,
+            commit: held.commit,
+            bundle: None,
+            digest,
+            blobs: held.blobs,
+            packed: held.packed,
+        },
+        None => {
+            let found = pieces::find(path)?;
+            let (opened, _) = Opened::open(Pieces::open(found), order.trust.as_ref())?;
+            let Index { branch, commit, packed, .. } = opened.index.clone();
+            let blobs = opened.index.blobs().chain(&opened.index.required);
+            let blobs = blobs.map(|part| (part.sha256, part.bytes)).collect();
+            let digest = opened.digest;
+            Ground { branch, commit, bundle: Some(digest), digest, blobs, packed }
+        }
+    };
+    if ground.branch != order.branch {
         return Err(Refused::new(
-            format!("the base brings on the branch {}, not {}", opened.index.branch, order.branch),
-            "name a bundle of the same branch",
+            format!("the base is of the branch {}, not {}", ground.branch, order.branch),
+            "name a base of the same branch",
         ));
     }
-    Ok((opened.index, opened.digest))
+    Ok(ground)
 }
 
 fn write_commits(order: &Order, index: &Index, work: &Path) -> Result<(), Refused> {
@@ -193,6 +225,12 @@ fn write_commits(order: &Order, index: &Index, work: &Path) -> Result<(), Refuse
             return Err(Refused::new(
                 "there is nothing new: the branch is where the base brings it",
                 "without --base, a bundle holds everything",
+            ));
+        }
+        if repo.find_commit(base).is_err() {
+            return Err(Refused::new(
+                format!("the base has commit {base}, which is not in this repository"),
+                "fetch it here; what was pushed on board must be carried here first (git bundle create)",
             ));
         }
         if !repo.graph_descendant_of(tip, base).unwrap_or(false) {

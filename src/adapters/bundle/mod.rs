@@ -20,6 +20,7 @@ pub mod frame;
 pub mod index;
 pub mod pieces;
 pub mod prune;
+pub mod report;
 pub mod sign;
 pub mod watch;
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::apply::{self, Target};
 use super::pieces;
 use super::sign::Signers;
+use crate::adapters::images::Images;
 
 /// How often it is looked whether something was plugged in. A mount wakes nobody who watches a
 /// directory, so the kernel's word would not be enough.
@@ -31,9 +32,10 @@ pub struct Post {
 /// What tells a file from another.
 type Stamp = (u64, i64, u64, u64);
 
-/// Watches until the process ends. `taken` is told when a branch has moved.
+/// Watches until the process ends. What a bundle builds on comes from other nodes. `taken` is told when a branch has moved.
 pub async fn watch(
     post: Post,
+    images: Images,
     target: impl Fn() -> Target + Send + Sync + 'static,
     taken: impl Fn() + Send,
 ) {
@@ -54,6 +56,7 @@ pub async fn watch(
                 continue;
             }
             seen.extend(stamp.map(|stamp| (path.clone(), stamp)));
+            gather(&path, &post.signers, &target(), &images).await;
             let (signers, target, bundle) = (post.signers.clone(), target.clone(), path.clone());
             let work = tokio::task::spawn_blocking(move || take_in(&bundle, &signers, &target()));
             if work.await.unwrap_or(false) {
@@ -63,6 +66,20 @@ pub async fn watch(
         seen.retain(|path, _| now.contains_key(path));
         before = now;
         tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Has brought what is not here of what a bundle builds on. Whether that was all, is seen when it is
+/// taken in.
+async fn gather(bundle: &Path, signers: &Path, target: &Target, images: &Images) {
+    let missing = Signers::read(signers)
+        .map_err(drop)
+        .and_then(|signers| apply::missing(bundle, &signers, target).map_err(drop));
+    for part in missing.unwrap_or_default() {
+        if let Err(fault) = images.gather(part.sha256, part.bytes).await {
+            tracing::warn!(bundle = %bundle.display(), blob = %part.sha256, %fault, "no other node sends this, on which it builds");
+            return;
+        }
     }
 }
 

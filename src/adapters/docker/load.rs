@@ -63,6 +63,23 @@ impl Docker {
         Ok(None)
     }
 
+    /// How many of these layers, from the lowest up, some image here has. Docker loads an image without
+    /// them: it looks for a layer, by all that lies below it, before it opens the layer's file.
+    pub(crate) async fn layers_held(&self, diff_ids: &[Digest]) -> Result<usize, Fault> {
+        let wanted: Vec<String> = diff_ids.iter().map(Digest::prefixed).collect();
+        let mut most = 0;
+        for image in self.held().await? {
+            let Some(found) = self.inspect_image(&image.id).await? else { continue };
+            let layers = found.root_fs.and_then(|root| root.layers).unwrap_or_default();
+            most =
+                most.max(layers.iter().zip(&wanted).take_while(|(its, ours)| its == ours).count());
+            if most == wanted.len() {
+                break;
+            }
+        }
+        Ok(most)
+    }
+
     /// Gives an image a name, unless it has it.
     pub(crate) async fn name_image(&self, id: &str, name: &Reference) -> Result<(), Fault> {
         let bearer = self.inspect_image(&name.to_string()).await?;

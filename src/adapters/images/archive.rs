@@ -56,7 +56,7 @@ pub(crate) fn write_docker(at: &Path, images: &[Image], out: impl Write) -> Resu
     for image in images {
         let config = format!("{}.json", image.config);
         wanted.entry(&image.config_path).or_default().insert(config);
-        for layer in &image.layers {
+        for layer in image.layers.iter().filter(|layer| !layer.is_held) {
             wanted.entry(&layer.path).or_default().insert(layer_name(layer));
         }
     }
@@ -134,7 +134,7 @@ pub(crate) fn unpacked<'r>(packed: impl Read + 'r) -> io::Result<Box<dyn Read + 
 }
 
 fn paths_of(image: &Image) -> impl Iterator<Item = &str> {
-    let layers = image.layers.iter().map(|layer| &*layer.path);
+    let layers = image.layers.iter().filter(|layer| !layer.is_held).map(|layer| &*layer.path);
     std::iter::once(&*image.config_path).chain(layers)
 }
 
@@ -403,7 +403,7 @@ impl Papers {
 
 /// Counts what zstd has packed in an OCI directory, for the layers that are to be loaded from it.
 pub(crate) fn measure(at: &Path, image: &mut Image) -> Result<(), String> {
-    for layer in &mut image.layers {
+    for layer in image.layers.iter_mut().filter(|layer| !layer.is_held) {
         let file = at.join(&layer.path);
         let said = |error: io::Error| format!("{}: {error}", file.display());
         let mut content = BufReader::new(File::open(&file).map_err(said)?);

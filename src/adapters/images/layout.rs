@@ -190,6 +190,9 @@ pub(crate) struct Layer {
     /// How long it is when it is unpacked, if zstd has packed it and it was counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) zstd_bytes: Option<u64>,
+    /// Whether Docker has it, so that it is named and not handed over.
+    #[serde(skip)]
+    pub(crate) is_held: bool,
 }
 
 impl Image {
@@ -305,7 +308,12 @@ fn of_manifest(
         ));
     }
     let layers = manifest.layers.iter().zip(diff_ids).map(|(layer, diff_id)| {
-        Ok::<_, String>(Layer { path: blob_path(&layer.digest()?), diff_id, zstd_bytes: None })
+        Ok::<_, String>(Layer {
+            path: blob_path(&layer.digest()?),
+            diff_id,
+            zstd_bytes: None,
+            is_held: false,
+        })
     });
     Ok(Some(Image {
         names: names.to_vec(),
@@ -338,7 +346,7 @@ fn take_docker(texts: &Texts, entry: DockerEntry, images: &mut Vec<Image>) -> Re
     }
     let layers = entry.layers.iter().zip(diff_ids).map(|(path, diff_id)| {
         let path = clean(path).ok_or("manifest.json names a file outside of it")?;
-        Ok::<_, String>(Layer { path, diff_id, zstd_bytes: None })
+        Ok::<_, String>(Layer { path, diff_id, zstd_bytes: None, is_held: false })
     });
     let layers = layers.collect::<Result<_, _>>()?;
     images.push(Image { names, digests: Vec::new(), config, config_path, layers });

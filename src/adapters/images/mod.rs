@@ -43,7 +43,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use self::layout::Image;
-use self::peers::{Offer, Pace, Peers};
+use self::peers::{Fetched, Offer, Pace, Peers};
 use self::shelf::Shelves;
 use self::sources::{Sources, Yard};
 use self::store::Store;
@@ -265,13 +265,60 @@ impl Images {
             let _turn = flight.lock().await;
             match self.from_shelves(name).await {
                 Ok(seen) => return Ok(seen),
-                Err(_) => peers.fetch(reference, &store, &progress).await,
+                Err(_) => {
+                    let docker = Some(&self.inner.docker);
+                    match peers.fetch(reference, &store, docker, &progress).await {
+                        Ok(Fetched::Rest(image)) => match self.complete(name, image).await {
+                            Ok(seen) => Ok(Some(seen)),
+                            Err(_) => {
+                                peers.fetch(reference, &store, None, &progress).await.map(|_| None)
+                            }
+                        },
+                        fetched => fetched.map(|_| None),
+                    }
+                }
             }
         };
         self.flights().remove(&text);
-        fetched?;
+        let seen = fetched?;
         tracing::info!(image = %name, "has come from another node");
-        self.from_shelves(name).await
+        match seen {
+            Some(seen) => Ok(seen),
+            None => self.from_shelves(name).await,
+        }
+    }
+
+    /// Has Docker put an image together of the layers that have come and those that it has.
+    async fn complete(&self, name: &ImageName, image: Image) -> Result<ImageSeen, Fault> {
+        let (held, layers) =
+            (image.layers.iter().filter(|layer| layer.is_held).count(), image.layers.len());
+        let loaded = self.load(self.store().dir().to_owned(), image, Some(name.clone())).await;
+        match &loaded {
+            Ok(_) => tracing::info!(image = %name, held, layers, "Docker had the lower layers"),
+            // It keeps images in another way, or has dropped one since.
+            Err(fault) => {
+                tracing::info!(image = %name, held, layers, %fault, "Docker wants the lower layers too");
+            }
+        }
+        loaded
+    }
+
+    /// Brings a blob into the store that another node has in its. It goes on when whoever asked has
+    /// stopped waiting.
+    pub(crate) async fn gather(&self, digest: Digest, bytes: u64) -> Result<(), Fault> {
+        let store = self.store();
+        store
+            .make()
+            .map_err(|error| Fault::stalled(format!("{}: {error}", store.dir().display())))?;
+        if store.has(&digest, bytes) {
+            return Ok(());
+        }
+        store.has_room(bytes).map_err(Fault::stalled)?;
+        let Some(peers) = self.inner.peers.get().cloned() else {
+            return Err(Fault::not_found("no other node can be asked"));
+        };
+        let coming = tokio::spawn(async move { peers.fetch_blob((digest, bytes), &store).await });
+        coming.await.map_err(|_| Fault::transient("fetching it was broken off"))?
     }
 
     fn noting(&self) -> MutexGuard<'_, ()> {

@@ -5,7 +5,7 @@
 //!   those who have it in their store ◀─ blob by blob   up to three at once, each blob checked
 //!   where only Dockers have it, one makes it ready     docker save, packed into its store
 //! ```
-//! Layers that are here are not asked for. A neighbour that fails is left out, and its blob asked of
+//! Layers that are here are not asked for, nor those that Docker has of other images. A neighbour that fails is left out, and its blob asked of
 //! another; what has come stays, so the next try is shorter.
 //!
 //! The limit: what an image named by a tag is, the neighbour says. Only a digest proves it.
@@ -26,10 +26,11 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::layout::Descriptor;
+use super::layout::{self, Descriptor, Image, Layer};
 use super::receive::receive;
 use super::store::{self, Store};
 use crate::adapters::api::{BLOBS, IMAGES};
+use crate::adapters::docker::Docker;
 use crate::adapters::line::Lines;
 use crate::kinds::digest::Digest;
 use crate::kinds::image::{Reference, Version};
@@ -48,6 +49,8 @@ const READY_MAX: Duration = Duration::from_secs(900);
 /// How long a sender may be silent.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 const OFFER_BYTES_MAX: usize = 1 << 20;
+/// An image's papers: its index, perhaps one below that, its manifest, its config.
+const PAPERS_MAX: usize = 8;
 
 /// What a neighbour has of an image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,6 +62,15 @@ pub(crate) struct Offer {
     /// What belongs to it.
     #[serde(default)]
     pub(crate) blobs: BTreeMap<Digest, u64>,
+}
+
+/// What has come.
+#[derive(Debug)]
+pub(super) enum Fetched {
+    /// All of the image: it stands in the store's page.
+    Whole,
+    /// What Docker does not have of it. Only Docker can put it together.
+    Rest(Image),
 }
 
 /// The way to other nodes.
@@ -80,14 +92,17 @@ struct Peer {
 }
 
 impl Peers {
-    /// Brings an image into the store; or says who was asked, and what was wrong.
+    /// Brings an image into the store; or says who was asked, and what was wrong. Layers that `docker` has
+    /// are left out.
     pub(super) async fn fetch(
         &self,
         name: &Reference,
         store: &Store,
+        docker: Option<&Docker>,
         tell: &(dyn Fn(u64, u64) + Sync),
-    ) -> Result<(), String> {
-        let peers = self.neighbours(name);
+    ) -> Result<Fetched, String> {
+        let mut peers = self.neighbours(&name.path);
+        peers.truncate(ASKED_MAX);
         if peers.is_empty() {
             return Err("no other node can be asked".into());
         }
@@ -125,14 +140,62 @@ impl Peers {
         });
         senders.extend(same.map(|(peer, _)| peer).take(SENDERS_MAX - 1));
         store.make().map_err(|error| format!("{}: {error}", store.dir().display()))?;
-        self.receive(&senders, &offer.blobs, store, tell).await?;
-        store.blobs_of(&entry)?;
-        store.enter(vec![entry]).map_err(|error| format!("{}: {error}", store.dir().display()))
+        let mut image = self.papers(&senders, &entry, &offer.blobs, store).await?;
+        let diff_ids: Vec<Digest> = image.layers.iter().map(|layer| layer.diff_id).collect();
+        let held = match docker {
+            // If it can't be asked, all is fetched.
+            Some(docker) => docker.layers_held(&diff_ids).await.unwrap_or(0),
+            None => 0,
+        };
+        for layer in image.layers.iter_mut().take(held) {
+            layer.is_held = true;
+        }
+        let missing = wanted(offer.blobs, &image);
+        self.receive(&senders, &missing, store, tell).await?;
+        match store.blobs_of(&entry) {
+            Ok(_) => {}
+            Err(_) if held > 0 => return Ok(Fetched::Rest(image)),
+            Err(why) => return Err(why),
+        }
+        let entered = store.enter(vec![entry]);
+        entered.map_err(|error| format!("{}: {error}", store.dir().display()))?;
+        Ok(Fetched::Whole)
     }
 
-    /// Other nodes that answer, in an order of their own for each image and each asker, so that not all
+    /// Brings the papers of an image, by which its layers are known.
+    async fn papers(
+        &self,
+        senders: &[Peer],
+        entry: &Descriptor,
+        offered: &BTreeMap<Digest, u64>,
+        store: &Store,
+    ) -> Result<Image, String> {
+        for _ in 0..PAPERS_MAX {
+            let Some(paper) = store.paper_missing(entry)? else { return store.image(entry) };
+            let bytes = offered.get(&paper).ok_or_else(|| format!("nobody offers {paper}"))?;
+            self.receive(senders, &[(paper, *bytes)].into(), store, &|_, _| ()).await?;
+        }
+        Err("its index leads on and on".into())
+    }
+
+    /// Brings a blob that one of them has in its store; or says why none does.
+    pub(super) async fn fetch_blob(&self, blob: (Digest, u64), store: &Store) -> Result<(), Fault> {
+        let mut misses = Vec::new();
+        for peer in self.neighbours(&blob.0.hex()) {
+            match self.blob(&peer, blob, store, &mut |_| ()).await {
+                Ok(()) => return Ok(()),
+                Err(fault) => misses.push(format!("node {}: {fault}", peer.node)),
+            }
+        }
+        if misses.is_empty() {
+            misses.push("no other node can be asked".into());
+        }
+        Err(Fault::not_found(misses.join("; ")))
+    }
+
+    /// Other nodes that answer, in an order of their own for each thing and each asker, so that not all
     /// ask the same.
-    fn neighbours(&self, name: &Reference) -> Vec<Peer> {
+    fn neighbours(&self, thing: &str) -> Vec<Peer> {
         let picture = self.pictures.borrow().clone();
         let own = picture.nodes.get(&picture.node);
         let from = own.and_then(|own| own.facts.addresses.first().copied());
@@ -145,13 +208,13 @@ impl Peers {
             .filter_map(|(node, input)| {
                 let contact = input.facts.contact.as_ref()?;
                 let at = SocketAddr::new(*input.facts.addresses.first()?, contact.api_port?);
-                let parts = [picture.node.as_str(), node.as_str(), &name.path].map(str::as_bytes);
+                let parts = [picture.node.as_str(), node.as_str(), thing].map(str::as_bytes);
                 let order = Digest::of_parts(parts).first_u64();
                 Some((order, Peer { node: node.clone(), at, key: contact.key.clone(), from }))
             })
             .collect();
         peers.sort_by_key(|(order, _)| *order);
-        peers.into_iter().map(|(_, peer)| peer).take(ASKED_MAX).collect()
+        peers.into_iter().map(|(_, peer)| peer).collect()
     }
 
     async fn ask(&self, peer: &Peer, name: &Reference, prepare: bool) -> Result<Offer, Fault> {
@@ -243,6 +306,17 @@ impl Peers {
     }
 }
 
+/// What must come of what is offered: not the layers that Docker has, unless they lie higher up as well.
+fn wanted(mut offered: BTreeMap<Digest, u64>, image: &Image) -> BTreeMap<Digest, u64> {
+    let blob = |layer: &Layer| layout::digest_of_path(&layer.path);
+    let (held, new): (Vec<_>, Vec<_>) = image.layers.iter().partition(|layer| layer.is_held);
+    let new: Vec<_> = new.into_iter().filter_map(blob).collect();
+    for digest in held.into_iter().filter_map(blob).filter(|digest| !new.contains(digest)) {
+        offered.remove(&digest);
+    }
+    offered
+}
+
 fn question(name: &Reference, prepare: bool) -> String {
     let mut query = url::form_urlencoded::Serializer::new(String::new());
     query.append_pair("name", &name.to_string());
@@ -307,6 +381,40 @@ mod tests {
             unbounded.wait(1 << 30).await;
         }
         assert!(began.elapsed() < Duration::from_secs(1));
+    }
+
+    #[test]
+    fn what_docker_has_is_not_asked_for() {
+        let digest = |text: &str| Digest::of(text.as_bytes());
+        let layer = |text: &str, is_held| Layer {
+            path: layout::blob_path(&digest(text)),
+            diff_id: digest(text),
+            zstd_bytes: None,
+            is_held,
+        };
+        let offered: BTreeMap<Digest, u64> =
+            ["manifest", "base", "empty", "app"].map(|text| (digest(text), 1)).into();
+        let image = |held: usize| Image {
+            names: Vec::new(),
+            digests: Vec::new(),
+            config: digest("config"),
+            config_path: String::new(),
+            layers: ["base", "empty", "app", "empty"]
+                .iter()
+                .enumerate()
+                .map(|(number, text)| layer(text, number < held))
+                .collect(),
+        };
+        for (held, left) in [
+            (0, &["manifest", "base", "empty", "app"][..]),
+            (1, &["manifest", "empty", "app"]),
+            (2, &["manifest", "empty", "app"]),
+            (3, &["manifest", "empty"]),
+            (4, &["manifest"]),
+        ] {
+            let left: BTreeMap<Digest, u64> = left.iter().map(|text| (digest(text), 1)).collect();
+            assert_eq!(wanted(offered.clone(), &image(held)), left, "{held}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -13,7 +14,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::STORE;
 use super::layout::{
-    self, Descriptor, Document, INDEX_FILE, JSON_BYTES_MAX, LAYOUT_FILE, MANIFEST_TYPE, Platform,
+    self, Descriptor, Document, INDEX_FILE, Image, JSON_BYTES_MAX, LAYOUT_FILE, MANIFEST_TYPE,
+    Platform, Texts,
 };
 use crate::adapters::git::write_file;
 use crate::kinds::digest::Digest;
@@ -249,10 +251,41 @@ impl Store {
 
     /// An image's layers for this machine, the lowest first: each blob, and what it is unpacked.
     pub(crate) fn layers_of(&self, entry: &Descriptor) -> Result<Vec<(Digest, Digest)>, String> {
+        let image = self.image(entry)?;
+        let blob =
+            |path: &str| layout::digest_of_path(path).ok_or_else(|| format!("{path} is no blob"));
+        image.layers.iter().map(|layer| Ok((blob(&layer.path)?, layer.diff_id))).collect()
+    }
+
+    /// An image, of which the papers are here.
+    pub(crate) fn image(&self, entry: &Descriptor) -> Result<Image, String> {
+        let (texts, missing) = self.papers(entry)?;
+        if let Some(missing) = missing {
+            return Err(format!("blob {missing} is missing"));
+        }
+        let image = layout::images(&texts)?.into_iter().next();
+        image.ok_or_else(|| layout::NO_IMAGE.to_owned())
+    }
+
+    /// What of an image's papers must come next, if they are not all here.
+    pub(crate) fn paper_missing(&self, entry: &Descriptor) -> Result<Option<Digest>, String> {
+        self.papers(entry).map(|(_, missing)| missing)
+    }
+
+    /// An image's papers for this machine, down to its config, and the first that is not here.
+    fn papers(&self, entry: &Descriptor) -> Result<(Texts, Option<Digest>), String> {
+        let page = serde_json::to_vec(&Document::index(vec![entry.clone()]));
+        let page = page.map_err(|error| error.to_string())?;
+        let mut texts = Texts::from([(INDEX_FILE.to_owned(), page)]);
         let mut at = entry.digest()?;
         for _ in 0..DOCUMENTS_MAX {
-            let document: Document = serde_json::from_slice(&self.text(&at)?)
-                .map_err(|error| format!("manifest {at}: {error}"))?;
+            if !self.blob(&at).is_file() {
+                return Ok((texts, Some(at)));
+            }
+            let text = self.text(&at)?;
+            let document: Document =
+                serde_json::from_slice(&text).map_err(|error| format!("manifest {at}: {error}"))?;
+            texts.insert(layout::blob_path(&at), text);
             let mut manifests = document.manifests.iter().flatten();
             let is_ours = |one: &&Descriptor| one.platform.as_ref().is_none_or(Platform::is_ours);
             if let Some(ours) = manifests.find(is_ours) {
@@ -260,13 +293,12 @@ impl Store {
                 continue;
             }
             let config = document.config.ok_or("its index has nothing for this processor")?;
-            let diff_ids = layout::Config::read(&self.text(&config.digest()?)?)?;
-            let blobs = document.layers.iter().map(Descriptor::digest);
-            let blobs = blobs.collect::<Result<Vec<_>, _>>()?;
-            if blobs.len() != diff_ids.len() {
-                return Err("its config tells of other layers than its manifest".into());
+            let config = config.digest()?;
+            if !self.blob(&config).is_file() {
+                return Ok((texts, Some(config)));
             }
-            return Ok(blobs.into_iter().zip(diff_ids).collect());
+            texts.insert(layout::blob_path(&config), self.text(&config)?);
+            return Ok((texts, None));
         }
         Err("its index leads on and on".into())
     }
@@ -292,18 +324,33 @@ impl Store {
 
     /// Whether so much more finds room.
     pub(crate) fn has_room(&self, bytes: u64) -> Result<(), String> {
-        let Ok(disk) = nix::sys::statvfs::statvfs(&self.dir) else { return Ok(()) };
-        let free = disk.blocks_available().saturating_mul(disk.fragment_size());
-        let needed = bytes.saturating_add(FREE_BYTES_MIN);
-        if bytes == 0 || free >= needed {
-            return Ok(());
-        }
-        let (free, needed) = (free >> 20, needed >> 20);
-        Err(format!(
-            "the disk of {} has {free} MB free, and {needed} MB are needed",
-            self.dir.display()
-        ))
+        room(&[(&self.dir, bytes)])
     }
+}
+
+/// Whether so much more finds room in these directories, some of which may be on one disk. One that
+/// can't be looked at is not counted.
+pub(crate) fn room(wanted: &[(&Path, u64)]) -> Result<(), String> {
+    let mut disks: BTreeMap<u64, (&Path, u64, u64)> = BTreeMap::new();
+    for (path, bytes) in wanted {
+        let (Ok(meta), Ok(disk)) = (fs::metadata(path), nix::sys::statvfs::statvfs(*path)) else {
+            continue;
+        };
+        let free = disk.blocks_available().saturating_mul(disk.fragment_size());
+        let (_, sum, _) = disks.entry(meta.dev()).or_insert((path, 0, free));
+        *sum = sum.saturating_add(*bytes);
+    }
+    for (path, bytes, free) in disks.into_values() {
+        let needed = bytes.saturating_add(FREE_BYTES_MIN);
+        if bytes > 0 && free < needed {
+            let (free, needed) = (free >> 20, needed >> 20);
+            return Err(format!(
+                "the disk of {} has {free} MB free, and {needed} MB are needed",
+                path.display()
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// An image in a store's page.
@@ -393,6 +440,24 @@ mod tests {
 
     fn digest_of(store: &Store, name: &str) -> Option<String> {
         store.find(&Reference::parse(name).expect("a name")).map(|entry| entry.digest)
+    }
+
+    #[test]
+    fn two_directories_on_one_disk_share_its_room() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (one, two) = (dir.path().join("one"), dir.path().join("two"));
+        for path in [&one, &two] {
+            fs::create_dir(path).expect("made");
+        }
+        let disk = nix::sys::statvfs::statvfs(dir.path()).expect("looked at");
+        let free = disk.blocks_available() * disk.fragment_size() - FREE_BYTES_MIN;
+        let much = free / 3 * 2;
+        assert_eq!(room(&[(&one, much)]), Ok(()));
+        assert_eq!(room(&[(&one, much), (&two, 0)]), Ok(()));
+        let said = room(&[(&one, much), (&two, much)]).expect_err("not both");
+        assert!(said.contains("one") && said.contains("MB are needed"), "{said}");
+        assert_eq!(room(&[(&one, 0), (&two, 0)]), Ok(()), "who brings nothing needs nothing");
+        assert_eq!(room(&[(Path::new("/nowhere"), u64::MAX)]), Ok(()), "not known");
     }
 
     #[test]

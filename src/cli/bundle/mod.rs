@@ -8,16 +8,17 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::Context;
-use super::client;
+use super::client::{self, Client, with_query};
 use super::config::{self, SIGNERS};
 use super::fault::Failure;
 use super::out::{Data, talk};
 use super::progress::Steps;
 use crate::adapters::bundle::Refused;
-use crate::adapters::bundle::apply::{self, Progress};
+use crate::adapters::bundle::apply::{self, Progress, Target};
 use crate::adapters::bundle::index::Index;
-use crate::adapters::bundle::prune;
 use crate::adapters::bundle::sign::{self, Signers};
+use crate::adapters::bundle::{prune, report};
+use crate::adapters::clock;
 use crate::view::status::Status;
 
 /// Progress is shown in so many steps.
@@ -42,6 +43,21 @@ enum BundleCommand {
     Apply(Apply),
     /// Remove from this node's store what only earlier bundles named
     Prune(Prune),
+    /// Write down what is here, for --base of the next bundle
+    Report(Report),
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "The next bundle is best applied on this node; what another lacks, nodes send each other."
+)]
+struct Report {
+    /// File to write, such as one on the stick; - for standard output
+    #[arg(value_name = "FILE")]
+    out: PathBuf,
+    /// Configuration of this node's agent
+    #[arg(long, value_name = "FILE", default_value = config::DEFAULT_PATH)]
+    config: PathBuf,
 }
 
 #[derive(Args, Debug)]
@@ -120,6 +136,7 @@ pub(super) async fn run(args: &Bundle, context: &mut Context) -> Result<(), Fail
         BundleCommand::Show(args) => show(args, context),
         BundleCommand::Apply(args) => take_in(args, context).await,
         BundleCommand::Prune(args) => clear(args, context).await,
+        BundleCommand::Report(args) => report(args, context),
     }
 }
 
@@ -226,6 +243,52 @@ fn summary(index: &Index) -> String {
     )
 }
 
+/// Has the agent fetch from other nodes what the bundle builds on and is not here. Whether that was
+/// all, is seen when it is taken in.
+async fn gather(
+    bundle: &Path,
+    signers: &Signers,
+    target: &Target,
+    client: &Client,
+) -> Result<(), Failure> {
+    let missing = apply::missing(bundle, signers, target)?;
+    let mut steps = Steps::new(missing.len());
+    for (done, part) in missing.iter().enumerate() {
+        steps.reach(done, missing.len(), "blobs have come from other nodes");
+        let (digest, bytes) = (part.sha256.prefixed(), part.bytes.to_string());
+        let path = with_query("/windlass/v1/blobs", &[("digest", &digest), ("bytes", &bytes)]);
+        if let Err(failure) = client.patient().post(&path, client::JSON).await {
+            talk("warning: not all that it builds on has come from other nodes\n");
+            failure.say();
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn report(args: &Report, context: &mut Context) -> Result<(), Failure> {
+    let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let loaded = config::load(&args.config, hostname.trim(), "").map_err(Failure::plain)?;
+    let target = loaded.file.bundle_target(Some(loaded.file.landing()));
+    let held = report::report(&target, clock::now().wall.to_string())?;
+    let mut text = serde_json::to_string_pretty(&held).map_err(Failure::plain)?;
+    text.push('\n');
+    if args.out == Path::new("-") {
+        return context.out.text(&text);
+    }
+    std::fs::write(&args.out, &text)
+        .map_err(|error| Failure::plain(format!("{}: {error}", args.out.display())))?;
+    let bytes: u64 = held.blobs.values().sum();
+    context.out.text(&format!(
+        "branch {} at commit {}, {} blobs of {} MB: {}\n",
+        held.branch,
+        apply::short(&held.commit),
+        held.blobs.len(),
+        bytes >> 20,
+        args.out.display()
+    ))
+}
+
 async fn take_in(args: &Apply, context: &mut Context) -> Result<(), Failure> {
     let signers = signers(&args.signers)?;
     let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
@@ -243,6 +306,7 @@ async fn take_in(args: &Apply, context: &mut Context) -> Result<(), Failure> {
     }
     let target = loaded.file.bundle_target((!args.images_only).then_some(desired));
     let mut bar = Bar::new();
+    gather(&args.bundle, &signers, &target, &Client::new(loaded.file.api.socket.clone())).await?;
     let applied = apply::apply(&args.bundle, &signers, &target, &mut |at| bar.progress(at))?;
     bar.steps.end("taken in");
     let moved = match applied.has_moved {
