@@ -492,10 +492,12 @@ impl Agent {
                 self.host.survey_at = Some(now.elapsed + SURVEY);
                 self.refresh_facts(now);
                 self.collect_images(now);
+                self.tell_images(&self.images().map_err(str::to_owned));
             }
             Ok(_) => {}
             Err(fault) => {
                 self.host.survey_at = Some(now.elapsed + RETRY);
+                self.tell_images(&Err(fault.message.clone()));
                 self.runtime_failed(fault, now);
             }
         }

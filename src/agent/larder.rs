@@ -21,6 +21,7 @@ use crate::ports::runtime::{Answer as RuntimeAnswer, Call as RuntimeCall};
 use crate::ports::{Answer, Call, Fault};
 use crate::view::images::{self, Images, Needer};
 
+use super::event::{AskId, Reply};
 use super::{Agent, Purpose};
 
 /// How long a removal may take: Docker deletes files one by one.
@@ -41,6 +42,8 @@ pub(super) struct Larder {
     is_unwritten: bool,
     is_writing: bool,
     is_removing: bool,
+    /// Who waits for a look at what lies here.
+    pub(super) asked: Vec<AskId>,
     /// What is too full though nothing may go.
     pub(super) complaint: Option<String>,
     /// Images removed since the agent began, and their bytes.
@@ -232,6 +235,13 @@ impl Agent {
             );
         }
         Ok(images::images(stock, &self.needed_images(), &self.config.collect))
+    }
+
+    /// Answers whoever has asked what lies here.
+    pub(super) fn tell_images(&mut self, images: &Result<Images, String>) {
+        for id in std::mem::take(&mut self.host.larder.asked) {
+            self.reply(id, images.clone().map_or_else(Reply::Refused, Reply::Images));
+        }
     }
 
     /// Whether an image that nothing is seen to need is needed by nothing.

@@ -27,9 +27,9 @@ impl Agent {
                 self.call(Purpose::Resolve(id), Call::Source(call), RESOLVE_TIMEOUT);
             }
             Ask::Images => {
-                let images = self.images();
-                let refused = |why: &str| Reply::Refused(why.to_owned());
-                self.reply(id, images.map_or_else(refused, Reply::Images));
+                // What was seen some minutes ago is of no use to who has just brought an image.
+                self.host.larder.asked.push(id);
+                self.survey_soon(now);
             }
             Ask::Adopt { by } => self.asked_to_adopt(id, by, now),
             Ask::Request { what, by } => self.requested(id, what, by, now),

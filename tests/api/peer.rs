@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
@@ -77,6 +77,16 @@ impl Pair {
     fn path(&self, query: &str) -> String {
         let pod = self.asked.named(Kind::Pod, "web-").name;
         format!("/api/v1/namespaces/shop/pods/{pod}/{query}")
+    }
+
+    /// `windlass port-forward` of a port of the pod, through the node that is asked, and where it listens.
+    fn forward(&self, port: u16) -> (Forwarding, SocketAddr) {
+        let pod = self.asked.named(Kind::Pod, "web-").name.to_string();
+        let mut command = windlass(&["port-forward", "-n", "shop", &pod, &format!(":{port}")]);
+        command.env("WINDLASS_SOCKET", &self.asked.socket);
+        let mut forwarding = Forwarding::start(command);
+        let at = forwarding.place(port);
+        (forwarding, at)
     }
 
     /// What is said where a log can't be had.
@@ -161,11 +171,7 @@ fn a_session_is_held_across_nodes() {
 fn ports_are_forwarded_across_nodes() {
     let pair = Pair::new();
     let port = echo().port();
-    let pod = pair.asked.named(Kind::Pod, "web-").name.to_string();
-    let mut command = windlass(&["port-forward", "-n", "shop", &pod, &format!(":{port}")]);
-    command.env("WINDLASS_SOCKET", &pair.asked.socket);
-    let mut forwarding = Forwarding::start(command);
-    let at = forwarding.place(port);
+    let (mut forwarding, at) = pair.forward(port);
     there_and_back(at, 20_000_000);
     let _left_open = std::net::TcpStream::connect(at).expect("connects");
     wait("a connection to the pod, and one between the nodes", || {
@@ -299,11 +305,7 @@ fn nothing_else_is_answered_and_nothing_handed_on() {
 fn what_a_node_has_open_ends_when_it_is_deleted() {
     let pair = Pair::new();
     let port = echo().port();
-    let pod = pair.asked.named(Kind::Pod, "web-").name.to_string();
-    let mut command = windlass(&["port-forward", "-n", "shop", &pod, &format!(":{port}")]);
-    command.env("WINDLASS_SOCKET", &pair.asked.socket);
-    let mut forwarding = Forwarding::start(command);
-    let at = forwarding.place(port);
+    let (_forwarding, at) = pair.forward(port);
     there_and_back(at, 1000);
     let _left_open = std::net::TcpStream::connect(at).expect("connects");
     let mut stream = UnixStream::connect(&pair.asked.socket).expect("connects");

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::Output;
+use std::process::{Command, Output};
 
 use super::{refused, said, token_in, windlass};
 use crate::support::host::Host;
@@ -135,4 +135,81 @@ fn a_machine_has_the_fleet_s_own_remote_and_others_join_it() {
     assert!(text.contains("yours to remove"), "{text}");
     assert_eq!(site.keys(), THEIRS);
     assert!(state.exists());
+}
+
+/// In a mount namespace of its own, with an /etc and a /srv that go with it: a machine's own users are
+/// nobody else's.
+const AS_SHIPPED: &str = r#"
+mount -t tmpfs tmpfs "$AWAY"
+mkdir "$AWAY/upper" "$AWAY/work"
+mount -t overlay overlay -o "lowerdir=/etc,upperdir=$AWAY/upper,workdir=$AWAY/work" /etc
+mount -t tmpfs -o mode=755 tmpfs /srv
+mkdir /srv/bin
+touch /srv/bin/windlass
+mount --bind "$PROGRAM" /srv/bin/windlass
+/usr/sbin/sshd -D -e -f "$SSHD" &
+sshd=$!
+trap 'kill $sshd; wait' EXIT
+for step in $(seq 100); do ssh-keyscan -p "$PORT" 127.0.0.1 >/dev/null 2>&1 && break; sleep 0.1; done
+etc=$AWAY/one/etc
+set -- --remote-address 127.0.0.1 --remote-port "$PORT" --node-name n1 --docker-socket "$DOCKER" \
+    --config "$etc/agent.yaml" --data-dir "$AWAY/one/data"
+/srv/bin/windlass init --host-remote "$@"
+stat -c '%n is of %U, %a' /srv/windlass /srv/windlass/.ssh/authorized_keys /srv/windlass/state.git
+ssh="ssh -F none -p $PORT -i $etc/fleet_key -o IdentitiesOnly=yes -o BatchMode=yes \
+    -o UserKnownHostsFile=$etc/fleet_hosts -o GlobalKnownHostsFile=/dev/null"
+git init -q "$AWAY/work.git"
+cd "$AWAY/work.git"
+git -c user.name=n1 -c user.email=n1@fleet commit -q --allow-empty -m report
+push() { GIT_SSH_COMMAND=$ssh git push -q "ssh://windlass-git@127.0.0.1:$PORT/srv/windlass/$1" "HEAD:$2"; }
+push state.git refs/windlass/nodes/n1 && echo "its own ref: written"
+push state.git refs/windlass/nodes/n2 || echo "another's ref: refused"
+push desired.git refs/heads/main || echo "a branch: refused"
+$ssh windlass-git@127.0.0.1 id || echo "a shell: refused"
+/srv/bin/windlass init --host-remote --undo "$@"
+id windlass-git || echo "the user: gone"
+push state.git refs/windlass/nodes/n1 || echo "its own ref: refused now"
+git -C /srv/windlass/state.git -c safe.directory='*' for-each-ref --format='%(refname) stays'
+"#;
+
+#[test]
+fn the_user_is_made_as_sshd_wants_him_and_taken_away_again() {
+    let test = "the_user_is_made_as_sshd_wants_him_and_taken_away_again";
+    let Some(site) = Site::new(test) else { return };
+    let away = site.path("away");
+    fs::create_dir(&away).expect("made");
+    // As Debian has it: who may write whose list of keys is looked at.
+    let config = site.path("sshd_config");
+    let port = crate::support::servers::free_port();
+    let text = format!(
+        "ListenAddress 127.0.0.1\nPort {port}\nHostKey {}\nPidFile none\nUsePAM no\n\
+         PasswordAuthentication no\n",
+        site.server.file("host_ed25519").display()
+    );
+    fs::write(&config, text).expect("written");
+    let mut command = Command::new("unshare");
+    command
+        .args(["--mount", "--propagation", "private", "sh", "-euc", AS_SHIPPED])
+        .env("AWAY", &away)
+        .env("PROGRAM", env!("CARGO_BIN_EXE_windlass"))
+        .env("SSHD", &config)
+        .env("PORT", port.to_string())
+        .env("DOCKER", site.host.socket());
+    let text = succeeded(&command.output().expect("runs"));
+    for words in [
+        "windlass-git",
+        "/srv/windlass is of windlass-git, 755",
+        "authorized_keys is of windlass-git, 600",
+        "its own ref: written",
+        "node n1 may not write this ref",
+        "another's ref: refused",
+        "a branch: refused",
+        "a shell: refused",
+        "the user: gone",
+        "its own ref: refused now",
+        "refs/windlass/nodes/n1 stays",
+    ] {
+        assert!(text.contains(words), "{words:?} in:\n{text}");
+    }
+    assert!(!must_run("cat", &["/etc/passwd"]).contains("windlass-git"), "of this machine nobody");
 }

@@ -344,6 +344,30 @@ fn a_stick_that_is_plugged_in_is_taken_in_if_it_is_sealed() {
     assert_eq!(site.log().matches("a bundle was refused").count(), 1, "{}", site.log());
 }
 
+/// Runs it again and again, killed a little later each time, and looks after each; how often it was killed
+/// before it came to its end.
+fn until_it_ends(site: &Site, run: impl Fn() -> Command, look: impl Fn(u64)) -> u32 {
+    let said = site.host.dir().join("said");
+    let (mut kills, mut wait) = (0, 3);
+    loop {
+        let mut command = run();
+        command.stdout(Stdio::null()).stderr(File::create(&said).expect("made"));
+        let mut child = command.spawn().expect("it runs");
+        std::thread::sleep(Duration::from_millis(wait));
+        let has_ended = child.try_wait().expect("asked").is_some();
+        let _ = child.kill();
+        let ended = child.wait().expect("ends");
+        look(wait);
+        if has_ended && ended.success() {
+            return kills;
+        }
+        kills += 1;
+        wait = wait * 5 / 4 + 1;
+        let said = || fs::read_to_string(&said).unwrap_or_default();
+        assert!(wait < 60_000, "after {kills} kills it comes to no end: {}", said());
+    }
+}
+
 #[test]
 fn a_power_cut_in_the_middle_of_a_bundle_costs_the_time_since() {
     let Some(site) = Site::start("we2e-cut-") else { return };
@@ -357,7 +381,26 @@ fn a_power_cut_in_the_middle_of_a_bundle_costs_the_time_since() {
     }
     let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (&**name, &**text)).collect();
     let second = shore.commit("Much", &files);
-    let bundle = shore.create(&site, "much.wb", &["--no-registry"]).expect("made");
+    // Making it is cut off as often as it takes, and what was gathered is not gathered again.
+    let bundle = shore.path("much.wb");
+    let making = || {
+        let mut command = creating();
+        command.arg(&bundle).arg("--repo").arg(shore.path("clone"));
+        command.arg("--archive").arg(shore.path("archives")).arg("--key").arg(shore.path("key"));
+        command
+    };
+    let kills = until_it_ends(&site, making, |wait| {
+        if bundle.exists() {
+            let mut verify = Command::new(env!("CARGO_BIN_EXE_windlass"));
+            verify.args(["bundle", "verify"]).arg(&bundle);
+            let output = verify.arg("--signers").arg(shore.path("signers")).output();
+            let output = output.expect("it runs");
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "after {wait} ms: {said}");
+        }
+    });
+    assert!(kills >= 5, "{kills}");
+    assert!(!shore.path("much.wb.work").exists(), "nothing else is left");
     let expected: Vec<String> = page(&bundle)["parts"]
         .as_array()
         .into_iter()
@@ -365,37 +408,20 @@ fn a_power_cut_in_the_middle_of_a_bundle_costs_the_time_since() {
         .filter_map(|part| part["path"].as_str()?.strip_prefix("blobs/sha256/").map(str::to_owned))
         .collect();
     let config = site.host.dir().join("agent.yaml");
-    let mut kills = 0;
-    let mut wait = 3;
-    let said = site.host.dir().join("said");
-    loop {
-        let mut child = shore
-            .applying(&config, &bundle)
-            .stdout(Stdio::null())
-            .stderr(File::create(&said).expect("made"))
-            .spawn()
-            .expect("it runs");
-        std::thread::sleep(Duration::from_millis(wait));
-        let has_ended = child.try_wait().expect("asked").is_some();
-        let _ = child.kill();
-        let ended = child.wait().expect("ends");
-        // What has a name is true, and the branch moves when all is there.
-        let there = blobs(&site);
-        assert!(there.values().all(|is_true| *is_true), "after {wait} ms");
-        let now = tip(&site);
-        assert!(now == first || now == second, "{now}");
-        if now == second {
-            assert!(expected.iter().all(|blob| there.contains_key(blob)), "after {wait} ms");
-        }
-        if has_ended && ended.success() {
-            break;
-        }
-        kills += 1;
-        wait = wait * 5 / 4 + 1;
-        let said = || fs::read_to_string(&said).unwrap_or_default();
-        assert!(wait < 60_000, "after {kills} kills it comes to no end: {}", said());
-    }
-    println!("killed {kills} times");
+    let kills = until_it_ends(
+        &site,
+        || shore.applying(&config, &bundle),
+        |wait| {
+            // What has a name is true, and the branch moves when all is there.
+            let there = blobs(&site);
+            assert!(there.values().all(|is_true| *is_true), "after {wait} ms");
+            let now = tip(&site);
+            assert!(now == first || now == second, "{now}");
+            if now == second {
+                assert!(expected.iter().all(|blob| there.contains_key(blob)), "after {wait} ms");
+            }
+        },
+    );
     assert!(kills >= 5);
     assert_eq!(tip(&site), second);
     for number in 0..4 {
@@ -532,7 +558,7 @@ fn takes_a_difference_on_any_node(fleet: &Fleet, shore: &Shore, there: &str) {
     let config = |node: &str| fleet.lab.host(node).dir().join("agent.yaml");
     let held = shore.path("held.json");
     let mut report = Command::new(env!("CARGO_BIN_EXE_windlass"));
-    report.args(["bundle", "report"]).arg(&held).arg("--config").arg(config("n1"));
+    report.args(["bundle", "report"]).arg(&held).arg("--config").arg(config("n2"));
     let output = report.output().expect("it runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 
@@ -618,6 +644,9 @@ fn a_bundle_on_one_node_feeds_a_fleet_without_any_route_out() {
         assert_eq!(blobs, 6, "two images on {node}, and nothing that it had");
     }
 
+    // Images are looked at when somebody asks.
+    let listed = fleet.windlass("n3", &["images"]);
+    assert!(listed.contains("registry.invalid/fleet/tagged:1"), "{listed}");
     takes_a_difference_on_any_node(&fleet, &shore, &commit);
 
     // What one node's Docker has, the others get from it.

@@ -4,6 +4,8 @@
 //!   GET /windlass/v1/images?name=…            it has that image, and these are its blobs; or 404
 //!   GET /windlass/v1/images?name=…&prepare=1  the same, made ready first: out of Docker, if need be
 //!   GET /windlass/v1/blobs/sha256:…           one of them
+//!   GET /windlass/v1/blobs/                   all blobs in its store
+//!   GET /windlass/v1/blobs                    on this machine's socket: those in any node's store
 //!   POST /windlass/v1/blobs?digest=…&bytes=…  on this machine's socket: fetch it from another node
 //! ```
 
@@ -40,9 +42,20 @@ pub(super) async fn answer(
         return Some(Err(No::path()));
     };
     Some(match path.strip_prefix(BLOBS) {
+        Some("") => images.blobs().map_err(No::from).and_then(|blobs| text(&blobs)),
         Some(digest) => blob(images, digest).await,
         None => image(images, node, &Parameters::parse(uri.query())).await,
     })
+}
+
+/// What the stores of the fleet have: a base for the next bundle.
+pub(super) async fn everywhere(api: &Arc<Api>) -> Result<Answer, No> {
+    let Some(images) = api.backend.images() else { return Err(No::path()) };
+    text(&images.blobs_everywhere().await?)
+}
+
+fn text(value: &impl serde::Serialize) -> Result<Answer, No> {
+    serde_json::to_string(value).map(reply::json_text).map_err(|_| No::defect())
 }
 
 /// Has a blob brought from another node: a bundle builds on it.
@@ -64,7 +77,7 @@ async fn image(images: &Images, node: &NodeName, asked: &Parameters) -> Result<A
         tracing::info!(%node, image = %name, "another node fetches an image");
     }
     let offer = images.offer(&name, prepare).await?;
-    serde_json::to_string(&offer).map(reply::json_text).map_err(|_| No::defect())
+    text(&offer)
 }
 
 async fn blob(images: &Images, digest: &str) -> Result<Answer, No> {

@@ -114,16 +114,34 @@ async fn talk(api: Arc<Api>, stream: UnixStream) {
 
 /// A connection that ends when the other side takes nothing for too long: what is sent waits in no
 /// buffer of ours, and a reader that has stopped must not keep its place for ever.
+///
+/// It may also end when whoever called is no longer answered: what was opened in good faith must not
+/// outlive the trust in it.
 pub(super) struct Patient<S> {
     stream: S,
     patience: Duration,
     stall: Option<Pin<Box<Sleep>>>,
+    /// What ends it. Waited for by who reads, and that somebody does as long as it is in use.
+    end: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    has_ended: bool,
 }
 
 impl<S> Patient<S> {
     /// Waits so long for the other side to take something.
     pub(super) fn new(stream: S, patience: Duration) -> Self {
-        Self { stream, patience, stall: None }
+        Self { stream, patience, stall: None, end: None, has_ended: false }
+    }
+
+    /// Ends with `end`, whatever waits.
+    pub(super) fn until(self, end: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self { end: Some(Box::pin(end)), ..self }
+    }
+
+    fn check(&self) -> io::Result<()> {
+        let ended = || {
+            io::Error::new(io::ErrorKind::ConnectionAborted, "the caller is not answered any more")
+        };
+        if self.has_ended { Err(ended()) } else { Ok(()) }
     }
 
     fn wait<T>(
@@ -153,6 +171,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.end.as_mut().is_some_and(|end| end.as_mut().poll(cx).is_ready()) {
+            (self.end, self.has_ended) = (None, true);
+        }
+        self.check()?;
         Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }
@@ -163,6 +185,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.check()?;
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.wait(cx, written)
     }
@@ -172,6 +195,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
         cx: &mut Context<'_>,
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.check()?;
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, pieces);
         self.wait(cx, written)
     }
@@ -181,11 +205,40 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.check()?;
         let flushed = Pin::new(&mut self.stream).poll_flush(cx);
         self.wait(cx, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex, split};
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn it_ends_in_the_middle_of_waiting_and_nothing_more_is_sent() {
+        let (mut theirs, ours) = duplex(64);
+        let (revoke, revoked) = oneshot::channel::<()>();
+        let line = Patient::new(ours, Duration::from_secs(60)).until(async {
+            let _ = revoked.await;
+        });
+        let (mut read, mut write) = split(line);
+        theirs.write_all(b"a").await.expect("sent");
+        assert_eq!(read.read_u8().await.expect("heard"), b'a');
+        write.write_all(b"b").await.expect("sent");
+        let waiting = tokio::spawn(async move { read.read_u8().await });
+        tokio::task::yield_now().await;
+        revoke.send(()).expect("somebody waits");
+        let ended = tokio::time::timeout(Duration::from_secs(5), waiting).await;
+        let error = ended.expect("at once").expect("whole").expect_err("no more is heard");
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
+        assert!(write.write_all(b"c").await.is_err());
     }
 }

@@ -42,7 +42,6 @@ mod read;
 mod reply;
 mod requests;
 mod review;
-mod revoke;
 mod route;
 mod scrape;
 mod serve;

@@ -40,9 +40,8 @@ pub(super) async fn answer(
     headers: &HeaderMap,
 ) -> Result<Answer, No> {
     let is_allowed = match door {
-        Own::Sync | Own::Drain | Own::Fence | Own::Adopt | Own::App | Own::Blobs => {
-            *method == Method::POST
-        }
+        Own::Blobs => matches!(*method, Method::GET | Method::POST),
+        Own::Sync | Own::Drain | Own::Fence | Own::Adopt | Own::App => *method == Method::POST,
         _ => matches!(*method, Method::GET | Method::HEAD),
     };
     if !is_allowed {
@@ -80,7 +79,8 @@ pub(super) async fn answer(
         Own::Fence => requests::fence(api, caller, asked).await,
         Own::App => requests::app(api, caller, asked).await,
         Own::Adopt => requests::adopt(api, caller).await,
-        Own::Blobs => larder::gather(api, asked).await,
+        Own::Blobs if *method == Method::POST => larder::gather(api, asked).await,
+        Own::Blobs => larder::everywhere(api).await,
         Own::Diff => diff(api, asked, is_text).await,
         Own::History => history(api, asked, is_text).await,
         Own::Images => {

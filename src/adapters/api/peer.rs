@@ -21,7 +21,6 @@ use tokio::net::{TcpListener, TcpStream};
 use super::ask::Parameters;
 use super::listen::{HEAD_MAX, Patient};
 use super::reply::{Answer, No};
-use super::revoke::Revocable;
 use super::route::{self, Part, Route};
 use super::serve::Api;
 use super::{door, larder, log, talk, tunnel};
@@ -84,7 +83,7 @@ async fn serve(api: Arc<Api>, lines: Lines, stream: TcpStream) {
         }
     };
     let end = removal(api.clone(), key.clone());
-    let line = Revocable::new(Patient::new(line, api.limits.stall), end);
+    let line = Patient::new(line, api.limits.stall).until(end);
     let service = service_fn(move |request| {
         let (api, key, from) = (api.clone(), key.clone(), from.clone());
         async move {

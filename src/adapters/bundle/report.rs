@@ -38,15 +38,19 @@ pub struct Held {
     pub branch: String,
     /// Where it stands.
     pub commit: String,
-    /// The blobs in the store of the node that wrote it, and their lengths.
+    /// The blobs in the stores of the nodes that could be asked, and their lengths.
     pub blobs: BTreeMap<Digest, u64>,
     /// Which of them were packed on land: the next bundle need not pack these layers again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub packed: Vec<Packed>,
 }
 
-/// Says what is here.
-pub fn report(target: &Target, created: String) -> Result<Held, Refused> {
+/// Says what is here, and what `others` have: nodes send each other what one of them lacks.
+pub fn report(
+    target: &Target,
+    others: BTreeMap<Digest, u64>,
+    created: String,
+) -> Result<Held, Refused> {
     let disk = |path: &Path, error: io::Error| {
         Refused::new(format!("{}: {error}", path.display()), "check that disk")
     };
@@ -70,10 +74,11 @@ pub fn report(target: &Target, created: String) -> Result<Held, Refused> {
         ));
     };
     let store = Store::in_images(&target.images);
-    let blobs = match store.dir().exists() {
+    let mut blobs = match store.dir().exists() {
         true => store.blobs().map_err(|error| disk(store.dir(), error))?,
         false => BTreeMap::new(),
     };
+    blobs.extend(others);
     // Without it more is packed again than need be, and that is all.
     let newest = prune::newest_page(&target.workshop).ok().flatten();
     let packed = newest.into_iter().flat_map(|page| page.packed);

@@ -38,6 +38,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::Stream;
+use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -106,6 +107,16 @@ struct Inner {
     /// Images that are being fetched from them.
     flights: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>,
     pace: Pace,
+}
+
+/// What the stores of a fleet have.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Spread {
+    /// Blobs, and their lengths.
+    pub blobs: BTreeMap<Digest, u64>,
+    /// Nodes that could not be asked, and why.
+    pub silent: Vec<String>,
 }
 
 /// A blob as it is sent.
@@ -301,6 +312,26 @@ impl Images {
             }
         }
         loaded
+    }
+
+    /// Every blob in the store.
+    pub(crate) fn blobs(&self) -> Result<BTreeMap<Digest, u64>, Fault> {
+        let store = self.store();
+        if !store.dir().exists() {
+            return Ok(BTreeMap::new());
+        }
+        store.blobs().map_err(|error| Fault::stalled(format!("{}: {error}", store.dir().display())))
+    }
+
+    /// Every blob that some node has in its store, and which nodes could not be asked.
+    pub(crate) async fn blobs_everywhere(&self) -> Result<Spread, Fault> {
+        let mut spread = Spread { blobs: self.blobs()?, silent: Vec::new() };
+        if let Some(peers) = self.inner.peers.get() {
+            let (blobs, silent) = peers.blobs().await;
+            spread.blobs.extend(blobs);
+            spread.silent = silent;
+        }
+        Ok(spread)
     }
 
     /// Brings a blob into the store that another node has in its. It goes on when whoever asked has

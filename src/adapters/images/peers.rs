@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::body::Incoming;
@@ -49,6 +50,8 @@ const READY_MAX: Duration = Duration::from_secs(900);
 /// How long a sender may be silent.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 const OFFER_BYTES_MAX: usize = 1 << 20;
+/// A store of ten thousand images.
+const LIST_BYTES_MAX: usize = 16 << 20;
 /// An image's papers: its index, perhaps one below that, its manifest, its config.
 const PAPERS_MAX: usize = 8;
 
@@ -191,6 +194,34 @@ impl Peers {
             misses.push("no other node can be asked".into());
         }
         Err(Fault::not_found(misses.join("; ")))
+    }
+
+    /// Every blob in the stores of all that answer, and who did not.
+    pub(super) async fn blobs(&self) -> (BTreeMap<Digest, u64>, Vec<String>) {
+        let asked = self.neighbours("").into_iter().map(|peer| async move {
+            let asking = async {
+                let answer = self.get(&peer, BLOBS).await?;
+                let body = Limited::new(answer.into_body(), LIST_BYTES_MAX).collect().await;
+                let body =
+                    body.map_err(|error| Fault::transient(format!("its answer: {error}")))?;
+                serde_json::from_slice::<BTreeMap<Digest, u64>>(&body.to_bytes())
+                    .map_err(Fault::stalled)
+            };
+            let told = tokio::time::timeout(ANSWER_MAX, asking).await;
+            let told = told.unwrap_or_else(|_| Err(Fault::deadline("it does not answer")));
+            told.map_err(|fault| format!("node {}: {fault}", peer.node))
+        });
+        let told: Vec<_> =
+            futures_util::stream::iter(asked).buffer_unordered(ASKED_MAX).collect().await;
+        let (mut blobs, mut silent) = (BTreeMap::new(), Vec::new());
+        for told in told {
+            match told {
+                Ok(its) => blobs.extend(its),
+                Err(why) => silent.push(why),
+            }
+        }
+        silent.sort();
+        (blobs, silent)
     }
 
     /// Other nodes that answer, in an order of their own for each thing and each asker, so that not all

@@ -19,6 +19,7 @@ use crate::adapters::bundle::index::Index;
 use crate::adapters::bundle::sign::{self, Signers};
 use crate::adapters::bundle::{prune, report};
 use crate::adapters::clock;
+use crate::adapters::images::Spread;
 use crate::view::status::Status;
 
 /// Progress is shown in so many steps.
@@ -43,13 +44,13 @@ enum BundleCommand {
     Apply(Apply),
     /// Remove from this node's store what only earlier bundles named
     Prune(Prune),
-    /// Write down what is here, for --base of the next bundle
+    /// Write down what the fleet has, for --base of the next bundle
     Report(Report),
 }
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "The next bundle is best applied on this node; what another lacks, nodes send each other."
+    after_help = "The next bundle may be applied on any node: what one lacks, nodes send each other."
 )]
 struct Report {
     /// File to write, such as one on the stick; - for standard output
@@ -136,7 +137,7 @@ pub(super) async fn run(args: &Bundle, context: &mut Context) -> Result<(), Fail
         BundleCommand::Show(args) => show(args, context),
         BundleCommand::Apply(args) => take_in(args, context).await,
         BundleCommand::Prune(args) => clear(args, context).await,
-        BundleCommand::Report(args) => report(args, context),
+        BundleCommand::Report(args) => report(args, context).await,
     }
 }
 
@@ -266,11 +267,23 @@ async fn gather(
     Ok(())
 }
 
-fn report(args: &Report, context: &mut Context) -> Result<(), Failure> {
+async fn report(args: &Report, context: &mut Context) -> Result<(), Failure> {
     let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let loaded = config::load(&args.config, hostname.trim(), "").map_err(Failure::plain)?;
     let target = loaded.file.bundle_target(Some(loaded.file.landing()));
-    let held = report::report(&target, clock::now().wall.to_string())?;
+    let client = Client::new(loaded.file.api.socket.clone());
+    let spread = match client.json("/windlass/v1/blobs", client::JSON).await {
+        Ok(json) => serde_json::from_value(json).map_err(Failure::plain)?,
+        Err(failure) => {
+            talk("warning: what other nodes have is not in it\n");
+            failure.say();
+            Spread::default()
+        }
+    };
+    for why in &spread.silent {
+        talk(&format!("warning: what it has is not in it: {why}\n"));
+    }
+    let held = report::report(&target, spread.blobs, clock::now().wall.to_string())?;
     let mut text = serde_json::to_string_pretty(&held).map_err(Failure::plain)?;
     text.push('\n');
     if args.out == Path::new("-") {
