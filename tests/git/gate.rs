@@ -156,6 +156,13 @@ fn what_a_power_cut_left_of_a_push_stands_in_nobodys_way() {
     };
     must_git(&gate.path("work"), &["commit", "-q", "--allow-empty", "-m", "another"]);
     let own = lock("refs/windlass/nodes/n2");
+    // Somebody is at work there: it may be his.
+    let mut writer =
+        Command::new("sleep").arg("1000").current_dir(&state).spawn().expect("it runs");
+    let said = push("main:refs/windlass/nodes/n2").expect_err("it is locked");
+    writer.kill().expect("ended");
+    writer.wait().expect("ended");
+    assert!(said.contains("lock") && own.exists(), "{said}");
     let (others, all) = (lock("refs/windlass/nodes/n1"), lock("packed-refs"));
     assert_eq!(push("main:refs/windlass/nodes/n2"), Ok(()));
     assert!(!own.exists() && others.exists() && all.exists(), "only what is in the way goes");

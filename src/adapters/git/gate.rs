@@ -18,7 +18,7 @@
 //! that is not known here is refused. The limit: what is *in* a ref that a key may write is not looked
 //! at.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd as _;
 use std::path::Path;
@@ -155,7 +155,7 @@ fn push(git: &mut Command, repository: &Path, rights: &Rights) -> io::Result<Exi
     let refused = match judged {
         Ok(refused) if refused.is_empty() => {
             if let Ok(lines) = &lines {
-                lines.clear_the_way(repository);
+                lines.clear_the_way(repository, child.id());
                 to_git.write_all(&lines.raw)?;
             }
             // It ends with the process: Git knows when it has all, and the client waits for its word.
@@ -249,11 +249,14 @@ fn read_update(line: &str) -> Option<Update> {
 }
 
 impl Lines {
-    /// Removes what a push that was killed has left in the way of this one.
-    fn clear_the_way(&self, repository: &Path) {
+    /// Removes what a push that was killed has left in the way of this one, which `own` is going to serve.
+    fn clear_the_way(&self, repository: &Path, own: u32) {
         let clear = |name: &str| {
             let lock = repository.join(format!("{name}.lock"));
-            locks::clear_if_stale(&lock, locks::STALE_AMONG_OTHERS);
+            // Who waits for a slow disk is alive, however long it takes.
+            if lock.exists() && !is_in_use(repository, own) {
+                locks::clear_if_stale(&lock, locks::STALE_AMONG_OTHERS);
+            }
         };
         let is_name = |name: &str| git2::Reference::is_valid_name(name);
         self.updates
@@ -300,6 +303,20 @@ impl Lines {
         banded.extend(b"0000");
         banded
     }
+}
+
+/// Whether some other process works in a repository: each of Git's stands in it. Those of other users are
+/// not seen.
+fn is_in_use(repository: &Path, own: u32) -> bool {
+    let Ok(repository) = repository.canonicalize() else { return true };
+    let Ok(processes) = fs::read_dir("/proc") else { return true };
+    processes.flatten().any(|process| {
+        let name = process.file_name();
+        let is_other =
+            name.to_str().and_then(|name| name.parse().ok()).is_some_and(|id: u32| id != own);
+        let at = || fs::read_link(process.path().join("cwd"));
+        is_other && at().is_ok_and(|at| at.starts_with(&repository))
+    })
 }
 
 fn packet(content: &[u8]) -> Vec<u8> {

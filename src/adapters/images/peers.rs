@@ -5,8 +5,8 @@
 //!   those who have it in their store ◀─ blob by blob   up to three at once, each blob checked
 //!   where only Dockers have it, one makes it ready     docker save, packed into its store
 //! ```
-//! Layers that are here are not asked for, nor those that Docker has of other images. A neighbour that fails is left out, and its blob asked of
-//! another; what has come stays, so the next try is shorter.
+//! Layers that are here are not asked for, nor those that Docker has of other images. A neighbour that
+//! fails is left out, and its blob asked of another; what has come stays, so the next try is shorter.
 //!
 //! The limit: what an image named by a tag is, the neighbour says. Only a digest proves it.
 
