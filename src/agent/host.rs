@@ -56,7 +56,7 @@ pub(super) struct Host {
     listing: Option<BTreeMap<ContainerId, ContainerSeen>>,
     list_at: Option<Elapsed>,
     pub(super) survey_at: Option<Elapsed>,
-    is_surveying: bool,
+    pub(super) is_surveying: bool,
     inspecting: BTreeSet<ContainerId>,
     inspect_again: BTreeSet<ContainerId>,
     has_listed_files: bool,
@@ -492,12 +492,12 @@ impl Agent {
                 self.host.survey_at = Some(now.elapsed + SURVEY);
                 self.refresh_facts(now);
                 self.collect_images(now);
-                self.tell_images(&self.images().map_err(str::to_owned));
+                self.tell_images(&self.images().map_err(str::to_owned), now);
             }
             Ok(_) => {}
             Err(fault) => {
                 self.host.survey_at = Some(now.elapsed + RETRY);
-                self.tell_images(&Err(fault.message.clone()));
+                self.tell_images(&Err(fault.message.clone()), now);
                 self.runtime_failed(fault, now);
             }
         }

@@ -43,7 +43,9 @@ pub(super) struct Larder {
     is_writing: bool,
     is_removing: bool,
     /// Who waits for a look at what lies here.
-    pub(super) asked: Vec<AskId>,
+    asked: Vec<AskId>,
+    /// Who has asked since the look under way began.
+    asked_since: Vec<AskId>,
     /// What is too full though nothing may go.
     pub(super) complaint: Option<String>,
     /// Images removed since the agent began, and their bytes.
@@ -237,10 +239,25 @@ impl Agent {
         Ok(images::images(stock, &self.needed_images(), &self.config.collect))
     }
 
-    /// Answers whoever has asked what lies here.
-    pub(super) fn tell_images(&mut self, images: &Result<Images, String>) {
-        for id in std::mem::take(&mut self.host.larder.asked) {
+    /// Answers a person once it has been looked what lies here.
+    pub(super) fn ask_images(&mut self, id: AskId, now: Now) {
+        let larder = &mut self.host.larder;
+        match self.host.is_surveying {
+            true => larder.asked_since.push(id),
+            false => larder.asked.push(id),
+        }
+        self.survey_soon(now);
+    }
+
+    /// Answers whoever has asked before a look that is over now.
+    pub(super) fn tell_images(&mut self, images: &Result<Images, String>, now: Now) {
+        let larder = &mut self.host.larder;
+        let since = std::mem::take(&mut larder.asked_since);
+        for id in std::mem::replace(&mut larder.asked, since) {
             self.reply(id, images.clone().map_or_else(Reply::Refused, Reply::Images));
+        }
+        if !self.host.larder.asked.is_empty() {
+            self.survey_soon(now);
         }
     }
 

@@ -28,8 +28,7 @@ impl Agent {
             }
             Ask::Images => {
                 // What was seen some minutes ago is of no use to who has just brought an image.
-                self.host.larder.asked.push(id);
-                self.survey_soon(now);
+                self.ask_images(id, now);
             }
             Ask::Adopt { by } => self.asked_to_adopt(id, by, now),
             Ask::Request { what, by } => self.requested(id, what, by, now),

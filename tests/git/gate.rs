@@ -168,6 +168,14 @@ fn what_a_power_cut_left_of_a_push_stands_in_nobodys_way() {
     assert!(!own.exists() && others.exists() && all.exists(), "only what is in the way goes");
     assert_eq!(push(":refs/windlass/probe/abc"), Ok(()));
     assert!(others.exists() && !all.exists());
+    // The branch that HEAD names is locked with HEAD.
+    let desired = gate.path("desired.git");
+    let (head, branch) = (desired.join("HEAD.lock"), desired.join("refs/heads/main.lock"));
+    for lock in [&head, &branch] {
+        fs::write(lock, "").expect("left");
+    }
+    assert_eq!(gate.push("stranger", "desired.git", "main"), Ok(()));
+    assert!(!head.exists() && !branch.exists());
     // A push that is refused moves nothing.
     assert!(push("main:refs/windlass/nodes/n1").is_err());
     assert!(others.exists());

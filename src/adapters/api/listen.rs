@@ -121,23 +121,34 @@ pub(super) struct Patient<S> {
     stream: S,
     patience: Duration,
     stall: Option<Pin<Box<Sleep>>>,
-    /// What ends it. Waited for by who reads, and that somebody does as long as it is in use.
-    end: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    /// What ends it, for who reads and for who writes: they may be two tasks, and either may be stuck.
+    ends: [Option<End>; 2],
     has_ended: bool,
 }
+
+type End = Pin<Box<dyn Future<Output = ()> + Send>>;
+/// Which of the two.
+const READER: usize = 0;
+const WRITER: usize = 1;
 
 impl<S> Patient<S> {
     /// Waits so long for the other side to take something.
     pub(super) fn new(stream: S, patience: Duration) -> Self {
-        Self { stream, patience, stall: None, end: None, has_ended: false }
+        Self { stream, patience, stall: None, ends: [None, None], has_ended: false }
     }
 
-    /// Ends with `end`, whatever waits.
-    pub(super) fn until(self, end: impl Future<Output = ()> + Send + 'static) -> Self {
-        Self { end: Some(Box::pin(end)), ..self }
+    /// Ends with `end`, whatever waits. Two of the same are made of it.
+    pub(super) fn until<E: Future<Output = ()> + Send + 'static>(
+        self,
+        end: impl Fn() -> E,
+    ) -> Self {
+        Self { ends: [Some(Box::pin(end())), Some(Box::pin(end()))], ..self }
     }
 
-    fn check(&self) -> io::Result<()> {
+    fn check(&mut self, who: usize, cx: &mut Context<'_>) -> io::Result<()> {
+        if self.ends[who].as_mut().is_some_and(|end| end.as_mut().poll(cx).is_ready()) {
+            (self.ends, self.has_ended) = ([None, None], true);
+        }
         let ended = || {
             io::Error::new(io::ErrorKind::ConnectionAborted, "the caller is not answered any more")
         };
@@ -171,10 +182,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.end.as_mut().is_some_and(|end| end.as_mut().poll(cx).is_ready()) {
-            (self.end, self.has_ended) = (None, true);
-        }
-        self.check()?;
+        self.check(READER, cx)?;
         Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }
@@ -185,7 +193,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.check()?;
+        self.check(WRITER, cx)?;
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.wait(cx, written)
     }
@@ -195,7 +203,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
         cx: &mut Context<'_>,
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.check()?;
+        self.check(WRITER, cx)?;
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, pieces);
         self.wait(cx, written)
     }
@@ -205,7 +213,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.check()?;
+        self.check(WRITER, cx)?;
         let flushed = Pin::new(&mut self.stream).poll_flush(cx);
         self.wait(cx, flushed)
     }
@@ -218,27 +226,33 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex, split};
-    use tokio::sync::oneshot;
+    use tokio::sync::watch;
 
     use super::*;
 
     #[tokio::test]
     async fn it_ends_in_the_middle_of_waiting_and_nothing_more_is_sent() {
         let (mut theirs, ours) = duplex(64);
-        let (revoke, revoked) = oneshot::channel::<()>();
-        let line = Patient::new(ours, Duration::from_secs(60)).until(async {
-            let _ = revoked.await;
+        let (revoke, revoked) = watch::channel(false);
+        let line = Patient::new(ours, Duration::from_secs(60)).until(|| {
+            let mut revoked = revoked.clone();
+            async move {
+                let _ = revoked.wait_for(|is_so| *is_so).await;
+            }
         });
         let (mut read, mut write) = split(line);
         theirs.write_all(b"a").await.expect("sent");
         assert_eq!(read.read_u8().await.expect("heard"), b'a');
         write.write_all(b"b").await.expect("sent");
-        let waiting = tokio::spawn(async move { read.read_u8().await });
+        let reading = tokio::spawn(async move { read.read_u8().await.map(drop) });
+        // More than the other side takes.
+        let writing = tokio::spawn(async move { write.write_all(&[0; 1000]).await });
         tokio::task::yield_now().await;
-        revoke.send(()).expect("somebody waits");
-        let ended = tokio::time::timeout(Duration::from_secs(5), waiting).await;
-        let error = ended.expect("at once").expect("whole").expect_err("no more is heard");
-        assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
-        assert!(write.write_all(b"c").await.is_err());
+        revoke.send(true).expect("somebody waits");
+        for waiting in [reading, writing] {
+            let ended = tokio::time::timeout(Duration::from_secs(5), waiting).await;
+            let error = ended.expect("at once").expect("whole").expect_err("it has ended");
+            assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
+        }
     }
 }

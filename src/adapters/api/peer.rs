@@ -82,8 +82,7 @@ async fn serve(api: Arc<Api>, lines: Lines, stream: TcpStream) {
             return;
         }
     };
-    let end = removal(api.clone(), key.clone());
-    let line = Patient::new(line, api.limits.stall).until(end);
+    let line = Patient::new(line, api.limits.stall).until(|| removal(api.clone(), key.clone()));
     let service = service_fn(move |request| {
         let (api, key, from) = (api.clone(), key.clone(), from.clone());
         async move {

@@ -191,7 +191,8 @@ fn read_base(path: &Path, order: &Order) -> Result<Ground, Refused> {
             bundle: None,
             digest,
             blobs: held.blobs,
-            packed: held.packed,
+            // What a layer was packed to, only what is sealed may say.
+            packed: Vec::new(),
         },
         None => {
             let found = pieces::find(path)?;

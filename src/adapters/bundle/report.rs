@@ -17,8 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Refused;
 use super::apply::{Target, lock, unreached};
-use super::index::{INDEX_BYTES_MAX, Packed};
-use super::prune;
+use super::index::INDEX_BYTES_MAX;
 use crate::adapters::git::bundle::Landing;
 use crate::adapters::images::store::Store;
 use crate::kinds::digest::Digest;
@@ -40,9 +39,6 @@ pub struct Held {
     pub commit: String,
     /// The blobs in the stores of the nodes that could be asked, and their lengths.
     pub blobs: BTreeMap<Digest, u64>,
-    /// Which of them were packed on land: the next bundle need not pack these layers again.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub packed: Vec<Packed>,
 }
 
 /// Says what is here, and what `others` have: nodes send each other what one of them lacks.
@@ -74,24 +70,12 @@ pub fn report(
         ));
     };
     let store = Store::in_images(&target.images);
-    let mut blobs = match store.dir().exists() {
-        true => store.blobs().map_err(|error| disk(store.dir(), error))?,
-        false => BTreeMap::new(),
-    };
-    blobs.extend(others);
-    // Without it more is packed again than need be, and that is all.
-    let newest = prune::newest_page(&target.workshop).ok().flatten();
-    let packed = newest.into_iter().flat_map(|page| page.packed);
-    let packed = packed.filter(|packed| blobs.contains_key(&packed.blob)).collect();
+    let mut blobs = others;
+    if store.dir().exists() {
+        blobs.extend(store.blobs().map_err(|error| disk(store.dir(), error))?);
+    }
     let format = FORMAT.to_owned();
-    Ok(Held {
-        format,
-        created,
-        branch: desired.branch.clone(),
-        commit: tip.to_string(),
-        blobs,
-        packed,
-    })
+    Ok(Held { format, created, branch: desired.branch.clone(), commit: tip.to_string(), blobs })
 }
 
 /// Reads a report, and its digest; none if the file is something else.
@@ -144,7 +128,6 @@ mod tests {
             branch: "main".into(),
             commit: "0".repeat(40),
             blobs: [(blob, 5)].into(),
-            packed: vec![Packed { diff_id: Digest::of(b"unpacked"), blob, bytes: 5 }],
         }
     }
 

@@ -1,7 +1,7 @@
 //! A stick that is plugged in: bundles in a watched directory, or in what is mounted in it, are taken in.
 //!
 //! The rule: what was refused is refused once, and said; the same file is not tried again before it has
-//! changed or the agent was started anew. The limit: pieces must all be there, on one medium.
+//! changed or the agent was started anew. One that builds on what other nodes have waits for them. The limit: pieces must all be there, on one medium.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,6 +17,8 @@ use crate::adapters::images::Images;
 /// How often it is looked whether something was plugged in. A mount wakes nobody who watches a
 /// directory, so the kernel's word would not be enough.
 const LOOK_EVERY: Duration = Duration::from_secs(3);
+/// A bundle that builds on what no node could send is passed over so often, a minute: one may come.
+const AGAIN_LOOKS: u32 = 20;
 /// More bundles than this in one place are not looked at.
 const BUNDLES_MAX: usize = 100;
 
@@ -42,6 +44,7 @@ pub async fn watch(
     let target = std::sync::Arc::new(target);
     let mut seen: BTreeMap<PathBuf, Stamp> = BTreeMap::new();
     let mut before = BTreeMap::new();
+    let mut later: BTreeMap<PathBuf, u32> = BTreeMap::new();
     loop {
         let now = bundles(&post.directory);
         // A file that is being written is another at the next look.
@@ -55,8 +58,15 @@ pub async fn watch(
             if seen.get(&path).copied() == stamp {
                 continue;
             }
+            if let Some(looks) = later.get_mut(&path).filter(|looks| **looks > 0) {
+                *looks -= 1;
+                continue;
+            }
+            if !gather(&path, &post.signers, &target(), &images).await {
+                later.insert(path, AGAIN_LOOKS);
+                continue;
+            }
             seen.extend(stamp.map(|stamp| (path.clone(), stamp)));
-            gather(&path, &post.signers, &target(), &images).await;
             let (signers, target, bundle) = (post.signers.clone(), target.clone(), path.clone());
             let work = tokio::task::spawn_blocking(move || take_in(&bundle, &signers, &target()));
             if work.await.unwrap_or(false) {
@@ -64,23 +74,25 @@ pub async fn watch(
             }
         }
         seen.retain(|path, _| now.contains_key(path));
+        later.retain(|path, _| now.contains_key(path));
         before = now;
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 
-/// Has brought what is not here of what a bundle builds on. Whether that was all, is seen when it is
-/// taken in.
-async fn gather(bundle: &Path, signers: &Path, target: &Target, images: &Images) {
+/// Has brought what is not here of what a bundle builds on; whether all of it is here now. What is wrong
+/// with the bundle is said when it is taken in.
+async fn gather(bundle: &Path, signers: &Path, target: &Target, images: &Images) -> bool {
     let missing = Signers::read(signers)
         .map_err(drop)
         .and_then(|signers| apply::missing(bundle, &signers, target).map_err(drop));
     for part in missing.unwrap_or_default() {
         if let Err(fault) = images.gather(part.sha256, part.bytes).await {
-            tracing::warn!(bundle = %bundle.display(), blob = %part.sha256, %fault, "no other node sends this, on which it builds");
-            return;
+            tracing::warn!(bundle = %bundle.display(), blob = %part.sha256, %fault, "a bundle waits: no other node sends this, on which it builds");
+            return false;
         }
     }
+    true
 }
 
 /// Takes a bundle in; whether a branch has moved.

@@ -264,6 +264,10 @@ impl Lines {
             .map(|update| &*update.name)
             .filter(|name| is_name(name))
             .for_each(clear);
+        // The branch that HEAD names is moved under a lock of HEAD as well.
+        if !self.updates.is_empty() {
+            clear("HEAD");
+        }
         // A ref that is deleted is taken out of the list of packed ones too.
         if self.updates.iter().any(|update| update.deletes) {
             clear("packed-refs");

@@ -327,8 +327,9 @@ impl Images {
     pub(crate) async fn blobs_everywhere(&self) -> Result<Spread, Fault> {
         let mut spread = Spread { blobs: self.blobs()?, silent: Vec::new() };
         if let Some(peers) = self.inner.peers.get() {
-            let (blobs, silent) = peers.blobs().await;
-            spread.blobs.extend(blobs);
+            let (theirs, silent) = peers.blobs().await;
+            let own = std::mem::replace(&mut spread.blobs, theirs);
+            spread.blobs.extend(own);
             spread.silent = silent;
         }
         Ok(spread)
@@ -348,7 +349,21 @@ impl Images {
         let Some(peers) = self.inner.peers.get().cloned() else {
             return Err(Fault::not_found("no other node can be asked"));
         };
-        let coming = tokio::spawn(async move { peers.fetch_blob((digest, bytes), &store).await });
+        let images = self.clone();
+        let coming = tokio::spawn(async move {
+            // Who asks again joins; and the store is not cleared meanwhile.
+            let text = digest.prefixed();
+            let flight = images.flights().entry(text.clone()).or_default().clone();
+            let came = {
+                let _turn = flight.lock().await;
+                match store.has(&digest, bytes) {
+                    true => Ok(()),
+                    false => peers.fetch_blob((digest, bytes), &store).await,
+                }
+            };
+            images.flights().remove(&text);
+            came
+        });
         coming.await.map_err(|_| Fault::transient("fetching it was broken off"))?
     }
 

@@ -10,7 +10,7 @@
 //!
 //! The limit: what an image named by a tag is, the neighbour says. Only a digest proves it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -49,6 +49,8 @@ const ANSWER_MAX: Duration = Duration::from_secs(5);
 const READY_MAX: Duration = Duration::from_secs(900);
 /// How long a sender may be silent.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
+/// Who sends a blob more slowly is left: another may have it.
+const SLOWEST_BYTES_PER_S: u64 = 256 << 10;
 const OFFER_BYTES_MAX: usize = 1 << 20;
 /// A store of ten thousand images.
 const LIST_BYTES_MAX: usize = 16 << 20;
@@ -176,24 +178,39 @@ impl Peers {
         for _ in 0..PAPERS_MAX {
             let Some(paper) = store.paper_missing(entry)? else { return store.image(entry) };
             let bytes = offered.get(&paper).ok_or_else(|| format!("nobody offers {paper}"))?;
-            self.receive(senders, &[(paper, *bytes)].into(), store, &|_, _| ()).await?;
+            self.blob_of_any(senders, (paper, *bytes), store).await?;
         }
         Err("its index leads on and on".into())
     }
 
     /// Brings a blob that one of them has in its store; or says why none does.
     pub(super) async fn fetch_blob(&self, blob: (Digest, u64), store: &Store) -> Result<(), Fault> {
+        let peers = self.neighbours(&blob.0.hex());
+        if peers.is_empty() {
+            return Err(Fault::not_found("no other node can be asked"));
+        }
+        self.blob_of_any(&peers, blob, store).await.map_err(Fault::not_found)
+    }
+
+    /// Brings a blob of the first that sends it, each in its turn.
+    async fn blob_of_any(
+        &self,
+        peers: &[Peer],
+        blob: (Digest, u64),
+        store: &Store,
+    ) -> Result<(), String> {
+        let longest = SILENCE_MAX + Duration::from_secs(blob.1 / SLOWEST_BYTES_PER_S);
         let mut misses = Vec::new();
-        for peer in self.neighbours(&blob.0.hex()) {
-            match self.blob(&peer, blob, store, &mut |_| ()).await {
+        for peer in peers {
+            let mut quiet = |_| ();
+            let coming = self.blob(peer, blob, store, &mut quiet);
+            let came = tokio::time::timeout(longest, coming).await;
+            match came.unwrap_or_else(|_| Err(Fault::deadline("it sends too slowly"))) {
                 Ok(()) => return Ok(()),
                 Err(fault) => misses.push(format!("node {}: {fault}", peer.node)),
             }
         }
-        if misses.is_empty() {
-            misses.push("no other node can be asked".into());
-        }
-        Err(Fault::not_found(misses.join("; ")))
+        Err(misses.join("; "))
     }
 
     /// Every blob in the stores of all that answer, and who did not.
@@ -213,15 +230,15 @@ impl Peers {
         });
         let told: Vec<_> =
             futures_util::stream::iter(asked).buffer_unordered(ASKED_MAX).collect().await;
-        let (mut blobs, mut silent) = (BTreeMap::new(), Vec::new());
+        let (mut lists, mut silent) = (Vec::new(), Vec::new());
         for told in told {
             match told {
-                Ok(its) => blobs.extend(its),
+                Ok(its) => lists.push(its),
                 Err(why) => silent.push(why),
             }
         }
         silent.sort();
-        (blobs, silent)
+        (agreed(lists), silent)
     }
 
     /// Other nodes that answer, in an order of their own for each thing and each asker, so that not all
@@ -292,35 +309,47 @@ impl Peers {
         store: &Store,
         tell: &(dyn Fn(u64, u64) + Sync),
     ) -> Result<(), String> {
-        let missing = blobs.iter().filter(|(digest, bytes)| !store.has(digest, **bytes));
-        let mut missing: Vec<(Digest, u64)> =
-            missing.map(|(digest, bytes)| (*digest, *bytes)).collect();
-        // The largest first: the others fit beside it.
-        missing.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
-        let total: u64 = missing.iter().map(|(_, bytes)| bytes).sum();
+        let is_missing = |(digest, bytes): &(&Digest, &u64)| !store.has(digest, **bytes);
+        let total: u64 = blobs.iter().filter(is_missing).map(|(_, bytes)| bytes).sum();
         store.has_room(total)?;
-        let waiting = Mutex::new(VecDeque::from(missing));
         let done = AtomicU64::new(0);
-        let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-        let work = senders.iter().map(|peer| async {
-            while let Some((digest, bytes)) = next() {
-                let mut tell = |count| {
-                    let done = done.fetch_add(count, Ordering::Relaxed) + count;
-                    tell(done.min(total), total);
-                };
-                let came = self.blob(peer, (digest, bytes), store, &mut tell);
-                if let Err(fault) = came.await {
-                    tracing::warn!(node = %peer.node, blob = %digest, %fault, "a blob of an image did not come");
-                    waiting.lock().unwrap_or_else(PoisonError::into_inner).push_back((digest, bytes));
-                    return Some(format!("node {}: {fault}", peer.node));
-                }
+        let (mut left, mut faults): (Vec<&Peer>, _) = (senders.iter().collect(), Vec::new());
+        loop {
+            let missing = blobs.iter().filter(is_missing);
+            let mut missing: Vec<(Digest, u64)> =
+                missing.map(|(digest, bytes)| (*digest, *bytes)).collect();
+            if missing.is_empty() {
+                return Ok(());
             }
-            None
-        });
-        let faults: Vec<String> = join_all(work).await.into_iter().flatten().collect();
-        // What one could not send, another may have sent since.
-        let is_whole = blobs.iter().all(|(digest, bytes)| store.has(digest, *bytes));
-        if is_whole { Ok(()) } else { Err(faults.join("; ")) }
+            // The largest first: the others fit beside it.
+            missing.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
+            let waiting = Mutex::new(VecDeque::from(missing));
+            let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+            let work = left.iter().map(|peer| async {
+                while let Some((digest, bytes)) = next() {
+                    let mut tell = |count| {
+                        let done = done.fetch_add(count, Ordering::Relaxed) + count;
+                        tell(done.min(total), total);
+                    };
+                    let came = self.blob(peer, (digest, bytes), store, &mut tell);
+                    if let Err(fault) = came.await {
+                        tracing::warn!(node = %peer.node, blob = %digest, %fault, "a blob of an image did not come");
+                        return Some(format!("node {}: {fault}", peer.node));
+                    }
+                }
+                None
+            });
+            // What one could not send, those who could send something try in the next round.
+            let outcomes = join_all(work).await;
+            let failed: Vec<bool> = outcomes.iter().map(Option::is_some).collect();
+            faults.extend(outcomes.into_iter().flatten());
+            let before = left.len();
+            left = left.into_iter().zip(failed).filter(|(_, f)| !f).map(|(peer, _)| peer).collect();
+            if left.is_empty() || left.len() == before {
+                let is_whole = blobs.iter().all(|blob| !is_missing(&blob));
+                return if is_whole { Ok(()) } else { Err(faults.join("; ")) };
+            }
+        }
     }
 
     async fn blob(
@@ -346,6 +375,18 @@ fn wanted(mut offered: BTreeMap<Digest, u64>, image: &Image) -> BTreeMap<Digest,
         offered.remove(&digest);
     }
     offered
+}
+
+/// What nobody contradicts: one of those who give a blob another length is wrong, and it is not counted on.
+fn agreed(lists: Vec<BTreeMap<Digest, u64>>) -> BTreeMap<Digest, u64> {
+    let mut lengths: BTreeMap<Digest, BTreeSet<u64>> = BTreeMap::new();
+    for (digest, bytes) in lists.into_iter().flatten() {
+        lengths.entry(digest).or_default().insert(bytes);
+    }
+    let one = |(digest, lengths): (Digest, BTreeSet<u64>)| {
+        Some((digest, lengths.first().copied().filter(|_| lengths.len() == 1)?))
+    };
+    lengths.into_iter().filter_map(one).collect()
 }
 
 fn question(name: &Reference, prepare: bool) -> String {
@@ -412,6 +453,13 @@ mod tests {
             unbounded.wait(1 << 30).await;
         }
         assert!(began.elapsed() < Duration::from_secs(1));
+    }
+
+    #[test]
+    fn what_is_told_in_two_ways_is_not_counted_on() {
+        let (one, two) = (Digest::of(b"one"), Digest::of(b"two"));
+        let lists = vec![[(one, 1), (two, 2)].into(), [(one, 1)].into(), [(two, 3)].into()];
+        assert_eq!(agreed(lists), [(one, 1)].into());
     }
 
     #[test]

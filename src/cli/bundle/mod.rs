@@ -291,7 +291,7 @@ async fn report(args: &Report, context: &mut Context) -> Result<(), Failure> {
     }
     std::fs::write(&args.out, &text)
         .map_err(|error| Failure::plain(format!("{}: {error}", args.out.display())))?;
-    let bytes: u64 = held.blobs.values().sum();
+    let bytes = held.blobs.values().fold(0_u64, |sum, bytes| sum.saturating_add(*bytes));
     context.out.text(&format!(
         "branch {} at commit {}, {} blobs of {} MB: {}\n",
         held.branch,
