@@ -492,12 +492,12 @@ impl Agent {
                 self.host.survey_at = Some(now.elapsed + SURVEY);
                 self.refresh_facts(now);
                 self.collect_images(now);
-                self.tell_images(&self.images().map_err(str::to_owned), now);
+                self.tell_images(None, now);
             }
             Ok(_) => {}
             Err(fault) => {
                 self.host.survey_at = Some(now.elapsed + RETRY);
-                self.tell_images(&Err(fault.message.clone()), now);
+                self.tell_images(Some(&fault), now);
                 self.runtime_failed(fault, now);
             }
         }

@@ -249,12 +249,16 @@ impl Agent {
         self.survey_soon(now);
     }
 
-    /// Answers whoever has asked before a look that is over now.
-    pub(super) fn tell_images(&mut self, images: &Result<Images, String>, now: Now) {
+    /// Answers whoever has asked before a look that is over now, or has failed.
+    pub(super) fn tell_images(&mut self, fault: Option<&Fault>, now: Now) {
         let larder = &mut self.host.larder;
         let since = std::mem::take(&mut larder.asked_since);
         for id in std::mem::replace(&mut larder.asked, since) {
-            self.reply(id, images.clone().map_or_else(Reply::Refused, Reply::Images));
+            let images = match fault {
+                Some(fault) => Err(fault.message.clone()),
+                None => self.images().map_err(str::to_owned),
+            };
+            self.reply(id, images.map_or_else(Reply::Refused, Reply::Images));
         }
         if !self.host.larder.asked.is_empty() {
             self.survey_soon(now);

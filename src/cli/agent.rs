@@ -15,7 +15,7 @@ use crate::adapters::engine::{Engine, Question};
 use crate::adapters::files::Files;
 use crate::adapters::git::watch::Watch;
 use crate::adapters::git::{
-    Notes, NotesConfig, Source, SourceConfig, Store, StoreConfig, Timeouts,
+    Notes, NotesConfig, Source, SourceConfig, Store, StoreConfig, Timeouts, local_path,
 };
 use crate::adapters::hints::Hints;
 use crate::adapters::home::Home;
@@ -71,8 +71,7 @@ pub enum StartFault {
 pub fn run(path: &Path) -> Result<(), StartFault> {
     let system = |what| move |error| StartFault::System { what, error };
     keep_memory().map_err(system(NO_DUMPS))?;
-    let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let mut loaded = config::load(path, hostname.trim(), &random())?;
+    let mut loaded = config::load(path, &config::hostname(), &random())?;
     super::log::init(&loaded.file.log);
     let home = Home::take(&loaded.file.data_dir, &random())?;
     let agent = &mut loaded.agent;
@@ -336,8 +335,8 @@ fn take_bundles(loaded: &Loaded, world: &World, hints: &mpsc::Sender<Hint>) {
 }
 
 fn ring(url: &str, hint: Hint, hints: mpsc::Sender<Hint>) -> Watch {
-    let path = url.strip_prefix("file://").unwrap_or(url);
-    let (watch, mut bell) = Watch::start(Path::new(path));
+    let path = local_path(url).unwrap_or_else(|| url.into());
+    let (watch, mut bell) = Watch::start(&path);
     tokio::spawn(async move {
         while bell.recv().await.is_some() {
             // Full: the agent has enough reasons to look already.

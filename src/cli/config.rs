@@ -362,6 +362,12 @@ fn credentials(file: &CredentialsFile) -> Credentials {
     }
 }
 
+/// What this machine is called: the node's name where the file says none.
+pub fn hostname() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim().to_owned()
+}
+
 /// Whether an address is a path of this machine.
 pub fn is_path(url: &str) -> bool {
     url.starts_with('/') || url.starts_with("file://")

@@ -5,7 +5,7 @@
 //!   GET /windlass/v1/images?name=…&prepare=1  the same, made ready first: out of Docker, if need be
 //!   GET /windlass/v1/blobs/sha256:…           one of them
 //!   GET /windlass/v1/blobs/                   all blobs in its store
-//!   GET /windlass/v1/blobs                    on this machine's socket: those in any node's store
+//!   GET /windlass/v1/blobs                    on this machine's socket: those in other nodes' stores
 //!   POST /windlass/v1/blobs?digest=…&bytes=…  on this machine's socket: fetch it from another node
 //! ```
 
@@ -48,10 +48,10 @@ pub(super) async fn answer(
     })
 }
 
-/// What the stores of the fleet have: a base for the next bundle.
-pub(super) async fn everywhere(api: &Arc<Api>) -> Result<Answer, No> {
+/// What the stores of other nodes have: a base for the next bundle.
+pub(super) async fn elsewhere(api: &Arc<Api>) -> Result<Answer, No> {
     let Some(images) = api.backend.images() else { return Err(No::path()) };
-    text(&images.blobs_everywhere().await?)
+    text(&images.blobs_elsewhere().await)
 }
 
 fn text(value: &impl serde::Serialize) -> Result<Answer, No> {

@@ -80,7 +80,7 @@ pub(super) async fn answer(
         Own::App => requests::app(api, caller, asked).await,
         Own::Adopt => requests::adopt(api, caller).await,
         Own::Blobs if *method == Method::POST => larder::gather(api, asked).await,
-        Own::Blobs => larder::everywhere(api).await,
+        Own::Blobs => larder::elsewhere(api).await,
         Own::Diff => diff(api, asked, is_text).await,
         Own::History => history(api, asked, is_text).await,
         Own::Images => {

@@ -154,15 +154,14 @@ fn admit(picture: &Picture, key: &str) -> Result<NodeName, String> {
              known as soon as its register is read"
         ));
     };
-    let says =
-        format!("node {own} answers nobody with the key {key}, which node {node} says is its");
-    if let Some(doubt) = picture.doubt_of(node) {
-        return Err(format!("{says}: {doubt}"));
-    }
-    if picture.state.is_forgotten(node) {
-        return Err(format!("{says}: node {node} was deleted"));
-    }
-    Ok(node.clone())
+    let why = match picture.doubt_of(node) {
+        Some(doubt) => doubt.to_string(),
+        None if picture.state.is_forgotten(node) => format!("node {node} was deleted"),
+        None => return Ok(node.clone()),
+    };
+    Err(format!(
+        "node {own} answers nobody with the key {key}, which node {node} says is its: {why}"
+    ))
 }
 
 /// Comes when a node that was answered is answered no more.

@@ -22,8 +22,8 @@ use super::index::{COMMITS, Index, Part};
 use super::pieces::{self, Pieces};
 use super::prune;
 use super::sign::{Signed, Signers};
-use crate::adapters::git::Credentials;
 use crate::adapters::git::bundle::{self, Landing, Standing, There};
+use crate::adapters::git::{Credentials, local_path};
 use crate::adapters::images::layout::{self, Document, INDEX_FILE};
 use crate::adapters::images::store::{Coming, Store, room};
 use crate::kinds::digest::Digest;
@@ -106,9 +106,7 @@ pub fn apply(
     let disk = |error: io::Error| {
         Refused::new(format!("{}: {error}", target.workshop.display()), "check that disk")
     };
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(&target.workshop);
-    made.map_err(disk)?;
-    let _lock = lock(&target.workshop)?;
+    let _lock = set_up(&target.workshop)?;
     let found = pieces::find(path)?;
     let (opened, signed) = Opened::open(Pieces::open(found.clone()), Some(trust))?;
     let signed = signed.ok_or_else(|| Refused::damaged("nobody has signed it"))?;
@@ -146,6 +144,15 @@ pub fn apply(
         None => false,
     };
     Ok(Applied { index, signed, blobs, has_moved })
+}
+
+/// Makes the workshop where it is missing, and locks it.
+pub(super) fn set_up(workshop: &Path) -> Result<File, Refused> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(workshop);
+    made.map_err(|error| {
+        Refused::new(format!("{}: {error}", workshop.display()), "check that disk")
+    })?;
+    lock(workshop)
 }
 
 pub(crate) fn lock(workshop: &Path) -> Result<File, Refused> {
@@ -202,9 +209,8 @@ fn check_room(index: &Index, store: &Store, target: &Target) -> Result<(), Refus
         index.parts.iter().filter(|part| part.path == COMMITS).map(|part| part.bytes).sum();
     // Unpacked commits and their index take as much again.
     let mut wanted = vec![(store.dir(), blobs), (&*target.workshop, commits * 3)];
-    let desired = target.desired.as_ref().map(|desired| &*desired.url);
-    let desired = desired.map(|url| Path::new(url.strip_prefix("file://").unwrap_or(url)));
-    wanted.extend(desired.filter(|path| path.is_absolute()).map(|path| (path, commits * 2)));
+    let desired = target.desired.as_ref().and_then(|desired| local_path(&desired.url));
+    wanted.extend(desired.iter().map(|path| (&**path, commits * 2)));
     room(&wanted).map_err(|why| Refused::new(why, "free some space there; nothing has been taken"))
 }
 

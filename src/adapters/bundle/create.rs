@@ -197,10 +197,10 @@ fn read_base(path: &Path, order: &Order) -> Result<Ground, Refused> {
         None => {
             let found = pieces::find(path)?;
             let (opened, _) = Opened::open(Pieces::open(found), order.trust.as_ref())?;
-            let Index { branch, commit, packed, .. } = opened.index.clone();
             let blobs = opened.index.blobs().chain(&opened.index.required);
             let blobs = blobs.map(|part| (part.sha256, part.bytes)).collect();
             let digest = opened.digest;
+            let Index { branch, commit, packed, .. } = opened.index;
             Ground { branch, commit, bundle: Some(digest), digest, blobs, packed }
         }
     };

@@ -110,19 +110,12 @@ impl Index {
 
     /// Reads the page and checks everything on it that can be checked by itself.
     pub fn parse(bytes: &[u8]) -> Result<Self, Refused> {
-        #[derive(Deserialize)]
-        struct Form {
-            format: String,
-        }
         let unread =
             |error: serde_json::Error| Refused::damaged(format!("{INDEX} can't be read: {error}"));
-        let form: Form = serde_json::from_slice(bytes).map_err(unread)?;
-        if form.format != FORMAT {
+        let form = form_of(bytes).map_err(unread)?;
+        if form != FORMAT {
             return Err(Refused::new(
-                format!(
-                    "the bundle has the form {:?}, and this program reads {FORMAT}",
-                    form.format
-                ),
+                format!("the bundle has the form {form:?}, and this program reads {FORMAT}"),
                 "apply it with the version of windlass that made it, or a newer one",
             ));
         }
@@ -183,6 +176,15 @@ impl Index {
     pub fn bytes(&self) -> u64 {
         self.parts.iter().map(|part| part.bytes).sum()
     }
+}
+
+/// Which form a page of ours says it has: what else is in it, only the right program knows.
+pub(super) fn form_of(page: &[u8]) -> serde_json::Result<String> {
+    #[derive(Deserialize)]
+    struct Form {
+        format: String,
+    }
+    serde_json::from_slice(page).map(|form: Form| form.format)
 }
 
 /// Where an image's bill of materials is.

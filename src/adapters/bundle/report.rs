@@ -8,16 +8,15 @@
 //! there, and that one is refused whole.
 
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder, File};
-use std::io::{self, Read as _};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::fs::{self, File};
+use std::io::Read as _;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use super::Refused;
-use super::apply::{Target, lock, unreached};
-use super::index::INDEX_BYTES_MAX;
+use super::apply::{Target, set_up, unreached};
+use super::index::{INDEX_BYTES_MAX, form_of};
 use crate::adapters::git::bundle::Landing;
 use crate::adapters::images::store::Store;
 use crate::kinds::digest::Digest;
@@ -47,18 +46,13 @@ pub fn report(
     others: BTreeMap<Digest, u64>,
     created: String,
 ) -> Result<Held, Refused> {
-    let disk = |path: &Path, error: io::Error| {
-        Refused::new(format!("{}: {error}", path.display()), "check that disk")
-    };
     let Some(desired) = &target.desired else {
         return Err(Refused::new(
             "there is no desired repository",
             "set desired.url in agent.yaml",
         ));
     };
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(&target.workshop);
-    made.map_err(|error| disk(&target.workshop, error))?;
-    let _lock = lock(&target.workshop)?;
+    let _lock = set_up(&target.workshop)?;
     let reference = format!("refs/heads/{}", desired.branch);
     let quay = target.workshop.join("quay.git");
     let landing = Landing::open(&desired.url, &reference, desired.credentials.clone(), quay);
@@ -72,7 +66,9 @@ pub fn report(
     let store = Store::in_images(&target.images);
     let mut blobs = others;
     if store.dir().exists() {
-        blobs.extend(store.blobs().map_err(|error| disk(store.dir(), error))?);
+        blobs.extend(store.blobs().map_err(|error| {
+            Refused::new(format!("{}: {error}", store.dir().display()), "check that disk")
+        })?);
     }
     let format = FORMAT.to_owned();
     Ok(Held { format, created, branch: desired.branch.clone(), commit: tip.to_string(), blobs })
@@ -80,10 +76,6 @@ pub fn report(
 
 /// Reads a report, and its digest; none if the file is something else.
 pub(super) fn read(path: &Path) -> Result<Option<(Held, Digest)>, Refused> {
-    #[derive(Deserialize)]
-    struct Form {
-        format: String,
-    }
     let wrong = |why: &dyn std::fmt::Display| {
         Refused::new(
             format!("{}: {why}", path.display()),
@@ -105,12 +97,9 @@ pub(super) fn read(path: &Path) -> Result<Option<(Held, Digest)>, Refused> {
     if text.len() as u64 > INDEX_BYTES_MAX {
         return Err(wrong(&"is too long for a report"));
     }
-    let form: Form = serde_json::from_slice(&text).map_err(|error| wrong(&error))?;
-    if form.format != FORMAT {
-        return Err(wrong(&format!(
-            "has the form {:?}, and this program reads {FORMAT}",
-            form.format
-        )));
+    let form = form_of(&text).map_err(|error| wrong(&error))?;
+    if form != FORMAT {
+        return Err(wrong(&format!("has the form {form:?}, and this program reads {FORMAT}")));
     }
     let held: Held = serde_json::from_slice(&text).map_err(|error| wrong(&error))?;
     Ok(Some((held, Digest::of(&text))))

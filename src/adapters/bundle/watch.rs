@@ -1,7 +1,8 @@
 //! A stick that is plugged in: bundles in a watched directory, or in what is mounted in it, are taken in.
 //!
 //! The rule: what was refused is refused once, and said; the same file is not tried again before it has
-//! changed or the agent was started anew. One that builds on what other nodes have waits for them. The limit: pieces must all be there, on one medium.
+//! changed or the agent was started anew. One that builds on what other nodes have waits for them. The
+//! limit: pieces must all be there, on one medium.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -34,7 +35,8 @@ pub struct Post {
 /// What tells a file from another.
 type Stamp = (u64, i64, u64, u64);
 
-/// Watches until the process ends. What a bundle builds on comes from other nodes. `taken` is told when a branch has moved.
+/// Watches until the process ends. What a bundle builds on comes from other nodes. `taken` is told when a
+/// branch has moved.
 pub async fn watch(
     post: Post,
     images: Images,
@@ -62,7 +64,7 @@ pub async fn watch(
                 *looks -= 1;
                 continue;
             }
-            if !gather(&path, &post.signers, &target(), &images).await {
+            if !gather(&path, &post.signers, target(), &images).await {
                 later.insert(path, AGAIN_LOOKS);
                 continue;
             }
@@ -82,11 +84,13 @@ pub async fn watch(
 
 /// Has brought what is not here of what a bundle builds on; whether all of it is here now. What is wrong
 /// with the bundle is said when it is taken in.
-async fn gather(bundle: &Path, signers: &Path, target: &Target, images: &Images) -> bool {
-    let missing = Signers::read(signers)
-        .map_err(drop)
-        .and_then(|signers| apply::missing(bundle, &signers, target).map_err(drop));
-    for part in missing.unwrap_or_default() {
+async fn gather(bundle: &Path, signers: &Path, target: Target, images: &Images) -> bool {
+    let (path, signers) = (bundle.to_owned(), signers.to_owned());
+    let looking = tokio::task::spawn_blocking(move || {
+        let signers = Signers::read(&signers).ok()?;
+        apply::missing(&path, &signers, &target).ok()
+    });
+    for part in looking.await.ok().flatten().unwrap_or_default() {
         if let Err(fault) = images.gather(part.sha256, part.bytes).await {
             tracing::warn!(bundle = %bundle.display(), blob = %part.sha256, %fault, "a bundle waits: no other node sends this, on which it builds");
             return false;

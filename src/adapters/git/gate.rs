@@ -258,19 +258,14 @@ impl Lines {
                 locks::clear_if_stale(&lock, locks::STALE_AMONG_OTHERS);
             }
         };
-        let is_name = |name: &str| git2::Reference::is_valid_name(name);
-        self.updates
-            .iter()
-            .map(|update| &*update.name)
-            .filter(|name| is_name(name))
-            .for_each(clear);
-        // The branch that HEAD names is moved under a lock of HEAD as well.
-        if !self.updates.is_empty() {
+        for update in self.updates.iter().filter(|one| git2::Reference::is_valid_name(&one.name)) {
+            clear(&update.name);
+            // The branch that HEAD names is moved under a lock of HEAD as well.
             clear("HEAD");
-        }
-        // A ref that is deleted is taken out of the list of packed ones too.
-        if self.updates.iter().any(|update| update.deletes) {
-            clear("packed-refs");
+            // A ref that is deleted is taken out of the list of packed ones too.
+            if update.deletes {
+                clear("packed-refs");
+            }
         }
     }
 

@@ -56,6 +56,7 @@ pub use access::Credentials;
 pub(crate) use durable::write_file;
 pub(crate) use locks::clear as clear_locks;
 pub use notes::{Notes, NotesConfig};
+pub(crate) use place::local_path;
 pub use setup::Timeouts;
 pub use source::{Source, SourceConfig};
 pub use store::{Store, StoreConfig};

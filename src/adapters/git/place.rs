@@ -17,6 +17,14 @@ pub(super) enum Place {
     Remote(Remote),
 }
 
+/// The path that an address names, if it names one of this machine.
+pub(crate) fn local_path(address: &str) -> Option<PathBuf> {
+    match Place::parse(address) {
+        Ok(Place::Path(path)) => Some(path),
+        _ => None,
+    }
+}
+
 /// A repository behind a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Remote {

@@ -195,6 +195,13 @@ pub(crate) struct Layer {
     pub(crate) is_held: bool,
 }
 
+impl Layer {
+    /// The blob it is, in an OCI layout.
+    pub(crate) fn blob(&self) -> Option<Digest> {
+        digest_of_path(&self.path)
+    }
+}
+
 impl Image {
     /// Whether it is what somebody asks for.
     pub(crate) fn is(&self, asked: &Reference) -> bool {

@@ -109,7 +109,14 @@ struct Inner {
     pace: Pace,
 }
 
-/// What the stores of a fleet have.
+/// Whoever brings something from other nodes, or waits for who does.
+struct Turn {
+    images: Images,
+    what: String,
+    held: Option<tokio::sync::OwnedMutexGuard<()>>,
+}
+
+/// What the stores of other nodes have.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Spread {
@@ -270,33 +277,20 @@ impl Images {
             });
         };
         // Two pods that lack the same image fetch it once.
-        let text = reference.to_string();
-        let flight = self.flights().entry(text.clone()).or_default().clone();
-        let fetched = {
-            let _turn = flight.lock().await;
-            match self.from_shelves(name).await {
-                Ok(seen) => return Ok(seen),
-                Err(_) => {
-                    let docker = Some(&self.inner.docker);
-                    match peers.fetch(reference, &store, docker, &progress).await {
-                        Ok(Fetched::Rest(image)) => match self.complete(name, image).await {
-                            Ok(seen) => Ok(Some(seen)),
-                            Err(_) => {
-                                peers.fetch(reference, &store, None, &progress).await.map(|_| None)
-                            }
-                        },
-                        fetched => fetched.map(|_| None),
-                    }
-                }
-            }
-        };
-        self.flights().remove(&text);
-        let seen = fetched?;
-        tracing::info!(image = %name, "has come from another node");
-        match seen {
-            Some(seen) => Ok(seen),
-            None => self.from_shelves(name).await,
+        let _turn = self.fly(reference.to_string()).await;
+        if let Ok(seen) = self.from_shelves(name).await {
+            return Ok(seen);
         }
+        let docker = Some(&self.inner.docker);
+        let fetched = peers.fetch(reference, &store, docker, &progress).await?;
+        tracing::info!(image = %name, "has come from another node");
+        if let Fetched::Rest(image) = fetched {
+            if let Ok(seen) = self.complete(name, image).await {
+                return Ok(seen);
+            }
+            peers.fetch(reference, &store, None, &progress).await?;
+        }
+        self.from_shelves(name).await
     }
 
     /// Has Docker put an image together of the layers that have come and those that it has.
@@ -323,16 +317,12 @@ impl Images {
         store.blobs().map_err(|error| Fault::stalled(format!("{}: {error}", store.dir().display())))
     }
 
-    /// Every blob that some node has in its store, and which nodes could not be asked.
-    pub(crate) async fn blobs_everywhere(&self) -> Result<Spread, Fault> {
-        let mut spread = Spread { blobs: self.blobs()?, silent: Vec::new() };
-        if let Some(peers) = self.inner.peers.get() {
-            let (theirs, silent) = peers.blobs().await;
-            let own = std::mem::replace(&mut spread.blobs, theirs);
-            spread.blobs.extend(own);
-            spread.silent = silent;
+    /// Every blob that another node has in its store, and which nodes could not be asked.
+    pub(crate) async fn blobs_elsewhere(&self) -> Spread {
+        match self.inner.peers.get() {
+            Some(peers) => peers.blobs().await,
+            None => Spread::default(),
         }
-        Ok(spread)
     }
 
     /// Brings a blob into the store that another node has in its. It goes on when whoever asked has
@@ -351,24 +341,28 @@ impl Images {
         };
         let images = self.clone();
         let coming = tokio::spawn(async move {
-            // Who asks again joins; and the store is not cleared meanwhile.
-            let text = digest.prefixed();
-            let flight = images.flights().entry(text.clone()).or_default().clone();
-            let came = {
-                let _turn = flight.lock().await;
-                match store.has(&digest, bytes) {
-                    true => Ok(()),
-                    false => peers.fetch_blob((digest, bytes), &store).await,
-                }
-            };
-            images.flights().remove(&text);
-            came
+            // Who asks again joins.
+            let _turn = images.fly(digest.prefixed()).await;
+            match store.has(&digest, bytes) {
+                true => Ok(()),
+                false => peers.fetch_blob((digest, bytes), &store).await,
+            }
         });
         coming.await.map_err(|_| Fault::transient("fetching it was broken off"))?
     }
 
     fn noting(&self) -> MutexGuard<'_, ()> {
         self.inner.noting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until nobody else brings this from other nodes. Until all turns are dropped, the store is not
+    /// cleared.
+    async fn fly(&self, what: String) -> Turn {
+        let flight = self.flights().entry(what.clone()).or_default().clone();
+        // Also who stops waiting leaves.
+        let mut turn = Turn { images: self.clone(), what, held: None };
+        turn.held = Some(flight.lock_owned().await);
+        turn
     }
 
     fn flights(&self) -> MutexGuard<'_, BTreeMap<String, Arc<tokio::sync::Mutex<()>>>> {
@@ -566,6 +560,17 @@ impl Images {
         }
         *self.shelves() = shelves;
         news
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.held = None;
+        let mut flights = self.images.flights();
+        // Whoever else waits has it, too.
+        if flights.get(&self.what).is_some_and(|flight| Arc::strong_count(flight) == 1) {
+            flights.remove(&self.what);
+        }
     }
 }
 

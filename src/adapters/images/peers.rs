@@ -23,11 +23,13 @@ use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::body::Incoming;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::layout::{self, Descriptor, Image, Layer};
+use super::Spread;
+use super::layout::{Descriptor, Image, Layer};
 use super::receive::receive;
 use super::store::{self, Store};
 use crate::adapters::api::{BLOBS, IMAGES};
@@ -214,18 +216,9 @@ impl Peers {
     }
 
     /// Every blob in the stores of all that answer, and who did not.
-    pub(super) async fn blobs(&self) -> (BTreeMap<Digest, u64>, Vec<String>) {
+    pub(super) async fn blobs(&self) -> Spread {
         let asked = self.neighbours("").into_iter().map(|peer| async move {
-            let asking = async {
-                let answer = self.get(&peer, BLOBS).await?;
-                let body = Limited::new(answer.into_body(), LIST_BYTES_MAX).collect().await;
-                let body =
-                    body.map_err(|error| Fault::transient(format!("its answer: {error}")))?;
-                serde_json::from_slice::<BTreeMap<Digest, u64>>(&body.to_bytes())
-                    .map_err(Fault::stalled)
-            };
-            let told = tokio::time::timeout(ANSWER_MAX, asking).await;
-            let told = told.unwrap_or_else(|_| Err(Fault::deadline("it does not answer")));
+            let told = self.told::<BTreeMap<_, _>>(&peer, BLOBS, LIST_BYTES_MAX, ANSWER_MAX).await;
             told.map_err(|fault| format!("node {}: {fault}", peer.node))
         });
         let told: Vec<_> =
@@ -238,7 +231,7 @@ impl Peers {
             }
         }
         silent.sort();
-        (agreed(lists), silent)
+        Spread { blobs: agreed(lists), silent }
     }
 
     /// Other nodes that answer, in an order of their own for each thing and each asker, so that not all
@@ -266,14 +259,24 @@ impl Peers {
     }
 
     async fn ask(&self, peer: &Peer, name: &Reference, prepare: bool) -> Result<Offer, Fault> {
-        let path = question(name, prepare);
+        let longest = if prepare { READY_MAX } else { ANSWER_MAX };
+        self.told(peer, &question(name, prepare), OFFER_BYTES_MAX, longest).await
+    }
+
+    /// What a neighbour answers in JSON.
+    async fn told<T: DeserializeOwned>(
+        &self,
+        peer: &Peer,
+        path: &str,
+        bytes_max: usize,
+        longest: Duration,
+    ) -> Result<T, Fault> {
         let asking = async {
-            let answer = self.get(peer, &path).await?;
-            let body = Limited::new(answer.into_body(), OFFER_BYTES_MAX).collect().await;
+            let answer = self.get(peer, path).await?;
+            let body = Limited::new(answer.into_body(), bytes_max).collect().await;
             let body = body.map_err(|error| Fault::transient(format!("its answer: {error}")))?;
             serde_json::from_slice(&body.to_bytes()).map_err(Fault::stalled)
         };
-        let longest = if prepare { READY_MAX } else { ANSWER_MAX };
         let asked = tokio::time::timeout(longest, asking).await;
         asked.map_err(|_| Fault::deadline(format!("no answer within {longest:?}")))?
     }
@@ -324,22 +327,12 @@ impl Peers {
             // The largest first: the others fit beside it.
             missing.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
             let waiting = Mutex::new(VecDeque::from(missing));
-            let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-            let work = left.iter().map(|peer| async {
-                while let Some((digest, bytes)) = next() {
-                    let mut tell = |count| {
-                        let done = done.fetch_add(count, Ordering::Relaxed) + count;
-                        tell(done.min(total), total);
-                    };
-                    let came = self.blob(peer, (digest, bytes), store, &mut tell);
-                    if let Err(fault) = came.await {
-                        tracing::warn!(node = %peer.node, blob = %digest, %fault, "a blob of an image did not come");
-                        return Some(format!("node {}: {fault}", peer.node));
-                    }
-                }
-                None
-            });
-            // What one could not send, those who could send something try in the next round.
+            let came = |count| {
+                let done = done.fetch_add(count, Ordering::Relaxed) + count;
+                tell(done.min(total), total);
+            };
+            // What one could not send, those who have not failed try in the next round.
+            let work = left.iter().map(|peer| self.drain(peer, &waiting, store, &came));
             let outcomes = join_all(work).await;
             let failed: Vec<bool> = outcomes.iter().map(Option::is_some).collect();
             faults.extend(outcomes.into_iter().flatten());
@@ -350,6 +343,24 @@ impl Peers {
                 return if is_whole { Ok(()) } else { Err(faults.join("; ")) };
             }
         }
+    }
+
+    /// Has a neighbour send what waits, until nothing does or he fails; then why.
+    async fn drain(
+        &self,
+        peer: &Peer,
+        waiting: &Mutex<VecDeque<(Digest, u64)>>,
+        store: &Store,
+        came: &(dyn Fn(u64) + Sync),
+    ) -> Option<String> {
+        let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        while let Some(blob) = next() {
+            if let Err(fault) = self.blob(peer, blob, store, &mut |count| came(count)).await {
+                tracing::warn!(node = %peer.node, blob = %blob.0, %fault, "a blob of an image did not come");
+                return Some(format!("node {}: {fault}", peer.node));
+            }
+        }
+        None
     }
 
     async fn blob(
@@ -368,10 +379,9 @@ impl Peers {
 
 /// What must come of what is offered: not the layers that Docker has, unless they lie higher up as well.
 fn wanted(mut offered: BTreeMap<Digest, u64>, image: &Image) -> BTreeMap<Digest, u64> {
-    let blob = |layer: &Layer| layout::digest_of_path(&layer.path);
     let (held, new): (Vec<_>, Vec<_>) = image.layers.iter().partition(|layer| layer.is_held);
-    let new: Vec<_> = new.into_iter().filter_map(blob).collect();
-    for digest in held.into_iter().filter_map(blob).filter(|digest| !new.contains(digest)) {
+    let new: Vec<_> = new.into_iter().filter_map(Layer::blob).collect();
+    for digest in held.into_iter().filter_map(Layer::blob).filter(|digest| !new.contains(digest)) {
         offered.remove(&digest);
     }
     offered
@@ -439,6 +449,7 @@ impl Pace {
 
 #[cfg(test)]
 mod tests {
+    use super::super::layout::blob_path;
     use super::*;
 
     #[tokio::test]
@@ -466,7 +477,7 @@ mod tests {
     fn what_docker_has_is_not_asked_for() {
         let digest = |text: &str| Digest::of(text.as_bytes());
         let layer = |text: &str, is_held| Layer {
-            path: layout::blob_path(&digest(text)),
+            path: blob_path(&digest(text)),
             diff_id: digest(text),
             zstd_bytes: None,
             is_held,

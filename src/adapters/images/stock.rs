@@ -374,6 +374,22 @@ mod tests {
         assert_eq!(images.sweep(&going).expect("swept"), ["r.example/one:1"]);
     }
 
+    #[tokio::test]
+    async fn who_stops_waiting_for_an_image_holds_nothing_up() {
+        let data = tempfile::tempdir().expect("a directory");
+        let (images, _) = larder(data.path());
+        let short = std::time::Duration::from_millis(20);
+        let first = images.fly("r.example/one:1".into()).await;
+        let second = images.fly("r.example/one:1".into());
+        assert!(tokio::time::timeout(short, second).await.is_err(), "one at a time");
+        assert!(!images.flights().is_empty(), "the first is at it");
+        let next = images.fly("r.example/one:1".into());
+        let (next, ()) = tokio::join!(next, async move { drop(first) });
+        assert_eq!(images.flights().len(), 1, "the next is at it");
+        drop(next);
+        assert!(images.flights().is_empty());
+    }
+
     #[test]
     fn what_is_not_understood_is_not_taken_for_nothing() {
         let data = tempfile::tempdir().expect("a directory");

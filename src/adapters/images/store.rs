@@ -252,9 +252,11 @@ impl Store {
     /// An image's layers for this machine, the lowest first: each blob, and what it is unpacked.
     pub(crate) fn layers_of(&self, entry: &Descriptor) -> Result<Vec<(Digest, Digest)>, String> {
         let image = self.image(entry)?;
-        let blob =
-            |path: &str| layout::digest_of_path(path).ok_or_else(|| format!("{path} is no blob"));
-        image.layers.iter().map(|layer| Ok((blob(&layer.path)?, layer.diff_id))).collect()
+        let each = image.layers.iter().map(|layer| {
+            let blob = layer.blob().ok_or_else(|| format!("{} is no blob", layer.path))?;
+            Ok((blob, layer.diff_id))
+        });
+        each.collect()
     }
 
     /// An image, of which the papers are here.

@@ -45,7 +45,8 @@ pub(super) struct Create {
     /// Commit to bring; the branch's newest where absent
     #[arg(long, value_name = "REVISION")]
     commit: Option<String>,
-    /// An earlier bundle that is applied already, or what windlass bundle report wrote on a node: what is there is left out
+    /// An earlier bundle that is applied already, or what windlass bundle report wrote on a node: what is
+    /// there is left out
     #[arg(long, value_name = "FILE")]
     base: Option<PathBuf>,
     /// A commit that is there already, where there is no earlier bundle

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::Context;
 use super::client::{self, Client, with_query};
-use super::config::{self, SIGNERS};
+use super::config::{self, Loaded, SIGNERS};
 use super::fault::Failure;
 use super::out::{Data, talk};
 use super::progress::Steps;
@@ -141,6 +141,11 @@ pub(super) async fn run(args: &Bundle, context: &mut Context) -> Result<(), Fail
     }
 }
 
+/// How this node's agent is configured.
+fn load(path: &Path) -> Result<Loaded, Failure> {
+    config::load(path, &config::hostname(), "").map_err(Failure::plain)
+}
+
 /// The list of signers; a bundle that nobody may sign is not read.
 fn signers(path: &Path) -> Result<Signers, Failure> {
     let hint = format!(
@@ -261,15 +266,17 @@ async fn gather(
         if let Err(failure) = client.patient().post(&path, client::JSON).await {
             talk("warning: not all that it builds on has come from other nodes\n");
             failure.say();
-            break;
+            return Ok(());
         }
+    }
+    if !missing.is_empty() {
+        steps.end("what it builds on is here");
     }
     Ok(())
 }
 
 async fn report(args: &Report, context: &mut Context) -> Result<(), Failure> {
-    let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let loaded = config::load(&args.config, hostname.trim(), "").map_err(Failure::plain)?;
+    let loaded = load(&args.config)?;
     let target = loaded.file.bundle_target(Some(loaded.file.landing()));
     let client = Client::new(loaded.file.api.socket.clone());
     let spread = match client.json("/windlass/v1/blobs", client::JSON).await {
@@ -304,8 +311,7 @@ async fn report(args: &Report, context: &mut Context) -> Result<(), Failure> {
 
 async fn take_in(args: &Apply, context: &mut Context) -> Result<(), Failure> {
     let signers = signers(&args.signers)?;
-    let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let loaded = config::load(&args.config, hostname.trim(), "").map_err(Failure::plain)?;
+    let loaded = load(&args.config)?;
     let mut desired = loaded.file.landing();
     if let Some(url) = &args.push_to {
         desired.url.clone_from(url);
@@ -349,8 +355,7 @@ async fn take_in(args: &Apply, context: &mut Context) -> Result<(), Failure> {
 }
 
 async fn clear(args: &Prune, context: &mut Context) -> Result<(), Failure> {
-    let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let loaded = config::load(&args.config, hostname.trim(), "").map_err(Failure::plain)?;
+    let loaded = load(&args.config)?;
     let status = context.client.json("/windlass/v1/status", client::JSON).await?;
     let status: Status = serde_json::from_value(status).map_err(Failure::plain)?;
     let in_force = status.apps.iter().filter_map(|app| app.in_force.as_ref());

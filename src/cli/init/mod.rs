@@ -46,7 +46,7 @@ pub(super) async fn init(args: &mut Init, context: &mut Context) -> Result<(), F
         return Ok(());
     }
     if args.print_join || args.print_key {
-        let loaded = config::load(&args.machine.config, &hostname(), "")
+        let loaded = config::load(&args.machine.config, &config::hostname(), "")
             .map_err(|fault| Failure::hinted(fault, "`windlass init` writes it"))?;
         let text = if args.print_key { certificate(&loaded)? } else { join_line(&loaded)? };
         return context.out.text(&text);
@@ -91,14 +91,15 @@ async fn host_remote(args: &mut Init, context: &mut Context) -> Result<bool, Fai
         context.out.text(deeds.text())?;
         return undone.map(|()| true);
     }
-    let name = args.machine.node_name.clone().unwrap_or_else(|| hostname().to_ascii_lowercase());
+    let name =
+        args.machine.node_name.clone().unwrap_or_else(|| config::hostname().to_ascii_lowercase());
     let node = NodeName::parse(&name, NameRule::Subdomain)
         .map_err(|why| Failure::usage(format!("{name}: {why}: --node-name names it otherwise")))?;
     let hosted = host::set_up(args, &node, &mut deeds).await;
     // Also what was done before something failed.
     context.out.text(deeds.text())?;
     let hosted = hosted?;
-    let there = config::load(&args.machine.config, &hostname(), "");
+    let there = config::load(&args.machine.config, &config::hostname(), "");
     if let Ok(there) = there.as_ref()
         && there.state_url == hosted.state
         && !args.machine.force
@@ -122,7 +123,7 @@ fn come_by_own_key(token: &Common, machine: &mut Machine) -> Result<(), Failure>
     let (key, hosts) = (dir.join(host::KEY), dir.join(host::HOSTS));
     fs::create_dir_all(&dir).map_err(|error| cant_write(&dir, &error))?;
     fs::write(&hosts, keys).map_err(|error| cant_write(&hosts, &error))?;
-    let name = machine.node_name.clone().unwrap_or_else(|| hostname().to_ascii_lowercase());
+    let name = machine.node_name.clone().unwrap_or_else(|| config::hostname().to_ascii_lowercase());
     let node = NodeName::parse(&name, NameRule::Subdomain)
         .map_err(|why| Failure::usage(format!("{name}: {why}: --node-name names it otherwise")))?;
     let is_new = host::ensure_key(&key, &node)?;
@@ -187,11 +188,6 @@ fn certificate(loaded: &Loaded) -> Result<String, Failure> {
          \"{key}\"\n",
         loaded.agent.node
     ))
-}
-
-fn hostname() -> String {
-    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    name.trim().to_owned()
 }
 
 fn join_line(loaded: &Loaded) -> Result<String, Failure> {
@@ -412,7 +408,7 @@ fn own(mut settings: Value, machine: &Machine) -> Result<String, Failure> {
 /// Reads the settings as the agent will.
 fn load(draft: &Path, config: &Path, text: &str) -> Result<Loaded, Failure> {
     fs::write(draft, text).map_err(|error| cant_write(draft, &error))?;
-    config::load(draft, &hostname(), "").map_err(|mut fault| {
+    config::load(draft, &config::hostname(), "").map_err(|mut fault| {
         fault.path = config.display().to_string();
         Failure::plain(fault)
     })
