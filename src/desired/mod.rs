@@ -97,7 +97,7 @@ pub const FILE_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// Which version of our reading gave a digest of meaning: digests of two versions can't be compared.
 /// Raise it when defaults or the canonical form change, or an upgrade would take every template for
 /// a new one.
-pub const MEANING_VERSION: u32 = 2;
+pub const MEANING_VERSION: u32 = 3;
 
 /// What a revision of the repository asks for.
 #[derive(Clone, Debug, Default)]

@@ -108,7 +108,11 @@ fn parts(text: &str) -> Vec<(u32, &str)> {
 }
 
 fn parse(text: &str, lines_before: u32) -> Vec<Document<'_>> {
-    let mut builder = Builder { lines_before, ..Builder::default() };
+    // Whether the last line has something on it, and no end.
+    let is_cut = text.lines().last().is_some_and(|line| !line.trim().is_empty())
+        && !text.ends_with(['\n', '\r']);
+    let cut_at = is_cut.then(|| text.chars().count());
+    let mut builder = Builder { lines_before, cut_at, ..Builder::default() };
     for event in Parser::new_from_str(text) {
         let step = match event {
             Ok((event, span)) => builder.take(event, span),
@@ -148,6 +152,8 @@ struct Builder<'a> {
     problems: Vec<Problem>,
     stack: Vec<Frame<'a>>,
     root: Option<Node<'a>>,
+    /// Where a text ends whose last line has no end, in characters.
+    cut_at: Option<usize>,
     anchors: BTreeMap<usize, Node<'a>>,
     aliased: usize,
     anchored: usize,
@@ -217,7 +223,15 @@ impl<'a> Builder<'a> {
                 let node = self.alias(anchor, at)?;
                 self.place(node, false);
             }
-            Event::Scalar(text, style, anchor, tag) => {
+            Event::Scalar(mut text, style, anchor, tag) => {
+                let is_block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
+                if is_block && self.cut_at.is_some_and(|end| span.end.index() >= end) {
+                    // The parser adds the end of line that the text's last line does not have; Kubernetes'
+                    // does not.
+                    if let Some(bare) = text.strip_suffix('\n') {
+                        text = Cow::Owned(bare.to_owned());
+                    }
+                }
                 let is_merge = style == ScalarStyle::Plain && tag.is_none() && text == "<<";
                 let node = self.scalar(at, text, style, tag.as_deref());
                 self.remember(anchor, &node)?;
@@ -507,6 +521,11 @@ mod tests {
             ("a: 1\n---\nb: 2\n...\n---\n", "{\"a\":1}\n{\"b\":2}\nnull"),
             ("--- # first\na: 1\n--- {b: 2}\n", "{\"a\":1}\n{\"b\":2}"),
             ("a: |\n  ---\n  x\n", r#"{"a":"---\nx\n"}"#),
+            // A last line without its end gives a text without it.
+            ("a: |\n  é\n  x", r#"{"a":"é\nx"}"#),
+            ("a: |+\n  x", r#"{"a":"x"}"#),
+            ("a: >\n  x\n  y", r#"{"a":"x y"}"#),
+            ("a: |\n  x\nb: z", r#"{"a":"x\n","b":"z"}"#),
             ("a: \"x\\ty\"\r\nb: 2\r\n", r#"{"a":"x\ty","b":2}"#),
             ("a: &x {p: 1}\nb: *x\n", r#"{"a":{"p":1},"b":{"p":1}}"#),
             (
