@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout)] // What is left out and what was measured is for people.
 
 mod api;
+mod charts;
 mod cli;
 mod docker;
 mod docs;

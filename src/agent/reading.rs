@@ -607,7 +607,15 @@ impl Agent {
             .collect();
         // A path of any of them keeps all its versions: there are few.
         self.wish.memo.retain(|(path, blob), _| {
-            used.contains(&(&**path, blob.as_str())) || places.contains(&**path)
+            let is_placed = || match desired::charts::directory(path) {
+                // A chart's objects stand at its templates.
+                Some(chart) => {
+                    let below = format!("{chart}/");
+                    places.range(below.clone()..).next().is_some_and(|at| at.starts_with(&below))
+                }
+                None => places.contains(&**path),
+            };
+            used.contains(&(&**path, blob.as_str())) || is_placed()
         });
     }
 

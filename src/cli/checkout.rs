@@ -12,11 +12,12 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use clap::Args;
-use git2::{Commit, ObjectType, Patch, Repository, Status, TreeWalkMode, TreeWalkResult};
+use git2::{Commit, ObjectType, Patch, Repository, Status};
 
 use super::fault::Failure;
 use super::out::{Out, talk};
-use crate::desired::{self, Files, Unplaced, Wish};
+use crate::adapters::git::chart;
+use crate::desired::{self, Files, Unplaced, Wish, charts};
 use crate::kinds::binding::Oid;
 use crate::kinds::object::{Key, Object};
 use crate::ports::source::{FileContent, FileEntry, FileKind};
@@ -138,6 +139,9 @@ impl Checkout {
 
     /// A file of a tree, by its path from the root.
     pub(super) fn file(&self, tree: &git2::Tree<'_>, path: &str) -> Option<FileContent> {
+        if let Some((_, id)) = chart::around(&self.repository, tree, path.as_bytes()).ok()? {
+            return content(&self.repository, path, &id.to_string());
+        }
         let entry = tree.get_path(Path::new(path)).ok()?;
         content(&self.repository, path, &entry.id().to_string())
     }
@@ -271,26 +275,27 @@ pub(super) fn list(
     }
     let odb = repository.odb()?;
     let mut listing = Vec::new();
-    tree.walk(TreeWalkMode::PreOrder, |directory, entry| {
+    chart::walk(repository, &tree, &mut |_| true, &mut |path, entry| {
         let kind = match (entry.kind(), entry.filemode()) {
             (Some(ObjectType::Blob), 0o120_000) => FileKind::Symlink,
             (Some(ObjectType::Blob), _) => FileKind::File,
-            (Some(ObjectType::Commit), _) => FileKind::Submodule,
-            _ => return TreeWalkResult::Ok,
+            _ => FileKind::Submodule,
         };
         let bytes = odb.read_header(entry.id()).map_or(0, |(length, _)| length);
-        if let Ok(name) = entry.name() {
-            listing.push(FileEntry {
-                path: format!("{directory}{name}").into(),
-                blob: Oid::new(&entry.id().to_string()),
-                kind,
-                bytes: u64::try_from(bytes).unwrap_or(u64::MAX),
-            });
-        }
-        TreeWalkResult::Ok
+        listing.push(FileEntry {
+            path: path.into(),
+            blob: Oid::new(&entry.id().to_string()),
+            kind,
+            bytes: u64::try_from(bytes).unwrap_or(u64::MAX),
+        });
+        Ok(())
     })?;
     listing.sort();
-    Ok(listing)
+    let id = |directory: &str| {
+        let entry = tree.get_path(Path::new(directory)).ok()?;
+        Some(Oid::new(&entry.id().to_string()))
+    };
+    Ok(charts::fold(listing, id))
 }
 
 /// The same; none where there is no such directory.
@@ -311,8 +316,8 @@ pub(super) fn contents(
     listing: &[FileEntry],
 ) -> Result<Vec<FileContent>, git2::Error> {
     let read = |entry: FileEntry| {
-        let blob = repository.find_blob(git2::Oid::from_str(entry.blob.as_str())?)?;
-        Ok(FileContent { path: entry.path, blob: entry.blob, bytes: blob.content().into() })
+        let bytes = chart::content(repository, git2::Oid::from_str(entry.blob.as_str())?)?;
+        Ok(FileContent { path: entry.path, blob: entry.blob, bytes })
     };
     desired::wanted(listing).into_iter().map(read).collect()
 }
@@ -320,10 +325,10 @@ pub(super) fn contents(
 /// A file with what is in it.
 type Parsed = (FileContent, Arc<desired::ParsedFile>);
 
-/// A file of a commit, by its blob.
+/// A file of a commit, by its blob, or a chart, by its directory.
 pub(super) fn content(repository: &Repository, path: &str, id: &str) -> Option<FileContent> {
-    let blob = repository.find_blob(git2::Oid::from_str(id).ok()?).ok()?;
-    Some(FileContent { path: path.into(), blob: Oid::new(id), bytes: blob.content().into() })
+    let bytes = chart::content(repository, git2::Oid::from_str(id).ok()?).ok()?;
+    Some(FileContent { path: path.into(), blob: Oid::new(id), bytes })
 }
 
 fn by_hand(unplaced: &Unplaced) -> Failure {

@@ -58,6 +58,7 @@ mod status;
 mod sync;
 mod target;
 mod tell;
+mod template;
 mod undo;
 mod validate;
 mod version;
@@ -157,6 +158,8 @@ enum Command {
     Bundle(bundle::Bundle),
     /// Check manifests as the agent does, without one
     Validate(validate::Validate),
+    /// Show what Helm charts become, as the agent renders them
+    Template(template::Template),
     /// Say who may change what
     Auth(auth::Auth),
     /// Encrypt Secrets for Git as SOPS does, for the keys of nodes
@@ -220,6 +223,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Agent(args) => agent::run(&args.config).map_err(Failure::plain),
         Command::Validate(args) => validate::run(&args, &mut context.out),
+        Command::Template(args) => template::run(&args, &mut context.out),
         Command::Secret(args) => secret::run(&args, context),
         Command::Hook(args) => hook::run(&args, &mut context.out),
         Command::ServeGit(args) => serve_git::run(&args),

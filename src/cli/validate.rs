@@ -21,7 +21,7 @@ use super::out::{Data, Out};
 use super::progress::Bar;
 use super::signature::{self, Seal};
 use crate::desired::trust::{self, TRUST_FILE};
-use crate::desired::{self, Desired, FILE_BYTES_MAX, Files, Why};
+use crate::desired::{self, Desired, FILE_BYTES_MAX, Files, Why, charts};
 use crate::kinds::binding::Oid;
 use crate::kinds::finding::{Finding, Place};
 use crate::ports::source::{FileContent, FileEntry, FileKind};
@@ -224,11 +224,30 @@ pub(super) fn texts(
     directory: &Path,
 ) -> Result<std::collections::BTreeMap<String, String>, Failure> {
     let listing = list(directory)?;
-    let texts = desired::wanted(&listing).into_iter().map(|entry| {
-        let FileContent { path, bytes, .. } = content(directory, &entry)?;
-        Ok((path.to_string(), String::from_utf8_lossy(&bytes).into_owned()))
-    });
-    texts.collect()
+    let mut texts = std::collections::BTreeMap::new();
+    for entry in desired::wanted(&listing) {
+        let Some(chart) = charts::directory(&entry.path).filter(|_| entry.kind == FileKind::Chart)
+        else {
+            let FileContent { path, bytes, .. } = content(directory, &entry)?;
+            texts.insert(path.to_string(), String::from_utf8_lossy(&bytes).into_owned());
+            continue;
+        };
+        // File by file, what is packed in it unpacked: an archive is no text.
+        for (path, bytes) in chart_files(&directory.join(chart))? {
+            let path = format!("{chart}/{path}");
+            match path.strip_suffix(".tgz") {
+                Some(inner) => texts.extend(
+                    charts::texts_of_tgz(&bytes)
+                        .into_iter()
+                        .map(|(path, text)| (format!("{inner}/{path}"), text)),
+                ),
+                None => {
+                    texts.insert(path, String::from_utf8_lossy(&bytes).into_owned());
+                }
+            }
+        }
+    }
+    Ok(texts)
 }
 
 /// The manifests that a commit of a directory would hold, with the ids that Git would give them.
@@ -246,12 +265,51 @@ pub(super) fn contents(directory: &Path) -> Result<Vec<FileContent>, Failure> {
 /// A file of a directory.
 fn content(directory: &Path, entry: &FileEntry) -> Result<FileContent, Failure> {
     let path = directory.join(&*entry.path);
-    let bytes = fs::read(&path).map_err(|error| unreadable(&path, &error))?;
-    if u64::try_from(bytes.len()).is_ok_and(|length| length > FILE_BYTES_MAX) {
+    let bytes = match entry.kind {
+        FileKind::Chart => chart(path.parent().unwrap_or(directory))?,
+        _ => fs::read(&path).map_err(|error| unreadable(&path, &error))?,
+    };
+    let is_file = entry.kind != FileKind::Chart;
+    if is_file && u64::try_from(bytes.len()).is_ok_and(|length| length > FILE_BYTES_MAX) {
         return Err(Failure::plain(format!("{} grew while it was read", path.display())));
     }
     let (path, blob) = (Arc::clone(&entry.path), entry.blob.clone());
     Ok(FileContent { path, blob, bytes: bytes.into() })
+}
+
+/// A file's path and what is in it.
+type Contents = (Arc<str>, Vec<u8>);
+
+/// The files of the chart in a directory.
+fn chart_files(directory: &Path) -> Result<Vec<Contents>, Failure> {
+    let listing = files_below(directory, true)?;
+    let files = listing.into_iter().filter(|entry| entry.kind == FileKind::File).map(|entry| {
+        let path = directory.join(&*entry.path);
+        let bytes = fs::read(&path).map_err(|error| unreadable(&path, &error))?;
+        Ok((entry.path, bytes))
+    });
+    files.collect()
+}
+
+/// The chart in a directory, as one file.
+fn chart(directory: &Path) -> Result<Vec<u8>, Failure> {
+    let files = chart_files(directory)?;
+    Ok(charts::pack(files.iter().map(|(path, bytes)| (&**path, bytes.as_slice()))))
+}
+
+/// The charts in a directory, or the one that it is, with the names of their directories.
+pub(super) fn charts_of(directory: &Path) -> Result<Vec<(String, Vec<u8>)>, Failure> {
+    if directory.join(charts::CHART_FILE).is_file() {
+        let whole = directory.canonicalize().map_err(|error| unreadable(directory, &error))?;
+        let name = whole.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        return Ok(vec![(name, chart(directory)?)]);
+    }
+    let found = list(directory)?.into_iter().filter(|entry| entry.kind == FileKind::Chart);
+    let packed = found.filter_map(|entry| {
+        let below = charts::directory(&entry.path)?;
+        Some(chart(&directory.join(below)).map(|packed| (below.to_owned(), packed)))
+    });
+    packed.collect()
 }
 
 /// A place as it can be opened from where the person stands.
@@ -285,7 +343,14 @@ fn list(directory: &Path) -> Result<Vec<FileEntry>, Failure> {
             "validate a clone of it, or ask the agent: windlass diff COMMIT",
         ));
     }
-    let mut lister = Lister { repository: WorkTree::around(directory), listing: Vec::new() };
+    Ok(charts::fold(files_below(directory, false)?, |_| Some(Oid::new(""))))
+}
+
+/// All files below a directory that a commit would hold, each by itself; those in hidden directories, if
+/// they count.
+fn files_below(directory: &Path, hidden_count: bool) -> Result<Vec<FileEntry>, Failure> {
+    let repository = WorkTree::around(directory);
+    let mut lister = Lister { repository, hidden_count, listing: Vec::new() };
     lister.directory(directory, "", 0)?;
     let mut listing = lister.listing;
     listing.sort();
@@ -298,6 +363,7 @@ fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
 
 struct Lister {
     repository: Option<WorkTree>,
+    hidden_count: bool,
     listing: Vec<FileEntry>,
 }
 
@@ -324,7 +390,7 @@ impl Lister {
                 FileKind::Submodule
             } else {
                 // Nothing below a hidden directory is read, and nothing below so deep a one.
-                if !name.starts_with('.') && depth < DEPTH_MAX {
+                if (self.hidden_count || !name.starts_with('.')) && depth < DEPTH_MAX {
                     self.directory(&on_disk, &format!("{path}/"), depth + 1)?;
                 }
                 continue;

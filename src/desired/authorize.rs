@@ -17,7 +17,7 @@
 //!
 //! Files that are no objects have resources of the group [`GROUP`], outside namespaces: `trust`
 //! (trust.yaml), `settings` (windlass.yaml, .sops.yaml), `ignores` (what keeps files from being read:
-//! .windlassignore, Chart.yaml, kustomization.yaml).
+//! .windlassignore, kustomization.yaml, that there is a Chart.yaml).
 //! Source: `plugin/pkg/auth/authorizer/rbac`, `pkg/registry/rbac/validation`.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,7 +27,7 @@ use serde::Deserialize;
 
 use super::document::{ParsedFile, Role as FileRole};
 use super::trust::Signer;
-use super::{Desired, Files, cross};
+use super::{Desired, Files, charts, cross};
 use crate::kinds::binding::Oid;
 use crate::kinds::finding::{Finding, Place};
 use crate::kinds::labels::{Labels, Requirement, Selector};
@@ -385,11 +385,16 @@ impl World {
 
     /// The same; what is parsed is kept.
     pub(super) fn remembering(contents: &[FileContent], parsed: &mut Parsed) -> Self {
-        let entry = |content: &FileContent| FileEntry {
-            path: content.path.clone(),
-            blob: content.blob.clone(),
-            kind: FileKind::File,
-            bytes: u64::try_from(content.bytes.len()).unwrap_or(u64::MAX),
+        let entry = |content: &FileContent| {
+            let is_chart = charts::is_packed(&content.bytes);
+            // How large a chart is shows when it is taken apart.
+            let bytes = if is_chart { 0 } else { content.bytes.len() };
+            FileEntry {
+                path: content.path.clone(),
+                blob: content.blob.clone(),
+                kind: if is_chart { FileKind::Chart } else { FileKind::File },
+                bytes: u64::try_from(bytes).unwrap_or(u64::MAX),
+            }
         };
         let listing: Vec<FileEntry> = contents.iter().map(entry).collect();
         let wanted = super::wanted(&listing);
@@ -398,14 +403,21 @@ impl World {
         for content in contents.iter().filter(|content| is_wanted.contains(&*content.path)) {
             let key = (content.path.clone(), content.blob.clone());
             let file = parsed.entry(key).or_insert_with(|| Arc::new(super::parse(content))).clone();
+            // That a directory is a chart keeps what lies there from being read as it is. What a
+            // chart becomes is judged by its objects.
+            let id = if matches!(file.role, FileRole::Chart) {
+                Oid::new("")
+            } else {
+                content.blob.clone()
+            };
             let resource = match file.role {
                 FileRole::Plain => None,
                 FileRole::Settings(_) | FileRole::Creation(_) => Some("settings"),
-                FileRole::Ignore(_) | FileRole::Source => Some("ignores"),
+                FileRole::Ignore(_) | FileRole::Source | FileRole::Chart => Some("ignores"),
                 FileRole::Trust(_) => Some("trust"),
             };
             if let Some(resource) = resource {
-                others.insert(content.path.clone(), (content.blob.clone(), resource));
+                others.insert(content.path.clone(), (id, resource));
             }
             files.insert(content.path.clone(), file);
         }

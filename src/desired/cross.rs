@@ -10,6 +10,8 @@ use std::sync::Arc;
 
 use super::admission::{self, ImagePolicy, Offences};
 use super::apps::{AppSpec, Owners};
+use super::charts;
+use super::choose::choose;
 use super::convert::{Mention, Wanted};
 use super::document::{ParsedFile, Role, Waiver};
 use super::ignore::Ignore;
@@ -17,7 +19,7 @@ use super::sealed::{CREATION_FILE, CreationRules};
 use super::settings::Settings;
 use super::support;
 use super::trust::TRUST_FILE;
-use super::{Desired, FILE_BYTES_MAX, IGNORE_FILE, SETTINGS_FILE, Skipped, Why, sort_of};
+use super::{Desired, IGNORE_FILE, SETTINGS_FILE, Skipped};
 use crate::kinds::binding::Oid;
 use crate::kinds::digest::Digest;
 use crate::kinds::finding::{Finding, Place};
@@ -26,7 +28,7 @@ use crate::kinds::name::{GIVEN_NAMESPACES, Name};
 use crate::kinds::object::{Body, Key, Object};
 use crate::kinds::registry::{Kind, Support};
 use crate::kinds::workload::SYSTEM_CLASSES;
-use crate::ports::source::FileEntry;
+use crate::ports::source::{FileEntry, FileKind};
 
 /// Parsed files by path.
 pub type Files = BTreeMap<Arc<str>, Arc<ParsedFile>>;
@@ -175,9 +177,9 @@ impl<'f> Whole<'f> {
         };
         let owners = Owners::of(&settings.apps);
         let mut gathered = Gathered::default();
-        let chosen = choose(listing, files, ignore, &mut gathered);
-        for (path, file) in chosen {
-            gathered.take(path, file, &settings);
+        let chosen = choose(listing, files, ignore, &mut gathered.findings, &mut gathered.skipped);
+        for file in chosen {
+            gathered.take(file, &settings);
         }
         let Gathered { mut findings, skipped, objects, refused, .. } = gathered;
         let world = World::of(objects, &refused, &owners, &mut findings);
@@ -186,6 +188,7 @@ impl<'f> Whole<'f> {
             Some(Role::Trust(images)) => images,
             _ => &every,
         };
+        findings.extend(owners.specs.iter().filter_map(|spec| within_chart(spec, listing)));
         let needs = world.check(images, &mut findings);
         let locks = match files.get(CREATION_FILE).map(|file| &file.role) {
             Some(Role::Creation(rules)) => Some(rules),
@@ -196,66 +199,13 @@ impl<'f> Whole<'f> {
     }
 }
 
-/// Picks the files that count, and says of the others why they don't.
-fn choose<'f>(
-    listing: &[FileEntry],
-    files: &'f Files,
-    ignore: &Ignore,
-    gathered: &mut Gathered<'_>,
-) -> Vec<(&'f Arc<str>, &'f ParsedFile)> {
-    let mut chosen = Vec::new();
-    let mut sources: BTreeSet<&str> = BTreeSet::new();
-    for entry in listing {
-        let path = &*entry.path;
-        let mut skip = |why| {
-            gathered.skipped.push(Skipped { path: Arc::clone(&entry.path), why });
-        };
-        match sort_of(entry) {
-            Err(Some(why)) => skip(why),
-            Err(None) => {}
-            Ok(()) if ignore.is_ignored(path) => skip(Why::Ignored),
-            Ok(()) if entry.bytes > FILE_BYTES_MAX => {
-                let message = format!(
-                    "{} bytes are more than the {FILE_BYTES_MAX} that a manifest may have",
-                    entry.bytes
-                );
-                let finding = Finding::error(Place::file(path), message)
-                    .hint("if it is no manifest, list it in .windlassignore");
-                gathered.findings.push(finding);
-            }
-            Ok(()) => match files.get_key_value(path) {
-                Some((path, file)) => {
-                    if matches!(file.role, Role::Source) {
-                        sources.insert(directory(path));
-                    }
-                    if !file.is_manifest && matches!(file.role, Role::Plain) {
-                        skip(Why::NotAManifest);
-                    }
-                    chosen.push((path, &**file));
-                }
-                None => {
-                    let finding = Finding::error(Place::file(path), "this file was not read");
-                    gathered.findings.push(finding);
-                }
-            },
-        }
-    }
-    // Below a chart or a kustomization stand templates and patches; that it can't be rendered is
-    // said once.
-    if !sources.is_empty() {
-        chosen.retain(|(path, file)| {
-            matches!(file.role, Role::Source) || !sources.iter().any(|s| is_below(path, s))
-        });
-    }
-    chosen
-}
-
-fn directory(path: &str) -> &str {
-    path.rsplit_once('/').map_or("", |(directory, _)| directory)
-}
-
-fn is_below(path: &str, directory: &str) -> bool {
-    directory.is_empty() || path.strip_prefix(directory).is_some_and(|rest| rest.starts_with('/'))
+/// A chart is taken whole or not at all, so no part of it can be an app of its own.
+fn within_chart(spec: &AppSpec, listing: &[FileEntry]) -> Option<Finding> {
+    let charts = listing.iter().filter(|entry| entry.kind == FileKind::Chart);
+    let mut directories = charts.filter_map(|entry| charts::directory(&entry.path));
+    let chart = directories.find(|chart| charts::below(&spec.path, chart).is_some())?;
+    let message = format!("the directory of app {} lies within the chart {chart}/", spec.name);
+    Some(Finding::error(spec.place.clone(), message).hint("let the app have all of the chart"))
 }
 
 /// An object as it came from its file.
@@ -276,7 +226,7 @@ struct Gathered<'f> {
 }
 
 impl<'f> Gathered<'f> {
-    fn take(&mut self, path: &Arc<str>, file: &'f ParsedFile, settings: &Settings) {
+    fn take(&mut self, file: &'f ParsedFile, settings: &Settings) {
         self.findings.extend(file.findings.iter().cloned());
         let beside = file.mentions.iter().map(|mentions| &**mentions).zip(&file.offences);
         let objects = file.objects.iter().zip(beside);
@@ -300,10 +250,9 @@ impl<'f> Gathered<'f> {
                 self.objects.push(Found { object, mentions: &[], offences: &NONE });
             }
         }
-        for (key, at) in &file.refused {
+        for (key, place) in &file.refused {
             if !let_through.contains(key) {
-                let place = Place { path: Arc::clone(path), line: at.line, column: at.column };
-                self.refused.push((key, place));
+                self.refused.push((key, place.clone()));
             }
         }
     }

@@ -19,6 +19,7 @@ use super::tree::{At, Described, Entries as _, Entry, Node, Value, quoted, to_js
 use super::trust::{self, TRUST_FILE};
 use super::walk;
 use super::yaml::{self, DEPTH_MAX, Document, Problem, ProblemKind};
+use super::{chart, charts};
 use super::{defaults, json};
 use crate::kinds::digest::Digest;
 use crate::kinds::finding::{Finding, Place, Severity};
@@ -40,8 +41,8 @@ pub struct ParsedFile {
     pub(super) mentions: Vec<Box<[Mention]>>,
     /// What the pods made from each of `objects` offend against, once somebody has asked.
     pub(super) offences: Vec<Offences>,
-    /// Objects that were named, but can't be used.
-    pub(super) refused: Vec<(Key, At)>,
+    /// Objects that were named, but can't be used, and where.
+    pub(super) refused: Vec<(Key, Place)>,
     /// Documents whose fate `windlass.yaml` decides.
     pub(super) waivable: Vec<Waivable>,
     /// What it is if no manifest.
@@ -62,8 +63,10 @@ pub(super) enum Role {
     Trust(ImagePolicy),
     /// `.sops.yaml`.
     Creation(CreationRules),
-    /// A Helm chart or a kustomization: what lies below it is not to be read as it is.
+    /// A chart that can't be rendered or a kustomization: what lies below it is not to be read as it is.
     Source,
+    /// A Helm chart, rendered.
+    Chart,
 }
 
 /// A document that is refused unless `windlass.yaml` says otherwise.
@@ -87,7 +90,14 @@ pub(super) enum Waiver {
 /// Reads a file.
 pub(super) fn parse(content: &FileContent) -> ParsedFile {
     let path = Arc::clone(&content.path);
-    let mut reader = Reader { path, text: Arc::from(""), out: ParsedFile::default() };
+    let out = ParsedFile::default();
+    let mut reader = Reader { path, text: Arc::from(""), namespace: None, out };
+    if let Some(directory) = charts::directory(&content.path)
+        && charts::is_packed(&content.bytes)
+    {
+        reader.chart(directory, &content.bytes);
+        return reader.out;
+    }
     match reader.text(&content.bytes) {
         Ok(text) => reader.file(text),
         Err(finding) => {
@@ -102,6 +112,8 @@ struct Reader {
     path: Arc<str>,
     /// The text, if anything in it is encrypted.
     text: Arc<str>,
+    /// The namespace of objects that say none, where that is not `default`.
+    namespace: Option<String>,
     out: ParsedFile,
 }
 
@@ -186,7 +198,7 @@ impl Reader {
             (_, name) if super::KUSTOMIZATIONS.contains(&name) => {
                 self.source(envelope::kustomization(At { line: 1, column: 1 }));
             }
-            _ => self.documents(text, &name),
+            _ => self.documents(text, &name, None),
         }
     }
 
@@ -196,9 +208,33 @@ impl Reader {
         self.out.role = Role::Source;
     }
 
-    fn documents(&mut self, text: &str, name: &str) {
+    /// What a chart becomes.
+    fn chart(&mut self, directory: &str, packed: &[u8]) {
+        self.out.is_manifest = true;
+        self.out.role = Role::Chart;
+        let rendering = match chart::render(directory, packed) {
+            Ok(rendering) => rendering,
+            Err(wrong) => return self.out.findings.push(wrong.finding()),
+        };
+        self.namespace = Some(rendering.namespace);
+        for page in rendering.pages {
+            let name = page.path.rsplit('/').next().unwrap_or_default().to_owned();
+            self.path = page.path.into();
+            self.documents(&page.text, &name, Some(&page.lines));
+        }
+    }
+
+    /// The documents of a text; of one that was rendered, with the template's line for each of its lines.
+    fn documents(&mut self, text: &str, name: &str, lines: Option<&[u32]>) {
         let mut documents = read_text(text, name);
-        if documents.iter().filter_map(|document| document.root.as_ref()).any(Lock::is_on) {
+        if let Some(lines) = lines {
+            for document in &mut documents {
+                chart::settle(document, lines);
+            }
+        }
+        if lines.is_none()
+            && documents.iter().filter_map(|document| document.root.as_ref()).any(Lock::is_on)
+        {
             self.text = text.into();
         }
         let mut bare = Vec::new();
@@ -223,6 +259,14 @@ impl Reader {
                 return;
             }
             if root.value == Value::Null {
+                continue;
+            }
+            if lines.is_some() && Lock::is_on(&root) {
+                let message = "an encrypted object can't come from a chart: nodes decrypt files as \
+                               they stand in Git";
+                let hint = "put the Secret beside the chart, and let the chart use it by its name";
+                let finding = Finding::error(self.place(root.at), message).hint(hint);
+                self.out.findings.push(finding);
                 continue;
             }
             if let Some((at, message)) = Lock::hides_what_it_is(&root) {
@@ -374,7 +418,7 @@ impl Reader {
             return;
         };
         let written = Template::of(kind, &root).map(|template| template.written());
-        settle(kind, &mut root, &mut report);
+        settle(kind, &mut root, self.namespace.as_deref(), &mut report);
         let runs = info.support == Support::Runs;
         walk::check(&mut root, shape, runs, &mut report);
         let shape = match kind {
@@ -413,13 +457,13 @@ impl Reader {
         });
         if info.support == Support::Refused {
             self.refuse_kind(&report, at, kind, object);
-            self.out.refused.push((key, at));
+            self.out.refused.push((key, self.place(at)));
         } else if let Some(object) = object {
             self.out.objects.push(object);
             self.out.mentions.push(mentions.into());
             self.out.offences.push(Offences::default());
         } else if !key.name.as_str().is_empty() {
-            self.out.refused.push((key, at));
+            self.out.refused.push((key, self.place(at)));
         }
         self.out.findings.extend(report.finish());
     }
@@ -498,7 +542,7 @@ fn label(kind: Kind, root: &Node<'_>) -> String {
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// Takes out what an API server or `kubectl` has put in, and settles the namespace.
-fn settle(kind: Kind, root: &mut Node<'_>, report: &mut Report) {
+fn settle(kind: Kind, root: &mut Node<'_>, namespace: Option<&str>, report: &mut Report) {
     let Some(entries) = root.as_map_mut() else {
         return;
     };
@@ -528,7 +572,10 @@ fn settle(kind: Kind, root: &mut Node<'_>, report: &mut Report) {
         .find(|entry| is_given(entry) && entry.node.value != Value::Null)
         .map(Entry::shown_at);
     match (kind.info().namespaced, given) {
-        (true, None) => metadata.put(at, "namespace", Node::text(at, "default")),
+        (true, None) => {
+            let namespace = namespace.unwrap_or("default").to_owned();
+            metadata.put(at, "namespace", Node::text(at, namespace));
+        }
         (false, Some(at)) => {
             metadata.retain(|entry| entry.key != "namespace");
             let message = format!("is left out: a {kind} belongs to no namespace");

@@ -65,6 +65,9 @@ pub fn edit(file: &FileContent, key: &Key, wish: Wish<'_>) -> Result<String, Unp
     let Some(old) = object(&before, key) else {
         return Err(unplaced(0, "the object can't be read there"));
     };
+    if super::charts::directory(&file.path).is_some() {
+        return Err(unplaced(0, "it comes from a chart: its values or its templates say so"));
+    }
     let Ok(text) = std::str::from_utf8(&file.bytes) else {
         return Err(unplaced(line, "the file is not UTF-8"));
     };

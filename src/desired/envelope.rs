@@ -137,12 +137,15 @@ pub(super) fn kustomization(at: At) -> Refusal {
     refusal
 }
 
-/// What is said of a Helm chart.
+/// What is said of a Helm chart that is not one directory among others.
 pub(super) fn chart(at: At) -> Refusal {
-    let mut refusal = refusal(at, None, "this is a Helm chart, and rendering is not built yet");
-    refusal.hint = Some(
-        "commit what `helm template` prints, and list this directory in .windlassignore".to_owned(),
+    let mut refusal = refusal(
+        at,
+        None,
+        "a chart can't be the root of what is followed, and is called Chart.yaml",
     );
+    refusal.hint =
+        Some("move it into a directory of its own, which gives the release its name".to_owned());
     refusal
 }
 

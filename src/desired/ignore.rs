@@ -39,6 +39,13 @@ impl Ignore {
             || self.decides(path, false)
     }
 
+    /// Whether a directory is ignored as a whole, by itself or with one above it: then nothing below it
+    /// comes back.
+    pub(super) fn is_directory_ignored(&self, path: &str) -> bool {
+        let above = path.match_indices('/').map(|(at, _)| &path[..at]);
+        above.chain([path]).any(|directory| self.decides(directory, true))
+    }
+
     fn decides(&self, path: &str, is_directory: bool) -> bool {
         self.patterns
             .iter()

@@ -10,6 +10,7 @@
 //!                                  │ envelope     apiVersion and kind          │ cross   between objects
 //!                                  │ walk         shape, form, defaults        ▼
 //!                                  │ convert      validation, our types     changes   what a commit changes
+//!                                  │ chart        a chart's files to manifests first
 //! ```
 //!
 //! The rule: what a file holds depends on its path and content alone, so it is parsed once and kept
@@ -17,10 +18,10 @@
 //! An error anywhere refuses the commit, or the app it stands in: whoever holds a [`Desired`] with an
 //! error among its findings must not act on it.
 //!
-//! The limit: no I/O, no clock; kustomizations and charts are not rendered yet and say so.
+//! The limit: no I/O, no clock; kustomizations are not rendered yet and say so.
 //!
 //! Read in this order: `tree` and `path`; `yaml`, `scalar`, `json`; `shape`, `support` and
-//! `defaults`; `walk`; `convert`; `meaning`; `document`; `settings`, `apps`, `windows`, `canary`, `ignore` and `cross`;
+//! `defaults`; `walk`; `convert`; `meaning`; `document`; `charts` and `chart`; `settings`, `apps`, `windows`, `canary`, `ignore`, `choose` and `cross`;
 //! `admission`; `changes`; `spans` and `edit`; `sealed`; `trust`, which decides whether any of it is read.
 
 mod admission;
@@ -29,6 +30,9 @@ pub mod authorize;
 mod base64;
 mod canary;
 mod changes;
+mod chart;
+pub mod charts;
+mod choose;
 mod convert;
 mod cross;
 mod defaults;
@@ -84,8 +88,8 @@ use crate::ports::source::{FileContent, FileEntry, FileKind};
 const SETTINGS_FILE: &str = "windlass.yaml";
 /// Which of its files are none of ours, at its root.
 const IGNORE_FILE: &str = ".windlassignore";
-/// What makes its directory a chart.
-const CHARTS: [&str; 2] = ["Chart.yaml", "Chart.yml"];
+/// What makes its directory a chart; Helm does not know the second.
+const CHARTS: [&str; 2] = [charts::CHART_FILE, "Chart.yml"];
 /// What makes its directory a kustomization.
 const KUSTOMIZATIONS: [&str; 2] = ["kustomization.yaml", "kustomization.yml"];
 
@@ -159,9 +163,14 @@ pub enum Why {
 pub fn wanted(listing: &[FileEntry]) -> Vec<FileEntry> {
     listing
         .iter()
-        .filter(|entry| sort_of(entry).is_ok() && entry.bytes <= FILE_BYTES_MAX)
+        .filter(|entry| sort_of(entry).is_ok() && entry.bytes <= bytes_max(entry))
         .cloned()
         .collect()
+}
+
+/// How large a file, or a chart, may be.
+fn bytes_max(entry: &FileEntry) -> u64 {
+    if entry.kind == FileKind::Chart { charts::BYTES_MAX } else { FILE_BYTES_MAX }
 }
 
 /// Whether a file is to be read; if not, why, unless it is of no interest at all.
@@ -171,7 +180,7 @@ fn sort_of(entry: &FileEntry) -> Result<(), Option<Why>> {
         FileKind::Submodule => Err(Some(Why::Submodule)),
         _ if !is_read(&entry.path) => Err(None),
         FileKind::Symlink => Err(Some(Why::Symlink)),
-        FileKind::File => Ok(()),
+        FileKind::File | FileKind::Chart => Ok(()),
     }
 }
 

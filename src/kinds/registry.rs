@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::name::NameRule;
 
+/// The version of Kubernetes whose API is spoken, major and minor: that of the types we are built with.
+pub const KUBERNETES: (&str, &str) = ("1", "34");
+
 /// What happens to a manifest of a kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Support {

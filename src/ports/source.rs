@@ -191,6 +191,9 @@ pub enum FileKind {
     Symlink,
     /// A submodule; not followed.
     Submodule,
+    /// A chart, at the path of its `Chart.yaml`: a directory as one file, with all below it in an
+    /// archive ([`crate::desired::charts`]). Its blob's id is that of the directory.
+    Chart,
 }
 
 /// A file with its content.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::desired::charts::{self, CHART_FILE};
 use crate::desired::{self, Desired};
 use crate::kinds::binding::Oid;
 use crate::kinds::digest::Digest;
@@ -45,7 +46,7 @@ impl Repo {
             time: Wall::from_seconds(1_700_000_000 + seconds),
             message: message.to_owned(),
         };
-        self.commits.insert(id.clone(), Commit { info, parent, files: Arc::new(files) });
+        self.commits.insert(id.clone(), Commit { info, parent, files: Arc::new(folded(files)) });
         self.tip = Some(id.clone());
         id
     }
@@ -131,7 +132,35 @@ pub fn divide(files: &Files) -> desired::Division {
     desired::divide(&listing, &parsed)
 }
 
+/// The files with each chart as one, as a real repository hands them over.
+fn folded(files: Files) -> Files {
+    let is_chart = |directory: &str| {
+        let file = files.get(&format!("{directory}/{CHART_FILE}"));
+        file.is_some_and(|text| !charts::is_packed(text.as_bytes()))
+    };
+    if !files.keys().any(|path| charts::directory(path).is_some_and(is_chart)) {
+        return files;
+    }
+    let mut whole: BTreeMap<&str, Vec<(&str, &[u8])>> = BTreeMap::new();
+    let mut folded = Files::new();
+    for (path, text) in &files {
+        let chart = charts::around(path, is_chart);
+        match chart.and_then(|chart| Some((chart, charts::below(path, chart)?))) {
+            Some((chart, below)) => whole.entry(chart).or_default().push((below, text.as_bytes())),
+            None => {
+                folded.insert(path.clone(), text.clone());
+            }
+        }
+    }
+    for (chart, files) in whole {
+        let packed = String::from_utf8_lossy(&charts::pack(files)).into_owned();
+        folded.insert(format!("{chart}/{CHART_FILE}"), packed);
+    }
+    folded
+}
+
 fn parse_all(files: &Files) -> (Vec<FileEntry>, desired::Files) {
+    let files = folded(files.clone());
     let listing: Vec<FileEntry> = files.iter().map(|(path, text)| entry(path, text)).collect();
     let parse = |(entry, text): (&FileEntry, &String)| {
         let (path, blob) = (entry.path.clone(), entry.blob.clone());
@@ -180,8 +209,12 @@ impl Copy {
             }
             Call::Show { commit, path } => {
                 let files = self.repo.files(commit).filter(|_| self.has(commit));
-                let text = files
-                    .and_then(|files| files.get(path))
+                let found = files.and_then(|files| {
+                    let chart = |directory: &str| format!("{directory}/{CHART_FILE}");
+                    let around = charts::around(path, |above| files.contains_key(&chart(above)));
+                    files.get_key_value(&around.map_or_else(|| path.clone(), chart))
+                });
+                let (path, text) = found
                     .ok_or_else(|| Fault::not_found(format!("{path} at {commit} is not here")))?;
                 Ok(Answer::Contents(vec![content(path, text)]))
             }

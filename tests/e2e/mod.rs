@@ -2,6 +2,7 @@
 
 mod alone;
 mod apps;
+mod charts;
 mod deploy;
 mod failures;
 mod fleet;

@@ -193,3 +193,70 @@ async fn what_was_taken_away_does_not_come_back_by_a_merge() {
     );
     assert!(said.iter().any(|said| said.contains("web.yaml:1:1")), "{said:?}");
 }
+
+/// Whichever file of a chart is changed, it is what the chart becomes that its author must be allowed.
+#[tokio::test]
+async fn who_changes_a_chart_is_judged_by_what_it_becomes() {
+    let shelf = Shelf::new();
+    let keys = Keys::make(shelf.dir.path(), &["ada", "eve"]);
+    let (trust, _) = keys.trust(&["ada", "eve"]);
+    let trust = format!("{trust}authorize: roles\n");
+    let pin = windlass::desired::trust::fingerprint(trust.as_bytes());
+    let group = "rbac.authorization.k8s.io";
+    let bound = |who: &str, role: &str| {
+        format!(
+            "apiVersion: {group}/v1\nkind: ClusterRoleBinding\nmetadata: {{name: {who}}}\nsubjects: \
+             [{{kind: User, name: {who}@example.org, apiGroup: {group}}}]\nroleRef: {{apiGroup: \
+             {group}, kind: ClusterRole, name: {role}}}\n"
+        )
+    };
+    let role = format!(
+        "apiVersion: {group}/v1\nkind: ClusterRole\nmetadata: {{name: text}}\nrules: [{{apiGroups: \
+         [''], resources: [configmaps], verbs: [create, update]}}]\n"
+    );
+    let all = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {text: {{ .Values.text }}}\n\
+               ---\napiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {ports: [{port: {{ \
+               include \"port\" . }}}]}\n";
+    shelf.write(TRUST_FILE, &trust);
+    shelf.write(
+        "roles.yaml",
+        &[bound("ada", "cluster-admin"), bound("eve", "text"), role].join("---\n"),
+    );
+    shelf.write("app/Chart.yaml", "{apiVersion: v2, name: app, version: 1.0.0}");
+    shelf.write("app/values.yaml", "text: one");
+    shelf.write("app/templates/_port.tpl", "{{ define \"port\" }}80{{ end }}");
+    shelf.write("app/templates/all.yaml", all);
+    keys.sign_with(&shelf.work(), Some("ada"));
+    shelf.push("a chart");
+    keys.sign_with(&shelf.work(), Some("eve"));
+    shelf.write("app/values.yaml", "text: two");
+    let text = shelf.push("another text");
+    let source = Source::open(shelf.config()).expect("opens");
+    fetch(&source).await.expect("fetched");
+    assert!(ask(&source, &text, &pin).await.is_ok(), "a ConfigMap she may");
+
+    for (path, content, words) in [
+        (
+            "app/templates/_port.tpl",
+            "{{ define \"port\" }}81{{ end }}",
+            "eve@example.org may not update services \"a\" in namespace default",
+        ),
+        (
+            "Chart/Chart.yaml",
+            "{apiVersion: v2, name: app, version: 1.0.0}",
+            "may not create ignores.windlass.dev \"Chart/Chart.yaml\"",
+        ),
+    ] {
+        shelf.write(path, content);
+        let tip = shelf.push("more than she may");
+        fetch(&source).await.expect("fetched");
+        let Err((culprit, Distrust::Oversteps { findings, .. })) = ask(&source, &tip, &pin).await
+        else {
+            panic!("{path} is taken");
+        };
+        assert_eq!(culprit, tip);
+        let said: Vec<String> = findings.iter().map(ToString::to_string).collect();
+        assert!(said.iter().any(|said| said.contains(words)), "{path}: {said:?}");
+        shelf.git(&["reset", "-q", "--hard", text.as_str()]);
+    }
+}

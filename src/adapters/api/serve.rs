@@ -20,7 +20,7 @@ use super::{
 };
 use crate::adapters::clock;
 use crate::kinds::object::Key;
-use crate::kinds::registry::Kind;
+use crate::kinds::registry::{KUBERNETES, Kind};
 use crate::view::cache::{Cache, Version};
 use crate::view::picture::Picture;
 
@@ -30,8 +30,6 @@ const BODY_BYTES_MAX: usize = 1024 * 1024;
 const BODY_WAIT_MAX: Duration = Duration::from_secs(30);
 /// So often what nobody asks for any more is sought.
 const TIDY_EVERY: Duration = Duration::from_secs(30);
-/// The version of Kubernetes whose objects are served.
-const KUBERNETES: (&str, &str) = ("1", "34");
 
 /// How much is served at once, and how patiently.
 #[derive(Clone, Copy, Debug)]

@@ -47,6 +47,7 @@ mod store_local;
 mod store_remote;
 
 pub(crate) mod bundle;
+pub(crate) mod chart;
 pub mod gate;
 pub mod inspect;
 pub mod notes;

@@ -8,6 +8,7 @@ use super::{announced, differences, read};
 const TABLES: &[(&str, &str)] = &[
     ("yaml", include_str!("bad/yaml.txt")),
     ("envelope", include_str!("bad/envelope.txt")),
+    ("charts", include_str!("bad/charts.txt")),
     ("shape", include_str!("bad/shape.txt")),
     ("metadata", include_str!("bad/metadata.txt")),
     ("pods", include_str!("bad/pods.txt")),

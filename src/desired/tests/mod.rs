@@ -8,7 +8,7 @@ mod properties;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Desired, Files, assemble, parse, wanted};
+use super::{Desired, Files, assemble, charts, parse, wanted};
 use crate::kinds::binding::Oid;
 use crate::kinds::digest::Digest;
 use crate::kinds::finding::Finding;
@@ -25,11 +25,21 @@ pub(super) fn repository(files: &[(&str, &str)]) -> (Vec<FileEntry>, Files) {
             bytes: text.len() as u64,
         })
         .collect();
+    let listing = charts::fold(listing, |directory| Some(Oid::new(directory)));
     let contents: BTreeMap<&str, &str> = files.iter().copied().collect();
+    let chart = |directory: &str| {
+        let below = files
+            .iter()
+            .filter_map(|(path, text)| Some((charts::below(path, directory)?, text.as_bytes())));
+        charts::pack(below)
+    };
     let parsed = wanted(&listing)
         .into_iter()
         .map(|entry| {
-            let bytes = contents[&*entry.path].as_bytes().into();
+            let bytes = match entry.kind {
+                FileKind::Chart => chart(charts::directory(&entry.path).expect("a chart")).into(),
+                _ => contents[&*entry.path].as_bytes().into(),
+            };
             let FileEntry { path, blob, .. } = entry;
             let content = FileContent { path: Arc::clone(&path), blob, bytes };
             (path, Arc::new(parse(&content)))
@@ -59,6 +69,9 @@ pub(super) fn announced(path: &str, text: &str) -> Vec<Expected> {
     let mut expected = Vec::new();
     for (number, line) in (1_u32..).zip(text.lines()) {
         if path == "#!" {
+            if line.is_empty() {
+                continue;
+            }
             let (place, text) = line.split_once(' ').expect("a place and a finding");
             let (path, line) = place.rsplit_once(':').expect("path:line");
             expected.push(Expected {

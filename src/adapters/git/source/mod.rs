@@ -23,6 +23,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use git2::{ErrorCode, ObjectType, Repository};
 use tracing::info;
 
+use crate::desired::charts;
 use crate::kinds::binding::Oid;
 use crate::ports::Fault;
 use crate::ports::source::{Answer, Call, FileContent, FileEntry, FileKind, Survey};
@@ -32,7 +33,7 @@ use super::copy::{Copy, Trouble};
 use super::place::Place;
 use super::setup::{self, Timeouts};
 use super::workers::Workers;
-use super::{cache, repo};
+use super::{cache, chart, repo};
 use fetch::{Failed, Found, Wanted};
 use survey::Listing;
 
@@ -241,7 +242,7 @@ impl Inner {
             let survey = Survey {
                 commit: id.clone(),
                 tree: tree.map(repo::oid),
-                files: listing.as_ref().map_or_else(Vec::new, |l| l.files.clone()),
+                files: listing.as_ref().map_or_else(Vec::new, Listing::folded),
                 relation: survey::relation(repo, commit.id(), since)?,
                 commits: survey::commits(repo, commit.id(), since)?,
             };
@@ -259,8 +260,8 @@ impl Inner {
         files
             .iter()
             .map(|file| {
-                let blob = match repo.find_blob(repo::raw(&file.blob)?) {
-                    Ok(blob) => blob,
+                let bytes = match chart::content(repo, repo::raw(&file.blob)?) {
+                    Ok(bytes) => bytes,
                     Err(error) if error.code() == ErrorCode::NotFound => {
                         return Err(Fault::not_found(format!(
                             "{} ({:?}) is not in the copy: list its commit again",
@@ -270,22 +271,18 @@ impl Inner {
                     }
                     Err(error) => return Err(self.copy.sort(error)),
                 };
-                total = total.saturating_add(blob.size());
+                total = total.saturating_add(bytes.len());
                 if total > READ_BYTES_MAX {
                     return Err(Fault::stalled(format!(
                         "the files to be read hold more than {} MB; the last was {} with {} bytes. \
                          Does something lie in the repository that is no manifest?",
                         READ_BYTES_MAX >> 20,
                         file.path,
-                        blob.size()
+                        bytes.len()
                     ))
                     .into());
                 }
-                Ok(FileContent {
-                    path: Arc::clone(&file.path),
-                    blob: file.blob.clone(),
-                    bytes: blob.content().into(),
-                })
+                Ok(FileContent { path: Arc::clone(&file.path), blob: file.blob.clone(), bytes })
             })
             .collect()
     }
@@ -312,6 +309,17 @@ impl Inner {
             return self.contents(repo, listing.files, "");
         }
         let tree = repo.find_tree(root).map_err(sort)?;
+        if let Some((length, id)) = chart::around(repo, &tree, path.as_bytes()).map_err(sort)? {
+            let directory = path.get(..length).unwrap_or_default();
+            // Of a chart nothing can be read by itself.
+            let file = FileEntry {
+                path: format!("{directory}/{}", charts::CHART_FILE).into(),
+                blob: repo::oid(id),
+                kind: FileKind::Chart,
+                bytes: 0,
+            };
+            return self.read(repo, &[file]).map(Answer::Contents);
+        }
         let entry = match tree.get_path(path.as_ref()) {
             Ok(entry) => entry,
             Err(error) if error.code() == ErrorCode::NotFound => return Err(absent()),

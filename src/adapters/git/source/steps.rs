@@ -10,10 +10,10 @@ use std::sync::Arc;
 
 use git2::{Blob, Commit, Delta, DiffOptions, ErrorCode, FileMode, ObjectType, Repository, Tree};
 
-use crate::desired::{self, FILE_BYTES_MAX};
+use crate::desired::{self, FILE_BYTES_MAX, charts};
 use crate::ports::source::{FileContent, Step};
 
-use super::super::repo;
+use super::super::{chart, repo};
 
 /// The API group of roles and bindings.
 const RIGHTS: &[u8] = b"rbac.authorization.k8s.io";
@@ -77,39 +77,147 @@ impl<'r> Steps<'r> {
         options.include_typechange(true);
         let diff = self.repo.diff_tree_to_tree(before, after, Some(&mut options))?;
         for delta in diff.deltas().filter(|delta| delta.status() != Delta::Unmodified) {
-            for (side, file) in [(&mut old, delta.old_file()), (&mut new, delta.new_file())] {
-                let is_file = matches!(file.mode(), FileMode::Blob | FileMode::BlobExecutable);
-                let path = file.path_bytes().map(String::from_utf8_lossy);
-                if let Some(path) = path.filter(|path| is_file && desired::is_read(path)) {
-                    side.insert(path.into_owned(), file.id());
+            let file = delta.new_file();
+            let Some(path) = file.path_bytes().or_else(|| delta.old_file().path_bytes()) else {
+                continue;
+            };
+            let [was, is] = [self.chart(before, path)?, self.chart(after, path)?];
+            let length = |chart: &Option<(usize, git2::Oid)>| chart.map(|(length, _)| length);
+            if length(&was) == length(&is) {
+                for (side, chart, file) in
+                    [(&mut old, was, delta.old_file()), (&mut new, is, delta.new_file())]
+                {
+                    Self::insert(side, path, chart, (file.mode(), file.id()));
                 }
+                continue;
+            }
+            // A directory became a chart, or is none any more: what lies there without a change is read
+            // in another way as well.
+            let outermost = [length(&was), length(&is)].into_iter().flatten().min();
+            let directory = path.get(..outermost.unwrap_or_default()).unwrap_or_default();
+            for (side, tree) in [(&mut old, before), (&mut new, after)] {
+                self.insert_all(side, tree, directory)?;
             }
         }
         let parent = parent.map(|parent| repo::oid(parent.id()));
         Ok(Step { parent, before: self.read(old)?, after: self.read(new)? })
     }
 
+    /// The chart that a path lies in.
+    fn chart(
+        &self,
+        tree: Option<&Tree<'_>>,
+        path: &[u8],
+    ) -> Result<Option<(usize, git2::Oid)>, git2::Error> {
+        tree.map_or(Ok(None), |tree| chart::around(self.repo, tree, path))
+    }
+
+    /// Adds a file that differs, or the chart that it lies in.
+    fn insert(
+        side: &mut BTreeMap<String, git2::Oid>,
+        path: &[u8],
+        chart: Option<(usize, git2::Oid)>,
+        (mode, id): (FileMode, git2::Oid),
+    ) {
+        if let Some((length, id)) = chart {
+            let directory = String::from_utf8_lossy(path.get(..length).unwrap_or_default());
+            side.insert(format!("{directory}/{}", charts::CHART_FILE), id);
+            return;
+        }
+        // Any mode but these is read as a file's, also one that Git itself never writes.
+        let is_file = !matches!(
+            mode,
+            FileMode::Tree | FileMode::Link | FileMode::Commit | FileMode::Unreadable
+        );
+        let path = String::from_utf8_lossy(path);
+        if is_file && desired::is_read(&path) {
+            side.insert(path.into_owned(), id);
+        }
+    }
+
+    /// Adds all that is read below a directory, which may be a chart.
+    fn insert_all(
+        &self,
+        side: &mut BTreeMap<String, git2::Oid>,
+        tree: Option<&Tree<'_>>,
+        directory: &[u8],
+    ) -> Result<(), git2::Error> {
+        let Some(root) = tree else { return Ok(()) };
+        let file = [directory, b"/", charts::CHART_FILE.as_bytes()].concat();
+        if let Some(chart) = chart::around(self.repo, root, &file)? {
+            Self::insert(side, &file, Some(chart), (FileMode::Blob, chart.1));
+            return Ok(());
+        }
+        let mut below = root.clone();
+        for name in directory.split(|byte| *byte == b'/') {
+            let entry = below.get_name_bytes(name);
+            let Some(id) = entry.filter(|e| e.kind() == Some(ObjectType::Tree)).map(|e| e.id())
+            else {
+                return Ok(());
+            };
+            below = self.repo.find_tree(id)?;
+        }
+        let above = String::from_utf8_lossy(directory).into_owned();
+        let mut paths = Vec::new();
+        chart::walk(self.repo, &below, &mut |_| true, &mut |path, entry| {
+            if chart::is_file(entry) {
+                paths.push((format!("{above}/{path}"), entry.id()));
+            }
+            Ok(())
+        })?;
+        for (path, id) in paths {
+            let chart = chart::around(self.repo, root, path.as_bytes())?;
+            Self::insert(side, path.as_bytes(), chart, (FileMode::Blob, id));
+        }
+        Ok(())
+    }
+
     /// Files of a tree that can have a say in rights.
     fn say(&mut self, tree: Option<&Tree<'_>>) -> Result<BTreeMap<String, git2::Oid>, git2::Error> {
         let Some(tree) = tree else { return Ok(BTreeMap::new()) };
-        Ok(self.rights(tree.id())?.iter().cloned().collect())
+        Ok(self.look(tree, 0)?.into_iter().collect())
     }
 
-    fn rights(&mut self, id: git2::Oid) -> Result<Arc<Vec<Found>>, git2::Error> {
+    fn rights(&mut self, id: git2::Oid, depth: usize) -> Result<Arc<Vec<Found>>, git2::Error> {
         if let Some(known) = self.rights.get(&id) {
             return Ok(known.clone());
         }
+        let tree = self.repo.find_tree(id)?;
+        let found = match chart::is_chart(&tree) {
+            // All of it, or nothing: it is not read in parts.
+            true if self.says_rights(&tree)? => vec![(charts::CHART_FILE.to_owned(), id)],
+            true => Vec::new(),
+            false => self.look(&tree, depth)?,
+        };
+        let found = Arc::new(found);
+        self.rights.insert(id, found.clone());
+        Ok(found)
+    }
+
+    /// Whether anything in a chart can say something of rights; what is packed in it, perhaps.
+    fn says_rights(&self, tree: &Tree<'_>) -> Result<bool, git2::Error> {
+        let mut does = false;
+        chart::walk(self.repo, tree, &mut |_| true, &mut |path, entry| {
+            if !does && chart::is_file(entry) {
+                does = path.ends_with(".tgz") || says_rights(&self.repo.find_blob(entry.id())?);
+            }
+            Ok(())
+        })?;
+        Ok(does)
+    }
+
+    /// The same of a directory that is no chart, as the root is none.
+    fn look(&mut self, tree: &Tree<'_>, depth: usize) -> Result<Vec<Found>, git2::Error> {
         let mut found = Vec::new();
-        for entry in &self.repo.find_tree(id)? {
+        for entry in tree {
             let name = String::from_utf8_lossy(entry.name_bytes()).into_owned();
             match entry.kind() {
-                Some(ObjectType::Tree) if !name.starts_with('.') => {
-                    let below = self.rights(entry.id())?;
+                // As deep as a commit is listed.
+                Some(ObjectType::Tree) if !name.starts_with('.') && depth < chart::DEPTH_MAX => {
+                    let below = self.rights(entry.id(), depth + 1)?;
                     found.extend(below.iter().map(|(path, id)| (format!("{name}/{path}"), *id)));
                 }
-                Some(ObjectType::Blob)
-                    if entry.filemode() != 0o120_000 && desired::is_read(&name) =>
-                {
+                Some(ObjectType::Blob) if chart::is_file(&entry) && desired::is_read(&name) => {
                     let blob = self.repo.find_blob(entry.id())?;
                     if desired::rules_others(&name) || says_rights(&blob) {
                         found.push((name, entry.id()));
@@ -118,8 +226,6 @@ impl<'r> Steps<'r> {
                 _ => {}
             }
         }
-        let found = Arc::new(found);
-        self.rights.insert(id, found.clone());
         Ok(found)
     }
 
@@ -133,13 +239,21 @@ impl<'r> Steps<'r> {
             let bytes = match known {
                 Some(bytes) => bytes,
                 None => {
-                    let blob = self.repo.find_blob(id)?;
-                    // What is larger is not read by agents either.
-                    if u64::try_from(blob.size()).is_ok_and(|size| size > FILE_BYTES_MAX) {
+                    let bytes = chart::content(self.repo, id)?;
+                    // What is larger is not read by agents either; of a chart, whose files take room of
+                    // their own in it, that is seen when it is taken apart.
+                    let max = if charts::is_packed(&bytes) {
+                        2 * charts::BYTES_MAX
+                    } else {
+                        FILE_BYTES_MAX
+                    };
+                    if u64::try_from(bytes.len()).is_ok_and(|size| size > max) {
                         continue;
                     }
-                    let bytes: Arc<[u8]> = blob.content().into();
-                    self.contents.insert(id, bytes.clone());
+                    // Charts are large, and each of their versions is another.
+                    if !charts::is_packed(&bytes) {
+                        self.contents.insert(id, bytes.clone());
+                    }
                     bytes
                 }
             };

@@ -11,19 +11,28 @@ use std::sync::Arc;
 use git2::{ErrorCode, ObjectType, Odb, Repository, Sort};
 use tracing::warn;
 
+use crate::desired::charts;
 use crate::ports::source::{COMMITS_LISTED_MAX, CommitInfo, FileEntry, FileKind, Relation};
 
+use super::super::chart::DEPTH_MAX;
 use super::super::repo;
-
-/// Directories nested deeper than this are not entered: a bound for the walk. Linux' PATH_MAX
-/// allows 2,048.
-const DEPTH_MAX: usize = 128;
 
 /// The files of a tree, and where those of each directory stand among them.
 #[derive(Clone, Default)]
 pub(super) struct Listing {
     pub(super) files: Vec<FileEntry>,
     directories: BTreeMap<String, (git2::Oid, Range<usize>)>,
+}
+
+impl Listing {
+    /// The files, each chart as one.
+    pub(super) fn folded(&self) -> Vec<FileEntry> {
+        let id = |directory: &str| {
+            let (id, _) = self.directories.get(&format!("{directory}/"))?;
+            Some(repo::oid(*id))
+        };
+        charts::fold(self.files.clone(), id)
+    }
 }
 
 /// Lists all files below a tree.
@@ -91,7 +100,7 @@ impl Walk<'_> {
             };
             let bytes = match kind {
                 FileKind::Submodule => 0,
-                FileKind::File | FileKind::Symlink => {
+                _ => {
                     let (size, _) = self.odb.read_header(entry.id())?;
                     u64::try_from(size).unwrap_or(u64::MAX)
                 }

@@ -1,0 +1,5 @@
+name: {{ .Release.Name }}
+list:
+{{- range $i, $x := .Values.items }}
+  - {{ $i }}={{ $x }}
+{{- end }}

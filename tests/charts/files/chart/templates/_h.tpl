@@ -1,0 +1,1 @@
+{{ define "files.who" }}you{{ end }}
