@@ -199,29 +199,11 @@ async fn what_was_taken_away_does_not_come_back_by_a_merge() {
 async fn who_changes_a_chart_is_judged_by_what_it_becomes() {
     let shelf = Shelf::new();
     let keys = Keys::make(shelf.dir.path(), &["ada", "eve"]);
-    let (trust, _) = keys.trust(&["ada", "eve"]);
-    let trust = format!("{trust}authorize: roles\n");
-    let pin = windlass::desired::trust::fingerprint(trust.as_bytes());
-    let group = "rbac.authorization.k8s.io";
-    let bound = |who: &str, role: &str| {
-        format!(
-            "apiVersion: {group}/v1\nkind: ClusterRoleBinding\nmetadata: {{name: {who}}}\nsubjects: \
-             [{{kind: User, name: {who}@example.org, apiGroup: {group}}}]\nroleRef: {{apiGroup: \
-             {group}, kind: ClusterRole, name: {role}}}\n"
-        )
-    };
-    let role = format!(
-        "apiVersion: {group}/v1\nkind: ClusterRole\nmetadata: {{name: text}}\nrules: [{{apiGroups: \
-         [''], resources: [configmaps], verbs: [create, update]}}]\n"
-    );
+    let rules = "{apiGroups: [''], resources: [configmaps], verbs: [create, update]}";
+    let pin = roles(&shelf, &keys, rules);
     let all = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {text: {{ .Values.text }}}\n\
                ---\napiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {ports: [{port: {{ \
                include \"port\" . }}}]}\n";
-    shelf.write(TRUST_FILE, &trust);
-    shelf.write(
-        "roles.yaml",
-        &[bound("ada", "cluster-admin"), bound("eve", "text"), role].join("---\n"),
-    );
     shelf.write("app/Chart.yaml", "{apiVersion: v2, name: app, version: 1.0.0}");
     shelf.write("app/values.yaml", "text: one");
     shelf.write("app/templates/_port.tpl", "{{ define \"port\" }}80{{ end }}");
@@ -259,4 +241,109 @@ async fn who_changes_a_chart_is_judged_by_what_it_becomes() {
         assert!(said.iter().any(|said| said.contains(words)), "{path}: {said:?}");
         shelf.git(&["reset", "-q", "--hard", text.as_str()]);
     }
+}
+
+/// Ada may everything, eve what these rules say. Returns the fingerprint of the policy.
+fn roles(shelf: &Shelf, keys: &Keys, rules: &str) -> String {
+    let (trust, _) = keys.trust(&["ada", "eve"]);
+    let trust = format!("{trust}authorize: roles\n");
+    let group = "rbac.authorization.k8s.io";
+    let bound = |who: &str, role: &str| {
+        format!(
+            "apiVersion: {group}/v1\nkind: ClusterRoleBinding\nmetadata: {{name: {who}}}\nsubjects: \
+             [{{kind: User, name: {who}@example.org, apiGroup: {group}}}]\nroleRef: {{apiGroup: \
+             {group}, kind: ClusterRole, name: {role}}}\n"
+        )
+    };
+    let role = format!(
+        "apiVersion: {group}/v1\nkind: ClusterRole\nmetadata: {{name: team}}\nrules: [{rules}]\n"
+    );
+    shelf.write(TRUST_FILE, &trust);
+    shelf.write(
+        "roles.yaml",
+        &[bound("ada", "cluster-admin"), bound("eve", "team"), role].join("---\n"),
+    );
+    windlass::desired::trust::fingerprint(trust.as_bytes())
+}
+
+/// What a refusal says of a commit; nothing if it is taken.
+async fn overstepped(source: &Source, tip: &Oid, pin: &str) -> String {
+    fetch(source).await.expect("fetched");
+    match ask(source, tip, pin).await {
+        Err((_, Distrust::Oversteps { findings, .. })) => {
+            findings.iter().map(|finding| format!("{finding}\n")).collect()
+        }
+        Err((_, other)) => panic!("{other:?}"),
+        Ok(_) => String::new(),
+    }
+}
+
+/// A team that may make directories charts, and ConfigMaps, and nothing else.
+const TEAM: &str = "{apiGroups: [''], resources: [configmaps], verbs: ['*']}, {apiGroups: \
+                    [windlass.dev], resources: [ignores], verbs: ['*']}";
+const SERVICE: &str =
+    "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {ports: [{port: 80}]}\n";
+
+#[tokio::test]
+async fn what_lay_hidden_in_a_chart_is_judged_when_it_is_none_any_more() {
+    let shelf = Shelf::new();
+    let keys = Keys::make(shelf.dir.path(), &["ada", "eve"]);
+    let pin = roles(&shelf, &keys, TEAM);
+    keys.sign_with(&shelf.work(), Some("ada"));
+    shelf.push("roles");
+    keys.sign_with(&shelf.work(), Some("eve"));
+    shelf.write("web/Chart.yaml", "{apiVersion: v2, name: web, version: 1.0.0}");
+    shelf.write("web/evil.yaml", SERVICE);
+    let made = shelf.push("a chart, with something beside its templates");
+    let source = Source::open(shelf.config()).expect("opens");
+    assert_eq!(overstepped(&source, &made, &pin).await, "");
+    shelf.git(&["rm", "-q", "web/Chart.yaml"]);
+    let unmade = shelf.push("no chart any more");
+    let said = overstepped(&source, &unmade, &pin).await;
+    assert!(
+        said.contains("web/evil.yaml:1:1: error: eve@example.org may not create services"),
+        "{said}"
+    );
+
+    // And the other way round: what becomes a chart is not there any more.
+    shelf.git(&["reset", "-q", "--hard", "HEAD~2"]);
+    keys.sign_with(&shelf.work(), Some("ada"));
+    shelf.write("web/a.yaml", SERVICE);
+    shelf.push("a Service");
+    keys.sign_with(&shelf.work(), Some("eve"));
+    shelf.write("web/Chart.yaml", "{apiVersion: v2, name: web, version: 1.0.0}");
+    let hidden = shelf.push("a chart above it");
+    let said = overstepped(&source, &hidden, &pin).await;
+    assert!(said.contains("eve@example.org may not delete services"), "{said}");
+}
+
+/// Git itself writes two modes for files. Others are read like these, and so are judged like these.
+#[tokio::test]
+async fn a_file_with_an_odd_mode_is_judged_like_any_other() {
+    let shelf = Shelf::new();
+    let keys = Keys::make(shelf.dir.path(), &["ada", "eve"]);
+    let pin = roles(&shelf, &keys, TEAM);
+    keys.sign_with(&shelf.work(), Some("ada"));
+    shelf.push("roles");
+    keys.sign_with(&shelf.work(), Some("eve"));
+    shelf.write("evil.yaml", SERVICE);
+    let blob = shelf.git(&["hash-object", "-w", "evil.yaml"]);
+    let listed = format!("{}\n100664 blob {blob}\tevil.yaml\n", shelf.git(&["ls-tree", "HEAD"]));
+    let mut mktree = std::process::Command::new("git")
+        .args(["mktree"])
+        .current_dir(shelf.work())
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("git runs");
+    use std::io::Write as _;
+    mktree.stdin.take().expect("a pipe").write_all(listed.as_bytes()).expect("written");
+    let tree = mktree.wait_with_output().expect("git ends").stdout;
+    let tree = String::from_utf8_lossy(&tree).trim().to_owned();
+    assert!(shelf.git(&["cat-file", "tree", &tree]).contains("100664"), "Git mended the mode");
+    let tip = shelf.git(&["commit-tree", "-S", "-p", "HEAD", "-m", "odd", &tree]);
+    shelf.git(&["push", "-q", "--force", "origin", &format!("{tip}:main")]);
+    let source = Source::open(shelf.config()).expect("opens");
+    let said = overstepped(&source, &Oid::new(&tip), &pin).await;
+    assert!(said.contains("eve@example.org may not create services"), "{said}");
 }
