@@ -328,22 +328,25 @@ async fn a_file_with_an_odd_mode_is_judged_like_any_other() {
     keys.sign_with(&shelf.work(), Some("eve"));
     shelf.write("evil.yaml", SERVICE);
     let blob = shelf.git(&["hash-object", "-w", "evil.yaml"]);
-    let listed = format!("{}\n100664 blob {blob}\tevil.yaml\n", shelf.git(&["ls-tree", "HEAD"]));
-    let mut mktree = std::process::Command::new("git")
-        .args(["mktree"])
-        .current_dir(shelf.work())
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .expect("git runs");
-    use std::io::Write as _;
-    mktree.stdin.take().expect("a pipe").write_all(listed.as_bytes()).expect("written");
-    let tree = mktree.wait_with_output().expect("git ends").stdout;
-    let tree = String::from_utf8_lossy(&tree).trim().to_owned();
-    assert!(shelf.git(&["cat-file", "tree", &tree]).contains("100664"), "Git mended the mode");
-    let tip = shelf.git(&["commit-tree", "-S", "-p", "HEAD", "-m", "odd", &tree]);
-    shelf.git(&["push", "-q", "--force", "origin", &format!("{tip}:main")]);
     let source = Source::open(shelf.config()).expect("opens");
-    let said = overstepped(&source, &Oid::new(&tip), &pin).await;
-    assert!(said.contains("eve@example.org may not create services"), "{said}");
+    for mode in ["100664", "100600"] {
+        let others = shelf.git(&["ls-tree", "HEAD"]);
+        let listed = format!("{others}\n{mode} blob {blob}\tevil.yaml\n");
+        let mut mktree = std::process::Command::new("git")
+            .args(["mktree"])
+            .current_dir(shelf.work())
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .expect("git runs");
+        use std::io::Write as _;
+        mktree.stdin.take().expect("a pipe").write_all(listed.as_bytes()).expect("written");
+        let tree = mktree.wait_with_output().expect("git ends").stdout;
+        let tree = String::from_utf8_lossy(&tree).trim().to_owned();
+        assert!(shelf.git(&["cat-file", "tree", &tree]).contains(mode), "Git mended the mode");
+        let tip = shelf.git(&["commit-tree", "-S", "-p", "HEAD", "-m", "odd", &tree]);
+        shelf.git(&["push", "-q", "--force", "origin", &format!("{tip}:main")]);
+        let said = overstepped(&source, &Oid::new(&tip), &pin).await;
+        assert!(said.contains("eve@example.org may not create services"), "{mode}: {said}");
+    }
 }

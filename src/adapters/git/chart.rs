@@ -93,6 +93,30 @@ pub(crate) fn around(
     Ok(None)
 }
 
+/// The file at a path, if there is one: whatever mode somebody gave it, as a listing has it. (A delta of a
+/// comparison has the mode as it is written, and git2 panics at those that Git does not write.)
+pub(crate) fn file(
+    repo: &Repository,
+    root: &Tree<'_>,
+    path: &[u8],
+) -> Result<Option<Oid>, git2::Error> {
+    let mut tree = root.clone();
+    let mut names = path.split(|byte| *byte == b'/').peekable();
+    while let Some(name) = names.next() {
+        let Some(entry) = tree.get_name_bytes(name) else { return Ok(None) };
+        if names.peek().is_none() {
+            return Ok(is_file(&entry).then(|| entry.id()));
+        }
+        if entry.kind() != Some(ObjectType::Tree) {
+            return Ok(None);
+        }
+        let id = entry.id();
+        drop(entry);
+        tree = repo.find_tree(id)?;
+    }
+    Ok(None)
+}
+
 /// Whether a directory is a chart.
 pub(crate) fn is_chart(tree: &Tree<'_>) -> bool {
     tree.get_name(charts::CHART_FILE).is_some_and(|entry| is_file(&entry))

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use git2::{Blob, Commit, Delta, DiffOptions, ErrorCode, FileMode, ObjectType, Repository, Tree};
+use git2::{Blob, Commit, Delta, DiffOptions, ErrorCode, ObjectType, Repository, Tree};
 
 use crate::desired::{self, FILE_BYTES_MAX, charts};
 use crate::ports::source::{FileContent, Step};
@@ -84,10 +84,9 @@ impl<'r> Steps<'r> {
             let [was, is] = [self.chart(before, path)?, self.chart(after, path)?];
             let length = |chart: &Option<(usize, git2::Oid)>| chart.map(|(length, _)| length);
             if length(&was) == length(&is) {
-                for (side, chart, file) in
-                    [(&mut old, was, delta.old_file()), (&mut new, is, delta.new_file())]
-                {
-                    Self::insert(side, path, chart, (file.mode(), file.id()));
+                for (side, tree, chart) in [(&mut old, before, was), (&mut new, after, is)] {
+                    let file = tree.map_or(Ok(None), |tree| chart::file(self.repo, tree, path))?;
+                    Self::insert(side, path, chart, file);
                 }
                 continue;
             }
@@ -117,20 +116,15 @@ impl<'r> Steps<'r> {
         side: &mut BTreeMap<String, git2::Oid>,
         path: &[u8],
         chart: Option<(usize, git2::Oid)>,
-        (mode, id): (FileMode, git2::Oid),
+        file: Option<git2::Oid>,
     ) {
         if let Some((length, id)) = chart {
             let directory = String::from_utf8_lossy(path.get(..length).unwrap_or_default());
             side.insert(format!("{directory}/{}", charts::CHART_FILE), id);
             return;
         }
-        // Any mode but these is read as a file's, also one that Git itself never writes.
-        let is_file = !matches!(
-            mode,
-            FileMode::Tree | FileMode::Link | FileMode::Commit | FileMode::Unreadable
-        );
         let path = String::from_utf8_lossy(path);
-        if is_file && desired::is_read(&path) {
+        if let Some(id) = file.filter(|_| desired::is_read(&path)) {
             side.insert(path.into_owned(), id);
         }
     }
@@ -145,7 +139,7 @@ impl<'r> Steps<'r> {
         let Some(root) = tree else { return Ok(()) };
         let file = [directory, b"/", charts::CHART_FILE.as_bytes()].concat();
         if let Some(chart) = chart::around(self.repo, root, &file)? {
-            Self::insert(side, &file, Some(chart), (FileMode::Blob, chart.1));
+            Self::insert(side, &file, Some(chart), None);
             return Ok(());
         }
         let mut below = root.clone();
@@ -167,7 +161,7 @@ impl<'r> Steps<'r> {
         })?;
         for (path, id) in paths {
             let chart = chart::around(self.repo, root, path.as_bytes())?;
-            Self::insert(side, path.as_bytes(), chart, (FileMode::Blob, id));
+            Self::insert(side, path.as_bytes(), chart, Some(id));
         }
         Ok(())
     }
