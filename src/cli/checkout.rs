@@ -275,7 +275,7 @@ pub(super) fn list(
     }
     let odb = repository.odb()?;
     let mut listing = Vec::new();
-    chart::walk(repository, &tree, &mut |_| true, &mut |path, entry| {
+    chart::walk(repository, &tree, &mut |path, entry| {
         let kind = match (entry.kind(), entry.filemode()) {
             (Some(ObjectType::Blob), 0o120_000) => FileKind::Symlink,
             (Some(ObjectType::Blob), _) => FileKind::File,

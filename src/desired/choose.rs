@@ -68,7 +68,8 @@ pub(super) fn choose<'f>(
     // said once.
     if !sources.is_empty() {
         chosen.retain(|(path, file)| {
-            matches!(file.role, Role::Source) || !sources.iter().any(|s| is_below(path, s))
+            matches!(file.role, Role::Source)
+                || !sources.iter().any(|s| s.is_empty() || charts::below(path, s).is_some())
         });
     }
     chosen.into_iter().map(|(_, file)| file).collect()
@@ -85,8 +86,4 @@ fn half_ignored(entry: &FileEntry, ignore: &Ignore) -> Option<Finding> {
 
 fn directory(path: &str) -> &str {
     path.rsplit_once('/').map_or("", |(directory, _)| directory)
-}
-
-fn is_below(path: &str, directory: &str) -> bool {
-    directory.is_empty() || path.strip_prefix(directory).is_some_and(|rest| rest.starts_with('/'))
 }

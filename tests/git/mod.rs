@@ -1,5 +1,6 @@
 //! The Git adapter against real repositories, real servers and real kills.
 
+mod charts;
 mod conformance;
 mod gate;
 mod measure;

@@ -266,6 +266,17 @@ fn roles(shelf: &Shelf, keys: &Keys, rules: &str) -> String {
     windlass::desired::trust::fingerprint(trust.as_bytes())
 }
 
+/// A repository with such roles, in which eve is about to commit; and the fingerprint of its policy.
+fn with_roles(rules: &str) -> (Shelf, Keys, String) {
+    let shelf = Shelf::new();
+    let keys = Keys::make(shelf.dir.path(), &["ada", "eve"]);
+    let pin = roles(&shelf, &keys, rules);
+    keys.sign_with(&shelf.work(), Some("ada"));
+    shelf.push("roles");
+    keys.sign_with(&shelf.work(), Some("eve"));
+    (shelf, keys, pin)
+}
+
 /// What a refusal says of a commit; nothing if it is taken.
 async fn overstepped(source: &Source, tip: &Oid, pin: &str) -> String {
     fetch(source).await.expect("fetched");
@@ -286,12 +297,7 @@ const SERVICE: &str =
 
 #[tokio::test]
 async fn what_lay_hidden_in_a_chart_is_judged_when_it_is_none_any_more() {
-    let shelf = Shelf::new();
-    let keys = Keys::make(shelf.dir.path(), &["ada", "eve"]);
-    let pin = roles(&shelf, &keys, TEAM);
-    keys.sign_with(&shelf.work(), Some("ada"));
-    shelf.push("roles");
-    keys.sign_with(&shelf.work(), Some("eve"));
+    let (shelf, keys, pin) = with_roles(TEAM);
     shelf.write("web/Chart.yaml", "{apiVersion: v2, name: web, version: 1.0.0}");
     shelf.write("web/evil.yaml", SERVICE);
     let made = shelf.push("a chart, with something beside its templates");
@@ -320,12 +326,7 @@ async fn what_lay_hidden_in_a_chart_is_judged_when_it_is_none_any_more() {
 /// Git itself writes two modes for files. Others are read like these, and so are judged like these.
 #[tokio::test]
 async fn a_file_with_an_odd_mode_is_judged_like_any_other() {
-    let shelf = Shelf::new();
-    let keys = Keys::make(shelf.dir.path(), &["ada", "eve"]);
-    let pin = roles(&shelf, &keys, TEAM);
-    keys.sign_with(&shelf.work(), Some("ada"));
-    shelf.push("roles");
-    keys.sign_with(&shelf.work(), Some("eve"));
+    let (shelf, _keys, pin) = with_roles(TEAM);
     shelf.write("evil.yaml", SERVICE);
     let blob = shelf.git(&["hash-object", "-w", "evil.yaml"]);
     let source = Source::open(shelf.config()).expect("opens");

@@ -4,21 +4,20 @@ use std::sync::Arc;
 
 use git2::{ObjectType, Oid, Repository, Tree, TreeEntry};
 
+use super::repo;
 use crate::desired::charts;
 
 /// Directories nested deeper than this are not entered: a bound for the walk, on trees that nobody has
 /// vouched for. Linux' PATH_MAX allows 2,048.
 pub(crate) const DEPTH_MAX: usize = 128;
 
-/// Visits what lies below a tree, directories left out, with its path from there. What `enter` says no
-/// to is not entered.
+/// Visits what lies below a tree, directories left out, with its path from there.
 pub(crate) fn walk(
     repo: &Repository,
     tree: &Tree<'_>,
-    enter: &mut dyn FnMut(&str) -> bool,
     visit: &mut dyn FnMut(String, &TreeEntry<'_>) -> Result<(), git2::Error>,
 ) -> Result<(), git2::Error> {
-    walk_below(repo, tree, "", 0, enter, visit)
+    walk_below(repo, tree, "", 0, visit)
 }
 
 fn walk_below(
@@ -26,16 +25,15 @@ fn walk_below(
     tree: &Tree<'_>,
     above: &str,
     depth: usize,
-    enter: &mut dyn FnMut(&str) -> bool,
     visit: &mut dyn FnMut(String, &TreeEntry<'_>) -> Result<(), git2::Error>,
 ) -> Result<(), git2::Error> {
     for entry in tree {
         let path = format!("{above}{}", String::from_utf8_lossy(entry.name_bytes()));
         if entry.kind() != Some(ObjectType::Tree) {
             visit(path, &entry)?;
-        } else if depth < DEPTH_MAX && enter(&path) {
+        } else if depth < DEPTH_MAX {
             let below = repo.find_tree(entry.id())?;
-            walk_below(repo, &below, &format!("{path}/"), depth + 1, enter, visit)?;
+            walk_below(repo, &below, &format!("{path}/"), depth + 1, visit)?;
         }
     }
     Ok(())
@@ -52,7 +50,7 @@ pub(crate) fn pack(repo: &Repository, directory: Oid) -> Result<Vec<u8>, git2::E
     let odb = repo.odb()?;
     let mut files = Vec::new();
     let mut left = Some(charts::BYTES_MAX);
-    walk(repo, &repo.find_tree(directory)?, &mut |_| true, &mut |path, entry| {
+    walk(repo, &repo.find_tree(directory)?, &mut |path, entry| {
         if is_file(entry)
             && let Some(room) = left
         {
@@ -95,26 +93,8 @@ pub(crate) fn around(
 
 /// The file at a path, if there is one: whatever mode somebody gave it, as a listing has it. (A delta of a
 /// comparison has the mode as it is written, and git2 panics at those that Git does not write.)
-pub(crate) fn file(
-    repo: &Repository,
-    root: &Tree<'_>,
-    path: &[u8],
-) -> Result<Option<Oid>, git2::Error> {
-    let mut tree = root.clone();
-    let mut names = path.split(|byte| *byte == b'/').peekable();
-    while let Some(name) = names.next() {
-        let Some(entry) = tree.get_name_bytes(name) else { return Ok(None) };
-        if names.peek().is_none() {
-            return Ok(is_file(&entry).then(|| entry.id()));
-        }
-        if entry.kind() != Some(ObjectType::Tree) {
-            return Ok(None);
-        }
-        let id = entry.id();
-        drop(entry);
-        tree = repo.find_tree(id)?;
-    }
-    Ok(None)
+pub(crate) fn file(root: &Tree<'_>, path: &[u8]) -> Result<Option<Oid>, git2::Error> {
+    Ok(repo::at(root, path)?.filter(is_file).map(|entry| entry.id()))
 }
 
 /// Whether a directory is a chart.

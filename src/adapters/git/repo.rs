@@ -1,11 +1,15 @@
 //! Repositories of ours: made whole or not at all, opened, and kept open for the next call.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use git2::{ErrorCode, Reference, Repository, RepositoryInitOptions, Tag};
+use git2::{
+    ErrorCode, ObjectType, Reference, Repository, RepositoryInitOptions, Tag, Tree, TreeEntry,
+};
 
 use crate::kinds::binding::Oid;
 use crate::kinds::time::Wall;
@@ -29,6 +33,24 @@ pub(super) const CONFIG: &[(&str, &str)] = &[
     // The history of a register is its audit log; the reflog would be a second one.
     ("core.logAllRefUpdates", "false"),
 ];
+
+/// What is at a path below a tree, if anything is.
+pub(super) fn at(tree: &Tree<'_>, path: &[u8]) -> Result<Option<TreeEntry<'static>>, git2::Error> {
+    match tree.get_path(Path::new(OsStr::from_bytes(path))) {
+        Ok(entry) => Ok(Some(entry)),
+        Err(error) if error.code() == ErrorCode::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The id of the directory at a path below a tree, if there is one; for an empty path, of the tree itself.
+pub(super) fn directory(tree: &Tree<'_>, path: &[u8]) -> Result<Option<git2::Oid>, git2::Error> {
+    if path.is_empty() {
+        return Ok(Some(tree.id()));
+    }
+    let found = at(tree, path)?.filter(|entry| entry.kind() == Some(ObjectType::Tree));
+    Ok(found.map(|entry| entry.id()))
+}
 
 /// Opens the bare repository at `path`, or makes it if nothing is there. Whether it was made is
 /// told as well.

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use regex::Regex;
 
 use super::archive::File;
+use super::functions::to_yaml;
 use super::value::{Host, Value};
 use crate::desired::base64;
 use crate::kinds::registry::{KINDS, KUBERNETES};
@@ -26,9 +27,9 @@ impl Files {
         match self.0.get(name).map(|bytes| std::str::from_utf8(bytes)) {
             None => Ok(String::new()),
             Some(Ok(text)) => Ok(text.to_owned()),
-            Some(Err(_)) => Err(format!(
-                "{name} is not UTF-8: AsSecrets and AsConfig take such files as they are"
-            )),
+            Some(Err(_)) => {
+                Err(format!("{name} is not UTF-8: AsSecrets takes such files as they are"))
+            }
         }
     }
 
@@ -52,7 +53,6 @@ impl Files {
         if entries.is_empty() {
             return Ok(Value::text(""));
         }
-        let to_yaml = super::functions::find("toYaml").ok_or("there is no toYaml")?;
         to_yaml(&[Value::map(entries)])
     }
 }

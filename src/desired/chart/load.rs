@@ -192,10 +192,8 @@ fn arrange(
         let mut chart = found.clone();
         if let Some(alias) = &dependency.alias {
             chart.metadata.name.clone_from(alias);
-            if let Value::Map(shown) = &chart.metadata.shown.deep_copy(super::values::DEPTH_MAX) {
-                shown.borrow_mut().insert("Name".into(), Value::text(alias));
-                chart.metadata.shown = Value::Map(shown.clone());
-            }
+            chart.metadata.shown = chart.metadata.shown.deep_copy(super::values::DEPTH_MAX);
+            chart.metadata.shown.put("Name", Value::text(alias));
         }
         arranged.push(chart);
     }

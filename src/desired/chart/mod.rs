@@ -26,6 +26,7 @@ mod tests;
 mod value;
 mod values;
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 pub(super) use settle::settle;
@@ -36,7 +37,7 @@ use archive::File;
 use load::Chart;
 use metadata::Wishes;
 use template::{Fault, Set, keep};
-use value::{MARK, Map, Value};
+use value::{MARK, Map, Value, copy_of};
 
 /// What is wrong with a chart, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,7 +66,7 @@ impl Wrong {
 }
 
 /// What a chart becomes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Rendering {
     /// The namespace of objects that say none themselves.
     pub(super) namespace: String,
@@ -122,10 +123,8 @@ pub(super) fn render(directory: &str, packed: &[u8]) -> Result<Rendering, Wrong>
         return Err(Wrong::at(&about, 0, message).hint(metadata::ANNOTATION_NAMESPACE));
     }
     let wrong = |why: String| Wrong::at(&format!("{directory}/values.yaml"), 0, why);
-    let copy = Value::Map(Rc::clone(&given)).deep_copy(values::DEPTH_MAX);
-    if let Value::Map(copy) = &copy {
-        values::choose(&mut chart, copy).map_err(wrong)?;
-    }
+    // What is chosen by is not what is given: the defaults may be others afterwards.
+    values::choose(&mut chart, &copy_of(&given, values::DEPTH_MAX)).map_err(wrong)?;
     values::import(&mut chart).map_err(wrong)?;
     values::coalesce(&chart, &given, values::Nulls::Decide).map_err(wrong)?;
     let mut press = Press {
@@ -261,21 +260,17 @@ impl Press {
     /// Collects the templates of a chart; returns what `.Subcharts` of the one above it shows of it.
     fn gather(&mut self, chart: &Chart, name: &str, values: &Value, is_root: bool) -> Value {
         let shown = chart.metadata.shown.deep_copy(values::DEPTH_MAX);
-        if let Value::Map(shown) = &shown {
-            shown.borrow_mut().insert("IsRoot".into(), Value::Bool(is_root));
-        }
-        let below = Map::default();
-        let scope = Value::map(
-            [
-                ("Capabilities".into(), self.capabilities.clone()),
-                ("Chart".into(), shown),
-                ("Files".into(), Value::Host(Rc::new(hosts::Files::of(&chart.files)))),
-                ("Release".into(), self.release.clone()),
-                ("Subcharts".into(), Value::Map(Rc::clone(&below))),
-                ("Values".into(), values.clone()),
-            ]
-            .into(),
-        );
+        shown.put("IsRoot", Value::Bool(is_root));
+        let below = Value::empty_map();
+        let scope: BTreeMap<Rc<str>, Value> = [
+            ("Capabilities".into(), self.capabilities.clone()),
+            ("Chart".into(), shown),
+            ("Files".into(), Value::Host(Rc::new(hosts::Files::of(&chart.files)))),
+            ("Release".into(), self.release.clone()),
+            ("Subcharts".into(), below.clone()),
+            ("Values".into(), values.clone()),
+        ]
+        .into();
         for inner in &chart.charts {
             let inner_name = inner.metadata.name.as_str();
             let seen = self.gather(
@@ -284,7 +279,7 @@ impl Press {
                 &values.get(inner_name),
                 false,
             );
-            below.borrow_mut().insert(inner_name.into(), seen);
+            below.put(inner_name, seen);
         }
         for file in &chart.crds {
             let text = String::from_utf8_lossy(&file.bytes).into_owned();
@@ -295,15 +290,12 @@ impl Press {
         }
         for file in &chart.templates {
             let own = format!("{name}/{}", file.path);
-            let Value::Map(dot) = &scope else { continue };
-            let dot = Value::map(dot.borrow().clone());
-            if let Value::Map(dot) = &dot {
-                let template = [
-                    ("BasePath".into(), Value::text(format!("{name}/templates"))),
-                    ("Name".into(), Value::text(&own)),
-                ];
-                dot.borrow_mut().insert("Template".into(), Value::map(template.into()));
-            }
+            let template = [
+                ("BasePath".into(), Value::text(format!("{name}/templates"))),
+                ("Name".into(), Value::text(&own)),
+            ];
+            let dot = Value::map(scope.clone());
+            dot.put("Template", Value::map(template.into()));
             self.sheets.push(Sheet {
                 name: own,
                 place: format!("{}/{}", chart.place, file.path),
@@ -311,7 +303,7 @@ impl Press {
                 dot,
             });
         }
-        scope
+        Value::map(scope)
     }
 
     /// Renders them all.

@@ -105,6 +105,13 @@ impl Value {
         }
     }
 
+    /// Sets an entry, if this is a map.
+    pub(super) fn put(&self, key: &str, value: Self) {
+        if let Self::Map(entries) = self {
+            entries.borrow_mut().insert(key.into(), value);
+        }
+    }
+
     /// Go's kind of it, as `kindOf` says.
     pub(super) fn kind(&self) -> &'static str {
         match self {
@@ -149,14 +156,15 @@ impl Value {
             Self::List(items) => {
                 Self::list(items.iter().map(|item| item.deep_copy(depth)).collect())
             }
-            Self::Map(entries) => Self::map(
-                entries
-                    .borrow()
-                    .iter()
-                    .map(|(key, value)| (Rc::clone(key), value.deep_copy(depth)))
-                    .collect(),
-            ),
+            Self::Map(entries) => Self::Map(copy_of(entries, depth)),
             other => other.clone(),
         }
     }
+}
+
+/// Another map, whose values share no map with this one's; each is copied as [`Value::deep_copy`] does.
+pub(super) fn copy_of(map: &Map, depth: usize) -> Map {
+    let entries = map.borrow();
+    let copies = entries.iter().map(|(key, value)| (Rc::clone(key), value.deep_copy(depth)));
+    Rc::new(RefCell::new(copies.collect()))
 }

@@ -7,7 +7,7 @@
 use std::rc::Rc;
 
 use super::load::Chart;
-use super::value::{Map, Value};
+use super::value::{Map, Value, copy_of};
 
 /// Values nest at most this deep; what is deeper is left out.
 pub(super) const DEPTH_MAX: usize = 100;
@@ -104,12 +104,10 @@ fn hand_down(below: &Map, above: &Map) {
         let has = own.borrow().get(key).cloned();
         let taken = match (has, value) {
             (None, _) => value.deep_copy(DEPTH_MAX),
-            (Some(Value::Map(has)), Value::Map(_)) => {
-                let copy = value.deep_copy(DEPTH_MAX);
-                if let Value::Map(copy) = &copy {
-                    fill(copy, &has, Nulls::Decide, DEPTH_MAX, &|_| false);
-                }
-                copy
+            (Some(Value::Map(has)), Value::Map(theirs)) => {
+                let copy = copy_of(theirs, DEPTH_MAX);
+                fill(&copy, &has, Nulls::Decide, DEPTH_MAX, &|_| false);
+                Value::Map(copy)
             }
             // A map and something else don't go together; each keeps its own.
             (Some(Value::Map(_)), _) | (Some(_), Value::Map(_)) => continue,

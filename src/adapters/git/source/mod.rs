@@ -220,16 +220,7 @@ impl Inner {
 
     /// The tree below the sub-directory; none if there is no such directory.
     fn tree(&self, commit: &git2::Commit<'_>) -> Result<Option<git2::Oid>, git2::Error> {
-        let root = commit.tree()?;
-        if self.directory.is_empty() {
-            return Ok(Some(root.id()));
-        }
-        match root.get_path(self.directory.as_ref()) {
-            Ok(entry) if entry.kind() == Some(ObjectType::Tree) => Ok(Some(entry.id())),
-            Ok(_) => Ok(None),
-            Err(error) if error.code() == ErrorCode::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+        repo::directory(&commit.tree()?, self.directory.as_bytes())
     }
 
     fn survey(&self, repo: &Repository, id: &Oid, since: Option<&Oid>) -> Result<Answer, Trouble> {

@@ -5,10 +5,9 @@
 //! ([`RIGHTS`]); one that hides the word gives nobody anything, since what is not brought does not count.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
-use git2::{Blob, Commit, Delta, DiffOptions, ErrorCode, ObjectType, Repository, Tree};
+use git2::{Blob, Commit, Delta, DiffOptions, ObjectType, Repository, Tree};
 
 use crate::desired::{self, FILE_BYTES_MAX, charts};
 use crate::ports::source::{FileContent, Step};
@@ -53,17 +52,8 @@ impl<'r> Steps<'r> {
 
     fn tree(&self, commit: &Commit<'_>) -> Result<Option<Tree<'r>>, git2::Error> {
         let root = self.repo.find_tree(commit.tree_id())?;
-        if self.directory.is_empty() {
-            return Ok(Some(root));
-        }
-        match root.get_path(Path::new(&self.directory)) {
-            Ok(entry) if entry.kind() == Some(ObjectType::Tree) => {
-                self.repo.find_tree(entry.id()).map(Some)
-            }
-            Ok(_) => Ok(None),
-            Err(error) if error.code() == ErrorCode::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+        let found = repo::directory(&root, self.directory.as_bytes())?;
+        found.map(|id| self.repo.find_tree(id)).transpose()
     }
 
     fn step(
@@ -85,7 +75,7 @@ impl<'r> Steps<'r> {
             let length = |chart: &Option<(usize, git2::Oid)>| chart.map(|(length, _)| length);
             if length(&was) == length(&is) {
                 for (side, tree, chart) in [(&mut old, before, was), (&mut new, after, is)] {
-                    let file = tree.map_or(Ok(None), |tree| chart::file(self.repo, tree, path))?;
+                    let file = tree.map_or(Ok(None), |tree| chart::file(tree, path))?;
                     Self::insert(side, path, chart, file);
                 }
                 continue;
@@ -142,18 +132,11 @@ impl<'r> Steps<'r> {
             Self::insert(side, &file, Some(chart), None);
             return Ok(());
         }
-        let mut below = root.clone();
-        for name in directory.split(|byte| *byte == b'/') {
-            let entry = below.get_name_bytes(name);
-            let Some(id) = entry.filter(|e| e.kind() == Some(ObjectType::Tree)).map(|e| e.id())
-            else {
-                return Ok(());
-            };
-            below = self.repo.find_tree(id)?;
-        }
+        let Some(id) = repo::directory(root, directory)? else { return Ok(()) };
+        let below = self.repo.find_tree(id)?;
         let above = String::from_utf8_lossy(directory).into_owned();
         let mut paths = Vec::new();
-        chart::walk(self.repo, &below, &mut |_| true, &mut |path, entry| {
+        chart::walk(self.repo, &below, &mut |path, entry| {
             if chart::is_file(entry) {
                 paths.push((format!("{above}/{path}"), entry.id()));
             }
@@ -191,7 +174,7 @@ impl<'r> Steps<'r> {
     /// Whether anything in a chart can say something of rights; what is packed in it, perhaps.
     fn says_rights(&self, tree: &Tree<'_>) -> Result<bool, git2::Error> {
         let mut does = false;
-        chart::walk(self.repo, tree, &mut |_| true, &mut |path, entry| {
+        chart::walk(self.repo, tree, &mut |path, entry| {
             if !does && chart::is_file(entry) {
                 does = path.ends_with(".tgz") || says_rights(&self.repo.find_blob(entry.id())?);
             }

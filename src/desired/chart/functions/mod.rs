@@ -27,6 +27,7 @@ use super::value::Value;
 
 pub(in crate::desired::chart) use encode::of_node;
 pub(in crate::desired::chart) use versions::satisfies;
+pub(in crate::desired::chart) use yaml_out::to_yaml;
 
 /// A function: its arguments, and what is wrong with them in words.
 pub(in crate::desired::chart) type Function = fn(&[Value]) -> Result<Value, String>;

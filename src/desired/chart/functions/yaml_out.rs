@@ -17,7 +17,7 @@ use crate::desired::tree;
 /// Longer keys are written after a `?`.
 const SIMPLE_KEY_MAX: usize = 128;
 
-pub(super) fn to_yaml(args: &[Value]) -> Result<Value, String> {
+pub(in crate::desired::chart) fn to_yaml(args: &[Value]) -> Result<Value, String> {
     let [value] = exactly("toYaml", args)?;
     written(value, false)
 }

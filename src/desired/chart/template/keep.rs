@@ -4,10 +4,11 @@
 //! one within the other until the stack ends. So whatever functions return is held until the rendering
 //! is over, and let go of from the outside in.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use super::super::value::Value;
+use super::super::value::{Map, Value};
 
 /// Lists and maps that are held, by address.
 #[derive(Default)]
@@ -28,22 +29,8 @@ impl Drop for Keep {
     /// Lets go of what nobody else holds, then of what that held. What somebody outside holds stays with
     /// them; a map that holds itself stays for ever, unless it's dissolved.
     fn drop(&mut self) {
-        let mut work: Vec<Value> = std::mem::take(&mut self.held).into_values().collect();
-        while let Some(value) = work.pop() {
-            match value {
-                Value::List(items) => {
-                    if let Ok(items) = Rc::try_unwrap(items) {
-                        work.extend(items);
-                    }
-                }
-                Value::Map(entries) => {
-                    if let Ok(entries) = Rc::try_unwrap(entries) {
-                        work.extend(entries.into_inner().into_values());
-                    }
-                }
-                _ => {}
-            }
-        }
+        let held = std::mem::take(&mut self.held).into_values().collect();
+        take_apart(held, |map| Rc::try_unwrap(map).map(RefCell::into_inner).unwrap_or_default());
     }
 }
 
@@ -51,10 +38,14 @@ impl Drop for Keep {
 /// stay for ever. For what templates could change, once they're all rendered: maps that others hold too
 /// are empty afterwards.
 pub(in crate::desired::chart) fn dissolve(value: Value) {
-    let mut work = vec![value];
+    take_apart(vec![value], |map| map.take());
+}
+
+/// Takes values apart, one after the other: lists that nobody else holds, and of maps what `open` gives.
+fn take_apart(mut work: Vec<Value>, open: impl Fn(Map) -> BTreeMap<Rc<str>, Value>) {
     while let Some(value) = work.pop() {
         match value {
-            Value::Map(entries) => work.extend(entries.take().into_values()),
+            Value::Map(map) => work.extend(open(map).into_values()),
             Value::List(items) => {
                 if let Ok(items) = Rc::try_unwrap(items) {
                     work.extend(items);
