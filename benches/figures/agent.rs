@@ -4,13 +4,14 @@
 //! network of their own) and containers that join them, created and started over plain HTTP, at the
 //! concurrency that is best.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::time::{Duration, Instant};
 
 use crate::row::{Row, Unit};
 use crate::support::host::Host;
-use crate::support::http::Connection;
-use crate::support::site::{IMAGE, NAMESPACE, Site, is_ready};
+use crate::support::http::{Connection, Events};
+use crate::support::site::{IMAGE, NAMESPACE, Site, is_ready, name};
 use serde_json::{Value, json};
 
 /// Among these is Docker's best concurrency.
@@ -125,14 +126,41 @@ fn wait(what: &str, done: impl Fn() -> bool) {
     }
 }
 
-/// Whether there are so many ready pods of a Deployment, and no others, of this version.
-fn all_ready(site: &Site, name: &str, count: usize, version: usize) -> bool {
-    let pods = site.pods(&format!("app={name}"));
-    pods.len() == count
-        && pods.iter().all(|pod| {
-            is_ready(pod)
-                && pod["metadata"]["annotations"]["version"] == version.to_string().as_str()
-        })
+/// A Deployment's pods as a watch tells of them, which is how `kubectl wait` looks: asking again and
+/// again would cost the agent more than it does.
+struct Watched {
+    events: Events,
+    /// Those that are not ending, by name.
+    pods: BTreeMap<String, Value>,
+}
+
+impl Watched {
+    fn of(site: &Site, app: &str) -> Self {
+        let path = format!("/api/v1/namespaces/shop/pods?watch=true&labelSelector=app={app}");
+        Self { events: Events::of(&site.socket(), &path), pods: BTreeMap::new() }
+    }
+
+    fn wait(&mut self, done: impl Fn(&BTreeMap<String, Value>) -> bool) {
+        while !done(&self.pods) {
+            let mut event = self.events.next().expect("the watch goes on");
+            let pod = event["object"].take();
+            let is_ending = !pod["metadata"]["deletionTimestamp"].is_null();
+            if is_ending || event["type"] == "DELETED" {
+                self.pods.remove(&name(&pod));
+            } else {
+                self.pods.insert(name(&pod), pod);
+            }
+        }
+    }
+
+    /// Waits until there are so many ready pods, and no others, of this version.
+    fn wait_ready(&mut self, count: usize, version: usize) {
+        let version = version.to_string();
+        let is_so = |pod: &Value| {
+            is_ready(pod) && pod["metadata"]["annotations"]["version"] == version.as_str()
+        };
+        self.wait(|pods| pods.len() == count && pods.values().all(is_so));
+    }
 }
 
 fn gone(site: &Site, name: &str) {
@@ -147,9 +175,10 @@ fn best(mut run: impl FnMut() -> Duration) -> Duration {
 /// From the end of `git push` to every pod ready.
 fn push_to_ready(site: &Site, count: usize) -> Duration {
     best(|| {
+        let mut pods = Watched::of(site, "web");
         site.push("begin", &[("web.yaml", Some(&sleepers("web", count, 1)))]);
         let began = Instant::now();
-        wait("pods", || all_ready(site, "web", count, 1));
+        pods.wait_ready(count, 1);
         let took = began.elapsed();
         gone(site, "web");
         took
@@ -157,28 +186,44 @@ fn push_to_ready(site: &Site, count: usize) -> Duration {
 }
 
 fn restart(site: &Site) -> Duration {
+    let mut pods = Watched::of(site, "web");
     site.push("begin", &[("web.yaml", Some(&sleepers("web", 1, 1)))]);
-    wait("a pod", || all_ready(site, "web", 1, 1));
-    let restarts = |site: &Site| {
-        site.pods("app=web")[0]["status"]["containerStatuses"][0]["restartCount"].as_i64()
-    };
+    pods.wait_ready(1, 1);
     let ids = site.containers("wdl_main_web-");
     let path = format!("/containers/{}/kill", ids.first().expect("the container"));
     let mut docker = site.host.plain();
     docker.post(&path, &Value::Null).expect("Docker answers").expect(204);
     let began = Instant::now();
-    wait("a restart", || restarts(site) == Some(1) && all_ready(site, "web", 1, 1));
+    let is_anew =
+        |pod: &Value| is_ready(pod) && pod["status"]["containerStatuses"][0]["restartCount"] == 1;
+    pods.wait(|pods| pods.values().any(is_anew));
+    let took = began.elapsed();
+    gone(site, "web");
+    took
+}
+
+/// A person deletes a pod; from the word to its replacement's being ready.
+fn replace(site: &Site) -> Duration {
+    let mut pods = Watched::of(site, "web");
+    site.push("begin", &[("web.yaml", Some(&sleepers("web", 1, 1)))]);
+    pods.wait_ready(1, 1);
+    let old = pods.pods.keys().next().cloned().expect("the pod");
+    let mut agent = Connection::open(&site.socket()).expect("the agent answers");
+    let began = Instant::now();
+    agent.delete(&format!("/api/v1/namespaces/shop/pods/{old}")).expect("an answer").expect(200);
+    pods.wait(|pods| pods.iter().any(|(name, pod)| *name != old && is_ready(pod)));
     let took = began.elapsed();
     gone(site, "web");
     took
 }
 
 fn roll(site: &Site) -> Duration {
+    let mut pods = Watched::of(site, "web");
     site.push("begin", &[("web.yaml", Some(&sleepers("web", 10, 1)))]);
-    wait("pods", || all_ready(site, "web", 10, 1));
+    pods.wait_ready(10, 1);
     site.push("roll", &[("web.yaml", Some(&sleepers("web", 10, 2)))]);
     let began = Instant::now();
-    wait("new pods", || all_ready(site, "web", 10, 2));
+    pods.wait_ready(10, 2);
     let took = began.elapsed();
     gone(site, "web");
     took
@@ -187,8 +232,10 @@ fn roll(site: &Site) -> Duration {
 /// Memory, CPU and disk of an agent with 100 pods, over a minute in which nothing changes; `began` is when
 /// it was started.
 fn idle(site: &Site, began: Instant) -> Vec<Row> {
+    let mut pods = Watched::of(site, "web");
     site.push("many", &[("web.yaml", Some(&sleepers("web", 100, 1)))]);
-    wait("pods", || all_ready(site, "web", 100, 1));
+    pods.wait_ready(100, 1);
+    drop(pods);
     // What follows a roll-out, the word that it is healthy and the packing of the store, is over then.
     std::thread::sleep(Duration::from_secs(60));
     // The second look at the host, five minutes after the first, finds images that came since, and the
@@ -228,8 +275,10 @@ pub(crate) fn rows() -> Vec<Row> {
     let began = Instant::now();
     let Some(site) = Site::start("wbench-") else { return Vec::new() };
     site.push("The shop", &[("namespace.yaml", Some(NAMESPACE))]);
+    let mut pods = Watched::of(&site, "web");
     site.push("warm", &[("web.yaml", Some(&sleepers("web", 1, 1)))]);
-    wait("a pod", || all_ready(&site, "web", 1, 1));
+    pods.wait_ready(1, 1);
+    drop(pods);
     let image = pause_image(&site);
     gone(&site, "web");
     let mut rows = Vec::new();
@@ -253,6 +302,13 @@ pub(crate) fn rows() -> Vec<Row> {
     let took = best(|| restart(&site));
     rows.push(
         Row::time("container killed → runs again", took, 0.15).floor(floor).kubernetes("240 ms"),
+    );
+    let took = best(|| replace(&site));
+    let floor = best_floor(&site, &image, 1);
+    rows.push(
+        Row::time("pod deleted → its replacement ready", took, 0.35)
+            .floor(floor)
+            .kubernetes("533 ms"),
     );
     let took = best(|| roll(&site));
     rows.push(

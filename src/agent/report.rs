@@ -142,9 +142,9 @@ impl Agent {
     /// Says how the pods here are, if that has changed.
     pub(super) fn refresh_report(&mut self, around: &Around, now: Now) {
         let Host { mine, seen, memory, report, emptying, .. } = &mut self.host;
-        let pods = node::reports(mine, seen, around, memory, now);
-        let events = memory.take_events();
         let report = report.get_or_insert_default();
+        let pods = node::reports(mine, seen, around, &report.pods, memory, now);
+        let events = memory.take_events();
         if !events.is_empty() {
             report.events = Arc::new(plan::append_events(&report.events, events));
         }

@@ -145,6 +145,11 @@ impl PodMemory {
         }
     }
 
+    /// Whether a step has to wait for one that is under way. Who asks first need not make the call.
+    pub(crate) fn is_busy_with(&self, step: &Step) -> bool {
+        self.in_flight.iter().any(|other| other.excludes(step))
+    }
+
     /// Whether nothing is under way that leaves something on the machine.
     pub(crate) fn is_still(&self) -> bool {
         !self.in_flight.iter().any(Step::leaves_traces)
@@ -276,7 +281,7 @@ impl Memory {
         };
         let mut actions = Vec::new();
         for want in wants {
-            if memory.in_flight.iter().any(|step| step.excludes(&want.step)) {
+            if memory.is_busy_with(&want.step) {
                 continue;
             }
             memory.in_flight.insert(want.step.clone());

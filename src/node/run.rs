@@ -309,7 +309,7 @@ fn carry_out(
     if let Some(stillborn) = present(turn.house, container).filter(|life| is_stillborn(life)) {
         let starting = Step::Start(container.name.clone());
         let is_starting =
-            memory.pods.get(turn.uid).is_some_and(|record| record.in_flight.contains(&starting));
+            memory.pods.get(turn.uid).is_some_and(|record| record.is_busy_with(&starting));
         if !is_starting {
             wants.push(remove(vec![stillborn.id.clone()]));
         }
@@ -318,6 +318,10 @@ fn carry_out(
     let Some(record) = memory.pods.get_mut(turn.uid) else {
         return;
     };
+    let starting = Step::Start(container.name.clone());
+    if record.is_busy_with(&starting) {
+        return;
+    }
     let ip = record.ip;
     let kept = record.containers.entry(container.name.clone()).or_default();
     let Some(image) = kept.image.clone() else {
@@ -329,7 +333,7 @@ fn carry_out(
         Ok(spec) => {
             kept.lacks = None;
             wants.push(Want {
-                step: Step::Start(container.name.clone()),
+                step: starting,
                 call: Call::Runtime(RuntimeCall::Start(Box::new(spec))),
                 timeout: START_TIMEOUT,
             });
@@ -379,8 +383,10 @@ fn fetch_images(turn: &Turn<'_>, memory: &mut Memory, wants: &mut Vec<Want>, now
         let Some(record) = memory.pods.get_mut(turn.uid) else {
             return;
         };
+        let step = Step::Image(container.name.clone());
+        let is_under_way = record.is_busy_with(&step);
         let kept = record.containers.entry(container.name.clone()).or_default();
-        if is_done || kept.image.is_some() {
+        if is_done || is_under_way || kept.image.is_some() {
             continue;
         }
         let retry_at = kept.image_trouble.as_ref().map(super::backoff::Trouble::retry_at);
@@ -390,7 +396,7 @@ fn fetch_images(turn: &Turn<'_>, memory: &mut Memory, wants: &mut Vec<Want>, now
         }
         let wish = start::image_wish(container, turn.pod, turn.around);
         wants.push(Want {
-            step: Step::Image(container.name.clone()),
+            step,
             call: Call::Runtime(RuntimeCall::EnsureImage(wish)),
             timeout: PULL_TIMEOUT,
         });

@@ -238,6 +238,9 @@ fn make_pause(
         wants.push(Want { step: Step::Remove(ids), call, timeout: super::stop::STOP_TIMEOUT });
         return;
     }
+    if record.is_busy_with(&Step::Pause) {
+        return;
+    }
     if let Some(spec) = pause_spec(uid, pod, node, house.sandbox() + 1, ip) {
         let call = Call::Runtime(RuntimeCall::Start(Box::new(spec)));
         wants.push(Want { step: Step::Pause, call, timeout: START_TIMEOUT });

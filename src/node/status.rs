@@ -18,11 +18,12 @@ use super::house::{self, House};
 use super::memory::{ContainerMemory, Memory, Over, PodMemory, container_uri};
 use super::{Around, Assignment, Mine, Seen, probes, run};
 
-/// What is said of every pod bound here.
+/// What is said of every pod bound here. What was said before and is still so is kept as it is.
 pub fn reports(
     mine: &Mine,
     seen: &Seen,
     around: &Around,
+    before: &BTreeMap<Uid, Arc<PodReport>>,
     memory: &mut Memory,
     now: Now,
 ) -> BTreeMap<Uid, Arc<PodReport>> {
@@ -36,7 +37,8 @@ pub fn reports(
         .map(|(uid, pod)| {
             let house = houses.get(uid).unwrap_or(&empty);
             let report = report(uid, pod, house, around, memory, now);
-            (uid.clone(), Arc::new(report))
+            let same = before.get(uid).filter(|before| ***before == report).cloned();
+            (uid.clone(), same.unwrap_or_else(|| Arc::new(report)))
         })
         .collect()
 }

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::objects::{self, ANNOTATION_PREFIX, Shown};
+use super::objects::{self, ANNOTATION_PREFIX, Shown, Since};
 use super::picture::Picture;
 use crate::kinds::digest::Digest;
 use crate::kinds::object::Key;
@@ -99,8 +99,8 @@ struct Shelf {
     diary: VecDeque<Change>,
     /// Changes after this version are all in the diary.
     floor: Version,
-    /// The picture from which the items were drawn.
-    drawn: u64,
+    /// The picture from which the items were drawn; let go once nobody asks for them.
+    drawn: Option<Arc<Picture>>,
     asked: Elapsed,
 }
 
@@ -108,7 +108,6 @@ struct Shelf {
 #[derive(Debug)]
 pub struct Cache {
     picture: Arc<Picture>,
-    pictures: u64,
     version: Version,
     shelves: BTreeMap<Kind, Shelf>,
     /// The latest time it has been told.
@@ -120,14 +119,13 @@ impl Cache {
     /// earlier life of this agent may have given, or a client could read on in the wrong diary.
     pub fn new(picture: Arc<Picture>, first: Version) -> Self {
         let now = picture.now.elapsed;
-        Self { picture, pictures: 1, version: first, shelves: BTreeMap::new(), now }
+        Self { picture, version: first, shelves: BTreeMap::new(), now }
     }
 
     /// Takes a newer picture.
     pub fn take(&mut self, picture: Arc<Picture>) {
         self.now = self.now.max(picture.now.elapsed);
         self.picture = picture;
-        self.pictures += 1;
     }
 
     /// Forgets what nobody is likely to ask for any more, and says whether there was something. Called
@@ -140,6 +138,9 @@ impl Cache {
         let mut forgot = self.shelves.len() < shelves;
         for shelf in self.shelves.values_mut() {
             forgot |= shelf.tear_out(now);
+            if now.since(shelf.asked) >= DIARY_KEPT {
+                forgot |= shelf.drawn.take().is_some();
+            }
         }
         forgot
     }
@@ -181,7 +182,6 @@ impl Cache {
 
     /// Brings a kind's shelf up to date.
     fn look(&mut self, kind: Kind) -> &Shelf {
-        let drawn = self.pictures;
         let now = self.now;
         let version = &mut self.version;
         let picture = &self.picture;
@@ -192,24 +192,32 @@ impl Cache {
                 items: objects::list(picture, kind).into_iter().map(fill).collect(),
                 diary: VecDeque::new(),
                 floor: *version,
-                drawn,
+                drawn: Some(picture.clone()),
                 asked: now,
             }
         });
         shelf.asked = now;
-        if shelf.drawn != drawn {
-            shelf.drawn = drawn;
-            shelf.compare(objects::list(picture, kind), version);
-        }
+        let now = match shelf.drawn.replace(picture.clone()) {
+            Some(drawn) if Arc::ptr_eq(&drawn, picture) => return shelf,
+            Some(drawn) => objects::list_since(&drawn, picture, kind),
+            None => objects::list(picture, kind).into_iter().map(Since::Drawn).collect(),
+        };
+        shelf.compare(now, version);
         shelf
     }
 }
 
 impl Shelf {
-    fn compare(&mut self, now: Vec<Shown>, version: &mut Version) {
+    fn compare(&mut self, now: Vec<Since>, version: &mut Version) {
         let mut before = std::mem::take(&mut self.items);
-        for shown in now {
-            let shown = Fresh::of(shown);
+        for since in now {
+            let shown = match since {
+                Since::Drawn(shown) => Fresh::of(shown),
+                Since::Same(key) => {
+                    self.items.extend(before.remove_entry(&key));
+                    continue;
+                }
+            };
             let old = before.remove(&shown.key);
             let new = match old {
                 Some(old) if old.life == shown.life => self.renew(old, shown, version),

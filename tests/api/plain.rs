@@ -1,6 +1,6 @@
 //! A plain client: what clients other than kubectl rely on, and what must not happen.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use windlass::kinds::registry::{KINDS, Kind};
 use windlass::state::RequestKind;
 
 use super::server::{REPOSITORY, Served, serve, serve_with};
-use crate::support::http::Connection;
+use crate::support::http::{Connection, Events};
 
 const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
 
@@ -113,38 +113,14 @@ fn a_secret_is_given_to_who_names_it_and_in_no_list() {
     }
 }
 
-/// The events of a watch, as they come.
-struct Events(BufReader<UnixStream>);
-
-impl Events {
-    fn of(served: &Served, path: &str) -> Self {
-        let mut stream = UnixStream::connect(&served.socket).expect("connects");
-        stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a bound");
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").expect("asks");
-        Self(BufReader::new(stream))
-    }
-
-    /// The next event; none at the end.
-    fn next(&mut self) -> Option<Value> {
-        loop {
-            let mut line = String::new();
-            self.0.read_line(&mut line).expect("a line in time");
-            if line.starts_with('{') {
-                return serde_json::from_str(&line).ok();
-            }
-            if line.trim() == "0" || line.is_empty() {
-                return None;
-            }
-        }
-    }
-}
-
 #[test]
 fn a_watch_begins_with_what_there_is_and_goes_on_with_what_changes() {
     let mut served = serve();
     let pods = "/api/v1/namespaces/shop/pods?watch=true&labelSelector=app%3Dweb";
-    let mut events =
-        Events::of(&served, &format!("{pods}&sendInitialEvents=true&allowWatchBookmarks=true"));
+    let mut events = Events::of(
+        &served.socket,
+        &format!("{pods}&sendInitialEvents=true&allowWatchBookmarks=true"),
+    );
     for _ in 0..3 {
         assert_eq!(events.next().expect("a pod")["type"], "ADDED");
     }
@@ -152,7 +128,7 @@ fn a_watch_begins_with_what_there_is_and_goes_on_with_what_changes() {
     assert_eq!(end["type"], "BOOKMARK");
     assert_eq!(end["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"], "true");
     let version = end["object"]["metadata"]["resourceVersion"].as_str().expect("one").to_owned();
-    let mut late = Events::of(&served, &format!("{pods}&resourceVersion={version}"));
+    let mut late = Events::of(&served.socket, &format!("{pods}&resourceVersion={version}"));
     let mut files = crate::support::fleet::shop();
     crate::support::fleet::edit_web(&mut files, "replicas: 3", "replicas: 4");
     served.world.remote.commit("web: four", files);
@@ -168,7 +144,7 @@ fn a_watch_ends_when_it_was_said_to() {
     let version = get(&served, "/api/v1/nodes")["metadata"]["resourceVersion"].clone();
     let version = version.as_str().expect("one");
     let path = format!("/api/v1/nodes?watch=true&timeoutSeconds=1&resourceVersion={version}");
-    assert_eq!(Events::of(&served, &path).next(), None);
+    assert_eq!(Events::of(&served.socket, &path).next(), None);
 }
 
 #[test]
@@ -176,7 +152,7 @@ fn who_comes_with_an_unknown_version_is_told_to_list_again() {
     let served = serve();
     for version in ["1", "99999999999"] {
         let path = format!("/api/v1/pods?watch=true&resourceVersion={version}");
-        let event = Events::of(&served, &path).next().expect("an event");
+        let event = Events::of(&served.socket, &path).next().expect("an event");
         assert_eq!((&event["type"], &event["object"]["code"]), (&"ERROR".into(), &410.into()));
     }
 }
@@ -200,7 +176,7 @@ fn a_reader_that_stops_is_disconnected_and_the_others_are_not() {
 #[test]
 fn connections_and_streams_are_bounded() {
     let served = serve_with(Limits { connections: 3, streams: 1, ..Limits::default() });
-    let mut first = Events::of(&served, "/api/v1/nodes?watch=true");
+    let mut first = Events::of(&served.socket, "/api/v1/nodes?watch=true");
     first.next().expect("a node");
     let second = served.connect().get("/api/v1/nodes?watch=true").expect("an answer");
     assert_eq!(second.status, 429, "{}", second.text());

@@ -4,6 +4,7 @@
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -130,5 +131,35 @@ impl Connection {
             return Err(std::io::ErrorKind::UnexpectedEof.into());
         }
         Ok(line.trim_end().to_owned())
+    }
+}
+
+/// A watch of the API: what it tells, one event after the other.
+pub(crate) struct Events(BufReader<UnixStream>);
+
+impl Events {
+    /// How long an event may be waited for.
+    const WAIT_MAX: Duration = Duration::from_secs(120);
+
+    /// Begins it.
+    pub(crate) fn of(socket: &Path, path: &str) -> Self {
+        let mut stream = UnixStream::connect(socket).expect("connects");
+        stream.set_read_timeout(Some(Self::WAIT_MAX)).expect("a bound");
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").expect("asks");
+        Self(BufReader::new(stream))
+    }
+
+    /// The next event; none at the end.
+    pub(crate) fn next(&mut self) -> Option<Value> {
+        loop {
+            let mut line = String::new();
+            self.0.read_line(&mut line).expect("a line in time");
+            if line.starts_with('{') {
+                return serde_json::from_str(&line).ok();
+            }
+            if line.trim() == "0" || line.is_empty() {
+                return None;
+            }
+        }
     }
 }

@@ -10,6 +10,7 @@ use windlass::kinds::name::Name;
 use windlass::kinds::object::Key;
 use windlass::kinds::registry::{KINDS, Kind};
 use windlass::view::cache::Cache;
+use windlass::view::objects::Since;
 use windlass::view::picture::Picture;
 use windlass::view::table::print::{Options, Printer};
 use windlass::view::{describe, objects, status, table, why};
@@ -273,7 +274,56 @@ fn the_diary_of_what_changed_is_kept_for_a_minute() {
     let version = told.last().expect("a change").version;
     assert_eq!(gone.oldest, version);
     assert!(cache.since(Kind::Pod, version).expect("nothing was missed").is_empty());
+    assert!(cache.tidy(changed + Duration::from_secs(120)), "what it was drawn from is let go");
+    assert!(cache.since(Kind::Pod, version).expect("all is as it was").is_empty());
 
-    assert!(!cache.tidy(changed + Duration::from_secs(659)), "somebody may come back");
-    assert!(cache.tidy(changed + Duration::from_secs(660)), "the kind itself goes");
+    assert!(cache.tidy(changed + Duration::from_secs(180)));
+    assert!(!cache.tidy(changed + Duration::from_secs(719)), "somebody may come back");
+    assert!(cache.tidy(changed + Duration::from_secs(720)), "the kind itself goes");
+}
+
+/// What is pushed meanwhile touches pods in every way: their number, their template, where they are written,
+/// what their account gives them, and back.
+#[test]
+fn what_is_not_drawn_again_would_be_drawn_the_same() {
+    let account = "apiVersion: v1\nkind: ServiceAccount\nimagePullSecrets: [{name: own}]\n\
+                   metadata: {name: default, namespace: shop}\n";
+    let mut world = fleet::world();
+    let mut before = fleet::picture(&world);
+    let (mut drawn, mut spared) = (0, 0);
+    for tenths in 1..1400 {
+        let mut files = fleet::shop();
+        match tenths {
+            400 => fleet::edit_web(&mut files, "replicas: 3", "replicas: 5"),
+            600 => fleet::edit_web(&mut files, "production", "practice"),
+            800 => fleet::edit_web(&mut files, "# The shop's front", "# Further\n\n# down"),
+            1000 => drop(files.insert("shop/account.yaml".into(), account.into())),
+            1200 => {}
+            _ => files.clear(),
+        }
+        if !files.is_empty() {
+            world.remote.commit("change", files);
+        }
+        let until = Duration::from_millis(tenths * 100);
+        while world.step(until) {}
+        let picture = fleet::picture(&world);
+        let (old, all) = (objects::list(&before, Kind::Pod), objects::list(&picture, Kind::Pod));
+        let since = objects::list_since(&before, &picture, Kind::Pod);
+        assert_eq!(since.len(), all.len());
+        for (since, shown) in since.into_iter().zip(all) {
+            match since {
+                Since::Drawn(again) => {
+                    drawn += 1;
+                    assert_eq!(again, shown);
+                }
+                Since::Same(key) => {
+                    spared += 1;
+                    assert_eq!(key, shown.key);
+                    assert!(old.contains(&shown), "at {until:?}: {key} looks otherwise now");
+                }
+            }
+        }
+        before = picture;
+    }
+    assert!(drawn > 0 && spared > 20 * drawn, "{drawn} drawn, {spared} spared");
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bollard::models::{
-    ContainerCreateBody, HostConfig, HostConfigLogConfig, Mount, MountBindOptions,
+    ContainerCreateBody, HealthConfig, HostConfig, HostConfigLogConfig, Mount, MountBindOptions,
     MountBindOptionsPropagationEnum, MountType, MountVolumeOptions, MountVolumeOptionsDriverConfig,
     RestartPolicy, RestartPolicyNameEnum,
 };
@@ -16,6 +16,8 @@ const CPU_PERIOD_US: i64 = 100_000;
 /// A container's log: json-file grows without limit unless told (docs: `logs --previous` reaches
 /// back three files).
 const LOG_OPTIONS: [(&str, &str); 2] = [("max-file", "3"), ("max-size", "10m")];
+/// An image's HEALTHCHECK is not run: Kubernetes' probes take its place (kubelet did the same to Docker).
+const NO_HEALTHCHECK: &str = "NONE";
 /// Those of the sysctls that belong to the network namespace.
 const NETWORK_SYSCTL: &str = "net.";
 /// What the pause program needs until it drops everything: a namespace, lo, the dropping itself.
@@ -64,6 +66,10 @@ pub(super) fn body(spec: &ContainerSpec, making: &Making<'_>) -> ContainerCreate
         stdin_once: Some(spec.stdin_once),
         tty: Some(spec.tty),
         stop_signal: spec.stop_signal.clone(),
+        healthcheck: Some(HealthConfig {
+            test: Some(vec![NO_HEALTHCHECK.into()]),
+            ..HealthConfig::default()
+        }),
         host_config: Some(host_config(spec, making)),
         ..ContainerCreateBody::default()
     }
@@ -334,6 +340,7 @@ mod tests {
             ("StdinOnce", json!(true)),
             ("Tty", json!(true)),
             ("StopSignal", json!("SIGQUIT")),
+            ("Healthcheck", json!({"Test": ["NONE"]})),
         ] {
             assert_eq!(said[field], value, "{field}");
         }

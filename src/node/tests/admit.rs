@@ -62,7 +62,7 @@ fn seen() -> Seen {
 fn judged(mine: &Mine, around: &Around, memory: &mut Memory) -> Vec<String> {
     let now = Now::default();
     decide(mine, &seen(), around, memory, now);
-    let reports = reports(mine, &seen(), around, memory, now);
+    let reports = reports(mine, &seen(), around, &BTreeMap::new(), memory, now);
     reports
         .values()
         .map(|report| {

@@ -359,7 +359,9 @@ impl Host {
 
     /// What the node says of the pod.
     pub(super) fn report(&mut self) -> PodReport {
-        let all = reports(&self.mine, &self.seen, &self.around, &mut self.memory, self.now);
+        let before = BTreeMap::new();
+        let all =
+            reports(&self.mine, &self.seen, &self.around, &before, &mut self.memory, self.now);
         PodReport::clone(&all[&uid()])
     }
 

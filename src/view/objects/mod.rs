@@ -83,11 +83,43 @@ pub fn list(picture: &Picture, kind: Kind) -> Vec<Shown> {
         Kind::Lease => cluster::leases(picture),
         _ => written::list(picture, kind),
     };
-    shown.sort_by(|one, other| one.key.cmp(&other.key));
-    // Two apps that hold one object are refused at the door; should it happen all the same, a
-    // client must not see a name twice.
-    shown.dedup_by(|later, earlier| later.key == earlier.key);
+    put_in_order(&mut shown, |shown| &shown.key);
     shown
+}
+
+/// What became of an object since an earlier picture.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Since {
+    /// It would be drawn the same.
+    Same(Key),
+    /// It may look otherwise.
+    Drawn(Shown),
+}
+
+impl Since {
+    fn key(&self) -> &Key {
+        match self {
+            Self::Same(key) | Self::Drawn(Shown { key, .. }) => key,
+        }
+    }
+}
+
+/// Every object of a kind, as [`list`] has them. Pods of which everything is as it was before are not
+/// drawn again: there are many, and on a busy node every moment brings news of one of them.
+pub fn list_since(before: &Picture, picture: &Picture, kind: Kind) -> Vec<Since> {
+    if kind != Kind::Pod {
+        return list(picture, kind).into_iter().map(Since::Drawn).collect();
+    }
+    let mut all = pod::list_since(before, picture);
+    put_in_order(&mut all, Since::key);
+    all
+}
+
+/// By namespace and name. Two apps that hold one object are refused at the door; should it happen all the
+/// same, a client must not see a name twice.
+fn put_in_order<T>(all: &mut Vec<T>, key: impl Fn(&T) -> &Key) {
+    all.sort_by(|one, other| key(one).cmp(key(other)));
+    all.dedup_by(|later, earlier| key(later) == key(earlier));
 }
 
 /// One object.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::{Shown, meta, pull};
+use super::{Shown, Since, meta, pull};
 use crate::kinds::binding::Binding;
 use crate::kinds::config::DEFAULT_ACCOUNT;
 use crate::kinds::digest::Digest;
@@ -30,6 +30,73 @@ pub(super) fn list(picture: &Picture) -> Vec<Shown> {
     picture.pods().map(|pod| show(picture, &pod, &mut parsed)).collect()
 }
 
+/// The same, without those that would be drawn as they were drawn from an earlier picture.
+pub(super) fn list_since(before: &Picture, picture: &Picture) -> Vec<Since> {
+    let mut old: BTreeMap<Uid, Pod> = if has_same_owners(before, picture) {
+        before.pods().map(|pod| (pod.binding.uid.clone(), pod)).collect()
+    } else {
+        BTreeMap::new()
+    };
+    let mut parsed = Parsed::new();
+    let since = |pod: Pod| {
+        let uid = &pod.binding.uid;
+        let is_same = old.remove(uid).is_some_and(|old| looks_same(&old, &pod))
+            && before.pulling.get(uid) == picture.pulling.get(uid);
+        if is_same {
+            Since::Same(key(&pod))
+        } else {
+            Since::Drawn(show(picture, &pod, &mut parsed))
+        }
+    };
+    picture.pods().map(since).collect()
+}
+
+/// Whether everything but the pods themselves that a pod is drawn from is as it was: who owns it, where that
+/// is written, and its account.
+fn has_same_owners(before: &Picture, picture: &Picture) -> bool {
+    let revisions = |picture: &Picture| -> Vec<_> {
+        let apps = picture.apps.iter();
+        apps.map(|(app, input)| (app.clone(), input.applied.as_ref().map(Arc::as_ptr))).collect()
+    };
+    let (old, new) = (&before.state.apps, &picture.state.apps);
+    let mut apps = old.iter().zip(new);
+    revisions(before) == revisions(picture)
+        && old.len() == new.len()
+        && apps.all(|((old_app, old), (app, new))| {
+            let has_same_ids = are_same(&old.ledger, &new.ledger)
+                && are_same(&old.sets, &new.sets)
+                && are_same(&old.jobs, &new.jobs);
+            old_app == app && has_same_ids
+        })
+}
+
+/// Whether the records of two moments are the same ones, not only alike.
+fn are_same<K: Eq, V>(old: &BTreeMap<K, Arc<V>>, new: &BTreeMap<K, Arc<V>>) -> bool {
+    let mut pairs = old.iter().zip(new);
+    old.len() == new.len() && pairs.all(|(old, new)| old.0 == new.0 && Arc::ptr_eq(old.1, new.1))
+}
+
+/// Whether a pod is drawn the same, as far as that lies with itself.
+fn looks_same(old: &Pod, new: &Pod) -> bool {
+    // A StatefulSet's pods, and those that LimitRanges gave something, have a template each: made of one
+    // text, by the binding, and of what was given.
+    let has_same_template = match (&old.template, &new.template) {
+        (Some(old), Some(new)) => Arc::ptr_eq(&old.json, &new.json) && old.given == new.given,
+        (None, None) => true,
+        _ => false,
+    };
+    // Of `ready_for`, which grows all the time, nothing is shown.
+    has_same_template
+        && old.binding == new.binding
+        && old.node == new.node
+        && old.report == new.report
+        && old.is_lost == new.is_lost
+}
+
+fn key(pod: &Pod) -> Key {
+    Key::namespaced(Kind::Pod, &pod.binding.key.namespace, &pod.binding.key.name)
+}
+
 pub(super) fn find(picture: &Picture, key: &Key) -> Option<Shown> {
     let namespace = key.namespace.as_ref()?;
     let pod = picture.pod(&PodKey::new(namespace, &key.name))?;
@@ -37,8 +104,7 @@ pub(super) fn find(picture: &Picture, key: &Key) -> Option<Shown> {
 }
 
 fn show(picture: &Picture, pod: &Pod, parsed: &mut Parsed) -> Shown {
-    let binding = &pod.binding;
-    let key = Key::namespaced(Kind::Pod, &binding.key.namespace, &binding.key.name);
+    let key = key(pod);
     let template = pod.template.as_deref().map(|template| {
         let parse = || Arc::new(serde_json::from_str(&template.json).unwrap_or_default());
         let known = parsed.entry(template.meaning).or_insert_with(parse);
