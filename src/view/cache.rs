@@ -197,12 +197,16 @@ impl Cache {
             }
         });
         shelf.asked = now;
-        let now = match shelf.drawn.replace(picture.clone()) {
-            Some(drawn) if Arc::ptr_eq(&drawn, picture) => return shelf,
+        if shelf.drawn.as_ref().is_some_and(|drawn| Arc::ptr_eq(drawn, picture)) {
+            return shelf;
+        }
+        // Without it while something may go wrong: the next look then draws everything.
+        let now = match shelf.drawn.take() {
             Some(drawn) => objects::list_since(&drawn, picture, kind),
             None => objects::list(picture, kind).into_iter().map(Since::Drawn).collect(),
         };
         shelf.compare(now, version);
+        shelf.drawn = Some(picture.clone());
         shelf
     }
 }
