@@ -99,8 +99,10 @@ struct Shelf {
     diary: VecDeque<Change>,
     /// Changes after this version are all in the diary.
     floor: Version,
-    /// The picture from which the items were drawn; let go once nobody asks for them.
-    drawn: Option<Arc<Picture>>,
+    /// The number of the picture from which the items were drawn.
+    drawn: u64,
+    /// That picture, where the next drawing goes by it; let go once nobody asks.
+    basis: Option<Arc<Picture>>,
     asked: Elapsed,
 }
 
@@ -108,6 +110,7 @@ struct Shelf {
 #[derive(Debug)]
 pub struct Cache {
     picture: Arc<Picture>,
+    pictures: u64,
     version: Version,
     shelves: BTreeMap<Kind, Shelf>,
     /// The latest time it has been told.
@@ -119,13 +122,14 @@ impl Cache {
     /// earlier life of this agent may have given, or a client could read on in the wrong diary.
     pub fn new(picture: Arc<Picture>, first: Version) -> Self {
         let now = picture.now.elapsed;
-        Self { picture, version: first, shelves: BTreeMap::new(), now }
+        Self { picture, pictures: 1, version: first, shelves: BTreeMap::new(), now }
     }
 
     /// Takes a newer picture.
     pub fn take(&mut self, picture: Arc<Picture>) {
         self.now = self.now.max(picture.now.elapsed);
         self.picture = picture;
+        self.pictures += 1;
     }
 
     /// Forgets what nobody is likely to ask for any more, and says whether there was something. Called
@@ -139,7 +143,7 @@ impl Cache {
         for shelf in self.shelves.values_mut() {
             forgot |= shelf.tear_out(now);
             if now.since(shelf.asked) >= DIARY_KEPT {
-                forgot |= shelf.drawn.take().is_some();
+                forgot |= shelf.basis.take().is_some();
             }
         }
         forgot
@@ -182,36 +186,44 @@ impl Cache {
 
     /// Brings a kind's shelf up to date.
     fn look(&mut self, kind: Kind) -> &Shelf {
-        let now = self.now;
-        let version = &mut self.version;
         let picture = &self.picture;
-        let shelf = self.shelves.entry(kind).or_insert_with(|| {
-            *version += 1;
-            let fill = |shown: Shown| (shown.key.clone(), Fresh::of(shown).at(*version));
-            Shelf {
-                items: objects::list(picture, kind).into_iter().map(fill).collect(),
-                diary: VecDeque::new(),
-                floor: *version,
-                drawn: Some(picture.clone()),
-                asked: now,
+        // Out of its place meanwhile: should drawing fail, all of it is lost, and clients list again.
+        let mut shelf = match self.shelves.remove(&kind) {
+            Some(mut shelf) if shelf.drawn != self.pictures => {
+                let now = match shelf.basis.take() {
+                    Some(basis) => objects::list_since(&basis, picture, kind),
+                    None => objects::list(picture, kind).into_iter().map(Since::Drawn).collect(),
+                };
+                shelf.asked = self.now;
+                shelf.compare(now, &mut self.version);
+                shelf
             }
-        });
-        shelf.asked = now;
-        if shelf.drawn.as_ref().is_some_and(|drawn| Arc::ptr_eq(drawn, picture)) {
-            return shelf;
-        }
-        // Without it while something may go wrong: the next look then draws everything.
-        let now = match shelf.drawn.take() {
-            Some(drawn) => objects::list_since(&drawn, picture, kind),
-            None => objects::list(picture, kind).into_iter().map(Since::Drawn).collect(),
+            Some(shelf) => shelf,
+            None => {
+                self.version += 1;
+                Shelf::fill(objects::list(picture, kind), self.version)
+            }
         };
-        shelf.compare(now, version);
-        shelf.drawn = Some(picture.clone());
-        shelf
+        shelf.asked = self.now;
+        shelf.drawn = self.pictures;
+        shelf.basis = objects::goes_by_an_earlier(kind).then(|| picture.clone());
+        self.shelves.entry(kind).or_insert(shelf)
     }
 }
 
 impl Shelf {
+    fn fill(now: Vec<Shown>, version: Version) -> Self {
+        let fill = |shown: Shown| (shown.key.clone(), Fresh::of(shown).at(version));
+        Self {
+            items: now.into_iter().map(fill).collect(),
+            diary: VecDeque::new(),
+            floor: version,
+            drawn: 0,
+            basis: None,
+            asked: Elapsed::default(),
+        }
+    }
+
     fn compare(&mut self, now: Vec<Since>, version: &mut Version) {
         let mut before = std::mem::take(&mut self.items);
         for since in now {

@@ -282,6 +282,34 @@ fn the_diary_of_what_changed_is_kept_for_a_minute() {
     assert!(cache.tidy(changed + Duration::from_secs(720)), "the kind itself goes");
 }
 
+/// Two pods that mean the same, and are annotated otherwise.
+const TWINS: &str = "apiVersion: v1
+kind: Pod
+metadata: {name: one, namespace: shop, annotations: {note: of one}}
+spec: {containers: [{name: c, image: 'run:1'}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: two, namespace: shop, annotations: {note: of two}}
+spec: {containers: [{name: c, image: 'run:1'}]}
+";
+
+#[test]
+fn pods_that_mean_the_same_are_shown_with_their_own_annotations() {
+    let mut world = fleet::world();
+    let mut files = fleet::shop();
+    files.insert("shop/twins.yaml".into(), TWINS.into());
+    world.remote.commit("twins", files);
+    fleet::run(&mut world, 60);
+    let picture = fleet::picture(&world);
+    for shown in objects::list(&picture, Kind::Pod) {
+        if let name @ ("one" | "two") = shown.key.name.as_str() {
+            assert_eq!(shown.json["metadata"]["annotations"]["note"], format!("of {name}"));
+            assert_eq!(objects::find(&picture, &shown.key), Some(shown));
+        }
+    }
+}
+
 /// What is pushed meanwhile touches pods in every way: their number, their template, where they are written,
 /// what their account gives them, and back.
 #[test]
@@ -293,12 +321,13 @@ fn what_is_not_drawn_again_would_be_drawn_the_same() {
     let (mut drawn, mut spared) = (0, 0);
     for tenths in 1..1400 {
         let mut files = fleet::shop();
+        files.insert("shop/twins.yaml".into(), TWINS.into());
         match tenths {
             400 => fleet::edit_web(&mut files, "replicas: 3", "replicas: 5"),
             600 => fleet::edit_web(&mut files, "production", "practice"),
             800 => fleet::edit_web(&mut files, "# The shop's front", "# Further\n\n# down"),
             1000 => drop(files.insert("shop/account.yaml".into(), account.into())),
-            1200 => {}
+            200 | 1200 => {}
             _ => files.clear(),
         }
         if !files.is_empty() {

@@ -123,7 +123,7 @@ impl Api {
         }
     }
 
-    /// A panic leaves a cache that is at worst stale in part, and every later picture mends it.
+    /// A panic loses the kind that was being drawn; the next who asks for it has it made anew.
     fn cache(&self) -> MutexGuard<'_, Cache> {
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
         let picture = self.picture();

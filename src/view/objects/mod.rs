@@ -104,10 +104,15 @@ impl Since {
     }
 }
 
-/// Every object of a kind, as [`list`] has them. Pods of which everything is as it was before are not
-/// drawn again: there are many, and on a busy node every moment brings news of one of them.
+/// Whether [`list_since`] makes use of the earlier picture. Pods of which everything is as it was before are
+/// not drawn again: there are many, and on a busy node every moment brings news of one of them.
+pub fn goes_by_an_earlier(kind: Kind) -> bool {
+    kind == Kind::Pod
+}
+
+/// Every object of a kind, as [`list`] has them.
 pub fn list_since(before: &Picture, picture: &Picture, kind: Kind) -> Vec<Since> {
-    if kind != Kind::Pod {
+    if !goes_by_an_earlier(kind) {
         return list(picture, kind).into_iter().map(Since::Drawn).collect();
     }
     let mut all = pod::list_since(before, picture);

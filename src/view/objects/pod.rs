@@ -8,7 +8,6 @@ use serde_json::{Map, Value, json};
 use super::{Shown, Since, meta, pull};
 use crate::kinds::binding::Binding;
 use crate::kinds::config::DEFAULT_ACCOUNT;
-use crate::kinds::digest::Digest;
 use crate::kinds::individual::{ENV_COMPLETION_INDEX, JOB_COMPLETION_INDEX};
 use crate::kinds::limits::ANNOTATION_GIVEN;
 use crate::kinds::name::{Name, PodKey, Uid};
@@ -22,8 +21,9 @@ use crate::plan::Pod;
 use crate::view::json::child;
 use crate::view::picture::Picture;
 
-/// Templates' JSON, parsed once for all pods that run them.
-type Parsed = BTreeMap<Digest, Arc<Value>>;
+/// Templates' JSON, parsed once for all pods that run them; by where the text lies in memory, since templates
+/// that mean the same may say it differently, and have other annotations.
+type Parsed = BTreeMap<usize, Arc<Value>>;
 
 pub(super) fn list(picture: &Picture) -> Vec<Shown> {
     let mut parsed = Parsed::new();
@@ -107,7 +107,8 @@ fn show(picture: &Picture, pod: &Pod, parsed: &mut Parsed) -> Shown {
     let key = key(pod);
     let template = pod.template.as_deref().map(|template| {
         let parse = || Arc::new(serde_json::from_str(&template.json).unwrap_or_default());
-        let known = parsed.entry(template.meaning).or_insert_with(parse);
+        let place = Arc::as_ptr(&template.json).addr();
+        let known = parsed.entry(place).or_insert_with(parse);
         known.clone()
     });
     let template = template.as_deref();
