@@ -241,10 +241,6 @@ pub struct ContainerSpec {
     pub tty: bool,
     /// The signal that asks it to stop; the image's where absent.
     pub stop_signal: Option<String>,
-    /// Make it and don't start it yet: it is started when the same is asked for without this. Saves
-    /// a tenth of a pod's time if the app is made while pause starts; never needed. What it joins
-    /// must have been made.
-    pub hold: bool,
 }
 
 /// A container's network.

@@ -84,7 +84,6 @@ async fn measure() {
     node.remove(&[&app, &pause]).await;
 
     let (mut floor, mut ours, mut removals) = (Vec::new(), Vec::new(), Vec::new());
-    let mut held = Vec::new();
     for round in 0..ROUNDS {
         // In turns, so that whatever else the machine does meets both.
         let begun = clock();
@@ -97,14 +96,9 @@ async fn measure() {
         let begun = clock();
         node.remove(&[&app, &pause]).await;
         removals.push(begun.elapsed());
-        let begun = clock();
-        let [pause, app] = held_pod(&node).await;
-        held.push(begun.elapsed());
-        node.remove(&[&app, &pause]).await;
     }
     told("pod, floor (plain HTTP)", floor);
     told("pod, adapter", ours);
-    told("pod, adapter, app made while pause starts", held);
     told("pod removed, adapter", removals);
 
     let (mut floor, mut ours) = (Vec::new(), Vec::new());
@@ -146,16 +140,6 @@ async fn measure() {
 
     told("container killed to hint", kills(&node).await);
     list_of_a_hundred(&node).await;
-}
-
-/// A pod whose app is made while its pause starts.
-async fn held_pod(node: &Node<'_>) -> [ContainerSeen; 2] {
-    let hold = |spec: ContainerSpec| ContainerSpec { hold: true, ..spec };
-    let pause = node.start(hold(node.pause_spec("held"))).await.expect("made");
-    let app = node.app_spec("held", &pause, &SLEEP);
-    let (started, _) =
-        tokio::join!(node.start(node.pause_spec("held")), node.start(hold(app.clone())));
-    [started.expect("starts"), node.start(app).await.expect("starts")]
 }
 
 async fn kills(node: &Node<'_>) -> Vec<Duration> {

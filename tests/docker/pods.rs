@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use windlass::kinds::name::Name;
 use windlass::ports::FaultKind;
-use windlass::ports::runtime::{
-    ContainerSpec, Marks, NetworkMode, Role, RunState, Share, split_reason,
-};
+use windlass::ports::runtime::{ContainerSpec, Marks, Role, RunState, Share, split_reason};
 
 use crate::support::host::{Flavour, Host};
 use crate::support::pods::{Node, namespace, pid, status};
@@ -230,54 +228,6 @@ async fn starting_twice_is_starting_once() {
     let mut plain = host.plain();
     plain.get(&format!("/containers/{id}/json")).expect("answers").expect(200);
     plain.delete(&format!("/containers/{id}?force=1")).expect("answers").expect(204);
-    node.remove(&[&pause]).await;
-}
-
-#[tokio::test]
-async fn a_held_container_is_started_when_asked_for_again() {
-    let Some(host) = Host::shared() else { return };
-    let node = Node::new(host, "held");
-    let hold = |hold| ContainerSpec { hold, ..node.pause_spec("web") };
-    let pause = node.start(hold(true)).await.expect("made");
-    assert_eq!(pause.state, RunState::Created);
-    let app_spec = |hold| {
-        let marks = node.marks("web", Role::App(Name::trusted("app")));
-        ContainerSpec {
-            name: marks.container_name(),
-            labels: marks.to_labels(),
-            image: crate::support::images::BUSYBOX.into(),
-            entrypoint: Some(vec!["sleep".into(), "1000".into()]),
-            network: NetworkMode::Of(pause.id.clone()),
-            ipc: Share::Of(pause.id.clone()),
-            hold,
-            ..ContainerSpec::default()
-        }
-    };
-    let held = node.start(app_spec(true)).await.expect("made");
-    assert_eq!(held.state, RunState::Created);
-    let started = node.start(hold(false)).await.expect("starts");
-    assert_eq!(started.id, pause.id, "what was held is what was started");
-    let app = node.start(app_spec(false)).await.expect("starts");
-    assert_eq!(app.id, held.id, "what was held is what was started");
-    assert_eq!(namespace(pid(&app), "net"), namespace(pid(&started), "net"));
-
-    // Held for one thing, asked for another: made anew. Removed meanwhile: made anew.
-    for is_removed in [false, true] {
-        node.remove(&[&app]).await;
-        let app = node.list().await.into_iter().find(|seen| seen.marks.role != Role::Pause);
-        assert_eq!(app, None);
-        let held = node.start(app_spec(true)).await.expect("made");
-        let mut other = app_spec(false);
-        if is_removed {
-            node.remove(&[&held]).await;
-        } else {
-            other.env = vec!["A=1".into()];
-        }
-        let app = node.start(other).await.expect("starts");
-        assert_ne!(app.id, held.id);
-        assert_eq!(node.list().await.len(), 2);
-        node.remove(&[&app]).await;
-    }
     node.remove(&[&pause]).await;
 }
 

@@ -11,9 +11,7 @@
 //! A container that could not be started is left for people to look at; whoever asked removes it
 //! later. What is removed here is only what is made again at once under the same name.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bollard::query_parameters::{CreateContainerOptions, RemoveContainerOptions};
@@ -38,34 +36,6 @@ const EXIT_NOT_FOUND: i64 = 127;
 /// Docker notes the end of a process a moment after the process is gone.
 const END_STEPS_MAX: u32 = 100;
 const END_STEP: Duration = Duration::from_millis(20);
-/// Containers made and held; beyond this the oldest names are forgotten, and made anew when they
-/// are started.
-const HELD_MAX: usize = 256;
-
-/// Containers made and not yet to be started, by name.
-#[derive(Default)]
-pub(super) struct Held {
-    all: Mutex<BTreeMap<String, (ContainerSpec, String)>>,
-}
-
-impl Held {
-    fn keep(&self, spec: &ContainerSpec, id: &str) {
-        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-        if all.len() >= HELD_MAX {
-            all.pop_first();
-        }
-        let spec = ContainerSpec { hold: false, ..spec.clone() };
-        all.insert(spec.name.clone(), (spec, id.to_owned()));
-    }
-
-    /// The container that was made for exactly this.
-    fn take(&self, spec: &ContainerSpec) -> Option<String> {
-        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-        let (held, id) = all.remove(&spec.name)?;
-        (held == *spec).then_some(id)
-    }
-}
-
 /// What came of one attempt.
 enum Attempt {
     Started(Box<ContainerSeen>),
@@ -121,26 +91,13 @@ impl Docker {
             may_lower_oom_score: lowers_score && !refused.oom_score.load(Ordering::Relaxed),
         };
         let makes_network = body::makes_network(spec, &making);
-        let held = self.inner.held.take(spec);
-        let id = match &held {
-            Some(id) => id.clone(),
-            None => match self.create(spec, &making).await? {
-                Created::New(id) => id,
-                Created::Again => return Ok(Attempt::Again),
-                Created::Already(seen) => return self.already(is_pause, makes_network, seen).await,
-            },
+        let id = match self.create(spec, &making).await? {
+            Created::New(id) => id,
+            Created::Again => return Ok(Attempt::Again),
+            Created::Already(seen) => return self.already(is_pause, makes_network, seen).await,
         };
-        if spec.hold {
-            self.inner.held.keep(spec, &id);
-            return Ok(Attempt::Started(Box::new(self.look(&id).await?)));
-        }
         let client = self.client().await?;
         if let Err(error) = client.start_container(&id, None).await {
-            if held.is_some() {
-                // Gone since, or made before something was learned of this host.
-                self.remove_now(&id).await?;
-                return Ok(Attempt::Again);
-            }
             return self.start_failed(spec, &making, &id, &error).await;
         }
         self.note_score(spec, &making);
