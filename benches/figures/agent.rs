@@ -275,6 +275,7 @@ pub(crate) fn rows() -> Vec<Row> {
     let began = Instant::now();
     let Some(site) = Site::start("wbench-") else { return Vec::new() };
     site.push("The shop", &[("namespace.yaml", Some(NAMESPACE))]);
+    wait("the agent's socket", || site.socket().exists());
     let mut pods = Watched::of(&site, "web");
     site.push("warm", &[("web.yaml", Some(&sleepers("web", 1, 1)))]);
     pods.wait_ready(1, 1);
